@@ -1,0 +1,32 @@
+"""Loads Gymnasium's own MuJoCo model files, unchanged, for every engine."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import pathlib
+
+import mujoco
+
+from gailfe_jax.types import GailfeError, Task
+
+
+@functools.cache
+def load_model(task: Task) -> mujoco.MjModel:
+    """The task's `MjModel`.
+
+    Raises:
+      GailfeError: Gymnasium or its model file is not installed.
+    """
+    spec = importlib.util.find_spec("gymnasium")
+    if spec is None or spec.origin is None:
+        raise GailfeError(f"task {task.name!r}: package gymnasium, which ships {task.model_file}, is not installed")
+    path = pathlib.Path(spec.origin).parent / "envs" / "mujoco" / "assets" / task.model_file
+    if not path.is_file():
+        raise GailfeError(f"task {task.name!r}: model file {path} is missing; expected gymnasium >= 1.1")
+    return mujoco.MjModel.from_xml_path(str(path))
+
+
+def seconds_per_step(task: Task) -> float:
+    """Simulated seconds per environment step, computed as Gymnasium does (timestep times frame skip)."""
+    return load_model(task).opt.timestep * task.frame_skip

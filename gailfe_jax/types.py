@@ -1,0 +1,205 @@
+"""Types that every part shares. Shapes: `T` unroll length, `B` environments, `o`/`a` observation and action sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import jax
+from flax import struct
+
+Array: TypeAlias = jax.Array
+PyTree: TypeAlias = Any
+Metrics: TypeAlias = dict[str, Array]
+ScoreFn: TypeAlias = Callable[[Array, Array], Array]
+"""A cost's reward: `(obs [..., o], action [..., a]) -> [...]`."""
+
+
+class GailfeError(ValueError):
+    """A mistake the user can mend: the message is one line that names the file or field and what was expected.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+
+@struct.dataclass
+class TimeStep:
+    """What one `Env.step` returns, for one environment.
+
+    Attributes:
+      obs: `[o]` what the policy sees next; after a reset if the episode ended.
+      next_obs: `[o]` the observation the step led to, *before* any reset.
+      reward: `[]` the environment's true reward.
+      terminated: `[]` bool, the task ended here (a fall); never bootstrap through it.
+      truncated: `[]` bool, the time limit cut the episode here; bootstrap through it.
+    """
+
+    obs: Array
+    next_obs: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+
+
+@struct.dataclass
+class Transition:
+    """A batch of consecutive steps, `[T, B, ...]` out of an unroll and `[n, ...]` out of a source.
+
+    Attributes:
+      obs: `[T, B, o]` observation the action was chosen on.
+      action: `[T, B, a]` action as the policy drew it (the environment receives it clipped to its bounds).
+      log_prob: `[T, B]` log-density of `action` under the policy that drew it.
+      next_obs: `[T, B, o]` observation after the step, before any reset.
+      reward: `[T, B]` the environment's true reward.
+      terminated: `[T, B]` bool.
+      truncated: `[T, B]` bool.
+    """
+
+    obs: Array
+    action: Array
+    log_prob: Array
+    next_obs: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+
+    @property
+    def done(self) -> Array:
+        """`[T, B]` bool: the episode ended with this step, for either reason."""
+        return self.terminated | self.truncated
+
+
+@struct.dataclass
+class StepResult:
+    """What a physics engine returns beside its state: the task's functions at the state the step led to.
+
+    Attributes:
+      obs: `[o]`.
+      reward: `[]`.
+      terminated: `[]` bool.
+    """
+
+    obs: Array
+    reward: Array
+    terminated: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A MuJoCo task, written once for all engines.
+
+    Its functions take the array module first (`numpy` inside the C engine's callback, where they run in float64 and
+    give Gymnasium's own numbers; `jax.numpy` elsewhere) and work on any leading batch shape.
+
+    Attributes:
+      name: short name, e.g. `hopper`.
+      gymnasium_id: the Gymnasium environment whose model, observation, reward and termination these are.
+      model_file: file name in Gymnasium's MuJoCo assets, loaded unchanged.
+      frame_skip: simulator steps per environment step.
+      max_episode_steps: the time limit.
+      obs_size, action_size: `o` and `a`.
+      observe: `(xp, qpos [..., nq], qvel [..., nv]) -> obs [..., o]`.
+      reward: `(xp, qpos_before, qpos, qvel, action [..., a], dt) -> [...]`; `dt` in seconds per environment step.
+      terminated: `(xp, qpos, qvel) -> bool [...]`.
+      reset_noise: `(key, nq, nv) -> (qpos noise [nq], qvel noise [nv])`, added to the model's initial state.
+    """
+
+    name: str
+    gymnasium_id: str
+    model_file: str
+    frame_skip: int
+    max_episode_steps: int
+    obs_size: int
+    action_size: int
+    observe: Callable[..., Any]
+    reward: Callable[..., Any]
+    terminated: Callable[..., Any]
+    reset_noise: Callable[[Array, int, int], tuple[Array, Array]]
+
+
+class Physics(Protocol):
+    """One engine on one task. Functions are for one environment; batching is `vmap`, nested as deep as you like.
+
+    Attributes:
+      name: `mujoco_c`, `mjx` or `warp`.
+      init_qpos, init_qvel: `[nq]`, `[nv]` the model's initial state, float32 NumPy.
+    """
+
+    name: str
+    init_qpos: Any
+    init_qvel: Any
+
+    def init(self, qpos: Array, qvel: Array) -> PyTree:
+        """A fresh engine state at `(qpos [nq], qvel [nv])`, as Gymnasium's `set_state` leaves it."""
+        ...
+
+    def step(self, phys: PyTree, action: Array) -> tuple[PyTree, StepResult]:
+        """One environment step (`frame_skip` simulator steps) under `action [a]`, held constant."""
+        ...
+
+    def view(self, phys: PyTree) -> tuple[Array, Array]:
+        """`(qpos [nq], qvel [nv])` in float32."""
+        ...
+
+    def reset(self, phys: PyTree, done: Array, qpos: Array, qvel: Array) -> PyTree:
+        """Where `done []`, a fresh state at `(qpos, qvel)`; elsewhere `phys` unchanged."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvSpec:
+    """What a learner needs to know of an environment.
+
+    Attributes:
+      name: task name.
+      gymnasium_id: id for evaluation in Gymnasium, or None where Gymnasium has no such task.
+      engine: engine name (`mujoco_c`, `mjx`, `warp`, `brax`).
+      obs_size, action_size: `o` and `a`.
+      action_low, action_high: action bounds, one number each or one per dimension.
+      max_episode_steps: the time limit.
+    """
+
+    name: str
+    gymnasium_id: str | None
+    engine: str
+    obs_size: int
+    action_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    max_episode_steps: int
+
+
+@struct.dataclass
+class EnvState:
+    """State of one environment; everything a bit-exact continuation needs.
+
+    Attributes:
+      phys: the engine's state.
+      obs: `[o]` current observation.
+      step_count: `[]` int32, steps taken in this episode.
+      episode: `[]` int32, episodes finished so far.
+      episode_return: `[]` undiscounted true return of the running episode so far.
+      key: `[]` typed key; the i-th reset draws from `fold_in(key, i)`.
+    """
+
+    phys: PyTree
+    obs: Array
+    step_count: Array
+    episode: Array
+    episode_return: Array
+    key: Array
+
+
+class Env(Protocol):
+    """An environment as two pure functions for one environment; batching is `vmap`. Resets itself when done."""
+
+    spec: EnvSpec
+
+    def reset(self, key: Array) -> EnvState:
+        """A fresh episode drawn from `key []`."""
+        ...
+
+    def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
+        """One step under `action [a]`; if the episode ends, the returned state is a fresh one."""
+        ...
