@@ -1,0 +1,159 @@
+"""Configuration: `Config` is static (it shapes the program), `Hyper` is traced (so it can be swept by `vmap`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+import jax.numpy as jnp
+import tyro
+from flax import struct
+
+from gailfe_jax.types import GailfeError
+
+GeneratorName = Literal["trpo", "ppo"]
+CONFIG_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Static settings: a change of any of them means another compiled program."""
+
+    env: str = "hopper"
+    """Task: hopper, halfcheetah, walker2d, a Gymnasium id of theirs, or brax:<name>."""
+    engine: str = "auto"
+    """Physics engine: auto, mujoco_c, mjx or warp."""
+    algo: str = "gail"
+    """Method; `gailfe algorithms` lists them."""
+    num_envs: int = 8
+    """Environments per seed."""
+    unroll_length: int = 128
+    """Steps of each environment per iteration; num_envs * unroll_length is the iteration's batch."""
+    hidden: tuple[int, ...] = (100, 100)
+    """Hidden layers of the policy and of the value network."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Activation of all networks."""
+    init_log_std: float = 0.0
+    """Initial log standard deviation of the Gaussian policy."""
+
+    generator: GeneratorName = "trpo"
+    """How the policy steps: trpo or ppo."""
+    normalise_reward: bool = True
+    """Divide environment rewards by the running standard deviation of their discounted sum (PPO and TRPO alone)."""
+    cg_iterations: int = 10
+    """TRPO: conjugate-gradient iterations."""
+    line_search_steps: int = 10
+    """TRPO: most halvings of the step."""
+    fisher_fraction: float = 0.2
+    """TRPO: share of the batch on which Fisher products are taken; the line search's KL is over the whole batch."""
+    value_epochs: int = 3
+    """TRPO: passes over the batch when the value network is fitted."""
+    value_minibatch: int = 256
+    """TRPO: minibatch of the value fit."""
+    ppo_epochs: int = 10
+    """PPO: passes over the batch."""
+    ppo_minibatches: int = 8
+    """PPO: minibatches per pass."""
+    anneal: bool = False
+    """Decay learning rates linearly to zero over the run."""
+
+    disc_hidden: tuple[int, ...] = (100, 100)
+    """Hidden layers of the discriminator."""
+    disc_steps: int = 3
+    """Discriminator gradient steps per iteration."""
+    disc_minibatch: int = 1024
+    """Most pairs of each kind (policy, expert, failure) per discriminator step."""
+    disc_replay: int = 0
+    """Policy pairs kept for the discriminator beside the fresh batch; 0 trains it on the fresh batch only."""
+    gradient_penalty: bool = False
+    """Add a gradient penalty (weight: hyper.gradient_penalty) to the discriminator's loss."""
+
+    failure_capacity: int = 1500
+    """GAILFE: failed trajectories kept (N)."""
+    failure_last_steps: int = 0
+    """GAILFE: use only the last h steps of each failure; 0 uses whole trajectories."""
+    failure_source: Literal["both", "own", "collected"] = "both"
+    """GAILFE: failures from the demonstration file, the agent's own, or both."""
+    annotator: str = "default"
+    """GAILFE: what counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or default for the task."""
+    multiplier: Literal["dual", "fixed"] = "dual"
+    """GAILFE: lambda_F adapted as a dual variable, or held at hyper.failure_weight."""
+
+    @property
+    def batch_size(self) -> int:
+        """Environment steps per iteration and seed."""
+        return self.num_envs * self.unroll_length
+
+    def __post_init__(self) -> None:
+        positive = (
+            *("num_envs", "unroll_length", "cg_iterations", "line_search_steps", "value_epochs", "value_minibatch"),
+            *("ppo_epochs", "ppo_minibatches", "disc_steps", "disc_minibatch", "failure_capacity"),
+        )
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise GailfeError(f"{name}: got {getattr(self, name)}; expected at least 1")
+        for name in ("disc_replay", "failure_last_steps"):
+            if getattr(self, name) < 0:
+                raise GailfeError(f"{name}: got {getattr(self, name)}; expected 0 or more")
+        if not 0 < self.fisher_fraction <= 1:
+            raise GailfeError(f"fisher_fraction: got {self.fisher_fraction}; expected a share in (0, 1]")
+        if self.generator == "ppo" and self.ppo_minibatches > self.batch_size:
+            raise GailfeError(
+                f"ppo_minibatches: got {self.ppo_minibatches}; expected at most num_envs * unroll_length = "
+                f"{self.batch_size}"
+            )
+
+
+@struct.dataclass
+class Hyper:
+    """Traced settings: numbers (or `[S]` arrays of them, under `vmap`) that never meet Python control flow."""
+
+    gamma: float = 0.995
+    """Discount."""
+    gae_lambda: float = 0.97
+    """Trace decay of the advantage estimator."""
+    max_kl: float = 0.01
+    """TRPO: bound on the mean KL divergence of one step, in nats."""
+    cg_damping: float = 0.1
+    """TRPO: added to the Fisher matrix's diagonal."""
+    policy_lr: float = 3e-4
+    """PPO: Adam learning rate of the policy."""
+    value_lr: float = 1e-3
+    """Adam learning rate of the value network."""
+    clip: float = 0.2
+    """PPO: clip range of the probability ratio."""
+    max_grad_norm: float = 0.5
+    """PPO: bound on the global norm of the policy's and the value's gradients."""
+    entropy: float = 0.0
+    """Weight of the policy's entropy (lambda_H), subtracted under min over theta."""
+    disc_lr: float = 3e-4
+    """Adam learning rate of the discriminator."""
+    disc_entropy: float = 1e-3
+    """Weight of the discriminator's Bernoulli entropy bonus."""
+    gradient_penalty: float = 1.0
+    """Weight of the discriminator's gradient penalty, where enabled."""
+    expert_noise: float = 0.0
+    """Standard deviation of Gaussian noise on the expert's pairs, in standardised units."""
+    failure_threshold: float = -0.6931471805599453
+    """GAILFE: Z_F, the least allowed mean log D on failures; log(1/2)."""
+    dual_lr: float = 0.05
+    """GAILFE: step size eta of the dual variable."""
+    dual_init: float = 1.0
+    """GAILFE: first value of the dual variable."""
+    failure_weight: float = 1.0
+    """GAILFE: lambda_F where the multiplier is fixed."""
+
+
+def hyper_arrays(hyper: Hyper) -> Hyper:
+    """`hyper` with every field a float32 array, so that a new value does not retrace.
+
+    Raises:
+      GailfeError: a field is not a finite number.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(hyper):
+        value = jnp.asarray(getattr(hyper, field.name), jnp.float32)
+        if not bool(jnp.all(jnp.isfinite(value))):
+            raise GailfeError(f"{field.name}: got {getattr(hyper, field.name)}; expected a finite number")
+        values[field.name] = value
+    return Hyper(**values)

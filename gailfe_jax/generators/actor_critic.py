@@ -1,0 +1,264 @@
+"""What PPO and TRPO share: acting, values, advantages, reward and value scales."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from gailfe_jax.batching import per_seed
+from gailfe_jax.config import Config, Hyper
+from gailfe_jax.networks import MLP, Gaussian, GaussianPolicy, RunningStats
+from gailfe_jax.objectives.advantage import generalised_advantage
+from gailfe_jax.types import Array, EnvSpec, PyTree, ScoreFn, Transition
+
+
+@struct.dataclass
+class ReturnScale:
+    """Exponential moving mean and second moment of value targets; values are learned in these units.
+
+    Attributes:
+      mean, square: `[]` bias-corrected by `weight`.
+      weight: `[]` total weight so far, in [0, 1).
+    """
+
+    mean: Array
+    square: Array
+    weight: Array
+
+    DECAY = 0.95
+
+    @classmethod
+    def init(cls) -> ReturnScale:
+        return cls(jnp.float32(0.0), jnp.float32(0.0), jnp.float32(0.0))
+
+    def update(self, target: Array) -> ReturnScale:
+        """Moves towards the moments of `target [...]`."""
+        keep = jnp.float32(self.DECAY)
+        return ReturnScale(
+            mean=keep * self.mean + (1 - keep) * jnp.mean(target),
+            square=keep * self.square + (1 - keep) * jnp.mean(jnp.square(target)),
+            weight=keep * self.weight + (1 - keep),
+        )
+
+    @property
+    def moments(self) -> tuple[Array, Array]:
+        """`(mean, std)`, (0, 1) before the first update."""
+        weight = jnp.maximum(self.weight, 1e-8)
+        mean = self.mean / weight
+        std = jnp.sqrt(jnp.maximum(self.square / weight - jnp.square(mean), 1e-6))
+        return mean, jnp.where(self.weight > 0, std, 1.0)
+
+
+@struct.dataclass
+class RewardScale:
+    """Running scale of environment rewards: the standard deviation of their discounted sum.
+
+    Attributes:
+      returns: `[B]` discounted sums so far.
+      stats: statistics over all of them.
+    """
+
+    returns: Array
+    stats: RunningStats
+
+
+@struct.dataclass
+class ActorCriticState:
+    """State of PPO and TRPO.
+
+    Attributes:
+      policy, value: parameters; policy_opt, value_opt: Adam states (TRPO's policy_opt is empty).
+      obs_stats: the observation normaliser `[o]`.
+      return_scale: units of the value network.
+      reward_scale: units of environment rewards.
+      updates: `[]` int32, updates done.
+    """
+
+    policy: PyTree
+    value: PyTree
+    policy_opt: PyTree
+    value_opt: PyTree
+    obs_stats: RunningStats
+    return_scale: ReturnScale
+    reward_scale: RewardScale
+    updates: Array
+
+
+@struct.dataclass
+class Batch:
+    """A flat on-policy batch, `n = T * B`.
+
+    Attributes:
+      x: `[n, o]` normalised observations; action `[n, a]`; log_prob `[n]`; advantage `[n]` standardised;
+      target: `[n]` value targets in the network's units.
+    """
+
+    x: Array
+    action: Array
+    log_prob: Array
+    advantage: Array
+    target: Array
+
+
+def adam(params: PyTree) -> PyTree:
+    """Adam's state; the learning rate is applied outside, because it is traced."""
+    return optax.scale_by_adam(eps=1e-5).init(params)
+
+
+def adam_step(grads: PyTree, opt: PyTree, params: PyTree, lr: Array) -> tuple[PyTree, PyTree]:
+    """One descent step; returns `(params, opt)`."""
+    updates, opt = optax.scale_by_adam(eps=1e-5).update(grads, opt)
+    return jax.tree.map(lambda p, u: p - lr * u, params, updates), opt
+
+
+def clip_by_norm(grads: PyTree, max_norm: Array) -> PyTree:
+    """Scales `grads` so that their global norm is at most `max_norm`."""
+    scale = jnp.minimum(1.0, max_norm / (optax.global_norm(grads) + 1e-8))
+    return jax.tree.map(lambda g: g * scale, grads)
+
+
+def shuffled_minibatches(key: Array, size: int, count: int) -> Array:
+    """`[count, size // count]` indices, a random partition of `range(size)` (a remainder is left out)."""
+    each = size // count
+    return jax.random.permutation(key, size)[: count * each].reshape(count, each)
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorCritic:
+    """Base of PPO and TRPO. Functions are for one seed.
+
+    Attributes:
+      config: static settings.
+      spec: the environment's.
+      total_updates: updates in the whole run, for annealing.
+    """
+
+    config: Config
+    spec: EnvSpec
+    total_updates: int = 1
+
+    @property
+    def _policy_net(self) -> GaussianPolicy:
+        config = self.config
+        return GaussianPolicy(config.hidden, self.spec.action_size, config.activation, config.init_log_std)
+
+    @property
+    def _value_net(self) -> MLP:
+        return MLP(self.config.hidden, 1, self.config.activation)
+
+    def _init_policy_opt(self, policy: PyTree) -> PyTree:
+        return adam(policy)
+
+    def init(self, key: Array) -> ActorCriticState:
+        """Fresh state from `key []`."""
+        key_policy, key_value = jax.random.split(key)
+        x = jnp.zeros((1, self.spec.obs_size))
+        policy, value = self._policy_net.init(key_policy, x), self._value_net.init(key_value, x)
+        return ActorCriticState(
+            policy=policy,
+            value=value,
+            policy_opt=self._init_policy_opt(policy),
+            value_opt=adam(value),
+            obs_stats=RunningStats.init(self.spec.obs_size),
+            return_scale=ReturnScale.init(),
+            reward_scale=RewardScale(jnp.zeros(self.config.num_envs), RunningStats.init(1)),
+            updates=jnp.int32(0),
+        )
+
+    def distribution(self, state: ActorCriticState, obs: Array) -> Gaussian:
+        """The policy at `obs [..., o]`."""
+        return self._policy_net.apply(state.policy, state.obs_stats.normalise(obs))
+
+    def act(self, state: ActorCriticState, obs: Array, key: Array) -> tuple[Array, Array]:
+        """Draws actions for a batch of environments: `obs [B, o] -> (action [B, a], log_prob [B])`."""
+
+        def draw(policy, obs_stats, obs, key):
+            dist = self._policy_net.apply(policy, obs_stats.normalise(obs))
+            action = dist.sample(key)
+            return action, dist.log_prob(action)
+
+        return per_seed(draw)(state.policy, state.obs_stats, obs, key)
+
+    def mode(self, state: ActorCriticState, obs: Array) -> Array:
+        """The deterministic policy: `obs [B, o] -> action [B, a]`."""
+
+        def mean(policy, obs_stats, obs):
+            return self._policy_net.apply(policy, obs_stats.normalise(obs)).mean
+
+        return per_seed(mean)(state.policy, state.obs_stats, obs)
+
+    def learning_rate(self, base: Array, state: ActorCriticState) -> Array:
+        """`base`, or its linear decay to zero over `total_updates`."""
+        if not self.config.anneal:
+            return base
+        return base * jnp.maximum(1.0 - state.updates / self.total_updates, 0.0)
+
+    def _values(self, state: ActorCriticState, obs: Array) -> Array:
+        mean, std = state.return_scale.moments
+        net = self._value_net.apply(state.value, state.obs_stats.normalise(obs))
+        return mean + std * net[..., 0]
+
+    def _reward(
+        self, state: ActorCriticState, transition: Transition, score: ScoreFn | None, hyper: Hyper
+    ) -> tuple[Array, RewardScale]:
+        """The reward `[T, B]` to maximise: the cost's score, or the scaled true reward where there is no cost."""
+        if score is not None:
+            low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
+            return score(transition.obs, jnp.clip(transition.action, low, high)), state.reward_scale
+        if not self.config.normalise_reward:
+            return transition.reward, state.reward_scale
+
+        def accumulate(returns, step):
+            reward, done = step
+            returns = returns * hyper.gamma + reward
+            return jnp.where(done, 0.0, returns), returns
+
+        last, sums = jax.lax.scan(accumulate, state.reward_scale.returns, (transition.reward, transition.done))
+        scale = RewardScale(last, state.reward_scale.stats.update(sums[..., None]))
+        return transition.reward / scale.stats.std[0], scale
+
+    def prepare(
+        self, state: ActorCriticState, transition: Transition, score: ScoreFn | None, hyper: Hyper
+    ) -> tuple[ActorCriticState, Batch, dict[str, Array]]:
+        """Rewards, advantages and value targets of an unroll, flattened.
+
+        Returns:
+          `(state with new scales, batch, metrics)`.
+        """
+        chex.assert_rank([transition.obs, transition.reward], [3, 2])
+        reward, reward_scale = self._reward(state, transition, score, hyper)
+        value, next_value = self._values(state, transition.obs), self._values(state, transition.next_obs)
+        advantage = generalised_advantage(
+            reward, value, next_value, transition.terminated, transition.done, gamma=hyper.gamma,
+            gae_lambda=hyper.gae_lambda,
+        )  # fmt: skip
+        target = advantage + value
+        return_scale = state.return_scale.update(target)
+        mean, std = return_scale.moments
+        # The network's output keeps its meaning when the units change only through the next fit; the units move
+        # slowly, so the fit follows.
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transition)
+        advantage = advantage.reshape(-1)
+        batch = Batch(
+            x=state.obs_stats.normalise(flat.obs),
+            action=flat.action,
+            log_prob=flat.log_prob,
+            advantage=(advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-8),
+            target=(target.reshape(-1) - mean) / std,
+        )
+        residual = jnp.var(target - value) / (jnp.var(target) + 1e-8)
+        metrics = {"reward_mean": jnp.mean(reward), "explained_variance": 1.0 - residual}
+        return state.replace(return_scale=return_scale, reward_scale=reward_scale), batch, metrics
+
+    def finish(self, state: ActorCriticState, transition: Transition) -> ActorCriticState:
+        """Counts the update and takes the unroll into the normaliser, after the step that used the old one."""
+        return state.replace(obs_stats=state.obs_stats.update(transition.obs), updates=state.updates + 1)
+
+    def value_loss(self, value: PyTree, x: Array, target: Array) -> Array:
+        """`[]` half mean squared error in the network's units."""
+        return 0.5 * jnp.mean(jnp.square(self._value_net.apply(value, x)[..., 0] - target))

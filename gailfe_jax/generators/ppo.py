@@ -1,0 +1,70 @@
+"""Proximal policy optimisation (Schulman et al. 2017)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from gailfe_jax.config import Hyper
+from gailfe_jax.generators.actor_critic import (
+    ActorCritic,
+    ActorCriticState,
+    Batch,
+    adam_step,
+    clip_by_norm,
+    shuffled_minibatches,
+)
+from gailfe_jax.objectives.surrogate import clip_fraction, clipped_surrogate
+from gailfe_jax.types import Array, Metrics, PyTree, ScoreFn, Transition
+
+
+@dataclasses.dataclass(frozen=True)
+class PPO(ActorCritic):
+    """The clipped-surrogate generator.
+
+    Differences from the textbook: policy and value network are separate and each has its own clipped gradient;
+    the value network is fitted in running units of the return; the value loss is not clipped.
+    """
+
+    def update(
+        self, state: ActorCriticState, transition: Transition, score: ScoreFn | None, key: Array, hyper: Hyper
+    ) -> tuple[ActorCriticState, Metrics]:
+        """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one."""
+        state, batch, metrics = self.prepare(state, transition, score, hyper)
+        policy_lr = self.learning_rate(hyper.policy_lr, state)
+        value_lr = self.learning_rate(hyper.value_lr, state)
+
+        def policy_loss(policy: PyTree, batch: Batch) -> Array:
+            dist = self._policy_net.apply(policy, batch.x)
+            gain = clipped_surrogate(dist, batch.action, batch.log_prob, batch.advantage, hyper.clip)
+            return -gain - hyper.entropy * dist.entropy()
+
+        def minibatch_step(carry, indices):
+            policy, policy_opt, value, value_opt = carry
+            part = jax.tree.map(lambda x: x[indices], batch)
+            policy_grad = clip_by_norm(jax.grad(policy_loss)(policy, part), hyper.max_grad_norm)
+            loss, value_grad = jax.value_and_grad(self.value_loss)(value, part.x, part.target)
+            value_grad = clip_by_norm(value_grad, hyper.max_grad_norm)
+            policy, policy_opt = adam_step(policy_grad, policy_opt, policy, policy_lr)
+            value, value_opt = adam_step(value_grad, value_opt, value, value_lr)
+            return (policy, policy_opt, value, value_opt), loss
+
+        config, size = self.config, batch.log_prob.shape[0]
+        partition = jax.vmap(lambda k: shuffled_minibatches(k, size, config.ppo_minibatches))
+        indices = partition(jax.random.split(key, config.ppo_epochs)).reshape(
+            config.ppo_epochs * config.ppo_minibatches, -1
+        )
+        carry = (state.policy, state.policy_opt, state.value, state.value_opt)
+        (policy, policy_opt, value, value_opt), losses = jax.lax.scan(minibatch_step, carry, indices)
+
+        old, new = (self._policy_net.apply(p, batch.x) for p in (state.policy, policy))
+        metrics |= {
+            "kl": jnp.mean(old.kl(new)),
+            "entropy": new.entropy(),
+            "clip_fraction": clip_fraction(new, batch.action, batch.log_prob, hyper.clip),
+            "value_loss": jnp.mean(losses),
+        }
+        state = state.replace(policy=policy, policy_opt=policy_opt, value=value, value_opt=value_opt)
+        return self.finish(state, transition), metrics

@@ -1,0 +1,162 @@
+"""Trust-region policy optimisation (Schulman et al. 2015)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from gailfe_jax.config import Hyper
+from gailfe_jax.generators.actor_critic import (
+    ActorCritic,
+    ActorCriticState,
+    Batch,
+    adam_step,
+    shuffled_minibatches,
+)
+from gailfe_jax.networks import Gaussian
+from gailfe_jax.objectives.surrogate import importance_surrogate
+from gailfe_jax.types import Array, Metrics, PyTree, ScoreFn, Transition
+
+
+def fisher_product(dist_fn: Callable[[Array], Gaussian], theta: Array) -> Callable[[Array], Array]:
+    """Products with the Fisher matrix of a Gaussian policy, linearised once.
+
+    The Hessian of the mean KL at the policy itself is exactly `mean_i J_i^T M J_i` with `J` the Jacobian of the
+    distribution's parameters and `M` their Fisher matrix: `1/sigma^2` for a mean, 2 for a log standard deviation
+    (TRPO appendix C, without forming second derivatives).
+
+    Args:
+      dist_fn: flat parameters `[p]` -> the policy at a fixed batch of `n` observations.
+      theta: `[p]`.
+
+    Returns:
+      `v [p] -> F v [p]`.
+    """
+    dist, push = jax.linearize(dist_fn, theta)
+    pull = jax.linear_transpose(push, theta)
+    precision = jnp.exp(-2 * dist.log_std)
+    n = dist.mean.shape[0]
+
+    def product(v: Array) -> Array:
+        tangent = push(v)
+        # log_std is shared by all n observations, so its mean over them is 2 and needs no division by n.
+        cotangent = Gaussian(mean=tangent.mean * precision / n, log_std=2 * tangent.log_std)
+        return pull(cotangent)[0]
+
+    return product
+
+
+def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: int) -> Array:
+    """Solves `A x = b` approximately by a fixed number of iterations, stopping in place once converged.
+
+    Args:
+      product: `x -> A x`, symmetric positive definite.
+      b: `[p]`.
+      iterations: length of the scan; a `where` freezes converged solutions, so it vmaps.
+    """
+
+    def step(carry, _):
+        x, r, p, rr = carry
+        ap = product(p)
+        alpha = rr / (jnp.dot(p, ap) + 1e-20)
+        x_new, r_new = x + alpha * p, r - alpha * ap
+        rr_new = jnp.dot(r_new, r_new)
+        p_new = r_new + (rr_new / (rr + 1e-20)) * p
+        live = rr > 1e-10
+        new = (x_new, r_new, p_new, rr_new)
+        return jax.tree.map(lambda a, b: jnp.where(live, a, b), new, carry), None
+
+    (x, *_), _ = jax.lax.scan(step, (jnp.zeros_like(b), b, b, jnp.dot(b, b)), None, length=iterations)
+    return x
+
+
+@dataclasses.dataclass(frozen=True)
+class TRPO(ActorCritic):
+    """The trust-region generator.
+
+    Differences from the textbook: Fisher products are taken on a share of the batch (as in the original GAIL code)
+    and linearised once; the value network is fitted by Adam in running units of the return.
+    """
+
+    def _init_policy_opt(self, policy: PyTree) -> PyTree:
+        return ()
+
+    def update(
+        self, state: ActorCriticState, transition: Transition, score: ScoreFn | None, key: Array, hyper: Hyper
+    ) -> tuple[ActorCriticState, Metrics]:
+        """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one."""
+        state, batch, metrics = self.prepare(state, transition, score, hyper)
+        key_fisher, key_value = jax.random.split(key)
+        policy, step_metrics = self._policy_step(state, batch, key_fisher, hyper)
+        value, value_opt, loss = self._fit_value(state, batch, key_value, hyper)
+        state = state.replace(policy=policy, value=value, value_opt=value_opt)
+        return self.finish(state, transition), metrics | step_metrics | {"value_loss": loss}
+
+    def _policy_step(self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper) -> tuple[PyTree, Metrics]:
+        theta, unravel = ravel_pytree(state.policy)
+        size = batch.log_prob.shape[0]
+        few = max(1, round(self.config.fisher_fraction * size))
+        some = jax.random.permutation(key, size)[:few] if few < size else jnp.arange(size)
+
+        def objective(theta: Array) -> tuple[Array, Gaussian]:
+            dist = self._policy_net.apply(unravel(theta), batch.x)
+            gain = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage)
+            return gain + hyper.entropy * dist.entropy(), dist
+
+        (start, old), gradient = jax.value_and_grad(objective, has_aux=True)(theta)
+        x_some = batch.x[some]
+        raw = fisher_product(lambda t: self._policy_net.apply(unravel(t), x_some), theta)
+
+        def product(v: Array) -> Array:
+            return raw(v) + hyper.cg_damping * v
+
+        direction = conjugate_gradient(product, gradient, self.config.cg_iterations)
+        curvature = jnp.dot(direction, product(direction))
+        full_step = direction * jnp.sqrt(2 * hyper.max_kl / (curvature + 1e-20))
+
+        def measure(theta: Array) -> tuple[Array, Array]:
+            value, dist = objective(theta)
+            return value - start, jnp.mean(old.kl(dist))
+
+        def searching(carry) -> Array:
+            tries, accepted, *_ = carry
+            return ~accepted & (tries <= self.config.line_search_steps)
+
+        def halve(carry):
+            tries, _, _, _, _ = carry
+            candidate = theta + full_step * 0.5 ** tries.astype(jnp.float32)
+            gain, kl = measure(candidate)
+            accepted = (gain > 0) & (kl <= hyper.max_kl) & jnp.all(jnp.isfinite(candidate))
+            return tries + 1, accepted, jnp.where(accepted, candidate, theta), gain, kl
+
+        nothing = (jnp.int32(0), jnp.array(False), theta, jnp.float32(0.0), jnp.float32(0.0))
+        tries, accepted, theta, gain, kl = jax.lax.while_loop(searching, halve, nothing)
+        policy = unravel(theta)
+        return policy, {
+            "kl": jnp.where(accepted, kl, 0.0),
+            "entropy": self._policy_net.apply(policy, batch.x[:1]).entropy(),
+            "improvement": jnp.where(accepted, gain, 0.0),
+            "line_search_tries": tries.astype(jnp.float32),
+            "step_accepted": accepted.astype(jnp.float32),
+        }
+
+    def _fit_value(
+        self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper
+    ) -> tuple[PyTree, PyTree, Array]:
+        config, size = self.config, batch.target.shape[0]
+        lr = self.learning_rate(hyper.value_lr, state)
+        count = max(1, size // config.value_minibatch)
+
+        def step(carry, indices):
+            value, opt = carry
+            loss, grads = jax.value_and_grad(self.value_loss)(value, batch.x[indices], batch.target[indices])
+            return adam_step(grads, opt, value, lr), loss
+
+        partition = jax.vmap(lambda k: shuffled_minibatches(k, size, count))
+        indices = partition(jax.random.split(key, config.value_epochs)).reshape(config.value_epochs * count, -1)
+        (value, opt), losses = jax.lax.scan(lambda c, i: step(c, i), (state.value, state.value_opt), indices)
+        return value, opt, jnp.mean(losses)
