@@ -1,0 +1,70 @@
+# `make quickstart` and `make test` are each meant to be the first command in a fresh clone.
+# Needs Python 3.11 to 3.13 and make; everything else is installed into .venv from requirements/dev.lock.
+
+PYTHON ?=
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements/dev.lock
+# The path is part of the key because scripts inside a virtual environment hold it: a moved clone is installed again.
+KEY := $(shell (pwd; cat $(LOCK) pyproject.toml) | cksum | tr ' \t' '--')
+STAMP := $(VENV)/.installed-$(KEY)
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test lint format lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv from the lock file (done by the other targets as needed)
+
+quickstart: $(STAMP) ## train GAIL and GAILFE on Hopper and draw quickstart/quickstart.png
+	@$(BIN)/gailfe quickstart
+
+test: lint ## lint, type-check and run the tests
+	@$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff and pyright
+	@$(BIN)/python -m ruff check --quiet .
+	@$(BIN)/python -m ruff format --check --quiet . || { echo "run 'make format'" >&2; exit 1; }
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/python -m pyright --warnings
+
+format: $(STAMP) ## sort imports and format the code
+	@$(BIN)/python -m ruff check --quiet --select I --fix .
+	@$(BIN)/python -m ruff format --quiet .
+
+lock: ## resolve requirements/dev.lock anew (needs uv)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
+	@env -u UV_FIND_LINKS -u UV_INDEX -u UV_EXTRA_INDEX_URL -u UV_INDEX_URL -u UV_DEFAULT_INDEX \
+	  $(UV) pip compile pyproject.toml --extra dev --constraint requirements/pins.txt --upgrade \
+	  --universal --python-version 3.11 --fork-strategy fewest --only-binary :all: --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o $(LOCK)
+
+clean: ## remove .venv, caches and build products
+	@rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment that works is updated in place, one that does not (half made, or its Python is gone) is made anew.
+$(STAMP): $(LOCK) pyproject.toml
+	@set -e; \
+	supported='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; \
+	if ! $(BIN)/python -c "$$supported; import pip" >/dev/null 2>&1; then \
+	  found=; \
+	  for candidate in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3 python); do \
+	    if "$$candidate" -c "$$supported" >/dev/null 2>&1; then found="$$candidate"; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "error: no Python 3.11, 3.12 or 3.13 with venv and ensurepip found$(if $(PYTHON), (tried PYTHON=$(PYTHON)),);" \
+	      "install one (on Debian and Ubuntu also its python3-venv) or name it: make PYTHON=/path/to/python3" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$($$found --version)"; \
+	  "$$found" -m venv --clear $(VENV); \
+	fi
+	@echo "Installing from $(LOCK)"
+	@rm -f $(VENV)/.installed-*
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
