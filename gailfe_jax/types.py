@@ -71,6 +71,19 @@ class Transition:
 
 
 @struct.dataclass
+class Pairs:
+    """State-action pairs, e.g. demonstrations on the device.
+
+    Attributes:
+      obs: `[..., o]`.
+      action: `[..., a]` as the environment executed it, inside its bounds.
+    """
+
+    obs: Array
+    action: Array
+
+
+@struct.dataclass
 class StepResult:
     """What a physics engine returns beside its state: the task's functions at the state the step led to.
 

@@ -7,13 +7,13 @@ import dataclasses
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from gailfe_jax.batching import per_seed
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, Gaussian, GaussianPolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
+from gailfe_jax.objectives.optimiser import adam
 from gailfe_jax.types import Array, EnvSpec, PyTree, ScoreFn, Transition
 
 
@@ -103,29 +103,6 @@ class Batch:
     log_prob: Array
     advantage: Array
     target: Array
-
-
-def adam(params: PyTree) -> PyTree:
-    """Adam's state; the learning rate is applied outside, because it is traced."""
-    return optax.scale_by_adam(eps=1e-5).init(params)
-
-
-def adam_step(grads: PyTree, opt: PyTree, params: PyTree, lr: Array) -> tuple[PyTree, PyTree]:
-    """One descent step; returns `(params, opt)`."""
-    updates, opt = optax.scale_by_adam(eps=1e-5).update(grads, opt)
-    return jax.tree.map(lambda p, u: p - lr * u, params, updates), opt
-
-
-def clip_by_norm(grads: PyTree, max_norm: Array) -> PyTree:
-    """Scales `grads` so that their global norm is at most `max_norm`."""
-    scale = jnp.minimum(1.0, max_norm / (optax.global_norm(grads) + 1e-8))
-    return jax.tree.map(lambda g: g * scale, grads)
-
-
-def shuffled_minibatches(key: Array, size: int, count: int) -> Array:
-    """`[count, size // count]` indices, a random partition of `range(size)` (a remainder is left out)."""
-    each = size // count
-    return jax.random.permutation(key, size)[: count * each].reshape(count, each)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,14 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from gailfe_jax.config import Hyper
-from gailfe_jax.generators.actor_critic import (
-    ActorCritic,
-    ActorCriticState,
-    Batch,
-    adam_step,
-    clip_by_norm,
-    shuffled_minibatches,
-)
+from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
+from gailfe_jax.objectives.optimiser import adam_step, clip_by_norm, shuffled_minibatches
 from gailfe_jax.objectives.surrogate import clip_fraction, clipped_surrogate
 from gailfe_jax.types import Array, Metrics, PyTree, ScoreFn, Transition
 

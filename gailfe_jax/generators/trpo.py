@@ -10,14 +10,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from gailfe_jax.config import Hyper
-from gailfe_jax.generators.actor_critic import (
-    ActorCritic,
-    ActorCriticState,
-    Batch,
-    adam_step,
-    shuffled_minibatches,
-)
+from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.networks import Gaussian
+from gailfe_jax.objectives.optimiser import adam_step, shuffled_minibatches
 from gailfe_jax.objectives.surrogate import importance_surrogate
 from gailfe_jax.types import Array, Metrics, PyTree, ScoreFn, Transition
 
@@ -158,5 +153,5 @@ class TRPO(ActorCritic):
 
         partition = jax.vmap(lambda k: shuffled_minibatches(k, size, count))
         indices = partition(jax.random.split(key, config.value_epochs)).reshape(config.value_epochs * count, -1)
-        (value, opt), losses = jax.lax.scan(lambda c, i: step(c, i), (state.value, state.value_opt), indices)
+        (value, opt), losses = jax.lax.scan(step, (state.value, state.value_opt), indices)
         return value, opt, jnp.mean(losses)

@@ -1,0 +1,107 @@
+"""One table: a method's name and the parts it is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from gailfe_jax.config import Config
+from gailfe_jax.data.annotators import Annotator, terminated
+from gailfe_jax.data.failures import FailureBuffer
+from gailfe_jax.data.replay import Replay
+from gailfe_jax.generators.ppo import PPO
+from gailfe_jax.generators.trpo import TRPO
+from gailfe_jax.learner import Learner
+from gailfe_jax.objectives.discriminator import Discriminator
+from gailfe_jax.types import Env, GailfeError
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """A line of the table.
+
+    Attributes:
+      name: what `--algo` takes.
+      summary: one line for people.
+      source: paper.
+      adversarial: whether the policy steps on a discriminator's reward (else on the true reward).
+      constrained: whether failures constrain the discriminator.
+      generator: the policy step it stands for; None leaves the choice to `Config.generator`.
+    """
+
+    name: str
+    summary: str
+    source: str
+    adversarial: bool = False
+    constrained: bool = False
+    generator: str | None = None
+
+    @property
+    def needs_demos(self) -> bool:
+        """Whether training needs a demonstration file."""
+        return self.adversarial
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    a.name: a
+    for a in (
+        Algorithm("ppo", "PPO on the true reward (how experts are made)", "Schulman et al. 2017", generator="ppo"),
+        Algorithm("trpo", "TRPO on the true reward", "Schulman et al. 2015", generator="trpo"),
+        Algorithm("gail", "imitation against a discriminator", "Ho & Ermon 2016", adversarial=True),
+        Algorithm(
+            "gailfe", "GAIL whose discriminator is constrained by failures", "Zhu et al. 2020", adversarial=True,
+            constrained=True,
+        ),  # fmt: skip
+    )
+}
+_GENERATORS = {"ppo": PPO, "trpo": TRPO}
+
+
+def find_algorithm(name: str) -> Algorithm:
+    """The algorithm called `name`.
+
+    Raises:
+      GailfeError: no such algorithm.
+    """
+    if name not in ALGORITHMS:
+        raise GailfeError(f"algo: unknown algorithm {name!r}; expected one of {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name]
+
+
+def resolve_config(config: Config) -> Config:
+    """`config` with the generator its algorithm stands for."""
+    generator = find_algorithm(config.algo).generator
+    return config if generator is None else dataclasses.replace(config, generator=generator)
+
+
+def make_learner(config: Config, env: Env, *, total_iterations: int = 1, annotator: Annotator | None = None) -> Learner:
+    """Composes the learner that `config` names.
+
+    Args:
+      config: static settings.
+      env: the environment.
+      total_iterations: length of the run, for annealed learning rates.
+      annotator: what counts as a failure; `terminated` if None. Unused without a failure constraint.
+
+    Raises:
+      GailfeError: unknown algorithm.
+    """
+    algorithm = find_algorithm(config.algo)
+    config = resolve_config(config)
+    spec = env.spec
+    generator = _GENERATORS[config.generator](config, spec, total_iterations)
+    if not algorithm.adversarial:
+        return Learner(config, env, generator)
+    failures = None
+    if algorithm.constrained:
+        failures = FailureBuffer(
+            capacity=config.failure_capacity,
+            max_length=spec.max_episode_steps,
+            num_envs=config.num_envs,
+            obs_size=spec.obs_size,
+            action_size=spec.action_size,
+            annotator=annotator or terminated(),
+            last_steps=config.failure_last_steps,
+            collect=config.failure_source != "collected",
+        )
+    replay = Replay(config.disc_replay, spec.obs_size, spec.action_size) if config.disc_replay else None
+    return Learner(config, env, generator, Discriminator(config, spec), failures, replay)

@@ -1,0 +1,211 @@
+"""One iteration of every method, on one page: unroll, file failures, fit the cost, move the multiplier, step the policy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from gailfe_jax.batching import per_seed
+from gailfe_jax.config import Config, Hyper
+from gailfe_jax.data.failures import FailureBuffer, FailureState, PaddedTrajectories
+from gailfe_jax.data.replay import Replay, ReplayState
+from gailfe_jax.objectives.constraint import update_dual, violation
+from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData, DiscriminatorState
+from gailfe_jax.rollout import clip_action, unroll
+from gailfe_jax.types import Array, Env, EnvState, Metrics, Pairs, PyTree, ScoreFn, Transition
+
+
+class Generator(Protocol):
+    """How the policy steps on a reward; `ActorCritic` describes the methods."""
+
+    def init(self, key: Array) -> PyTree: ...
+    def act(self, state: PyTree, obs: Array, key: Array) -> tuple[Array, Array]: ...
+    def mode(self, state: PyTree, obs: Array) -> Array: ...
+    def update(
+        self, state: PyTree, transition: Transition, score: ScoreFn | None, key: Array, hyper: Hyper
+    ) -> tuple[PyTree, Metrics]: ...
+
+
+@struct.dataclass
+class LearnerState:
+    """Everything one seed needs to go on bit for bit.
+
+    Attributes:
+      key: `[]` the seed's key; iteration `i` draws from `fold_in(key, i)`.
+      iteration: `[]` int32, iterations done.
+      env: `[B]` environment states.
+      generator: the policy's side.
+      cost: the discriminator, or None where the true reward is used.
+      dual: `[]` lambda_F, or None without a failure constraint.
+      failures: the failure buffer, or None.
+      replay: past policy pairs for the discriminator, or None.
+    """
+
+    key: Array
+    iteration: Array
+    env: EnvState
+    generator: Any
+    cost: DiscriminatorState | None
+    dual: Array | None
+    failures: FailureState | None
+    replay: ReplayState | None
+
+
+@struct.dataclass
+class Demos:
+    """What a learner imitates, on the device; an argument of every call, never a constant of the program.
+
+    Attributes:
+      expert: `[N]` expert pairs.
+      failures: failures of the collection phase, or None.
+    """
+
+    expert: Pairs
+    failures: PaddedTrajectories | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """A method as a composition of parts; functions are for one seed, `vmap` them over seeds.
+
+    Attributes:
+      config: static settings.
+      env: the environment.
+      generator: how the policy steps.
+      cost: what it steps on; None means the true reward.
+      failures: GAILFE's failure buffer; None means no constraint.
+      replay: past policy pairs shown to the discriminator beside the fresh ones; or None.
+    """
+
+    config: Config
+    env: Env
+    generator: Generator
+    cost: Discriminator | None = None
+    failures: FailureBuffer | None = None
+    replay: Replay | None = None
+
+    def init(self, key: Array, hyper: Hyper, demos: Demos | None) -> LearnerState:
+        """Fresh state of one seed from `key []`."""
+        key_generator, key_env, key_cost, key_run = jax.random.split(key, 4)
+        failures = None
+        if self.failures is not None:
+            failures = self.failures.init()
+            if demos is not None and demos.failures is not None:
+                failures = self.failures.preload(failures, demos.failures)
+        return LearnerState(
+            key=key_run,
+            iteration=jnp.int32(0),
+            env=jax.vmap(self.env.reset)(jax.random.split(key_env, self.config.num_envs)),
+            generator=per_seed(self.generator.init)(key_generator),
+            cost=None if self.cost is None else per_seed(self.cost.init)(key_cost, _expert(demos)),
+            dual=None if self.failures is None else jnp.asarray(hyper.dual_init, jnp.float32),
+            failures=failures,
+            replay=None if self.replay is None else self.replay.init(),
+        )
+
+    def step(self, state: LearnerState, hyper: Hyper, demos: Demos | None) -> tuple[LearnerState, Metrics]:
+        """One iteration of `num_envs * unroll_length` environment steps.
+
+        Source: GAIL algorithm 1 (Ho & Ermon 2016) with GAILFE's Lagrangian (eq. 4) where there are failures.
+
+        Args:
+          state: one seed's state.
+          hyper: traced settings.
+          demos: demonstrations; None where there is no cost to fit.
+
+        Returns:
+          `(state, metrics)`, every metric a scalar.
+        """
+        keys = jax.random.split(jax.random.fold_in(state.key, state.iteration), 4)
+        key_unroll, key_sample, key_cost, key_policy = (keys[i] for i in range(4))
+        env, transition, totals = unroll(
+            self.env, self.generator.act, state.generator, state.env, key_unroll, self.config.unroll_length
+        )
+        executed = transition.replace(action=clip_action(self.env, transition.action))
+        failures, replay, data = self._select(state, executed, key_sample)
+
+        # Everything below is arithmetic on one seed's batch; `per_seed` keeps its bits the same for any number of seeds.
+        def learn(generator, cost, dual, transition, data, expert, key_cost, key_policy, hyper):
+            metrics: Metrics = {}
+            score = None
+            if self.cost is not None:
+                multiplier = self._multiplier(dual, hyper)
+                cost, metrics = self.cost.fit(cost, expert, data, multiplier, key_cost, hyper)
+                dual = self._move_dual(dual, metrics, data, hyper)
+                score = lambda obs, action: self.cost.score(cost, obs, action)  # noqa: E731
+            generator, step_metrics = self.generator.update(generator, transition, score, key_policy, hyper)
+            return generator, cost, dual, metrics | step_metrics
+
+        generator, cost, dual, metrics = per_seed(learn)(
+            state.generator, state.cost, state.dual, transition, data,
+            None if demos is None else demos.expert, key_cost, key_policy, hyper,
+        )  # fmt: skip
+
+        metrics |= {
+            "episodes": totals.count,
+            "train_return": totals.returns / totals.count,
+            "train_length": totals.lengths / totals.count,
+            "train_falls": totals.falls / totals.count,
+        }
+        if self.failures is not None:
+            metrics |= {
+                "multiplier": self._multiplier(dual, hyper),
+                "violation": violation(metrics["failure_log_d"], hyper.failure_threshold),
+                "failure_trajectories": self.failures.num_trajectories(failures).astype(jnp.float32),
+                "failure_transitions": self.failures.num_transitions(failures).astype(jnp.float32),
+            }
+        state = state.replace(
+            iteration=state.iteration + 1, env=env, generator=generator, cost=cost, dual=dual, failures=failures,
+            replay=replay,
+        )  # fmt: skip
+        return state, metrics
+
+    def _select(
+        self, state: LearnerState, executed: Transition, key: Array
+    ) -> tuple[FailureState | None, ReplayState | None, DiscriminatorData | None]:
+        """Files the unroll in the buffers and draws what the discriminator will see; moves data, rounds nothing."""
+        if self.cost is None:
+            return None, None, None
+        steps = self.config.disc_steps
+        size = min(self.config.disc_minibatch, self.config.batch_size)
+        key_policy, key_replay, key_failure = jax.random.split(key, 3)
+        obs = executed.obs.reshape(-1, executed.obs.shape[-1])
+        action = executed.action.reshape(-1, executed.action.shape[-1])
+        # Each step a random subset of the batch, without repetition inside it.
+        rows = jax.vmap(lambda k: jax.random.permutation(k, len(obs))[:size])(jax.random.split(key_policy, steps))
+        policy, replay = Pairs(obs[rows], action[rows]), state.replay
+        if self.replay is not None:
+            replay = self.replay.add(state.replay, obs, action)
+            old = self.replay.sample(replay, key_replay, steps * size)
+            old = jax.tree.map(lambda x: x.reshape(steps, size, -1), Pairs(*old))
+            policy = jax.tree.map(lambda a, b: jnp.concatenate([a[:, : size // 2], b[:, size // 2 :]], 1), policy, old)
+        if self.failures is None:
+            return None, replay, DiscriminatorData(policy)
+        failures = self.failures.add(state.failures, executed)
+        failed = self.failures.sample(failures, key_failure, steps * size)
+        failed = jax.tree.map(lambda x: x.reshape(steps, size, -1), Pairs(*failed))
+        return failures, replay, DiscriminatorData(policy, failed, self.failures.num_transitions(failures) > 0)
+
+    def _multiplier(self, dual: Array | None, hyper: Hyper) -> Array:
+        """lambda_F: the dual variable, or the fixed weight."""
+        if dual is None:
+            return jnp.float32(0.0)
+        return dual if self.config.multiplier == "dual" else jnp.asarray(hyper.failure_weight, jnp.float32)
+
+    def _move_dual(
+        self, dual: Array | None, metrics: Metrics, data: DiscriminatorData, hyper: Hyper
+    ) -> Array | None:
+        if dual is None or data.has_failures is None:
+            return dual
+        return update_dual(
+            dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, data.has_failures
+        )
+
+
+def _expert(demos: Demos | None) -> Pairs:
+    assert demos is not None, "a learner with a cost needs demonstrations"
+    return demos.expert
