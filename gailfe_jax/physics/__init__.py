@@ -11,6 +11,14 @@ from gailfe_jax.types import GailfeError, Physics, Task
 ENGINES = ("mujoco_c", "mjx", "warp")
 
 
+def has_nvidia_gpu() -> bool:
+    """Whether JAX can use an NVIDIA GPU here (an AMD one also counts as platform `gpu`)."""
+    try:
+        return bool(jax.devices("cuda"))
+    except RuntimeError:
+        return False
+
+
 def resolve_engine(engine: str) -> str:
     """Turns `auto` into an engine: CPU -> mujoco_c; NVIDIA -> warp if installed, else mjx; TPU -> mjx.
 
@@ -21,7 +29,7 @@ def resolve_engine(engine: str) -> str:
         platform = jax.default_backend()
         if platform == "cpu":
             return "mujoco_c"
-        if platform == "gpu" and importlib.util.find_spec("warp") is not None:
+        if platform == "gpu" and has_nvidia_gpu() and importlib.util.find_spec("warp") is not None:
             return "warp"
         return "mjx"
     if engine not in ENGINES:

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import pathlib
+import warnings
 
 import mujoco
 
 from gailfe_jax.types import GailfeError, Task
+
+
+# Gymnasium's model files are loaded unchanged, so this notice is nothing our user can act on.
+_EXPECTED_WARNING = "'settotalmass' is deprecated"
+
+
+@contextlib.contextmanager
+def _without_expected_warning():
+    """MuJoCo's other warnings still reach whoever listened before (stderr and MUJOCO_LOG.TXT by default)."""
+    previous = mujoco.get_mju_user_warning()
+    raised: list[str] = []
+    mujoco.set_mju_user_warning(raised.append)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(previous)
+    for message in raised:
+        if _EXPECTED_WARNING not in message:
+            warnings.warn(f"MuJoCo: {message}", stacklevel=3)
 
 
 @functools.cache
@@ -24,7 +45,8 @@ def load_model(task: Task) -> mujoco.MjModel:
     path = pathlib.Path(spec.origin).parent / "envs" / "mujoco" / "assets" / task.model_file
     if not path.is_file():
         raise GailfeError(f"task {task.name!r}: model file {path} is missing; expected gymnasium >= 1.1")
-    return mujoco.MjModel.from_xml_path(str(path))
+    with _without_expected_warning():
+        return mujoco.MjModel.from_xml_path(str(path))
 
 
 def seconds_per_step(task: Task) -> float:

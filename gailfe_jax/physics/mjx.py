@@ -1,0 +1,137 @@
+"""MuJoCo in JAX (MJX): runs wherever JAX does, CPU, GPU and TPU.
+
+Differences from MJX's own examples:
+- Only what the simulator carries from step to step travels (position, velocity, activation, time, solver warm start);
+  the rest of an `mjx.Data`, some hundred arrays, is rebuilt inside each step. Every step recomputes it from those
+  anyway, so the numbers are the same, while a reset is five `where`s and vmapped states stay small.
+- Solver iterations are the model file's own (Gymnasium's), not a cheaper setting.
+- Matrix products are asked for in full float32, which accelerators otherwise round to fewer bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from flax import struct
+
+from gailfe_jax.physics.model import load_model, seconds_per_step
+from gailfe_jax.types import Array, GailfeError, StepResult, Task
+
+# Without warp-lang, MJX announces on stdout that it could not import it, which would corrupt machine-read output.
+with contextlib.redirect_stdout(io.StringIO()):
+    from mujoco import mjx
+
+
+@struct.dataclass
+class MjxState:
+    """State of MJX, one environment; all float32.
+
+    Attributes:
+      qpos, qvel: `[nq]`, `[nv]`.
+      act: `[na]` actuator activations (empty for motors).
+      time: `[]` simulated seconds since the reset.
+      warmstart: `[nv]` acceleration the constraint solver starts from.
+    """
+
+    qpos: Array
+    qvel: Array
+    act: Array
+    time: Array
+    warmstart: Array
+
+
+class MjxBase:
+    """`Physics` on MJX (see `gailfe_jax.types.Physics`), all but the simulator call.
+
+    Args:
+      task: which task.
+      iterations: constraint solver iterations at most, None for the model's own.
+      ls_iterations: line-search iterations at most per solver iteration, None for the model's own.
+
+    Raises:
+      GailfeError: an option is out of range.
+    """
+
+    name: str
+
+    def __init__(self, task: Task, *, iterations: int | None = None, ls_iterations: int | None = None):
+        self.task = task
+        self.model = copy.deepcopy(load_model(task))
+        self.dt = seconds_per_step(task)
+        for option, value in (("iterations", iterations), ("ls_iterations", ls_iterations)):
+            if value is not None:
+                if value < 1:
+                    raise GailfeError(f"{option}: got {value}; expected a number of solver iterations >= 1")
+                setattr(self.model.opt, option, value)
+        data = mujoco.MjData(self.model)
+        self.init_qpos = data.qpos.astype(np.float32)
+        self.init_qvel = data.qvel.astype(np.float32)
+
+    def _advance(self, phys: MjxState, ctrl: Array) -> MjxState:
+        """`frame_skip` simulator steps under `ctrl [a]`."""
+        raise AssertionError("MjxBase is abstract")
+
+    def init(self, qpos: Array, qvel: Array) -> MjxState:
+        # Gymnasium's set_state ends with mj_forward. MuJoCo saves the warm start when it steps, not there, so a fresh
+        # state has none.
+        return MjxState(
+            qpos=jnp.asarray(qpos, jnp.float32),
+            qvel=jnp.asarray(qvel, jnp.float32),
+            act=jnp.zeros(self.model.na, jnp.float32),
+            time=jnp.float32(0.0),
+            warmstart=jnp.zeros(self.model.nv, jnp.float32),
+        )
+
+    def reset(self, phys: MjxState, done: Array, qpos: Array, qvel: Array) -> MjxState:
+        return jax.tree.map(lambda new, old: jnp.where(done, new, old), self.init(qpos, qvel), phys)
+
+    def step(self, phys: MjxState, action: Array) -> tuple[MjxState, StepResult]:
+        after = self._advance(phys, jnp.asarray(action, jnp.float32))
+        return after, StepResult(
+            obs=self.task.observe(jnp, after.qpos, after.qvel),
+            reward=self.task.reward(jnp, phys.qpos, after.qpos, after.qvel, action, self.dt),
+            terminated=self.task.terminated(jnp, after.qpos, after.qvel),
+        )
+
+    def view(self, phys: MjxState) -> tuple[Array, Array]:
+        return phys.qpos, phys.qvel
+
+
+def fill_data(template: Any, phys: MjxState, ctrl: Array) -> Any:
+    """The `mjx.Data` at `phys` under `ctrl`; everything else as in `template`."""
+    return template.replace(
+        qpos=phys.qpos, qvel=phys.qvel, act=phys.act, time=phys.time, qacc_warmstart=phys.warmstart, ctrl=ctrl
+    )
+
+
+def carried_state(data: Any) -> MjxState:
+    """The part of an `mjx.Data` that the next step depends on."""
+    return MjxState(data.qpos, data.qvel, data.act, data.time, data.qacc_warmstart)
+
+
+class Mjx(MjxBase):
+    """`Physics` on MJX's own JAX implementation (see `MjxBase` for arguments and errors)."""
+
+    name = "mjx"
+
+    def __init__(self, task: Task, *, iterations: int | None = None, ls_iterations: int | None = None):
+        super().__init__(task, iterations=iterations, ls_iterations=ls_iterations)
+        # An engine may be made while some function is being traced, and outlives that trace.
+        with jax.ensure_compile_time_eval():
+            self._mjx_model = mjx.put_model(self.model, impl="jax")
+            self._template = mjx.make_data(self.model, impl="jax")
+
+    def _advance(self, phys: MjxState, ctrl: Array) -> MjxState:
+        def substep(state: MjxState, _: None) -> tuple[MjxState, None]:
+            return carried_state(mjx.step(self._mjx_model, fill_data(self._template, state, ctrl))), None
+
+        with jax.default_matmul_precision("highest"):
+            # A scan, not an unrolled loop: the simulator step is by far the largest thing XLA compiles here.
+            return jax.lax.scan(substep, phys, length=self.task.frame_skip)[0]
