@@ -8,6 +8,9 @@ Differences from MJX's own examples:
 - Matrix products are asked for in full float32, which accelerators otherwise round to fewer bits.
 """
 
+# MuJoCo's names come from a compiled module without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,8 @@
 """Loads Gymnasium's own MuJoCo model files, unchanged, for every engine."""
 
+# MuJoCo's names come from a compiled module without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import contextlib
@@ -11,7 +14,6 @@ import warnings
 import mujoco
 
 from gailfe_jax.types import GailfeError, Task
-
 
 # Gymnasium's model files are loaded unchanged, so this notice is nothing our user can act on.
 _EXPECTED_WARNING = "'settotalmass' is deprecated"

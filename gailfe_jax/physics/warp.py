@@ -11,8 +11,10 @@ Differences from `mjx`:
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import io
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,23 +55,21 @@ class Warp(MjxBase):
         if device == "gpu" and not has_nvidia_gpu():
             raise GailfeError("engine warp: JAX sees no NVIDIA GPU here; expected one (use mujoco_c or mjx instead)")
         if importlib.util.find_spec("warp") is None:
-            raise GailfeError("engine warp: package warp-lang is not installed; expected pip install 'gailfe_jax[warp]'")
+            raise GailfeError("engine warp: package warp-lang is not installed; expected the extra gailfe-jax[warp]")
         for option, value in (("nconmax", nconmax), ("njmax", njmax)):
             if value is not None and value < 1:
                 raise GailfeError(f"{option}: got {value}; expected a capacity per environment >= 1")
         super().__init__(task, iterations=iterations, ls_iterations=ls_iterations)
 
-        import warp
-
         # Warp reports every kernel it loads on stdout, which would corrupt machine-read output.
-        warp.config.quiet = True
+        importlib.import_module("warp").config.quiet = True
         with jax.ensure_compile_time_eval(), contextlib.redirect_stdout(io.StringIO()):
             self._mjx_model = mjx.put_model(self.model, impl="warp")
             # MJX's JAX implementation has a slot for every contact and constraint row the model can have. Warp may find
             # one more contact than it for a pair of parallel capsules, hence twice.
-            slots = mjx.make_data(self.model, impl="jax")._impl
-            self._nconmax = nconmax or max(2 * slots.ncon, 1)
-            self._njmax = njmax or max(2 * slots.nefc, 1)
+            slots: Any = mjx.make_data(self.model, impl="jax")._impl
+            self._nconmax = int(nconmax or max(2 * slots.ncon, 1))
+            self._njmax = int(njmax or max(2 * slots.nefc, 1))
         self._batch = self._make_batch()
 
     def _make_batch(self):
@@ -93,9 +93,7 @@ class Warp(MjxBase):
     def _advance_batch(self, phys: MjxState, ctrl: Array) -> MjxState:
         """`_advance` for exactly one leading axis `[n]` of environments."""
         with jax.ensure_compile_time_eval():
-            template = mjx.make_data(
-                self.model, impl="warp", naconmax=ctrl.shape[0] * self._nconmax, njmax=self._njmax
-            )
+            template = mjx.make_data(self.model, impl="warp", naconmax=ctrl.shape[0] * self._nconmax, njmax=self._njmax)
 
         def advance(state: MjxState, one_ctrl: Array) -> MjxState:
             data = fill_data(template, state, one_ctrl)
