@@ -47,7 +47,7 @@ clean: ## remove .venv, caches and build products
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that works is updated in place, one that does not (half made, or its Python is gone) is made anew.
-$(STAMP): $(LOCK) pyproject.toml
+$(STAMP):
 	@set -e; \
 	supported='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; \
 	if ! $(BIN)/python -c "$$supported; import pip" >/dev/null 2>&1; then \
