@@ -320,14 +320,11 @@ class _Display:
             style = "" if index == len(self._rows) - 1 else "dim"
             table.add_row(f"{step:,}", *(cells.get(name, "") for name in names), style=style)
         share = min(self._step / self._total, 1.0)
-        bar = Table.grid(padding=(0, 2, 0, 0))
         seeds = f" x {self._num_seeds} seeds" if self._num_seeds > 1 else ""
-        bar.add_row(
-            ProgressBar(total=1.0, completed=share, width=30),
-            Text(f"{100 * share:.0f}%"),
-            Text(f"{self._step:,} of {self._total:,} steps{seeds}"),
-            *(Text(part, style="cyan") for part in self._pace()),
-        )
+        parts = [f"{100 * share:.0f}%", f"{self._step:,} of {self._total:,} steps{seeds}", *self._pace()]
+        bar = Table.grid(padding=(0, 2, 0, 0))
+        # The bar gives way on a narrow terminal, the numbers do not.
+        bar.add_row(ProgressBar(total=1.0, completed=share, width=16), Text("  ".join(parts), no_wrap=True))
         return Group(table, bar) if self._rows else Group(Text(self._title, style="bold"), bar)
 
 

@@ -45,7 +45,7 @@ def provenance() -> dict[str, Any]:
 
 def command_line(argv: Sequence[str]) -> str:
     """`argv` as one would type it in the working directory."""
-    program = Path(argv[0]) if argv and argv[0] else Path("python")
+    program = Path(argv[0] if argv and argv[0] not in ("", "-c") else "python")
     if program.suffix == ".py":
         package = Path(__file__).resolve().parent
         if program.resolve().is_relative_to(package):

@@ -64,6 +64,6 @@ def test_no_git_is_no_error(tmp_path, monkeypatch):
     assert git_state(module.Path(module.__file__).parent) is None
 
 
-@pytest.mark.parametrize("argv", [[], [""]])
+@pytest.mark.parametrize("argv", [[], [""], ["-c"]])
 def test_an_interactive_session_has_a_command(argv):
     assert command_line(argv) == "python"
