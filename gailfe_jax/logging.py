@@ -321,9 +321,9 @@ class _Display:
             table.add_row(f"{step:,}", *(cells.get(name, "") for name in names), style=style)
         share = min(self._step / self._total, 1.0)
         seeds = f" x {self._num_seeds} seeds" if self._num_seeds > 1 else ""
-        parts = [f"{100 * share:.0f}%", f"{self._step:,} of {self._total:,} steps{seeds}", *self._pace()]
+        # On a narrow terminal the end is cut: what the table shows anyway.
+        parts = [f"{100 * share:.0f}%", *self._pace(), f"{self._step:,} of {self._total:,} steps{seeds}"]
         bar = Table.grid(padding=(0, 2, 0, 0))
-        # The bar gives way on a narrow terminal, the numbers do not.
         bar.add_row(ProgressBar(total=1.0, completed=share, width=16), Text("  ".join(parts), no_wrap=True))
         return Group(table, bar) if self._rows else Group(Text(self._title, style="bold"), bar)
 
