@@ -66,7 +66,7 @@ class Config:
     disc_replay: int = 0
     """Policy pairs kept for the discriminator beside the fresh batch; 0 trains it on the fresh batch only."""
     gradient_penalty: bool = False
-    """Add a gradient penalty (weight: hyper.gradient_penalty) to the discriminator's loss."""
+    """Add a gradient penalty (weight: hyper.gradient_penalty_weight) to the discriminator's loss."""
 
     failure_capacity: int = 1500
     """GAILFE: failed trajectories kept (N)."""
@@ -130,7 +130,7 @@ class Hyper:
     """Adam learning rate of the discriminator."""
     disc_entropy: float = 1e-3
     """Weight of the discriminator's Bernoulli entropy bonus."""
-    gradient_penalty: float = 1.0
+    gradient_penalty_weight: float = 1.0
     """Weight of the discriminator's gradient penalty, where enabled."""
     expert_noise: float = 0.0
     """Standard deviation of Gaussian noise on the expert's pairs, in standardised units."""

@@ -155,7 +155,7 @@ class Learner:
             metrics |= {
                 "multiplier": self._multiplier(dual, hyper),
                 "violation": violation(metrics["failure_log_d"], hyper.failure_threshold),
-                "failure_trajectories": self.failures.num_trajectories(failures).astype(jnp.float32),
+                "failures_in_buffer": self.failures.num_trajectories(failures).astype(jnp.float32),
                 "failure_transitions": self.failures.num_transitions(failures).astype(jnp.float32),
             }
         state = state.replace(

@@ -146,7 +146,7 @@ class Discriminator:
             policy_logit, expert_logit = logit[: len(policy_x)], logit[len(policy_x) :]
             loss = adversarial_loss(policy_logit, expert_logit, hyper.disc_entropy)
             if self.config.gradient_penalty:
-                loss = loss + hyper.gradient_penalty * self._gradient_penalty(params, policy_x, expert_x, key)
+                loss = loss + hyper.gradient_penalty_weight * self._gradient_penalty(params, policy_x, expert_x, key)
             return loss, (policy_logit, expert_logit)
 
         def failure_gain(params, failure_x):
@@ -179,7 +179,7 @@ class Discriminator:
         keys = jax.random.split(key_mix, steps)
         (params, opt), metrics = jax.lax.scan(step, (state.params, state.opt), (policy, expert, failures, keys))
         metrics = jax.tree.map(lambda x: x[-1], metrics)
-        metrics["disc_accuracy"] = 0.5 * (metrics["disc_accuracy_policy"] + metrics["disc_accuracy_expert"])
+        metrics["discriminator_accuracy"] = 0.5 * (metrics["disc_accuracy_policy"] + metrics["disc_accuracy_expert"])
         return DiscriminatorState(params, opt, stats), metrics
 
     def _gradient_penalty(self, params: PyTree, policy_x: Array, expert_x: Array, key: Array) -> Array:

@@ -170,6 +170,12 @@ class MujocoC:
             terminated = self.task.terminated(np, after, velocity)
             return pool.rows.copy(), obs, reward, terminated
 
+    def bare_batch(self, nsim: int) -> mujoco.batch.Batch:
+        """A `Batch` of its own with the same model and threads, reset: the limit that benchmarks compare with."""
+        batch = mujoco.batch.Batch(self.model, nsim, self._nthread)
+        batch.reset()
+        return batch
+
     def _pool(self, nsim: int) -> _Pool:
         with self._pools_lock:
             if nsim not in self._pools:

@@ -1,0 +1,211 @@
+"""Throughput beside the bare engine, measured in one run; compile time is reported apart."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from gailfe_jax.algorithms import make_learner
+from gailfe_jax.config import Config, Hyper
+from gailfe_jax.envs import make_env
+from gailfe_jax.generators.ppo import PPO
+from gailfe_jax.learner import Demos
+from gailfe_jax.provenance import provenance
+from gailfe_jax.rollout import clip_action
+from gailfe_jax.train import Trainer
+from gailfe_jax.types import Env, Pairs, PyTree
+
+_PHYSICS_STEPS = 100
+
+
+def _seconds(fn: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(fn())
+    return time.perf_counter() - start
+
+
+def _scan_with_policy(env: Env, num_envs: int, length: int) -> tuple[Callable[[PyTree], Any], PyTree]:
+    """A jitted scan of the environment under a fresh 2x100 Gaussian policy, and its first state."""
+    policy = PPO(Config(num_envs=num_envs), env.spec)
+    agent = policy.init(jax.random.key(0))
+
+    @jax.jit
+    def run(state: PyTree) -> Any:
+        def step(state, key):
+            action = clip_action(env, policy.act(agent, state.obs, key)[0])
+            state, time_step = jax.vmap(env.step)(state, action)
+            return state, (action, time_step.terminated | time_step.truncated)
+
+        return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), length))
+
+    return run, jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(2), num_envs))
+
+
+def _bare_c(env: Any, num_envs: int, actions: np.ndarray, done: np.ndarray) -> Callable[[], Any]:
+    """`mujoco.batch.Batch` stepped alone over the same actions, with the same episodes cut at the same steps."""
+    batch = env.physics.bare_batch(num_envs)
+    start = batch.state.copy()
+    ctrl, skip = batch.bind("ctrl"), env.task.frame_skip
+    cut = [np.flatnonzero(row) for row in done]
+
+    def run() -> None:
+        batch.state[:] = start
+        for t in range(len(actions)):
+            ctrl[:] = actions[t]
+            batch.step(nstep=skip)
+            if cut[t].size:
+                batch.state[cut[t]] = start[cut[t]]
+
+    return run
+
+
+def _bare_jax(env: Any, num_envs: int, actions: np.ndarray) -> Callable[[], Any]:
+    """The engine's own step, vmapped in a jitted scan, without policy, rewards' use or resets."""
+    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(2), num_envs)).phys
+
+    @jax.jit
+    def run(phys: PyTree, actions: Any) -> Any:
+        return jax.lax.scan(lambda p, a: (jax.vmap(env.physics.step)(p, a)[0], None), phys, actions)[0]
+
+    actions = jnp.asarray(actions)
+    return lambda: run(state, actions)
+
+
+def bare_engine(env: Any, num_envs: int, length: int = _PHYSICS_STEPS) -> Callable[[], Any]:
+    """A function that steps the bare engine `length` times in `num_envs` environments."""
+    run, state = _scan_with_policy(env, num_envs, length)
+    actions, done = (np.asarray(x) for x in run(state)[1])
+    if env.spec.engine == "mujoco_c":
+        return _bare_c(env, num_envs, actions, done)
+    return _bare_jax(env, num_envs, actions)
+
+
+def bench_physics(
+    envs: Sequence[str], *, engine: str = "auto", num_envs: Sequence[int] = (256,), repeats: int = 5
+) -> dict[str, Any]:
+    """Steps/s of the engine inside a jitted scan with a 2x100 policy, beside the bare engine.
+
+    Returns:
+      A JSON-able report: per task and number of environments the medians, their ratio, compile time and raw seconds.
+    """
+    rows = []
+    for name in envs:
+        env = make_env(name, engine)
+        for count in num_envs:
+            run, state = _scan_with_policy(env, count, _PHYSICS_STEPS)
+            compile_seconds = _seconds(lambda: run(state))  # noqa: B023
+            bare = bare_engine(env, count)
+            bare()
+            pairs = [(_seconds(bare), _seconds(lambda: run(state))) for _ in range(repeats)]  # noqa: B023
+            steps = count * _PHYSICS_STEPS
+            bare_s, ours_s = (statistics.median(column) for column in zip(*pairs, strict=True))
+            rows.append(
+                {
+                    "env": env.spec.name,
+                    "engine": env.spec.engine,
+                    "num_envs": count,
+                    "bare_steps_per_second": steps / bare_s,
+                    "steps_per_second": steps / ours_s,
+                    "share_of_bare": statistics.median(b / o for b, o in pairs),
+                    "compile_seconds": compile_seconds,
+                    "raw_seconds": [{"bare": b, "ours": o} for b, o in pairs],
+                }
+            )
+    return {"what": "physics", "rows": rows, "provenance": provenance()}
+
+
+_TRAIN_SHAPES = {"1024-step iterations": (8, 128), "8192-step iterations": (256, 32)}
+
+
+def bench_train(
+    envs: Sequence[str],
+    *,
+    algos: Sequence[str] = ("gail", "gailfe"),
+    engine: str = "auto",
+    repeats: int = 5,
+    seeds: int = 1,
+    steps: int = 65_536,
+) -> dict[str, Any]:
+    """Training steps/s (unroll, discriminator, policy and value steps) beside the bare engine with as many environments.
+
+    Demonstrations are random pairs: their content does not change the arithmetic.
+
+    Args:
+      envs, algos: what to measure.
+      engine: physics engine.
+      repeats: timed repeats, each beside the bare engine.
+      seeds: vmapped seeds.
+      steps: environment steps per repeat and seed.
+    """
+    rows = []
+    for name in envs:
+        env = make_env(name, engine)
+        rng = np.random.default_rng(0)
+        sizes = (env.spec.obs_size, env.spec.action_size)
+        pairs = [jnp.asarray(rng.uniform(-1, 1, (30_000, size)), jnp.float32) for size in sizes]
+        demos = Demos(Pairs(*pairs))
+        for label, (num_envs, length) in _TRAIN_SHAPES.items():
+            bare = bare_engine(env, num_envs * seeds)
+            bare()
+            bare_256 = bare_engine(env, 256)
+            bare_256()
+            for algo in algos:
+                config = Config(algo=algo, env=name, num_envs=num_envs, unroll_length=length)
+                learner = make_learner(config, env)
+                chunk = max(1, steps // config.batch_size)
+                trainer = Trainer(learner, Hyper(), np.arange(seeds), chunk=chunk, eval_episodes=1)
+                state, _ = trainer.advance(trainer.init(demos), demos)
+                timings = []
+                for _ in range(repeats):
+                    bare_s, bare_256_s = _seconds(bare), _seconds(bare_256)
+                    start = time.perf_counter()
+                    state, metrics = trainer.advance(state, demos)
+                    jax.block_until_ready((state, metrics))
+                    timings.append((bare_s, bare_256_s, time.perf_counter() - start))
+                taken = chunk * config.batch_size * seeds
+                bare_rate = [num_envs * seeds * _PHYSICS_STEPS / t[0] for t in timings]
+                bare_256_rate = [256 * _PHYSICS_STEPS / t[1] for t in timings]
+                rate = [taken / t[2] for t in timings]
+                rows.append(
+                    {
+                        "env": env.spec.name,
+                        "engine": env.spec.engine,
+                        "algo": algo,
+                        "iteration": label,
+                        "num_envs": num_envs,
+                        "seeds": seeds,
+                        "bare_steps_per_second": statistics.median(bare_rate),
+                        "bare_256_steps_per_second": statistics.median(bare_256_rate),
+                        "steps_per_second": statistics.median(rate),
+                        "share_of_bare": statistics.median(r / b for r, b in zip(rate, bare_rate, strict=True)),
+                        "share_of_bare_256": statistics.median(
+                            r / b for r, b in zip(rate, bare_256_rate, strict=True)
+                        ),
+                        "compile_seconds": trainer.compile_seconds,
+                        "raw_seconds": [{"bare": b, "bare_256": c, "train": o} for b, c, o in timings],
+                    }
+                )
+    return {"what": "train", "rows": rows, "provenance": provenance()}
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Shows a report of this module as a table."""
+    table = Table(title=f"bench {report['what']}")
+    for heading in ("task", "engine", "what", "envs", "bare steps/s", "ours steps/s", "ours / bare", "compile s"):
+        table.add_column(heading, justify="left" if heading in ("task", "engine", "what") else "right")
+    for row in report["rows"]:
+        what = f"{row['algo']}, {row['iteration']}" if "algo" in row else "scan with policy"
+        rates = (f"{row['bare_steps_per_second']:,.0f}", f"{row['steps_per_second']:,.0f}")
+        share = f"{row['share_of_bare']:.2f}"
+        table.add_row(
+            row["env"], row["engine"], what, str(row["num_envs"]), *rates, share, f"{row['compile_seconds']:.1f}"
+        )
+    Console().print(table)

@@ -1,0 +1,372 @@
+"""The `gailfe` command. Bad input ends in one line and exit code 2."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from gailfe_jax.config import Config, Hyper
+from gailfe_jax.train import DemoSettings, RunSettings
+from gailfe_jax.types import GailfeError
+
+_Flat = tyro.conf.OmitArgPrefixes
+_Positional = tyro.conf.Positional
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train a policy: imitation from demonstrations (and failures), or PPO / TRPO on the true reward.
+
+    Writes metrics.jsonl, TensorBoard events, config.json, checkpoints, policies, learning_curve.png and summary.json
+    into --out. Ctrl-C ends the running chunk, saves and stops; --resume goes on bit for bit.
+    """
+
+    out: str
+    """Run folder."""
+    resume: bool = False
+    """Continue the run in --out from its newest checkpoint, with the settings it was started with."""
+    run: _Flat[RunSettings] = dataclasses.field(default_factory=RunSettings)
+    demonstrations: _Flat[DemoSettings] = dataclasses.field(default_factory=DemoSettings)
+    config: _Flat[Config] = dataclasses.field(default_factory=Config)
+    hyper: _Flat[Hyper] = dataclasses.field(default_factory=Hyper)
+
+    def __call__(self) -> int:
+        from gailfe_jax.train import train
+
+        result = train(
+            self.config, self.hyper, self.run, out=self.out, demos=self.demonstrations, resume=self.resume
+        )  # fmt: skip
+        if result.interrupted:
+            print(f"interrupted; continue with: gailfe train --out {self.out} --resume", file=sys.stderr)
+            return 130
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Expert:
+    """Train an expert with PPO on the true reward and write the best policy, judged in Gymnasium."""
+
+    out: str
+    """Policy file to write (.safetensors); a report is written beside it (.json)."""
+    run_dir: str | None = None
+    """Folder of the PPO run; runs/expert-<env> by default."""
+    episodes: int = 50
+    """Fresh Gymnasium episodes behind the reported return."""
+    resume: bool = False
+    """Continue an interrupted run."""
+    run: _Flat[RunSettings] = dataclasses.field(default_factory=RunSettings)
+    config: _Flat[Config] = dataclasses.field(default_factory=Config)
+    hyper: _Flat[Hyper] = dataclasses.field(default_factory=Hyper)
+
+    def __call__(self) -> int:
+        from gailfe_jax.envs import make_env
+        from gailfe_jax.experts import train_expert
+        from gailfe_jax.logging import write_json_atomic
+
+        spec = make_env(self.config.env, self.config.engine).spec
+        if spec.gymnasium_id is None:
+            raise GailfeError(f"env: {spec.name} has no Gymnasium environment to judge an expert in; use gailfe train")
+        report = train_expert(
+            self.config, self.hyper, self.run, gymnasium_id=spec.gymnasium_id,
+            run_dir=self.run_dir or f"runs/expert-{spec.name}", out=self.out, episodes=self.episodes,
+            resume=self.resume,
+        )  # fmt: skip
+        write_json_atomic(pathlib.Path(self.out).with_suffix(".json"), report)
+        print(f"{self.out}: {report['mean']:.0f} ± {report['std']:.0f} over {self.episodes} Gymnasium episodes")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DemosCommand:
+    """Roll an expert out: whole trajectories, and failed attempts labelled by an annotator, in one file."""
+
+    out: str
+    """Demonstration file to write (.npz or .h5)."""
+    env: str = "hopper"
+    """Task."""
+    trajectories: int = 30
+    """Expert trajectories."""
+    failures: int = 0
+    """Failed attempts."""
+    expert: str | None = None
+    """Policy file of the expert; the one shipped for the task by default."""
+    deterministic: bool = False
+    """Show the expert's mean action instead of samples."""
+    annotator: str = "default"
+    """What counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or default for the task."""
+    noise: float = 0.5
+    """Standard deviation of the noise on the expert's actions in failed attempts."""
+    snapshots: tuple[str, ...] = ()
+    """Policy files whose attempts may fail, e.g. early snapshots of an expert's run, instead of a noised expert."""
+    seed: int = 0
+    """Of initial states and noise."""
+    engine: str = "auto"
+    """Physics engine."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.collect import collect_demonstrations
+        from gailfe_jax.envs import make_env
+        from gailfe_jax.policy import Policy, load_expert
+        from gailfe_jax.provenance import command_line
+
+        env = make_env(self.env, self.engine)
+        expert = load_expert(env.spec.name) if self.expert is None else Policy.load(self.expert)
+        demos = collect_demonstrations(
+            env,
+            expert,
+            trajectories=self.trajectories,
+            failures=self.failures,
+            seed=self.seed,
+            deterministic=self.deterministic,
+            noise=self.noise,
+            annotator=self.annotator,
+            snapshots=[Policy.load(path) for path in self.snapshots],
+            expert_name=self.expert or f"shipped expert for {env.spec.name}",
+            expert_file=self.expert,
+            command=command_line(sys.argv),
+        )
+        pathlib.Path(self.out).parent.mkdir(parents=True, exist_ok=True)
+        demos.save(self.out)
+        table = Table("part", "trajectories", "steps", "mean return", "min", "max")
+        for name, part in (("expert", demos.expert), ("failures", demos.failures)):
+            r = part.returns
+            figures = [f"{r.mean():.0f}", f"{r.min():.0f}", f"{r.max():.0f}"] if len(r) else ["-"] * 3
+            table.add_row(name, str(part.num_trajectories), f"{part.num_transitions:,}", *figures)
+        Console().print(table)
+        if self.failures:
+            print(f"failures: {demos.provenance['failure_source']}, annotator {demos.provenance['annotator']}")
+        print(f"wrote {self.out}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a run's policies, deterministic, on fresh episodes."""
+
+    path: _Positional[str]
+    """Run folder, or one policy file (.safetensors)."""
+    episodes: int = 50
+    """Episodes per seed."""
+    backend: Literal["gymnasium", "engine"] = "gymnasium"
+    """Gymnasium itself, or this package's own engine (bit-identical on the CPU, faster)."""
+    env: str | None = None
+    """Task; the one the policy was trained on by default."""
+    expert_return: float | None = None
+    """Normalise by this return; by the one the run knows, or the shipped expert's, by default."""
+    seed: int = 0
+    """Of the episodes."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    out: str | None = None
+    """Write the JSON here too; <run>/evaluation.json by default for a run folder."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.evaluation import evaluate_path
+        from gailfe_jax.logging import write_json_atomic
+
+        report = evaluate_path(
+            self.path, episodes=self.episodes, backend=self.backend, env=self.env, expert_return=self.expert_return,
+            seed=self.seed,
+        )  # fmt: skip
+        out = self.out
+        if out is None and pathlib.Path(self.path).is_dir():
+            out = str(pathlib.Path(self.path) / "evaluation.json")
+        if out is not None:
+            write_json_atomic(out, report)
+        if self.json:
+            print(json.dumps(report, indent=1))
+            return 0
+        table = Table("seed", "return", "std", "length", "of expert", title=f"{report['env']}, {self.episodes} episodes")
+        for row in report["seeds"]:
+            share = "-" if row["expert_normalised"] is None else f"{row['expert_normalised']:.2f}"
+            cells = (f"{row['mean']:.0f}", f"{row['std']:.0f}", f"{row['length']:.0f}", share)
+            table.add_row(str(row["seed"]), *cells)
+        Console().print(table)
+        if len(report["seeds"]) > 1:
+            low, high = report["interval"]
+            print(f"IQM over seeds {report['iqm']:.0f}, 95% bootstrap interval [{low:.0f}, {high:.0f}]")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """Film a run's policy (MP4, no screen needed)."""
+
+    path: _Positional[str]
+    """Run folder, or one policy file (.safetensors)."""
+    out: str | None = None
+    """File to write; <run>/video.mp4 by default."""
+    seed_index: int = 0
+    """Which of the run's seeds."""
+    episodes: int = 1
+    """Episodes to film."""
+    seed: int = 0
+    """Of the initial state."""
+    max_steps: int = 1000
+    """Most steps per episode."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.evaluation import policies_of
+        from gailfe_jax.video import record_video
+
+        policies, spec = policies_of(self.path)
+        if spec.gymnasium_id is None:
+            raise GailfeError(f"{self.path}: {spec.name} has no Gymnasium environment to film")
+        if not 0 <= self.seed_index < len(policies):
+            raise GailfeError(f"seed_index: got {self.seed_index}; expected 0 to {len(policies) - 1}")
+        path = pathlib.Path(self.path)
+        out = self.out or str(path / "video.mp4" if path.is_dir() else path.with_suffix(".mp4"))
+        record_video(
+            policies[self.seed_index], spec.gymnasium_id, out, episodes=self.episodes, seed=self.seed,
+            max_steps=self.max_steps,
+        )  # fmt: skip
+        print(f"wrote {out}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measure speed against the bare engine, in one run; compile time apart."""
+
+    what: _Positional[Literal["physics", "train"]]
+    """physics: the engine inside a jitted scan. train: whole training iterations."""
+    env: tuple[str, ...] = ()
+    """Tasks; halfcheetah and hopper for physics, halfcheetah for train by default."""
+    engine: str = "auto"
+    """Physics engine."""
+    num_envs: tuple[int, ...] = (256,)
+    """Environments (physics)."""
+    repeats: int = 5
+    """Timed repeats; medians are reported."""
+    out: str | None = None
+    """Write the JSON result here."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.bench import bench_physics, bench_train, print_report
+        from gailfe_jax.logging import write_json_atomic
+
+        if self.what == "physics":
+            envs = self.env or ("halfcheetah", "hopper")
+            report = bench_physics(envs, engine=self.engine, num_envs=self.num_envs, repeats=self.repeats)
+        else:
+            report = bench_train(self.env or ("halfcheetah",), engine=self.engine, repeats=self.repeats)
+        print_report(report)
+        if self.out:
+            write_json_atomic(self.out, report)
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithms:
+    """List the methods."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.algorithms import ALGORITHMS
+
+        table = Table("--algo", "what it does", "source", "policy step")
+        for a in ALGORITHMS.values():
+            table.add_row(a.name, a.summary, a.source, a.generator or "--generator trpo | ppo")
+        Console().print(table)
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Quickstart:
+    """The main job: shipped Hopper expert, demonstrations and failures, GAIL and GAILFE, evaluation, table, picture."""
+
+    out: str = "quickstart"
+    """Folder for everything."""
+    env: str = "hopper"
+    """Task."""
+    seeds: int = 3
+    """Seeds of each method."""
+    steps: float | None = None
+    """Environment steps of each seed; sized for a few minutes on two cores by default."""
+    episodes: int = 20
+    """Gymnasium episodes per seed in the final table."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.quickstart import quickstart
+
+        quickstart(pathlib.Path(self.out), env=self.env, seeds=self.seeds, steps=self.steps, episodes=self.episodes)
+        return 0
+
+
+_COMMANDS: dict[str, Any] = {
+    "train": Train,
+    "expert": Expert,
+    "demos": DemosCommand,
+    "evaluate": Evaluate,
+    "video": Video,
+    "bench": Bench,
+    "algorithms": Algorithms,
+    "quickstart": Quickstart,
+}
+
+
+def _peek(args: Sequence[str], flag: str) -> str | None:
+    """The value of `flag` in `args`, before the real parse: presets depend on it."""
+    for i, word in enumerate(args):
+        if word == flag and i + 1 < len(args):
+            return args[i + 1]
+        if word.startswith(flag + "="):
+            return word.partition("=")[2]
+    return None
+
+
+def _defaults(command: str, args: Sequence[str]) -> Any:
+    """What the command starts from: presets, or on --resume the settings in the run folder."""
+    from gailfe_jax.presets import preset
+    from gailfe_jax.train import load_run, settings_from_run
+
+    if command not in ("train", "expert"):
+        return None
+    out = _peek(args, "--out")
+    if command == "train" and "--resume" in args and out and (pathlib.Path(out) / "config.json").is_file():
+        config, hyper, run, demos = settings_from_run(load_run(out))
+        return Train(out=out, run=run, demonstrations=demos, config=config, hyper=hyper)
+    env = _peek(args, "--env") or "hopper"
+    algo = "ppo" if command == "expert" else _peek(args, "--algo") or Config().algo
+    config, hyper, run = preset(algo, env)
+    missing: Any = tyro.MISSING
+    if command == "train":
+        return Train(out=missing, run=run, config=config, hyper=hyper)
+    return Expert(out=missing, run=run, config=config, hyper=hyper)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not args or args[0] not in _COMMANDS:
+            # Help and unknown commands: tyro lists all of them.
+            union = Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
+            for name, kind in list(_COMMANDS.items())[1:]:
+                union = union | Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]  # type: ignore[operator]
+            tyro.cli(union, prog="gailfe", description=_DESCRIPTION, args=args or ["--help"])  # type: ignore[call-overload]
+            return 0
+        command = args[0]
+        kind = _COMMANDS[command]
+        default = _defaults(command, args[1:])
+        options = {} if default is None else {"default": default}
+        return tyro.cli(kind, prog=f"gailfe {command}", args=args[1:], **options)()
+    except GailfeError as error:
+        print(f"gailfe: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+_DESCRIPTION = "Adversarial imitation learning in JAX, from demonstrations and from failures."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Settings that suit a method on a task; what `gailfe train` starts from before your flags."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from gailfe_jax.algorithms import find_algorithm, resolve_config
+from gailfe_jax.config import Config, Hyper
+from gailfe_jax.train import RunSettings
+
+# PPO on the true reward: large batches, many passes, learning rates that decay to zero.
+_EXPERT_CONFIG: dict[str, Any] = {
+    "num_envs": 64,
+    "unroll_length": 128,
+    "ppo_epochs": 10,
+    "ppo_minibatches": 32,
+    "anneal": True,
+    "init_log_std": -0.5,
+}
+_EXPERT_HYPER: dict[str, Any] = {"gamma": 0.995, "gae_lambda": 0.95, "policy_lr": 2e-4, "value_lr": 1e-3}
+_EXPERT_STEPS = {"hopper": 4e6, "halfcheetah": 4e6, "walker2d": 10e6}
+
+
+def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
+    """Defaults for `algo` on `env`.
+
+    Raises:
+      GailfeError: unknown algorithm.
+    """
+    config = resolve_config(Config(algo=find_algorithm(algo).name, env=env))
+    hyper, settings = Hyper(), RunSettings()
+    if algo == "ppo":
+        config = dataclasses.replace(config, **_EXPERT_CONFIG)
+        hyper = Hyper(**_EXPERT_HYPER)
+        settings = RunSettings(steps=_EXPERT_STEPS.get(env, 3e6), eval_every=200_000)
+    return config, hyper, settings
