@@ -68,7 +68,7 @@ class Expert:
 
     def __call__(self) -> int:
         from gailfe_jax.envs import make_env
-        from gailfe_jax.experts import train_expert
+        from gailfe_jax.expert import train_expert
         from gailfe_jax.logging import write_json_atomic
 
         spec = make_env(self.config.env, self.config.engine).spec

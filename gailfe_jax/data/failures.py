@@ -118,22 +118,25 @@ class FailureBuffer:
 
     def init(self) -> FailureState:
         """An empty buffer, every environment at the start of an episode."""
-        per_env = jnp.zeros((self.num_envs,), jnp.int32)
-        zero = jnp.zeros((), jnp.int32)
+
+        # An array of its own for every field: a buffer that two fields share cannot be donated.
+        def zeros(*shape: int) -> Array:
+            return jnp.zeros(shape, jnp.int32)
+
         return FailureState(
             pool=jnp.zeros((self._num_slots, self.max_length, self.obs_size + self.action_size), jnp.float32),
             order=jnp.arange(self.capacity, dtype=jnp.int32),
-            lengths=jnp.zeros((self.capacity,), jnp.int32),
-            head=zero,
+            lengths=zeros(self.capacity),
+            head=zeros(),
             slot=self.capacity + jnp.arange(self.num_envs, dtype=jnp.int32),
-            step=per_env,
+            step=zeros(self.num_envs),
             episode_return=jnp.zeros((self.num_envs,), jnp.float32),
-            flagged=per_env,
-            streak=per_env,
+            flagged=zeros(self.num_envs),
+            streak=zeros(self.num_envs),
             recent_returns=jnp.full((self.annotator.history,), jnp.nan, jnp.float32),
-            recent_head=zero,
-            num_episodes=zero,
-            num_failures=zero,
+            recent_head=zeros(),
+            num_episodes=zeros(),
+            num_failures=zeros(),
         )
 
     def pad(self, trajectories: Trajectories) -> PaddedTrajectories:
@@ -344,7 +347,8 @@ class FailureBuffer:
         order, lengths, head = np.asarray(state.order), np.asarray(state.lengths), int(state.head)
         pool = np.asarray(state.pool)
         positions = [(head + i) % self.capacity for i in range(self.capacity)]
-        trajectories = [pool[order[p], : lengths[p]] for p in positions if lengths[p] > 0]
+        # Copies, because the caller may donate the state next.
+        trajectories = [pool[order[p], : lengths[p]].copy() for p in positions if lengths[p] > 0]
         return [(rows[:, : self.obs_size], rows[:, self.obs_size :]) for rows in trajectories]
 
 
