@@ -1,0 +1,338 @@
+"""Trained policies as small files that act in plain NumPy: no environment, no compilation, no device.
+
+Shapes: `o`, `a` observation and action sizes, `S` policies, `n` observations each; leading batch dimensions are free.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.resources
+import json
+import os
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from gailfe_jax.types import GailfeError
+
+OBS_CLIP = 10.0
+"""Normalised observations are clipped to this many standard deviations, as in training."""
+
+_FORMAT = "gailfe_jax policy 1"
+_LARGEST_FILE = 256 * 2**20
+_ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0)}
+
+_ROWS = 16
+"""Rows of every matrix product. BLAS rounds differently for different shapes, and a simulator turns one last bit into
+another trajectory; with one fixed shape an observation's action does not depend on what else is in the batch."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Policy:
+    """A Gaussian MLP policy: mean by a network on normalised observations, one log standard deviation per dimension.
+
+    The network is `x = clip((obs - obs_mean) / obs_std, -10, 10)`, then `x = activation(x @ kernel + bias)` for every
+    layer but the last, which is linear. Arrays are kept as float32 and read-only.
+
+    Attributes:
+      weights: `(kernel [i, j], bias [j])` per layer.
+      activation: `tanh` or `relu`.
+      obs_mean, obs_std: `[o]`.
+      log_std: `[a]`.
+      action_low, action_high: `[a]` bounds that actions are clipped to; a single number is one bound for all.
+      metadata: where the policy comes from (env, algo, seed, steps, return, command, versions, ...), as text.
+    """
+
+    weights: Sequence[tuple[np.ndarray, np.ndarray]]
+    activation: str
+    obs_mean: np.ndarray
+    obs_std: np.ndarray
+    log_std: np.ndarray
+    action_low: np.ndarray
+    action_high: np.ndarray
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        """Raises GailfeError where a field has another shape than its neighbours imply, or holds no finite numbers."""
+        if self.activation not in _ACTIVATIONS:
+            raise GailfeError(f"activation: expected one of {', '.join(_ACTIVATIONS)}, got {self.activation!r}")
+        if not self.weights:
+            raise GailfeError("weights: expected at least one layer, got none")
+        layers = []
+        for index, (kernel, bias) in enumerate(self.weights):
+            kernel = _array(f"weights[{index}] kernel", kernel, ndim=2)
+            if layers and kernel.shape[0] != layers[-1][0].shape[1]:
+                raise GailfeError(
+                    f"weights[{index}] kernel: expected {layers[-1][0].shape[1]} rows, got {kernel.shape[0]}"
+                )
+            layers.append((kernel, _array(f"weights[{index}] bias", bias, shape=kernel.shape[1:])))
+        obs_shape, action_shape = layers[0][0].shape[:1], layers[-1][0].shape[1:]
+        fields: dict[str, Any] = {"weights": tuple(layers)}
+        for name, shape in {"obs_mean": obs_shape, "obs_std": obs_shape, "log_std": action_shape}.items():
+            fields[name] = _array(name, getattr(self, name), shape=shape)
+        for name in ("action_low", "action_high"):
+            bound = np.asarray(getattr(self, name), np.float32)
+            bound = np.broadcast_to(bound, action_shape) if bound.ndim == 0 else bound
+            fields[name] = _array(name, bound, shape=action_shape, finite=False)
+        if not (fields["obs_std"] > 0).all():
+            raise GailfeError("obs_std: expected positive numbers")
+        if not (fields["action_low"] <= fields["action_high"]).all():
+            raise GailfeError("action_low: expected bounds at most action_high")
+        fields["metadata"] = {str(name): str(value) for name, value in self.metadata.items()}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def obs_size(self) -> int:
+        """`o`."""
+        return self.obs_mean.shape[0]
+
+    @property
+    def action_size(self) -> int:
+        """`a`."""
+        return self.log_std.shape[0]
+
+    def act(self, obs: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None) -> np.ndarray:
+        """The action for each observation, clipped to the bounds.
+
+        An observation's deterministic action is the same to the bit whatever batch it is in.
+
+        Args:
+          obs: `[..., o]`, any real dtype; rounded to float32, as in training.
+          deterministic: the mean; otherwise a draw from the Gaussian.
+          rng: source of the draws, needed when not deterministic.
+
+        Returns:
+          `[..., a]` float32.
+
+        Raises:
+          GailfeError: `obs` has another size or is not finite, or `rng` is missing.
+        """
+        obs = np.asarray(obs)
+        if obs.ndim == 0 or obs.shape[-1] != self.obs_size:
+            raise GailfeError(f"obs: expected shape [..., {self.obs_size}], got {list(obs.shape)}")
+        noise = None
+        if not deterministic:
+            if rng is None:
+                raise GailfeError("rng: expected a numpy.random.Generator for stochastic actions, got None")
+            noise = rng.standard_normal((1, obs.size // self.obs_size, self.action_size))
+        action = PolicyBatch([self]).act(obs.reshape(1, -1, self.obs_size), noise=noise)
+        return action.reshape(*obs.shape[:-1], self.action_size)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a safetensors file (about 50 KB for 2 x 100 units), whole or not at all; folders are made.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
+        path = Path(path)
+        tensors = self._tensors()
+        header = {
+            "format": _FORMAT,
+            "activation": self.activation,
+            "metadata": json.dumps(self.metadata, sort_keys=True),
+        }
+        header["sha256"] = _digest(tensors, header)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            with open(partial, "wb") as file:
+                file.write(safetensors.numpy.save(tensors, header))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Policy:
+        """Read a file that `save` wrote.
+
+        Raises:
+          GailfeError: the file is missing, foreign or damaged; the message names it.
+        """
+        path = Path(path)
+        try:
+            if path.stat().st_size > _LARGEST_FILE:
+                raise GailfeError(f"{path}: expected a policy file, this one has over {_LARGEST_FILE} bytes")
+            content = path.read_bytes()
+        except OSError as error:
+            raise GailfeError(f"{path}: expected a readable policy file ({error.strerror})") from None
+        try:
+            tensors = safetensors.numpy.load(content)
+            size = int.from_bytes(content[:8], "little")
+            header = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
+            raise GailfeError(
+                f"{path}: expected a policy file in safetensors format; this one is foreign or cut off"
+            ) from None
+        if header.get("format") != _FORMAT:
+            raise GailfeError(
+                f"{path}: expected a file of {_FORMAT!r}, found {header.get('format', 'another content')!r}"
+            )
+        if header.pop("sha256", None) != _digest(tensors, header):
+            raise GailfeError(f"{path}: damaged, its content does not match its SHA-256")
+        try:
+            count = sum(name.startswith("kernel_") for name in tensors)
+            weights = [(tensors.pop(f"kernel_{index}"), tensors.pop(f"bias_{index}")) for index in range(count)]
+            return cls(weights, header["activation"], metadata=json.loads(header["metadata"]), **tensors)
+        except (GailfeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise GailfeError(f"{path}: not a valid policy ({error})") from None
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        tensors = {}
+        for index, (kernel, bias) in enumerate(self.weights):
+            tensors |= {f"kernel_{index}": kernel, f"bias_{index}": bias}
+        for name in ("obs_mean", "obs_std", "log_std", "action_low", "action_high"):
+            tensors[name] = getattr(self, name)
+        return tensors
+
+
+class PolicyBatch:
+    """Policies of one architecture (say, the seeds of a run) that act in one vectorised call.
+
+    Each policy acts to the bit as it does alone.
+    """
+
+    def __init__(self, policies: Sequence[Policy]):
+        """Raises GailfeError where there is no policy or they differ in layer sizes or activation."""
+        if not policies:
+            raise GailfeError("policies: expected at least one, got none")
+        first = architecture(policies[0])
+        for index, policy in enumerate(policies):
+            if architecture(policy) != first:
+                raise GailfeError(f"policies[{index}]: expected architecture {first}, got {architecture(policy)}")
+        self._activation = _ACTIVATIONS[policies[0].activation]
+        # Float64 makes the mean the correctly rounded one for nearly every input, whichever BLAS computes it.
+        self._kernels = [
+            np.stack([policy.weights[i][0] for policy in policies]).astype(np.float64)[:, None]
+            for i in range(len(policies[0].weights))
+        ]
+        self._biases = [
+            np.stack([policy.weights[i][1] for policy in policies]).astype(np.float64)[:, None, None]
+            for i in range(len(policies[0].weights))
+        ]
+
+        def stack(name: str) -> np.ndarray:
+            return np.stack([getattr(policy, name) for policy in policies])[:, None]
+
+        self._mean, self._scale = stack("obs_mean"), stack("obs_std")
+        self._std = np.exp(stack("log_std").astype(np.float64))
+        self._low, self._high = stack("action_low"), stack("action_high")
+        self.size, self.obs_size, self.action_size = len(policies), policies[0].obs_size, policies[0].action_size
+
+    def act(self, obs: Any, *, noise: np.ndarray | None = None) -> np.ndarray:
+        """Each policy's actions on its own observations, clipped to its bounds.
+
+        Args:
+          obs: `[S, n, o]`, any real dtype; rounded to float32, as in training.
+          noise: `[S, n, a]` standard normal draws; None for the deterministic action.
+
+        Returns:
+          `[S, n, a]` float32.
+
+        Raises:
+          GailfeError: `obs` has another shape or is not finite.
+        """
+        obs = np.asarray(obs)
+        if obs.ndim != 3 or obs.shape[::2] != (self.size, self.obs_size):
+            raise GailfeError(f"obs: expected shape [{self.size}, n, {self.obs_size}], got {list(obs.shape)}")
+        if obs.dtype.kind not in "fiub":
+            raise GailfeError(f"obs: expected real numbers, got {obs.dtype}")
+        with np.errstate(over="ignore"):
+            x = obs.astype(np.float32)
+        if not np.isfinite(x).all():
+            raise GailfeError("obs: expected finite numbers, got nan or infinity")
+        n = obs.shape[1]
+        blocks = -(-n // _ROWS)
+        # Normalised in float32: training does, and (obs - mean) cancels there.
+        x = np.clip((x - self._mean) / self._scale, -OBS_CLIP, OBS_CLIP)
+        padded = np.zeros((self.size, blocks * _ROWS, self.obs_size))
+        padded[:, :n] = x
+        x = padded.reshape(self.size, blocks, _ROWS, self.obs_size)
+        for layer, (kernel, bias) in enumerate(zip(self._kernels, self._biases)):
+            x = x @ kernel + bias
+            if layer < len(self._kernels) - 1:
+                x = self._activation(x)
+        action = x.reshape(self.size, blocks * _ROWS, self.action_size)[:, :n]
+        if noise is not None:
+            action = action + self._std * noise
+        return np.clip(action.astype(np.float32), self._low, self._high)
+
+
+def architecture(policy: Policy) -> tuple[Any, ...]:
+    """`(activation, o, hidden sizes ..., a)`: what policies must share to be stacked in a `PolicyBatch`."""
+    return (policy.activation, policy.obs_size, *(bias.shape[0] for _, bias in policy.weights))
+
+
+def mlp_weights(params: Mapping[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The layers of a flax MLP's parameters `{"Dense_0": {"kernel", "bias"}, ...}`, as `Policy.weights` wants them.
+
+    Raises:
+      GailfeError: the entries are not `Dense_0`, `Dense_1`, ...
+    """
+    names = [f"Dense_{index}" for index in range(len(params))]
+    if set(names) != set(params):
+        raise GailfeError(f"params: expected entries {', '.join(names)}, got {', '.join(sorted(params))}")
+    return [(np.asarray(params[name]["kernel"]), np.asarray(params[name]["bias"])) for name in names]
+
+
+def expert_names() -> list[str]:
+    """The tasks an expert is shipped for."""
+    folder = importlib.resources.files("gailfe_jax") / "experts"
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name.removesuffix(".safetensors") for entry in folder.iterdir() if _is_policy(entry.name))
+
+
+def load_expert(env_name: str) -> Policy:
+    """The expert shipped for a task, e.g. `hopper`.
+
+    Raises:
+      GailfeError: there is none for this task; the message lists those there are.
+    """
+    if env_name not in expert_names():
+        listed = ", ".join(expert_names()) or "none"
+        raise GailfeError(f"env: expected a task with a shipped expert ({listed}), got {env_name!r}")
+    resource = importlib.resources.files("gailfe_jax") / "experts" / f"{env_name}.safetensors"
+    with importlib.resources.as_file(resource) as path:
+        return Policy.load(path)
+
+
+def _is_policy(name: str) -> bool:
+    return re.fullmatch(r"[^.].*\.safetensors", name) is not None
+
+
+def _array(
+    name: str, value: Any, *, ndim: int = 1, shape: tuple[int, ...] | None = None, finite: bool = True
+) -> np.ndarray:
+    try:
+        array = np.array(value, np.float32, order="C")
+    except (TypeError, ValueError):
+        raise GailfeError(f"{name}: expected numbers, got {type(value).__name__}") from None
+    if array.ndim != (ndim if shape is None else len(shape)) or 0 in array.shape:
+        raise GailfeError(f"{name}: expected {ndim} dimension(s) and no empty one, got shape {list(array.shape)}")
+    if shape is not None and array.shape != shape:
+        raise GailfeError(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
+    if np.isnan(array).any() or (finite and not np.isfinite(array).all()):
+        raise GailfeError(f"{name}: expected finite numbers, got nan or infinity")
+    array.setflags(write=False)
+    return array
+
+
+def _digest(tensors: dict[str, np.ndarray], header: dict[str, str]) -> str:
+    """Of names, shapes, types, numbers and the header: safetensors itself has no checksum."""
+    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
