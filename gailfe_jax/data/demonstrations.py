@@ -4,7 +4,9 @@ Host side and NumPy only. Three formats are read, none of which can run code: `.
 and Minari datasets.
 
 A file holds `format`, `format_version`, `env_id`, `provenance` (a JSON object as a string), and the arrays of
-`Trajectories` twice, as `expert/<field>` and `failures/<field>`; `simulator_state` may be missing from either.
+`Trajectories` twice, as `expert/<field>` and `failures/<field>`; `simulator_state` may be missing from either. HDF5
+files open with a user block of 512 bytes that holds the SHA-256 of everything after it. Checksums catch damage, not
+malice: take HDF5 files, whose library is not hardened, from people you trust.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ _HEADER = ("format", "format_version", "env_id", "provenance")
 
 # Deflate cannot shrink by more than 1032 to 1: a data set that claims more is lying about its size.
 _MAX_COMPRESSION = 1032
+
+_USER_BLOCK = 512
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -676,15 +680,6 @@ def _product(shape: Sequence[int]) -> int:
     return product
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
 def _h5py() -> Any:
     try:
         return importlib.import_module("h5py")
@@ -693,9 +688,7 @@ def _h5py() -> Any:
 
 
 def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with _h5py().File(path, "w") as file:
-        # HDF5 protects its metadata but not its data against a flipped byte.
-        file.attrs["sha256"] = _digest(arrays)
+    with _h5py().File(path, "w", userblock_size=_USER_BLOCK) as file:
         for name, array in arrays.items():
             if array.dtype.kind == "U":
                 file[name] = str(array)
@@ -703,6 +696,20 @@ def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
                 file.create_dataset(name, data=array, compression="gzip", shuffle=True)
             else:
                 file.create_dataset(name, data=array)
+    _sign_hdf5(path)
+
+
+def _sign_hdf5(path: Path) -> None:
+    with open(path, "rb+") as file:
+        signature = _hdf5_signature(file)
+        file.seek(0)
+        file.write(signature)
+
+
+def _hdf5_signature(file: Any) -> bytes:
+    """The user block: the bytes ahead of an HDF5 file that the format leaves to its users."""
+    file.seek(_USER_BLOCK)
+    return f"{FORMAT} sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode().ljust(_USER_BLOCK, b"\0")
 
 
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
@@ -710,17 +717,19 @@ def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     field = None
     try:
+        # The HDF5 library can crash on a damaged file, so it only gets to see a whole one.
+        with open(path, "rb") as file:
+            found = file.read(_USER_BLOCK)
+            if not found.startswith(FORMAT.encode()):
+                raise OSError("no checksum of demonstrations in its user block")
+            if found != _hdf5_signature(file):
+                raise OSError("the content does not match its checksum")
         with h5py.File(path, "r") as file:
             for field in _hdf5_fields(h5py, path, file, ""):
                 arrays[field] = _read_dataset(h5py, path, field, file[field])
-            field = "sha256"
-            expected = file.attrs.get("sha256")
-    # h5py reports damage as any of these, depending on the byte that was hit.
     except (OSError, KeyError, RuntimeError, UnicodeDecodeError, TypeError, MemoryError) as error:
         where = f"{path}: field '{field}'" if field else f"{path}"
         raise GailfeError(f"{where}: not a readable HDF5 file, damaged or foreign ({_one_line(error)})") from None
-    if "format" in arrays and expected != _digest(arrays):
-        raise GailfeError(f"{path}: field 'sha256': the content does not match its checksum, the file is damaged")
     return arrays
 
 
