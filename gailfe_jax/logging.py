@@ -25,7 +25,7 @@ COLUMNS: Mapping[str, str] = {
     "return_mean": "return",
     "expert_normalised": "of expert",
     "discriminator_accuracy": "D accuracy",
-    "dual": "multiplier",
+    "multiplier": "multiplier",
     "failures_in_buffer": "failures",
 }
 """Metrics that the terminal shows where a run has them, and their headings."""
@@ -337,7 +337,7 @@ def _cell(name: str, values: np.ndarray) -> str:
         return f"{mean:,.0f}{spread}"
     if name == "failures_in_buffer":
         return f"{mean:,.0f}"
-    return f"{mean:.3f}" if name == "dual" else f"{mean:.2f}"
+    return f"{mean:.3f}" if name == "multiplier" else f"{mean:.2f}"
 
 
 def _duration(seconds: float) -> str:

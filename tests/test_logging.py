@@ -164,7 +164,7 @@ def test_without_a_terminal_there_is_one_line_per_evaluation(tmp_path, monkeypat
     out = console()
     with logger(tmp_path, quiet=False, console=out, total_steps=1000, expert_return=20.0) as log:
         for step in (100, 200, 300):
-            log.log(step, {"return_mean": np.array([8.0, 12.0]), "dual": 0.25, "kl": 0.1})
+            log.log(step, {"return_mean": np.array([8.0, 12.0]), "multiplier": 0.25, "kl": 0.1})
     last = out.file.getvalue().splitlines()
     assert len(last) == 3
     # 100 steps of 2 seeds in 10 s; 700 left take 70 s.
