@@ -25,6 +25,7 @@ LEVELS = {
     "objectives": 1,
     "logging": 1,
     "plotting": 1,
+    "policy": 1,
     "checkpoint": 1,
     "envs": 2,
     "generators": 2,
@@ -35,7 +36,7 @@ LEVELS = {
     "sweep": 6,
     "cli": 9,
 }
-# Host-side tools between training and the command line (experts, evaluation, video, ...).
+# Tools between training and the command line: expert, collect, evaluation, video, bench, quickstart, ...
 TOOLS_LEVEL = 7
 
 
@@ -63,11 +64,7 @@ def level(name: str) -> int:
 
 
 def upward_imports(path: Path, name: str) -> list[str]:
-    targets = {
-        dotted.split(".")[1]
-        for dotted in imported(path)
-        if dotted.startswith("gailfe_jax.") and (PACKAGE / dotted.split(".")[1]).with_suffix("").name
-    }
+    targets = {dotted.split(".")[1] for dotted in imported(path) if dotted.startswith("gailfe_jax.")}
     rooms = {child.stem for child in PACKAGE.iterdir() if child.suffix == ".py" or (child / "__init__.py").exists()}
     return sorted(target for target in targets & rooms if target != name and level(target) > level(name))
 
