@@ -102,6 +102,11 @@ def episode_seed(seed: int, episode: int) -> int:
     return int(np.random.SeedSequence([seed, episode]).generate_state(1, np.uint64)[0])
 
 
+def episode_draws(seed: int, episode: int, action_size: int) -> Callable[[], np.ndarray]:
+    """The standard normal draws `[a]`, one call per step, of episode number `episode` of a stochastic evaluation."""
+    return functools.partial(np.random.default_rng([seed, episode, 1]).standard_normal, action_size)
+
+
 def evaluate_policy(
     policy: Policy,
     gymnasium_id: str,
@@ -162,6 +167,9 @@ def evaluate_policies(
 
         for policy in policies:
             check_fit(policy, lane(0), gymnasium_id)
+            limited = lane(0).spec
+            if limited is None or limited.max_episode_steps is None:
+                raise GailfeError(f"env {gymnasium_id!r}: expected a time limit; give max_steps")
         width = min(episodes, _MAX_ENVS)
         for members in groups.values():
             for start in range(0, len(members), _MAX_ENVS // width):
@@ -187,20 +195,16 @@ def make_env(gymnasium_id: str, *, max_steps: int | None = None, **options: Any)
       options: further arguments of `gymnasium.make`, such as `render_mode`.
 
     Raises:
-      GailfeError: no such environment, one that cannot be made, or one without a time limit.
+      GailfeError: no such environment, or one that cannot be made.
     """
     if max_steps is not None:
         options["max_episode_steps"] = max_steps
     try:
         with model._without_expected_warning():
-            env = gymnasium.make(gymnasium_id, disable_env_checker=True, **options)
+            return gymnasium.make(gymnasium_id, disable_env_checker=True, **options)
     except (gymnasium.error.Error, ImportError, OSError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise GailfeError(f"env {gymnasium_id!r}: expected an environment Gymnasium can make ({reason})") from None
-    if env.spec is None or env.spec.max_episode_steps is None:
-        env.close()
-        raise GailfeError(f"env {gymnasium_id!r}: expected a time limit; give max_steps")
-    return env
 
 
 def check_fit(policy: Policy, env: gymnasium.Env, gymnasium_id: str) -> None:
@@ -229,8 +233,7 @@ def _run(
         for column, episode in enumerate(episodes):
             env = lane(s * len(episodes) + column)
             obs[s, column] = env.reset(seed=episode_seed(seed, episode))[0]
-            draw = functools.partial(np.random.default_rng([seed, episode, 1]).standard_normal, batch.action_size)
-            running.append((s, column, env, draw))
+            running.append((s, column, env, episode_draws(seed, episode, batch.action_size)))
     while running:
         if noise is not None:
             for s, column, _, draw in running:
