@@ -48,9 +48,12 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm("trpo", "TRPO on the true reward", "Schulman et al. 2015", generator="trpo"),
         Algorithm("gail", "imitation against a discriminator", "Ho & Ermon 2016", adversarial=True),
         Algorithm(
-            "gailfe", "GAIL whose discriminator is constrained by failures", "Zhu et al. 2020", adversarial=True,
+            "gailfe",
+            "GAIL whose discriminator is constrained by failures",
+            "Zhu et al. 2020",
+            adversarial=True,
             constrained=True,
-        ),  # fmt: skip
+        ),
     )
 }
 _GENERATORS = {"ppo": PPO, "trpo": TRPO}

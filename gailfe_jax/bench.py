@@ -75,8 +75,8 @@ def _bare_jax(env: Any, num_envs: int, actions: np.ndarray) -> Callable[[], Any]
     def run(phys: PyTree, actions: Any) -> Any:
         return jax.lax.scan(lambda p, a: (jax.vmap(env.physics.step)(p, a)[0], None), phys, actions)[0]
 
-    actions = jnp.asarray(actions)
-    return lambda: run(state, actions)
+    traced = jnp.asarray(actions)
+    return lambda: run(state, traced)
 
 
 def bare_engine(env: Any, num_envs: int, length: int = _PHYSICS_STEPS) -> Callable[[], Any]:
@@ -134,7 +134,7 @@ def bench_train(
     seeds: int = 1,
     steps: int = 65_536,
 ) -> dict[str, Any]:
-    """Training steps/s (unroll, discriminator, policy and value steps) beside the bare engine with as many environments.
+    """Training steps/s (unroll, discriminator, policy, values) beside the bare engine with as many environments.
 
     Demonstrations are random pairs: their content does not change the arithmetic.
 
@@ -186,9 +186,7 @@ def bench_train(
                         "bare_256_steps_per_second": statistics.median(bare_256_rate),
                         "steps_per_second": statistics.median(rate),
                         "share_of_bare": statistics.median(r / b for r, b in zip(rate, bare_rate, strict=True)),
-                        "share_of_bare_256": statistics.median(
-                            r / b for r, b in zip(rate, bare_256_rate, strict=True)
-                        ),
+                        "share_of_bare_256": statistics.median(r / b for r, b in zip(rate, bare_256_rate, strict=True)),
                         "compile_seconds": trainer.compile_seconds,
                         "raw_seconds": [{"bare": b, "bare_256": c, "train": o} for b, c, o in timings],
                     }

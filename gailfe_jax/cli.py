@@ -169,8 +169,8 @@ class Evaluate:
     """Write the JSON here too; <run>/evaluation.json by default for a run folder."""
 
     def __call__(self) -> int:
-        from gailfe_jax.evaluation import evaluate_path
         from gailfe_jax.logging import write_json_atomic
+        from gailfe_jax.runs import evaluate_path
 
         report = evaluate_path(
             self.path, episodes=self.episodes, backend=self.backend, env=self.env, expert_return=self.expert_return,
@@ -184,7 +184,9 @@ class Evaluate:
         if self.json:
             print(json.dumps(report, indent=1))
             return 0
-        table = Table("seed", "return", "std", "length", "of expert", title=f"{report['env']}, {self.episodes} episodes")
+        table = Table(
+            "seed", "return", "std", "length", "of expert", title=f"{report['env']}, {self.episodes} episodes"
+        )
         for row in report["seeds"]:
             share = "-" if row["expert_normalised"] is None else f"{row['expert_normalised']:.2f}"
             cells = (f"{row['mean']:.0f}", f"{row['std']:.0f}", f"{row['length']:.0f}", share)
@@ -214,7 +216,7 @@ class Video:
     """Most steps per episode."""
 
     def __call__(self) -> int:
-        from gailfe_jax.evaluation import policies_of
+        from gailfe_jax.runs import policies_of
         from gailfe_jax.video import record_video
 
         policies, spec = policies_of(self.path)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
-import tyro
 from flax import struct
 
 from gailfe_jax.types import GailfeError
@@ -75,7 +74,7 @@ class Config:
     failure_source: Literal["both", "own", "collected"] = "both"
     """GAILFE: failures from the demonstration file, the agent's own, or both."""
     annotator: str = "default"
-    """GAILFE: what counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or default for the task."""
+    """GAILFE: what counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or the task's default."""
     multiplier: Literal["dual", "fixed"] = "dual"
     """GAILFE: lambda_F adapted as a dual variable, or held at hyper.failure_weight."""
 

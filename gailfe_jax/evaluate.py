@@ -200,7 +200,7 @@ def make_env(gymnasium_id: str, *, max_steps: int | None = None, **options: Any)
     if max_steps is not None:
         options["max_episode_steps"] = max_steps
     try:
-        with model._without_expected_warning():
+        with model.without_expected_warning():
             return gymnasium.make(gymnasium_id, disable_env_checker=True, **options)
     except (gymnasium.error.Error, ImportError, OSError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

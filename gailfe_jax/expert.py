@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gailfe_jax.config import Config, Hyper
+from gailfe_jax.evaluate import evaluate_policies
 from gailfe_jax.policy import Policy
 from gailfe_jax.provenance import provenance
 from gailfe_jax.train import RunSettings, train
@@ -53,8 +54,6 @@ def train_expert(
     if result.interrupted:
         raise GailfeError(f"{run_dir}: interrupted before the end; continue with --resume")
     steps, returns = result.metrics["return_mean"]
-    from gailfe_jax.evaluate import evaluate_policies
-
     order = np.argsort(-np.nan_to_num(returns, nan=-np.inf), axis=None)[:_FINALISTS]
     finalists = []
     for index in order:

@@ -1,8 +1,9 @@
-"""One iteration of every method, on one page: unroll, file failures, fit the cost, move the multiplier, step the policy."""
+"""One iteration of every method: unroll, file failures, fit the cost, move the multiplier, step the policy."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, Protocol
 
 import jax
@@ -128,30 +129,18 @@ class Learner:
         executed = transition.replace(action=clip_action(self.env, transition.action))
         failures, replay, data = self._select(state, executed, key_sample)
 
-        # Everything below is arithmetic on one seed's batch; `per_seed` keeps its bits the same for any number of seeds.
-        def learn(generator, cost, dual, transition, data, expert, key_cost, key_policy, hyper):
-            metrics: Metrics = {}
-            score = None
-            if self.cost is not None:
-                multiplier = self._multiplier(dual, hyper)
-                cost, metrics = self.cost.fit(cost, expert, data, multiplier, key_cost, hyper)
-                dual = self._move_dual(dual, metrics, data, hyper)
-                score = lambda obs, action: self.cost.score(cost, obs, action)  # noqa: E731
-            generator, step_metrics = self.generator.update(generator, transition, score, key_policy, hyper)
-            return generator, cost, dual, metrics | step_metrics
-
-        generator, cost, dual, metrics = per_seed(learn)(
-            state.generator, state.cost, state.dual, transition, data,
-            None if demos is None else demos.expert, key_cost, key_policy, hyper,
-        )  # fmt: skip
-
+        # What is arithmetic on one seed's batch runs `per_seed`, which keeps its bits the same for any number of seeds.
+        expert = None if demos is None else demos.expert
+        generator, cost, dual, metrics = per_seed(self._learn)(
+            state.generator, state.cost, state.dual, transition, data, expert, key_cost, key_policy, hyper
+        )
         metrics |= {
             "episodes": totals.count,
             "train_return": totals.returns / totals.count,
             "train_length": totals.lengths / totals.count,
             "train_falls": totals.falls / totals.count,
         }
-        if self.failures is not None:
+        if self.failures is not None and failures is not None:
             metrics |= {
                 "multiplier": self._multiplier(dual, hyper),
                 "violation": violation(metrics["failure_log_d"], hyper.failure_threshold),
@@ -163,6 +152,32 @@ class Learner:
             replay=replay,
         )  # fmt: skip
         return state, metrics
+
+    def _learn(
+        self,
+        generator: PyTree,
+        cost: DiscriminatorState | None,
+        dual: Array | None,
+        transition: Transition,
+        data: DiscriminatorData | None,
+        expert: Pairs | None,
+        key_cost: Array,
+        key_policy: Array,
+        hyper: Hyper,
+    ) -> tuple[PyTree, DiscriminatorState | None, Array | None, Metrics]:
+        """Fits the cost, moves the multiplier, steps the policy."""
+        if self.cost is None:
+            generator, metrics = self.generator.update(generator, transition, None, key_policy, hyper)
+            return generator, None, None, metrics
+        assert cost is not None and data is not None and expert is not None
+        fitted, metrics = self.cost.fit(cost, expert, data, self._multiplier(dual, hyper), key_cost, hyper)
+        if dual is not None and data.has_failures is not None:
+            dual = update_dual(
+                dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, data.has_failures
+            )
+        score = functools.partial(self.cost.score, fitted)
+        generator, step_metrics = self.generator.update(generator, transition, score, key_policy, hyper)
+        return generator, fitted, dual, metrics | step_metrics
 
     def _select(
         self, state: LearnerState, executed: Transition, key: Array
@@ -178,12 +193,12 @@ class Learner:
         # Each step a random subset of the batch, without repetition inside it.
         rows = jax.vmap(lambda k: jax.random.permutation(k, len(obs))[:size])(jax.random.split(key_policy, steps))
         policy, replay = Pairs(obs[rows], action[rows]), state.replay
-        if self.replay is not None:
-            replay = self.replay.add(state.replay, obs, action)
+        if self.replay is not None and replay is not None:
+            replay = self.replay.add(replay, obs, action)
             old = self.replay.sample(replay, key_replay, steps * size)
             old = jax.tree.map(lambda x: x.reshape(steps, size, -1), Pairs(*old))
             policy = jax.tree.map(lambda a, b: jnp.concatenate([a[:, : size // 2], b[:, size // 2 :]], 1), policy, old)
-        if self.failures is None:
+        if self.failures is None or state.failures is None:
             return None, replay, DiscriminatorData(policy)
         failures = self.failures.add(state.failures, executed)
         failed = self.failures.sample(failures, key_failure, steps * size)
@@ -195,15 +210,6 @@ class Learner:
         if dual is None:
             return jnp.float32(0.0)
         return dual if self.config.multiplier == "dual" else jnp.asarray(hyper.failure_weight, jnp.float32)
-
-    def _move_dual(
-        self, dual: Array | None, metrics: Metrics, data: DiscriminatorData, hyper: Hyper
-    ) -> Array | None:
-        if dual is None or data.has_failures is None:
-            return dual
-        return update_dual(
-            dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, data.has_failures
-        )
 
 
 def _expert(demos: Demos | None) -> Pairs:

@@ -22,6 +22,10 @@ _EXPERT_HYPER: dict[str, Any] = {"gamma": 0.995, "gae_lambda": 0.95, "policy_lr"
 _EXPERT_STEPS = {"hopper": 4e6, "halfcheetah": 4e6, "walker2d": 10e6}
 
 
+QUICKSTART_STEPS = 500_000
+"""Environment steps of each seed in the main job."""
+
+
 def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
     """Defaults for `algo` on `env`.
 

@@ -17,7 +17,7 @@ import json
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -29,11 +29,11 @@ from gailfe_jax.checkpoint import CheckpointManager, check_config
 from gailfe_jax.config import CONFIG_VERSION, Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, parse_annotator
 from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
-from gailfe_jax.envs import make_env
+from gailfe_jax.envs import canonical_name, make_env
 from gailfe_jax.learner import Demos, Learner, LearnerState
 from gailfe_jax.logging import RunLogger, read_metrics, stack_metric, write_json_atomic
 from gailfe_jax.plotting import learning_curves
-from gailfe_jax.policy import Policy
+from gailfe_jax.policy import Policy, mlp_weights
 from gailfe_jax.provenance import provenance
 from gailfe_jax.rollout import Episodes, evaluate
 from gailfe_jax.types import Array, Env, GailfeError, Metrics, Pairs, PyTree
@@ -133,10 +133,12 @@ def load_demonstrations(path: str, env: Env) -> Demonstrations:
       GailfeError: a missing, damaged or foreign file, other bounds or another environment.
     """
     expect = env.spec.gymnasium_id or env.spec.name
-    bounds = {"action_low": np.asarray(env.spec.action_low), "action_high": np.asarray(env.spec.action_high)}
+    low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
     if path.startswith("minari:"):
-        return Demonstrations.from_minari(path.removeprefix("minari:"), expect_env=expect, **bounds)
-    return Demonstrations.load(path, expect_env=expect, **bounds)
+        return Demonstrations.from_minari(
+            path.removeprefix("minari:"), expect_env=expect, action_low=low, action_high=high
+        )
+    return Demonstrations.load(path, expect_env=expect, action_low=low, action_high=high)
 
 
 def prepare_imitation(
@@ -276,13 +278,12 @@ def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds
     policies = []
     for i, seed in enumerate(seeds):
         params, stats = jax.tree.map(lambda x, i=i: x[i], generator)
-        layers = params["params"]["mean"]
         policies.append(
             Policy(
-                weights=[(layers[f"Dense_{k}"]["kernel"], layers[f"Dense_{k}"]["bias"]) for k in range(len(layers))],
+                weights=mlp_weights(params["params"]["mean"]),
                 activation=config.activation,
                 obs_mean=stats.mean,
-                obs_std=np.sqrt(stats.var + 1e-8),
+                obs_std=np.asarray(stats.std),
                 log_std=params["params"]["log_std"],
                 action_low=np.asarray(env.spec.action_low, np.float32),
                 action_high=np.asarray(env.spec.action_high, np.float32),
@@ -342,7 +343,8 @@ def train(
     Raises:
       GailfeError: bad settings or demonstrations, a folder that already holds a run, or one of another configuration.
     """
-    config, hyper, settings = resolve_config(config), hyper or Hyper(), settings or RunSettings()
+    config = dataclasses.replace(resolve_config(config), env=canonical_name(config.env))
+    hyper, settings = hyper or Hyper(), settings or RunSettings()
     env = make_env(config.env, config.engine)
     imitation = prepare_imitation(config, env, demos or DemoSettings(), demonstrations, annotator)
     chunk = max(1, round(settings.eval_every / config.batch_size))
@@ -380,8 +382,8 @@ def train(
         while done_steps < total_steps and not caught:
             start = time.perf_counter()
             compiled_before = trainer.compile_seconds
-            state, metrics = trainer.advance(state, imitation.demos)
-            metrics = {name: np.asarray(value) for name, value in metrics.items()}
+            state, traced = trainer.advance(state, imitation.demos)
+            metrics = {name: np.asarray(value) for name, value in traced.items()}
             trained_seconds += time.perf_counter() - start - (trainer.compile_seconds - compiled_before)
             done_steps += chunk_steps
             start = time.perf_counter()
@@ -529,7 +531,7 @@ def _logger(
     )
 
 
-def _summarise(metrics: Metrics) -> dict[str, np.ndarray]:
+def _summarise(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Means over a chunk, `[chunk, S] -> [S]`; counts at its end; episode means weighted by episodes."""
     last = {"multiplier", "failures_in_buffer", "failure_transitions", "entropy"}
     weights = metrics["episodes"]

@@ -11,6 +11,8 @@ from flax import struct
 
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
+Scalar: TypeAlias = jax.Array | float
+"""A traced setting: a `[]` array inside a program, a plain number in Python."""
 Metrics: TypeAlias = dict[str, Array]
 ScoreFn: TypeAlias = Callable[[Array, Array], Array]
 """A cost's reward: `(obs [..., o], action [..., a]) -> [...]`."""

@@ -9,7 +9,16 @@ from gailfe_jax.envs.tasks import TASKS, find_task
 from gailfe_jax.physics import make_physics, resolve_engine
 from gailfe_jax.types import Env
 
-__all__ = ["TASKS", "MujocoEnv", "find_task", "make_env"]
+__all__ = ["TASKS", "MujocoEnv", "canonical_name", "find_task", "make_env"]
+
+
+def canonical_name(name: str) -> str:
+    """The one spelling of a task's name that files and run folders hold: `Hopper-v5` -> `hopper`.
+
+    Raises:
+      GailfeError: unknown task.
+    """
+    return name if name.startswith("brax:") else find_task(name).name
 
 
 @functools.cache
@@ -26,12 +35,11 @@ def make_env(name: str, engine: str = "auto") -> Env:
     """The environment called `name` on `engine`.
 
     Args:
-      name: `hopper`, `halfcheetah`, `walker2d`, a Gymnasium id of theirs, or `brax:<name>` for an environment of brax's.
+      name: `hopper`, `halfcheetah`, `walker2d`, a Gymnasium id of theirs, or `brax:<name>` for one of brax's.
       engine: `auto`, `mujoco_c`, `mjx` or `warp`; ignored for brax, which brings its own.
 
     Raises:
       GailfeError: unknown task or engine, or the engine cannot run here.
     """
-    if name.startswith("brax:"):
-        return _make(name, "brax")
-    return _make(find_task(name).name, resolve_engine(engine))
+    name = canonical_name(name)
+    return _make(name, "brax" if name.startswith("brax:") else resolve_engine(engine))

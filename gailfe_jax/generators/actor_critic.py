@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import chex
 import jax
@@ -14,7 +15,7 @@ from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, Gaussian, GaussianPolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
 from gailfe_jax.objectives.optimiser import adam
-from gailfe_jax.types import Array, EnvSpec, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, EnvSpec, PyTree, Scalar, ScoreFn, Transition
 
 
 @struct.dataclass
@@ -149,13 +150,18 @@ class ActorCritic:
 
     def distribution(self, state: ActorCriticState, obs: Array) -> Gaussian:
         """The policy at `obs [..., o]`."""
-        return self._policy_net.apply(state.policy, state.obs_stats.normalise(obs))
+        return self.policy(state.policy, state.obs_stats.normalise(obs))
+
+    def policy(self, params: PyTree, x: Array) -> Gaussian:
+        """The policy with parameters `params` at normalised observations `x [..., o]`."""
+        dist: Any = self._policy_net.apply(params, x)
+        return dist
 
     def act(self, state: ActorCriticState, obs: Array, key: Array) -> tuple[Array, Array]:
         """Draws actions for a batch of environments: `obs [B, o] -> (action [B, a], log_prob [B])`."""
 
         def draw(policy, obs_stats, obs, key):
-            dist = self._policy_net.apply(policy, obs_stats.normalise(obs))
+            dist = self.policy(policy, obs_stats.normalise(obs))
             action = dist.sample(key)
             return action, dist.log_prob(action)
 
@@ -165,11 +171,11 @@ class ActorCritic:
         """The deterministic policy: `obs [B, o] -> action [B, a]`."""
 
         def mean(policy, obs_stats, obs):
-            return self._policy_net.apply(policy, obs_stats.normalise(obs)).mean
+            return self.policy(policy, obs_stats.normalise(obs)).mean
 
         return per_seed(mean)(state.policy, state.obs_stats, obs)
 
-    def learning_rate(self, base: Array, state: ActorCriticState) -> Array:
+    def learning_rate(self, base: Scalar, state: ActorCriticState) -> Scalar:
         """`base`, or its linear decay to zero over `total_updates`."""
         if not self.config.anneal:
             return base
@@ -177,8 +183,7 @@ class ActorCritic:
 
     def _values(self, state: ActorCriticState, obs: Array) -> Array:
         mean, std = state.return_scale.moments
-        net = self._value_net.apply(state.value, state.obs_stats.normalise(obs))
-        return mean + std * net[..., 0]
+        return mean + std * self._value(state.value, state.obs_stats.normalise(obs))
 
     def _reward(
         self, state: ActorCriticState, transition: Transition, score: ScoreFn | None, hyper: Hyper
@@ -238,4 +243,8 @@ class ActorCritic:
 
     def value_loss(self, value: PyTree, x: Array, target: Array) -> Array:
         """`[]` half mean squared error in the network's units."""
-        return 0.5 * jnp.mean(jnp.square(self._value_net.apply(value, x)[..., 0] - target))
+        return 0.5 * jnp.mean(jnp.square(self._value(value, x) - target))
+
+    def _value(self, params: PyTree, x: Array) -> Array:
+        net: Any = self._value_net.apply(params, x)
+        return net[..., 0]

@@ -31,7 +31,7 @@ class PPO(ActorCritic):
         value_lr = self.learning_rate(hyper.value_lr, state)
 
         def policy_loss(policy: PyTree, batch: Batch) -> Array:
-            dist = self._policy_net.apply(policy, batch.x)
+            dist = self.policy(policy, batch.x)
             gain = clipped_surrogate(dist, batch.action, batch.log_prob, batch.advantage, hyper.clip)
             return -gain - hyper.entropy * dist.entropy()
 
@@ -53,7 +53,7 @@ class PPO(ActorCritic):
         carry = (state.policy, state.policy_opt, state.value, state.value_opt)
         (policy, policy_opt, value, value_opt), losses = jax.lax.scan(minibatch_step, carry, indices)
 
-        old, new = (self._policy_net.apply(p, batch.x) for p in (state.policy, policy))
+        old, new = (self.policy(p, batch.x) for p in (state.policy, policy))
         metrics |= {
             "kl": jnp.mean(old.kl(new)),
             "entropy": new.entropy(),

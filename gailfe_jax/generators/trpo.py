@@ -98,13 +98,13 @@ class TRPO(ActorCritic):
         some = jax.random.permutation(key, size)[:few] if few < size else jnp.arange(size)
 
         def objective(theta: Array) -> tuple[Array, Gaussian]:
-            dist = self._policy_net.apply(unravel(theta), batch.x)
+            dist = self.policy(unravel(theta), batch.x)
             gain = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage)
             return gain + hyper.entropy * dist.entropy(), dist
 
         (start, old), gradient = jax.value_and_grad(objective, has_aux=True)(theta)
         x_some = batch.x[some]
-        raw = fisher_product(lambda t: self._policy_net.apply(unravel(t), x_some), theta)
+        raw = fisher_product(lambda t: self.policy(unravel(t), x_some), theta)
 
         def product(v: Array) -> Array:
             return raw(v) + hyper.cg_damping * v
@@ -133,7 +133,7 @@ class TRPO(ActorCritic):
         policy = unravel(theta)
         return policy, {
             "kl": jnp.where(accepted, kl, 0.0),
-            "entropy": self._policy_net.apply(policy, batch.x[:1]).entropy(),
+            "entropy": self.policy(policy, batch.x[:1]).entropy(),
             "improvement": jnp.where(accepted, gain, 0.0),
             "line_search_tries": tries.astype(jnp.float32),
             "step_accepted": accepted.astype(jnp.float32),

@@ -6,15 +6,15 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from gailfe_jax.types import Array
+from gailfe_jax.types import Array, Scalar
 
 
 def generalised_advantage(
-    reward: Array, value: Array, next_value: Array, terminated: Array, done: Array, *, gamma: Array, gae_lambda: Array
+    reward: Array, value: Array, next_value: Array, terminated: Array, done: Array, *, gamma: Scalar, gae_lambda: Scalar
 ) -> Array:
     """Generalised advantage estimates (Schulman et al. 2016, eq. 16), bootstrapped through time limits.
 
-    `A_t = delta_t + gamma lambda (1 - done_t) A_{t+1}` with `delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t)`,
+    `A_t = delta_t + gamma lambda (1 - done_t) A_{t+1}`, `delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t)`,
     where `s'_t` is the observation before any reset: a fall ends the return, a time limit only cuts the sum.
 
     Args:
@@ -36,5 +36,3 @@ def generalised_advantage(
     # Starts from zeros shaped like the data so that the carry has one type under vmap and shard_map.
     _, advantages = jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, done), reverse=True, unroll=8)
     return advantages
-
-

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from gailfe_jax.types import Array
+from gailfe_jax.types import Array, Scalar
 
 
-def violation(failure_log_d: Array, threshold: Array) -> Array:
-    """`[]` how far the constraint `E_F[log D] > Z_F` (GAILFE eq. 2) is broken, `Z_F - E_F[log D]`; negative is slack."""
+def violation(failure_log_d: Array, threshold: Scalar) -> Array:
+    """`[]` how far `E_F[log D] > Z_F` (GAILFE eq. 2) is broken, `Z_F - E_F[log D]`; negative is slack."""
     return threshold - failure_log_d
 
 
-def update_dual(dual: Array, failure_log_d: Array, threshold: Array, step_size: Array, active: Array) -> Array:
+def update_dual(dual: Array, failure_log_d: Array, threshold: Scalar, step_size: Scalar, active: Array) -> Array:
     """One projected step on the Lagrangian (GAILFE eq. 4), `lambda <- max(0, lambda - eta (E_F[log D] - Z_F))`.
 
     Args:

@@ -6,6 +6,7 @@ The policy's reward is `-log D >= 0`. Most public code has expert = 1; ours neve
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from flax import struct
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, RunningStats
 from gailfe_jax.objectives.optimiser import adam, adam_step
-from gailfe_jax.types import Array, EnvSpec, Metrics, Pairs, PyTree
+from gailfe_jax.types import Array, EnvSpec, Metrics, Pairs, PyTree, Scalar
 
 
 def log_d(logit: Array) -> Array:
@@ -33,7 +34,7 @@ def bernoulli_entropy(logit: Array) -> Array:
     return -probability * log_d(logit) - (1 - probability) * log_one_minus_d(logit)
 
 
-def adversarial_loss(policy_logit: Array, expert_logit: Array, entropy_weight: Array) -> Array:
+def adversarial_loss(policy_logit: Array, expert_logit: Array, entropy_weight: Scalar) -> Array:
     """`[]` to be minimised: `-(E_pi[log D] + E_E[log(1 - D)])` (GAIL eq. 1) less a Bernoulli entropy bonus.
 
     The bonus is that of the original GAIL code; it keeps the logits from running away.
@@ -103,7 +104,8 @@ class Discriminator:
         return -log_d(self.logit(state, obs, action))
 
     def _apply(self, params: PyTree, x: Array) -> Array:
-        return self._net.apply(params, x)[..., 0]
+        logit: Any = self._net.apply(params, x)
+        return logit[..., 0]
 
     def fit(
         self,
@@ -128,7 +130,8 @@ class Discriminator:
           hyper: traced settings.
 
         Returns:
-          `(state, metrics)`; `metrics["failure_log_d"]` is the mean log D over the failures of the last step.
+          `(state, metrics)`; `metrics["failure_log_d"]` is the fitted D's mean log D over the last step's
+          failures, NaN where there are none.
         """
         steps, size = data.policy.obs.shape[:2]
         key_demo, key_noise, key_mix = jax.random.split(key, 3)
@@ -138,6 +141,7 @@ class Discriminator:
         stats = state.stats.update(policy).update(expert)
         expert, policy = stats.normalise(expert), stats.normalise(policy)
         expert = expert + hyper.expert_noise * jax.random.normal(key_noise, expert.shape)
+        present = data.has_failures
         failures = None if data.failures is None else stats.normalise(_join(data.failures))
 
         def gail_loss(params, policy_x, expert_x, key):
@@ -165,20 +169,27 @@ class Discriminator:
                 "disc_logit_policy": jnp.mean(policy_logit),
                 "disc_logit_expert": jnp.mean(expert_logit),
             }
+            # The barrier and the branch keep the compiler from fusing, and so rounding, GAIL's gradient and Adam's step
+            # differently where there is a failure term. Under `per_seed` a branch that is not taken costs nothing.
+            grads = jax.lax.optimization_barrier(grads)
             if failure_x is not None:
-                gain, failure_grads = jax.value_and_grad(failure_gain)(params, failure_x)
-                # The barrier keeps the compiler from fusing (and so rounding) GAIL's gradient differently.
-                grads, failure_grads = jax.lax.optimization_barrier((grads, failure_grads))
-                active = data.has_failures & (multiplier > 0)
+                assert present is not None
+                active = present & (multiplier > 0)
+
                 # Descent on the loss is ascent on the gain.
-                grads = jax.tree.map(lambda g, f: jnp.where(active, g - multiplier * f, g), grads, failure_grads)
-                metrics["failure_log_d"] = gain
+                def constrain(grads):
+                    failure_grads = jax.grad(failure_gain)(params, failure_x)
+                    return jax.tree.map(lambda g, f: g - multiplier * f, grads, failure_grads)
+
+                grads = jax.lax.cond(active, constrain, lambda grads: grads, grads)
             params, opt = adam_step(grads, opt, params, hyper.disc_lr)
             return (params, opt), metrics
 
         keys = jax.random.split(key_mix, steps)
         (params, opt), metrics = jax.lax.scan(step, (state.params, state.opt), (policy, expert, failures, keys))
         metrics = jax.tree.map(lambda x: x[-1], metrics)
+        if failures is not None and present is not None:
+            metrics["failure_log_d"] = jnp.where(present, failure_gain(params, failures[-1]), jnp.nan)
         metrics["discriminator_accuracy"] = 0.5 * (metrics["disc_accuracy_policy"] + metrics["disc_accuracy_expert"])
         return DiscriminatorState(params, opt, stats), metrics
 

@@ -20,7 +20,7 @@ _EXPECTED_WARNING = "'settotalmass' is deprecated"
 
 
 @contextlib.contextmanager
-def _without_expected_warning():
+def without_expected_warning():
     """MuJoCo's other warnings still reach whoever listened before (stderr and MUJOCO_LOG.TXT by default)."""
     previous = mujoco.get_mju_user_warning()
     raised: list[str] = []
@@ -47,7 +47,7 @@ def load_model(task: Task) -> mujoco.MjModel:
     path = pathlib.Path(spec.origin).parent / "envs" / "mujoco" / "assets" / task.model_file
     if not path.is_file():
         raise GailfeError(f"task {task.name!r}: model file {path} is missing; expected gymnasium >= 1.1")
-    with _without_expected_warning():
+    with without_expected_warning():
         return mujoco.MjModel.from_xml_path(str(path))
 
 

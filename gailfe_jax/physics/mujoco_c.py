@@ -126,7 +126,9 @@ class MujocoC:
                 np.where(fresh, qvel, state[..., 1 + nq : 1 + nq + nv]).astype(np.float32),
             )
 
-        return jax.pure_callback(read, out_type, phys.row, phys.fresh, phys.qpos, phys.qvel, vmap_method="broadcast_all")
+        return jax.pure_callback(
+            read, out_type, phys.row, phys.fresh, phys.qpos, phys.qvel, vmap_method="broadcast_all"
+        )
 
     def simulator_state(self, phys: CState) -> np.ndarray:
         """Host only: the float64 rows `[..., nrow]` (time, qpos, qvel, act, warm start) of a concrete `phys`."""

@@ -1,0 +1,156 @@
+"""Our environments for Gymnasium users: `GymnasiumVectorEnv` (the fast way), `GymnasiumEnv` (one at a time).
+
+`register_gymnasium_envs()` makes them known to `gymnasium.make` and `gymnasium.make_vec` as `gailfe_jax/<task>`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from gailfe_jax.envs import TASKS, make_env
+from gailfe_jax.types import Env, EnvState, GailfeError
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(env: Env):
+    """`(reset, step)` over a batch, compiled once per environment however many adapters share it."""
+    return jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step))
+
+
+def _spaces(env: Env) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+    spec = env.spec
+    return (
+        gymnasium.spaces.Box(-np.inf, np.inf, (spec.obs_size,), np.float32),
+        gymnasium.spaces.Box(np.asarray(spec.action_low, np.float32), np.asarray(spec.action_high, np.float32)),
+    )
+
+
+def _keys(rng: np.random.Generator, n: int) -> jax.Array:
+    return jax.random.split(jax.random.key(int(rng.integers(2**31))), n)
+
+
+def _check_actions(actions: Any, shape: tuple[int, ...]) -> np.ndarray:
+    actions = np.asarray(actions, np.float32)
+    if actions.shape != shape:
+        raise GailfeError(f"actions: got shape {actions.shape}; expected {shape}")
+    return actions
+
+
+class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
+    """`num_envs` copies of one of our environments as a `gymnasium.vector.VectorEnv`, stepped in one compiled call.
+
+    Autoreset is `SAME_STEP`: where an episode ends, `step` returns the next episode's first observation and
+    `infos["final_obs"]` (masked by `infos["_final_obs"]`) holds the last one of the episode that ended.
+
+    Args:
+      env: an `Env`, or a name for `make_env`.
+      num_envs: how many.
+      engine: for `make_env` where `env` is a name.
+
+    Raises:
+      GailfeError: unknown name, fewer than one environment, or actions of the wrong shape.
+    """
+
+    def __init__(self, env: Env | str, num_envs: int = 1, *, engine: str = "auto"):
+        if num_envs < 1:
+            raise GailfeError(f"num_envs: got {num_envs}; expected at least 1")
+        self.env = make_env(env, engine) if isinstance(env, str) else env
+        self.num_envs = num_envs
+        self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.single_observation_space, self.single_action_space = _spaces(self.env)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._reset, self._step = _compiled(self.env)
+        self._state: EnvState | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts new episodes everywhere; returns `(obs [num_envs, o], {})`. Equal seeds give equal episodes."""
+        super().reset(seed=seed)
+        self._state = self._reset(_keys(self.np_random, self.num_envs))
+        return np.array(self._state.obs), {}
+
+    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One step under `actions [num_envs, a]`; returns `(obs, rewards, terminations, truncations, infos)`."""
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("Call reset() before step().")
+        actions = _check_actions(actions, (self.num_envs, self.env.spec.action_size))
+        self._state, step = self._step(self._state, actions)
+        # Copies: JAX's arrays are read-only in NumPy's hands, and callers may write to what they get.
+        obs, next_obs = np.array(step.obs), np.asarray(step.next_obs)
+        terminated, truncated = np.array(step.terminated), np.array(step.truncated)
+        infos: dict[str, Any] = {}
+        for i in np.flatnonzero(terminated | truncated):
+            infos = self._add_info(infos, {"final_obs": next_obs[i].copy(), "final_info": {}}, int(i))
+        return obs, np.array(step.reward, np.float64), terminated, truncated, infos
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._state = None
+
+
+class GymnasiumEnv(gymnasium.Env):
+    """One of our environments as a `gymnasium.Env` (time limit included, so it needs no `TimeLimit` wrapper).
+
+    Args:
+      env: an `Env`, or a name for `make_env`.
+      engine: for `make_env` where `env` is a name.
+
+    Raises:
+      GailfeError: unknown name, or an action of the wrong shape.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 Gymnasium declares it as an instance attribute
+
+    def __init__(self, env: Env | str, *, engine: str = "auto"):
+        self.env = make_env(env, engine) if isinstance(env, str) else env
+        self.observation_space, self.action_space = _spaces(self.env)
+        self._reset, self._step = _compiled(self.env)
+        self._state: EnvState | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts a new episode; returns `(obs [o], {})`."""
+        super().reset(seed=seed)
+        self._state = self._reset(_keys(self.np_random, 1))
+        return np.array(self._state.obs[0]), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One step under `action [a]`; after `terminated` or `truncated`, call `reset`."""
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("Call reset() before step().")
+        action = _check_actions(action, (self.env.spec.action_size,))
+        self._state, step = self._step(self._state, action[None])
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        # Ours has begun the next episode by itself; in Gymnasium that waits for reset().
+        if terminated or truncated:
+            self._state = None
+        return np.array(step.next_obs[0]), float(step.reward[0]), terminated, truncated, {}
+
+    def close(self) -> None:
+        self._state = None
+
+
+def register_gymnasium_envs() -> list[str]:
+    """Registers `gailfe_jax/<task>` for every task with Gymnasium (again does nothing); returns the ids.
+
+    `gymnasium.make_vec("gailfe_jax/hopper", num_envs=64)` then gives a `GymnasiumVectorEnv`.
+    """
+    ids = [f"gailfe_jax/{name}" for name in TASKS]
+    for id, name in zip(ids, TASKS):
+        if id not in gymnasium.registry:
+            gymnasium.register(
+                id,
+                entry_point="gailfe_jax.envs.gymnasium:GymnasiumEnv",
+                vector_entry_point="gailfe_jax.envs.gymnasium:GymnasiumVectorEnv",
+                kwargs={"env": name},
+            )
+    return ids
