@@ -1,10 +1,11 @@
 """gailfe_jax: adversarial imitation learning in JAX, from demonstrations and from failures.
 
-    from gailfe_jax import Config, RunSettings, DemoSettings, train, load_expert
+    from gailfe_jax import Config, DemoSettings, RunSettings
+    from gailfe_jax.train import train
 
-    result = train(Config(algo="gail", env="hopper"), settings=RunSettings(steps=1e6, seeds=5),
-                   demos=DemoSettings("demos.npz"), out="runs/gail")
-    action = result.policies[0].act(obs)      # NumPy in, NumPy out
+    settings = RunSettings(steps=1e6, seeds=5)
+    result = train(Config(algo="gail", env="hopper"), settings=settings, demos=DemoSettings("demos.npz"), out="runs/x")
+    action = result.policies[0].act(obs)  # NumPy in, NumPy out
 
 Names are imported on first use, so that `import gailfe_jax` costs nothing.
 """
@@ -12,41 +13,70 @@ Names are imported on first use, so that `import gailfe_jax` costs nothing.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_EXPORTS = {
-    "ALGORITHMS": "algorithms",
-    "Annotator": "data.annotators",
-    "Config": "config",
-    "DemoSettings": "train",
-    "Demonstrations": "data.demonstrations",
-    "GailfeError": "types",
-    "Hyper": "config",
-    "Policy": "policy",
-    "RunSettings": "train",
-    "annotators": "data.annotators",
-    "collect_demonstrations": "collect",
-    "evaluate_path": "runs",
-    "evaluate_policy": "evaluate",
-    "load_expert": "policy",
-    "load_policies": "train",
-    "make_env": "envs",
-    "make_learner": "algorithms",
-    "preset": "presets",
-    "record_video": "video",
-    "train": "train",
-}
+if TYPE_CHECKING:
+    from gailfe_jax.algorithms import ALGORITHMS, make_learner
+    from gailfe_jax.collect import collect_demonstrations
+    from gailfe_jax.config import Config, Hyper
+    from gailfe_jax.data import annotators
+    from gailfe_jax.data.annotators import Annotator
+    from gailfe_jax.data.demonstrations import Demonstrations
+    from gailfe_jax.envs import make_env
+    from gailfe_jax.evaluate import evaluate_policy
+    from gailfe_jax.policy import Policy, load_expert
+    from gailfe_jax.presets import preset
+    from gailfe_jax.runs import evaluate_path
+    from gailfe_jax.train import DemoSettings, RunSettings, load_policies
+    from gailfe_jax.types import GailfeError
+    from gailfe_jax.video import record_video
 
 __version__ = "0.1.0"
-__all__ = [*_EXPORTS, "__version__"]
+
+_MODULES = {
+    "algorithms": ("ALGORITHMS", "make_learner"),
+    "collect": ("collect_demonstrations",),
+    "config": ("Config", "Hyper"),
+    "data": ("annotators",),
+    "data.annotators": ("Annotator",),
+    "data.demonstrations": ("Demonstrations",),
+    "envs": ("make_env",),
+    "evaluate": ("evaluate_policy",),
+    "policy": ("Policy", "load_expert"),
+    "presets": ("preset",),
+    "runs": ("evaluate_path",),
+    "train": ("DemoSettings", "RunSettings", "load_policies"),
+    "types": ("GailfeError",),
+    "video": ("record_video",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "ALGORITHMS",
+    "Annotator",
+    "Config",
+    "DemoSettings",
+    "Demonstrations",
+    "GailfeError",
+    "Hyper",
+    "Policy",
+    "RunSettings",
+    "annotators",
+    "collect_demonstrations",
+    "evaluate_path",
+    "evaluate_policy",
+    "load_expert",
+    "load_policies",
+    "make_env",
+    "make_learner",
+    "preset",
+    "record_video",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
+    if name not in _HOME:
         raise AttributeError(f"module 'gailfe_jax' has no attribute {name!r}")
-    module = importlib.import_module(f"gailfe_jax.{_EXPORTS[name]}")
-    return module if name == "annotators" else getattr(module, name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    if name == "annotators":
+        return importlib.import_module("gailfe_jax.data.annotators")
+    return getattr(importlib.import_module(f"gailfe_jax.{_HOME[name]}"), name)
