@@ -75,8 +75,9 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts new episodes everywhere; returns `(obs [num_envs, o], {})`. Equal seeds give equal episodes."""
         super().reset(seed=seed)
-        self._state = self._reset(_keys(self.np_random, self.num_envs))
-        return np.array(self._state.obs), {}
+        state = self._reset(_keys(self.np_random, self.num_envs))
+        self._state = state
+        return np.array(state.obs), {}
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step under `actions [num_envs, a]`; returns `(obs, rewards, terminations, truncations, infos)`."""
@@ -120,8 +121,9 @@ class GymnasiumEnv(gymnasium.Env):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts a new episode; returns `(obs [o], {})`."""
         super().reset(seed=seed)
-        self._state = self._reset(_keys(self.np_random, 1))
-        return np.array(self._state.obs[0]), {}
+        state = self._reset(_keys(self.np_random, 1))
+        self._state = state
+        return np.array(state.obs[0]), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One step under `action [a]`; after `terminated` or `truncated`, call `reset`."""
