@@ -19,7 +19,7 @@ _EXPERT_CONFIG: dict[str, Any] = {
     "init_log_std": -0.5,
 }
 _EXPERT_HYPER: dict[str, Any] = {"gamma": 0.995, "gae_lambda": 0.95, "policy_lr": 2e-4, "value_lr": 1e-3}
-_EXPERT_STEPS = {"hopper": 4e6, "halfcheetah": 4e6, "walker2d": 10e6}
+_EXPERT_STEPS = {"hopper": 4e6, "halfcheetah": 2e6, "walker2d": 10e6}
 
 
 QUICKSTART_STEPS = 500_000
