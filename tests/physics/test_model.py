@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import mujoco
 import pytest
@@ -27,10 +28,11 @@ def test_other_warnings_get_through_and_the_handler_is_restored():
     heard = []
     mujoco.set_mju_user_warning(heard.append)
     try:
-        with pytest.warns(UserWarning, match="MuJoCo: the sky is falling"):
-            with model._without_expected_warning():
-                mujoco.get_mju_user_warning()("the sky is falling")
-                mujoco.get_mju_user_warning()("compiler attribute 'settotalmass' is deprecated and will be removed")
+        with warnings.catch_warnings(record=True) as caught, model.without_expected_warning():
+            warnings.simplefilter("always")
+            mujoco.get_mju_user_warning()("the sky is falling")
+            mujoco.get_mju_user_warning()("compiler attribute 'settotalmass' is deprecated and will be removed")
+        assert [str(one.message) for one in caught] == ["MuJoCo: the sky is falling"]
         assert heard == []
         mujoco.get_mju_user_warning()("after")
         assert heard == ["after"]

@@ -1,5 +1,6 @@
 """MuJoCo Warp agrees with the C engine, hence with Gymnasium, within float32 rounding.
 
+The tests run on the CPU unless told otherwise: on a machine with an NVIDIA GPU set `JAX_PLATFORMS=cuda,cpu`.
 Set `GAILFE_TEST_WARP_ON_CPU=1` to run the same kernels on the processor where warp-lang is installed but no GPU is.
 """
 
@@ -22,7 +23,7 @@ DEVICE = "cpu" if ON_CPU else "gpu"
 
 runs_warp = pytest.mark.skipif(
     not HAS_WARP or not (has_nvidia_gpu() or ON_CPU),
-    reason="warp-lang is not installed" if not HAS_WARP else "no NVIDIA GPU",
+    reason="warp-lang is not installed" if not HAS_WARP else "JAX sees no NVIDIA GPU",
 )
 
 
