@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
+
+from gailfe_jax.types import PyTree
 
 
 def per_seed(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -14,14 +18,32 @@ def per_seed(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     A batched matrix product may round differently from the same product alone, and reinforcement learning amplifies
     the last bit. On the CPU a loop over seeds is as fast as the batched program (the products of one seed already fill
-    the cores), so there the learning parts are wrapped in this, and seed `i` gives the same bits alone or among fifty.
+    the cores), so there the learning parts are wrapped in this, and seed `i` gives the same bits alone, without any
+    `vmap`, or among fifty.
 
     Args:
-      fn: a function of arrays and pytrees of arrays, written for one seed. It must not close over traced values.
+      fn: a function of arrays and pytrees of arrays, written for one seed, that returns arrays of numbers (no keys).
+        It must not close over traced values.
 
     Returns:
       A function with the same signature and results.
     """
-    if jax.default_backend() == "cpu":
-        return sequential_vmap(fn)
-    return fn
+    if jax.default_backend() != "cpu":
+        return fn
+    return functools.wraps(fn)(sequential_vmap(_sealed(fn)))
+
+
+def _sealed(fn: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """`fn` as a program of its own inside the program.
+
+    The compiler fuses across everything but a branch, and what is fused is rounded otherwise (a product and a sum
+    become one operation). With one seed, or with none mapped, there is no loop left around `fn` to stop it.
+    """
+
+    def sealed(*args: PyTree) -> PyTree:
+        shapes = jax.eval_shape(fn, *args)
+        # Always true, which only the barrier knows.
+        taken = jax.lax.optimization_barrier(jnp.bool_(True))
+        return jax.lax.cond(taken, fn, lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), *args)
+
+    return sealed
