@@ -47,6 +47,7 @@ class RunLogger:
       num_seeds: `S`.
       total_steps: environment steps of each seed in the whole run.
       title: heading of the display.
+      seeds: `[S]` the seeds' numbers, as records and sub-runs name them; 0 to S - 1 by default.
       use_tensorboard: write TensorBoard events under `run_dir/tensorboard`.
       use_wandb: log to Weights & Biases too.
       quiet: show nothing.
@@ -55,7 +56,8 @@ class RunLogger:
       console: terminal to write to; standard output by default.
 
     Raises:
-      GailfeError: `metrics.jsonl` is damaged, or `use_wandb` and wandb is not installed.
+      GailfeError: `seeds` are not `num_seeds` different numbers, `metrics.jsonl` is damaged, or `use_wandb` and wandb
+        is not installed.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class RunLogger:
         num_seeds: int,
         total_steps: int,
         title: str,
+        seeds: Sequence[int] | None = None,
         use_tensorboard: bool = True,
         use_wandb: bool = False,
         quiet: bool = False,
@@ -75,6 +78,9 @@ class RunLogger:
         self.run_dir = Path(run_dir)
         self.metrics_path = self.run_dir / "metrics.jsonl"
         self._num_seeds = num_seeds
+        self._seeds = [int(seed) for seed in (range(num_seeds) if seeds is None else seeds)]
+        if len(set(self._seeds)) != num_seeds or len(self._seeds) != num_seeds:
+            raise GailfeError(f"seeds: got {self._seeds}; expected {num_seeds} different numbers")
         self._title = title
         self._expert_return = expert_return
         self._use_tensorboard = use_tensorboard
@@ -129,8 +135,8 @@ class RunLogger:
             values["expert_normalised"] = values["return_mean"] / self._expert_return
         if self._file is None:
             self._file = self.metrics_path.open("a", encoding="utf-8")
-        for seed in range(self._num_seeds):
-            record = {"seed": seed, "step": int(step)} | {name: value[seed] for name, value in values.items()}
+        for i, seed in enumerate(self._seeds):
+            record = {"seed": seed, "step": int(step)} | {name: value[i] for name, value in values.items()}
             self._file.write(json.dumps(_plain(record), allow_nan=False) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -138,8 +144,8 @@ class RunLogger:
             self._log_tensorboard(step, values)
         if self._wandb is not None:
             scalars = {name: _mean(value) for name, value in values.items()}
-            for seed in range(self._num_seeds):
-                scalars |= {f"seed{seed}/{name}": float(value[seed]) for name, value in values.items()}
+            for i, seed in enumerate(self._seeds):
+                scalars |= {f"seed{seed}/{name}": float(value[i]) for name, value in values.items()}
             self._wandb.log({"step": int(step)} | {k: v for k, v in scalars.items() if math.isfinite(v)})
         if self._display is not None:
             self._display.evaluation(step, values)
@@ -168,8 +174,8 @@ class RunLogger:
         from tensorboardX import SummaryWriter
 
         runs = {"mean": {name: _mean(value) for name, value in values.items()}}
-        for seed in range(self._num_seeds):
-            runs[f"seed{seed}"] = {name: float(value[seed]) for name, value in values.items()}
+        for i, seed in enumerate(self._seeds):
+            runs[f"seed{seed}"] = {name: float(value[i]) for name, value in values.items()}
         for run, scalars in runs.items():
             if run not in self._writers:
                 folder = self.run_dir / "tensorboard" / run

@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import importlib.util
 import json
+import math
 import pathlib
 import signal
 import time
@@ -38,6 +41,8 @@ from gailfe_jax.provenance import provenance
 from gailfe_jax.rollout import Episodes, evaluate
 from gailfe_jax.types import Array, Env, GailfeError, Metrics, Pairs, PyTree
 
+_SEEDS = 2**32  # Keys are folded with 32 bits: beyond them seeds would repeat.
+
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
@@ -50,7 +55,7 @@ class RunSettings:
     first_seed: int = 0
     """The first of them; the others follow."""
     eval_every: float = 50_000
-    """Steps of each seed between evaluations, rounded up to whole iterations."""
+    """Steps of each seed between evaluations, rounded to whole iterations."""
     eval_episodes: int = 8
     """Fresh episodes per evaluation and seed, deterministic policy."""
     checkpoint_seconds: float = 120.0
@@ -67,11 +72,16 @@ class RunSettings:
     """Show nothing while training."""
 
     def __post_init__(self) -> None:
+        for name in ("steps", "eval_every", "checkpoint_seconds"):
+            # One JSON spelling, whichever of int and float the caller wrote.
+            object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("steps", "seeds", "eval_every", "eval_episodes", "keep"):
-            if not getattr(self, name) >= 1:
-                raise GailfeError(f"{name}: got {getattr(self, name)}; expected at least 1")
-        if self.first_seed < 0:
-            raise GailfeError(f"first_seed: got {self.first_seed}; expected 0 or more")
+            if not 1 <= getattr(self, name) < math.inf:
+                raise GailfeError(f"{name}: got {getattr(self, name)}; expected a number from 1")
+        if not self.checkpoint_seconds >= 0:
+            raise GailfeError(f"checkpoint_seconds: got {self.checkpoint_seconds}; expected 0 or more")
+        if not 0 <= self.first_seed <= _SEEDS - self.seeds:
+            raise GailfeError(f"first_seed: got {self.first_seed}; expected seeds from 0 to {_SEEDS - 1}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +96,12 @@ class DemoSettings:
     """Keep one state-action pair in so many, with a random phase per trajectory."""
     demo_seed: int | None = None
     """Draw the trajectories at random from this seed; the first ones by default."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("trajectories", 1), ("subsample", 1), ("demo_seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise GailfeError(f"{name}: got {value}; expected {least} or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +197,10 @@ def prepare_imitation(
         expert = expert.take(settings.trajectories, settings.demo_seed)
     pairs = expert.subsample(settings.subsample, settings.demo_seed or 0)
     demo_return = float(np.mean(expert.returns))
-    expert_return = float(demonstrations.provenance.get("expert_return") or demo_return)
+    recorded = demonstrations.provenance.get("expert_return")
+    known = isinstance(recorded, int | float) and math.isfinite(recorded)
+    expert_return = float(recorded) if known else demo_return  # type: ignore[arg-type]
+    content = hashlib.sha256(pairs.obs.tobytes() + pairs.action.tobytes())
     record |= {
         "expert_trajectories": expert.num_trajectories,
         "expert_pairs": len(pairs),
@@ -198,10 +217,13 @@ def prepare_imitation(
         if config.failure_source != "own" and failures.num_trajectories:
             buffer = make_learner(config, env, annotator=annotator).failures
             assert buffer is not None
-            padded = jax.tree.map(jnp.asarray, buffer.pad(failures))
+            padded = buffer.pad(failures)
+            content.update(np.asarray(padded.data).tobytes() + np.asarray(padded.lengths).tobytes())
+            padded = jax.tree.map(jnp.asarray, padded)
             record["collected_failures"] = min(failures.num_trajectories, config.failure_capacity)
         elif config.failure_source == "collected":
-            raise GailfeError(f"demos: failure_source=collected, but {settings.demos} holds no failures")
+            raise GailfeError(f"demos: failure_source=collected, but {settings.demos or 'they'} have no failures")
+    record["content_sha256"] = content.hexdigest()
     demos = Demos(Pairs(jnp.asarray(pairs.obs), jnp.asarray(pairs.action)), padded)
     return Imitation(demos, annotator, expert_return, record)
 
@@ -219,12 +241,18 @@ class Trainer:
     Attributes:
       compile_seconds: what tracing and compiling `advance` took (once it has).
       traces: how often the learner's step was traced; stays 1.
+
+    Raises:
+      GailfeError: a traced setting that is not finite, or neither one number nor one per seed.
     """
 
     def __init__(self, learner: Learner, hyper: Hyper, seeds: np.ndarray, *, chunk: int, eval_episodes: int):
         self.learner = learner
         self.hyper = hyper_arrays(hyper)
         self.seeds = jnp.asarray(seeds, jnp.uint32)
+        for name, value in dataclasses.asdict(self.hyper).items():
+            if value.shape not in ((), self.seeds.shape):
+                raise GailfeError(f"{name}: got shape {value.shape}; expected one number or {len(self.seeds)} of them")
         self.chunk = chunk
         self.compile_seconds = 0.0
         self.traces = 0
@@ -272,14 +300,18 @@ class Trainer:
 
 
 def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray) -> list[Policy]:
-    """The policies of `[S]` states as NumPy objects, one per seed."""
+    """The policies of `[S]` states as NumPy objects, one per seed.
+
+    Raises:
+      GailfeError: a seed's training has diverged, so that its policy is not finite.
+    """
     generator = jax.tree.map(np.asarray, (state.generator.policy, state.generator.obs_stats))
     metadata = {"env": config.env, "algo": config.algo, "generator": config.generator, "steps": str(steps)}
     policies = []
     for i, seed in enumerate(seeds):
         params, stats = jax.tree.map(lambda x, i=i: x[i], generator)
-        policies.append(
-            Policy(
+        try:
+            policy = Policy(
                 weights=mlp_weights(params["params"]["mean"]),
                 activation=config.activation,
                 obs_mean=stats.mean,
@@ -289,7 +321,9 @@ def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds
                 action_high=np.asarray(env.spec.action_high, np.float32),
                 metadata=metadata | {"seed": str(int(seed))},
             )
-        )
+        except GailfeError as error:
+            raise GailfeError(f"seed {seed}: training has diverged at step {steps} ({error})") from None
+        policies.append(policy)
     return policies
 
 
@@ -356,7 +390,9 @@ def train(
     trainer = Trainer(learner, hyper, seeds, chunk=chunk, eval_episodes=settings.eval_episodes)
 
     run_dir = None if out is None else pathlib.Path(out)
-    identity = _identity(config, hyper, settings, imitation)
+    if settings.wandb and importlib.util.find_spec("wandb") is None:
+        raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
+    identity = _identity(config, hyper, settings, imitation.record, env.spec.engine)
     checkpoints = None
     if run_dir is not None:
         _open_run(run_dir, identity, resume)
@@ -376,7 +412,7 @@ def train(
         logger.truncate_after(done_steps)
 
     history: dict[str, list[tuple[int, np.ndarray]]] = {}
-    trained_seconds, eval_seconds, last_save = 0.0, 0.0, time.monotonic()
+    trained_seconds, eval_seconds, last_save, saved_step = 0.0, 0.0, time.monotonic(), done_steps
     with _deferred_signals() as caught, contextlib.closing(logger) if logger else contextlib.nullcontext():
         start_step = done_steps
         while done_steps < total_steps and not caught:
@@ -405,9 +441,12 @@ def train(
                         policy.save(run_dir / "snapshots" / name)
                 if caught or done_steps >= total_steps or time.monotonic() - last_save > settings.checkpoint_seconds:
                     checkpoints.save(done_steps, state, identity)
-                    last_save = time.monotonic()
+                    last_save, saved_step = time.monotonic(), done_steps
             if on_evaluation is not None:
                 on_evaluation(done_steps, row)
+        # A signal may come after the last look at `caught`.
+        if checkpoints is not None and saved_step != done_steps:
+            checkpoints.save(done_steps, state, identity)
 
         policies = to_policies(state, config, env, done_steps, seeds)
         curves = {name: _stack(points) for name, points in history.items()}
@@ -420,6 +459,8 @@ def train(
                 "evaluation_seconds": eval_seconds,
                 "steps_this_session": done_steps - start_step,
             }
+            if done_steps == start_step:
+                timing |= _recorded_timing(run_dir, timing)
             summary = _finish(run_dir, config, done_steps, total_steps, curves, imitation, timing, policies)
             messages(f"{'interrupted' if caught else 'finished'} at step {done_steps:,}; run folder: {run_dir}")
     return TrainResult(run_dir, done_steps, policies, curves, summary, bool(caught) and done_steps < total_steps)
@@ -435,12 +476,17 @@ def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         raise GailfeError(f"{path}: no such file; expected a run folder made by gailfe train")
     try:
-        record = json.loads(path.read_text())
-        version = record["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise GailfeError(f"{path}: damaged ({type(error).__name__}); expected what gailfe train wrote") from None
-    if version != CONFIG_VERSION:
-        raise GailfeError(f"{path}: field 'version': {version!r}; this release reads version {CONFIG_VERSION}")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise GailfeError(f"{path}: damaged; expected what gailfe train wrote")
+    if record.get("version") != CONFIG_VERSION:
+        found = record.get("version")
+        raise GailfeError(f"{path}: field 'version': {found!r}; this release reads version {CONFIG_VERSION}")
+    for name in ("config", "hyper", "settings", "demos"):
+        if not isinstance(record.get(name), dict):
+            raise GailfeError(f"{path}: field {name!r}: missing or damaged; expected what gailfe train wrote")
     return record
 
 
@@ -460,7 +506,14 @@ def settings_from_run(record: dict[str, Any]) -> tuple[Config, Hyper, RunSetting
         if unknown:
             raise GailfeError(f"config.json: field '{name}.{unknown[0]}' is unknown to this release")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        parts.append(kind(**values))
+        try:
+            if kind is Hyper:
+                values = {key: np.asarray(value, np.float64).tolist() for key, value in values.items()}
+            parts.append(kind(**values))
+        except GailfeError:
+            raise
+        except (TypeError, ValueError):
+            raise GailfeError(f"config.json: field '{name}': holds a value of the wrong type") from None
     return tuple(parts)  # type: ignore[return-value]
 
 
@@ -471,43 +524,55 @@ def load_policies(run_dir: str | pathlib.Path) -> list[Policy]:
       GailfeError: there are none yet, or one is damaged.
     """
     folder = pathlib.Path(run_dir) / "policies"
-    files = sorted(folder.glob("seed_*.safetensors"), key=lambda path: int(path.stem.removeprefix("seed_")))
+    numbered = {path.stem.removeprefix("seed_"): path for path in folder.glob("seed_*.safetensors")}
+    files = [numbered[name] for name in sorted((name for name in numbered if name.isdecimal()), key=int)]
     if not files:
         raise GailfeError(f"{folder}: no policies; expected the folder of a run that ended or was interrupted")
     return [Policy.load(path) for path in files]
 
 
-def _identity(config: Config, hyper: Hyper, settings: RunSettings, imitation: Imitation) -> dict[str, Any]:
+def _identity(
+    config: Config, hyper: Hyper, settings: RunSettings, demos: dict[str, Any], engine: str
+) -> dict[str, Any]:
     return {
         "version": CONFIG_VERSION,
+        "engine": engine,  # What `config.engine=auto` turned out to be.
         "config": dataclasses.asdict(config),
         "hyper": {k: np.asarray(v).tolist() for k, v in dataclasses.asdict(hyper).items()},
         "settings": dataclasses.asdict(settings),
-        "demos": imitation.record,
+        "demos": demos,
     }
 
 
-# What may change when a run resumes: where and how it is shown, and how long it goes on.
+# What may change when a run resumes: where and how it is shown, how long it goes on, and where the demonstrations lie
+# (their content is compared).
 _FREE_ON_RESUME = (
     *("settings.steps", "settings.checkpoint_seconds", "settings.keep", "settings.snapshots"),
-    *("settings.tensorboard", "settings.wandb", "settings.quiet", "demos.demos"),
+    *("settings.tensorboard", "settings.wandb", "settings.quiet"),
+    *("demos.demos", "demos.sha256", "demos.provenance"),
 )
 
 
 def _open_run(run_dir: pathlib.Path, identity: dict[str, Any], resume: bool) -> None:
     path = run_dir / "config.json"
+    if run_dir.exists() and not run_dir.is_dir():
+        raise GailfeError(f"{run_dir}: is a file; expected a folder for the run")
     if path.exists() and not resume:
         raise GailfeError(f"{run_dir}: already holds a run; add --resume to continue it, or choose another --out")
+    origin: dict[str, Any] = {"provenance": provenance()}
     if path.exists():
         saved = load_run(run_dir)
+        config, hyper, settings, _ = settings_from_run(saved)
         free = list(_FREE_ON_RESUME)
-        if saved["config"].get("anneal"):
+        if config.anneal:
             free.remove("settings.steps")  # The schedule depends on the length of the run.
-        check_config({k: saved[k] for k in identity}, identity, ignore=free)
+        engine = saved.get("engine", identity["engine"])
+        check_config(_identity(config, hyper, settings, saved["demos"], engine), identity, ignore=free)
+        origin = {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
     elif run_dir.exists() and any(run_dir.iterdir()):
         raise GailfeError(f"{run_dir}: exists and holds no run; choose another --out")
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(path, identity | {"provenance": provenance()})
+    write_json_atomic(path, identity | origin)
 
 
 def _logger(
@@ -521,6 +586,7 @@ def _logger(
     return RunLogger(
         run_dir,
         num_seeds=settings.seeds,
+        seeds=range(settings.first_seed, settings.first_seed + settings.seeds),
         total_steps=total_steps,
         title=f"{config.algo} ({config.generator}) on {config.env}, {settings.seeds} seed(s)",
         use_tensorboard=settings.tensorboard,
@@ -534,8 +600,13 @@ def _logger(
 def _summarise(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Means over a chunk, `[chunk, S] -> [S]`; counts at its end; episode means weighted by episodes."""
     last = {"multiplier", "failures_in_buffer", "failure_transitions", "entropy"}
+
+    def over_chunk(value: np.ndarray) -> np.ndarray:
+        # Each seed's numbers in a row of their own: else NumPy's order of summation depends on the number of seeds.
+        return np.ascontiguousarray(value.T, np.float64).sum(axis=1)
+
     weights = metrics["episodes"]
-    total = weights.sum(axis=0)
+    total = over_chunk(weights)
     row = {}
     for name, value in metrics.items():
         if name in last:
@@ -543,10 +614,10 @@ def _summarise(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         elif name == "episodes":
             row[name] = total
         elif name.startswith("train_"):
-            sums = np.where(weights > 0, value * weights, 0.0).sum(axis=0)
+            sums = over_chunk(np.where(weights > 0, value * weights, 0.0))
             row[name] = np.divide(sums, total, out=np.full(total.shape, np.nan), where=total > 0)
         else:
-            row[name] = value.mean(axis=0)
+            row[name] = over_chunk(value) / len(value)
     return row
 
 
@@ -558,6 +629,15 @@ def _recorded(run_dir: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]
     records = read_metrics(run_dir / "metrics.jsonl") if (run_dir / "metrics.jsonl").exists() else []
     names = [name for name in (records[0] if records else {}) if name not in ("seed", "step")]
     return {name: stack_metric(records, name) for name in names}
+
+
+def _recorded_timing(run_dir: pathlib.Path, timing: dict[str, float]) -> dict[str, float]:
+    """What an earlier session's summary says of its speed; a session without a step has nothing to add."""
+    try:
+        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+        return {name: float(summary[name]) for name in timing}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _finish(

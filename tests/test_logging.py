@@ -35,6 +35,16 @@ def test_one_line_per_seed_and_evaluation(tmp_path):
     assert math.isnan(records[1]["return_mean"])
 
 
+def test_seeds_are_called_by_their_numbers(tmp_path):
+    with logger(tmp_path, seeds=[7, 3], use_tensorboard=True) as log:
+        log.log(10, {"x": np.array([1.0, 2.0])})
+    assert [(record["seed"], record["x"]) for record in read_metrics(tmp_path)] == [(7, 1.0), (3, 2.0)]
+    assert events(tmp_path / "tensorboard" / "seed3") == [("x", 10, 2.0)]
+    for seeds in ([1], [1, 1], [1, 1, 2]):
+        with pytest.raises(GailfeError, match=r"^seeds: got .*; expected 2 different numbers"):
+            logger(tmp_path, seeds=seeds)
+
+
 def test_resume_equals_uninterrupted(tmp_path):
     def run(path, steps, resume=None):
         with logger(path) as log:
