@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gailfe_jax.physics.model import without_expected_warning
 from gailfe_jax.types import Array, EnvSpec, EnvState, GailfeError, TimeStep
 
 
@@ -44,7 +45,15 @@ def make_brax_env(name: str, *, max_episode_steps: int = 1000, **options) -> Bra
     known = sorted(envs._envs)
     if name not in known:
         raise GailfeError(f"env: unknown brax environment {name!r}; expected one of {', '.join(known)}")
-    return BraxEnv(envs.get_environment(name, **options), name=f"brax:{name}", max_episode_steps=max_episode_steps)
+    # One of brax's model files is Gymnasium's, with the same notice that nobody can act on.
+    with without_expected_warning():
+        env = envs.get_environment(name, **options)
+    return BraxEnv(env, name=f"brax:{name}", max_episode_steps=max_episode_steps)
+
+
+def _does_not_run(name: str, error: Exception) -> str:
+    cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"env {name!r}: does not run on jax {jax.__version__} ({cause}); expected another task or backend"
 
 
 class BraxEnv:
@@ -58,14 +67,18 @@ class BraxEnv:
       max_episode_steps: the time limit.
 
     Raises:
-      GailfeError: the environment is batched, or its observations are not one vector.
+      GailfeError: the environment is batched, its observations are not one vector, or it does not run on this JAX.
     """
 
     def __init__(self, env: Any, *, name: str = "brax", max_episode_steps: int = 1000):
         if max_episode_steps < 1:
             raise GailfeError(f"max_episode_steps: got {max_episode_steps}; expected at least 1")
         self.env = env
-        obs = jax.eval_shape(self._start, jax.random.key(0)).obs
+        try:
+            start = jax.eval_shape(self._start, jax.random.key(0))
+        except (TypeError, AttributeError) as error:
+            raise GailfeError(_does_not_run(name, error)) from error
+        obs = start.obs
         if not hasattr(obs, "shape") or len(obs.shape) != 1:
             shapes = jax.tree.map(lambda x: x.shape, obs)
             raise GailfeError(f"env {name!r}: observation has shape {shapes}; expected one vector, of one environment")
@@ -79,6 +92,12 @@ class BraxEnv:
             action_high=(1.0,) * int(env.action_size),
             max_episode_steps=max_episode_steps,
         )
+        # Found here, not minutes later inside a training program: brax 0.14.2 calls functions that JAX has removed.
+        action = jax.ShapeDtypeStruct((self.spec.action_size,), jnp.float32)
+        try:
+            jax.eval_shape(self._advance, start, action)
+        except (TypeError, AttributeError) as error:
+            raise GailfeError(_does_not_run(name, error)) from error
 
     def _start(self, key: Array) -> Any:
         # brax's environments are written for raw uint32 keys.
@@ -87,7 +106,8 @@ class BraxEnv:
         return jax.tree.map(jnp.asarray, state)
 
     def _advance(self, phys: Any, action: Array) -> Any:
-        after = self.env.step(phys, action)
+        # Some write their metrics into the state they are given: they get a copy of its dictionaries.
+        after = self.env.step(jax.tree.map(lambda x: x, phys), action)
         return jax.tree.map(lambda new, old: jnp.broadcast_to(jnp.asarray(new, old.dtype), old.shape), after, phys)
 
     def reset(self, key: Array) -> EnvState:

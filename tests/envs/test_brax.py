@@ -14,7 +14,8 @@ from gailfe_jax.types import GailfeError
 
 
 class Counter(Env):
-    """Counts up by the action from a random start; falls at 3 above it. Careless about types, as brax's own are."""
+    """Counts up by the action from a random start; falls at 3 above it. Careless about types and its
+    input's dictionaries, as brax's own are."""
 
     def __init__(self, own_limit=False, shape=()):
         self.own_limit, self.shape = own_limit, shape
@@ -24,12 +25,13 @@ class Counter(Env):
         start = jax.random.uniform(rng, self.shape)
         zero = jnp.zeros(())
         info = {"truncation": zero} if self.own_limit else {}
-        return State(None, jnp.stack([start, start], axis=-1), zero, zero, {}, info)
+        return State(None, jnp.stack([start, start], axis=-1), zero, zero, {"count": zero}, info)
 
     def step(self, state, action):
         obs = state.obs + jnp.array([1.0, 0.0]) * action[0]
         done = (obs[0] - obs[1]) >= 3
         info = {"truncation": done.astype(jnp.int32)} if self.own_limit else {}
+        state.metrics.update(count=1.0)
         return state.replace(obs=obs, reward=2, done=done, info=info)
 
     observation_size = property(lambda self: 2)
@@ -116,6 +118,24 @@ def test_a_real_brax_task_falls_and_resets():
     assert len(np.unique(starts, axis=0)) == len(starts) == len(ends) + 1
     assert (np.abs(starts) < 0.011).all()
     assert np.isfinite(step.next_obs).all()
+
+
+@pytest.mark.parametrize("name", ["ant", "hopper"])
+def test_braxs_own_tasks_keep_their_state_in_shape(name):
+    env = make_brax_env(name)
+    state = jax.eval_shape(env.reset, jax.random.key(0))
+    after, step = jax.eval_shape(env.step, state, jax.ShapeDtypeStruct((env.spec.action_size,), jnp.float32))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert step.next_obs.shape == (env.spec.obs_size,)
+
+
+def test_an_environment_that_jax_outgrew_is_one_clear_error():
+    class Outgrown(Counter):
+        def step(self, state, action):
+            return state.replace(obs=jnp.clip(state.obs, no_such_argument=0))
+
+    with pytest.raises(GailfeError, match=r"^env 'mine': does not run on jax .*no_such_argument.*; expected another"):
+        BraxEnv(Outgrown(), name="mine")
 
 
 def test_batched_environment_is_one_clear_error():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.envs.base import MujocoEnv
+from gailfe_jax.physics.model import without_expected_warning
 from gailfe_jax.physics.mujoco_c import MujocoC
 
 
@@ -20,7 +21,8 @@ class Oracle:
     """One Gymnasium environment without wrappers, driven from a given simulator state."""
 
     def __init__(self, task):
-        self.env = gymnasium.make(task.gymnasium_id).unwrapped
+        with without_expected_warning():
+            self.env = gymnasium.make(task.gymnasium_id).unwrapped
 
     def reset(self, seed):
         """Gymnasium's own reset; returns its float64 `(obs, qpos, qvel)`."""
