@@ -15,13 +15,13 @@ from rich.table import Table
 
 from gailfe_jax.algorithms import make_learner
 from gailfe_jax.config import Config, Hyper
-from gailfe_jax.envs import make_env
+from gailfe_jax.envs import TASKS, make_env
 from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.learner import Demos
 from gailfe_jax.provenance import provenance
 from gailfe_jax.rollout import clip_action
 from gailfe_jax.train import Trainer
-from gailfe_jax.types import Env, Pairs, PyTree
+from gailfe_jax.types import Env, GailfeError, Pairs, PyTree
 
 _PHYSICS_STEPS = 100
 
@@ -88,6 +88,16 @@ def bare_engine(env: Any, num_envs: int, length: int = _PHYSICS_STEPS) -> Callab
     return _bare_jax(env, num_envs, actions)
 
 
+def _make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
+    if repeats < 1:
+        raise GailfeError(f"repeats: got {repeats}; expected at least 1")
+    envs = [make_env(name, engine) for name in names]
+    for env in envs:
+        if env.spec.engine == "brax":
+            raise GailfeError(f"env: {env.spec.name} has no bare engine to compare with; expected {', '.join(TASKS)}")
+    return envs
+
+
 def bench_physics(
     envs: Sequence[str], *, engine: str = "auto", num_envs: Sequence[int] = (256,), repeats: int = 5
 ) -> dict[str, Any]:
@@ -95,10 +105,14 @@ def bench_physics(
 
     Returns:
       A JSON-able report: per task and number of environments the medians, their ratio, compile time and raw seconds.
+
+    Raises:
+      GailfeError: an unknown task or engine, or a count below 1.
     """
+    if min(num_envs, default=0) < 1:
+        raise GailfeError(f"num_envs: got {tuple(num_envs)}; expected numbers from 1")
     rows = []
-    for name in envs:
-        env = make_env(name, engine)
+    for env in _make_envs(envs, engine, repeats):
         for count in num_envs:
             run, state = _scan_with_policy(env, count, _PHYSICS_STEPS)
             compile_seconds = _seconds(lambda: run(state))  # noqa: B023
@@ -144,10 +158,12 @@ def bench_train(
       repeats: timed repeats, each beside the bare engine.
       seeds: vmapped seeds.
       steps: environment steps per repeat and seed.
+
+    Raises:
+      GailfeError: an unknown task, method or engine, or a count below 1.
     """
     rows = []
-    for name in envs:
-        env = make_env(name, engine)
+    for env in _make_envs(envs, engine, repeats):
         rng = np.random.default_rng(0)
         sizes = (env.spec.obs_size, env.spec.action_size)
         pairs = [jnp.asarray(rng.uniform(-1, 1, (30_000, size)), jnp.float32) for size in sizes]
@@ -158,7 +174,7 @@ def bench_train(
             bare_256 = bare_engine(env, 256)
             bare_256()
             for algo in algos:
-                config = Config(algo=algo, env=name, num_envs=num_envs, unroll_length=length)
+                config = Config(algo=algo, env=env.spec.name, num_envs=num_envs, unroll_length=length)
                 learner = make_learner(config, env)
                 chunk = max(1, steps // config.batch_size)
                 trainer = Trainer(learner, Hyper(), np.arange(seeds), chunk=chunk, eval_episodes=1)

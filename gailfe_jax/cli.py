@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -117,6 +118,8 @@ class DemosCommand:
         from gailfe_jax.policy import Policy, load_expert
         from gailfe_jax.provenance import command_line
 
+        if not self.out.lower().endswith((".npz", ".h5", ".hdf5")):
+            raise GailfeError(f"out: got {self.out!r}; expected a file name that ends in .npz or .h5")
         env = make_env(self.env, self.engine)
         expert = load_expert(env.spec.name) if self.expert is None else Policy.load(self.expert)
         demos = collect_demonstrations(
@@ -315,13 +318,14 @@ _COMMANDS: dict[str, Any] = {
 
 
 def _peek(args: Sequence[str], flag: str) -> str | None:
-    """The value of `flag` in `args`, before the real parse: presets depend on it."""
+    """The value of `flag` in `args`, before the real parse: presets depend on it. The last one counts, as there."""
+    value = None
     for i, word in enumerate(args):
         if word == flag and i + 1 < len(args):
-            return args[i + 1]
-        if word.startswith(flag + "="):
-            return word.partition("=")[2]
-    return None
+            value = args[i + 1]
+        elif word.startswith(flag + "="):
+            value = word.partition("=")[2]
+    return value
 
 
 def _defaults(command: str, args: Sequence[str]) -> Any:
@@ -345,7 +349,11 @@ def _defaults(command: str, args: Sequence[str]) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    """Runs the command line and returns the exit code: 0 done, 2 bad input, 130 interrupted.
+
+    Raises:
+      SystemExit: after help (0), or words that do not parse (2).
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
         if not args or args[0] not in _COMMANDS:
@@ -361,10 +369,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = {} if default is None else {"default": default}
         return tyro.cli(kind, prog=f"gailfe {command}", args=args[1:], **options)()
     except GailfeError as error:
-        print(f"gailfe: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
+        return _fail(str(error))
+    except BrokenPipeError:
+        # Whoever read our output (`| head`) has seen enough; Python would complain once more on closing it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+    except KeyboardInterrupt as error:
+        if error.args:
+            print(f"gailfe: {error}", file=sys.stderr)
         return 130
+
+
+def _fail(message: str) -> int:
+    print(f"gailfe: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 _DESCRIPTION = "Adversarial imitation learning in JAX, from demonstrations and from failures."

@@ -11,7 +11,7 @@ import numpy as np
 from gailfe_jax.data.annotators import Annotator, annotate, parse_annotator
 from gailfe_jax.data.demonstrations import Demonstrations, Trajectories, file_sha256, make_provenance
 from gailfe_jax.policy import Policy
-from gailfe_jax.types import Env, GailfeError
+from gailfe_jax.types import Env, EnvSpec, GailfeError
 
 ActFn = Callable[[np.ndarray], np.ndarray]
 _MOST_ATTEMPTS = 30  # per failure asked for
@@ -53,6 +53,20 @@ def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
     return Trajectories(offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)
 
 
+def check_policy(name: str, policy: Policy, spec: EnvSpec) -> None:
+    """Checks that a policy is for an environment; `name` opens the message.
+
+    Raises:
+      GailfeError: it was trained on another one, or has other sizes.
+    """
+    task = policy.metadata.get("env", spec.name)
+    if task not in (spec.name, spec.gymnasium_id):
+        raise GailfeError(f"{name}: a policy for {task}; expected one for {spec.name}")
+    sizes, expected = (policy.obs_size, policy.action_size), (spec.obs_size, spec.action_size)
+    if sizes != expected:
+        raise GailfeError(f"{name}: observation and action sizes are {sizes}; expected {expected} for {spec.name}")
+
+
 def collect_demonstrations(
     env: Env,
     expert: Policy,
@@ -86,10 +100,16 @@ def collect_demonstrations(
       expert_name, expert_file, command: for the file's provenance.
 
     Raises:
-      GailfeError: nothing to collect, or too few attempts fail.
+      GailfeError: nothing to collect, a policy for another task, a bad seed or noise, or too few attempts fail.
     """
     if trajectories < 1 or failures < 0:
         raise GailfeError(f"trajectories, failures: got {trajectories}, {failures}; expected at least 1 and at least 0")
+    if seed < 0:
+        raise GailfeError(f"seed: got {seed}; expected 0 or more")
+    if not 0 <= noise < np.inf:
+        raise GailfeError(f"noise: got {noise}; expected a finite number from 0")
+    for name, policy in (("expert", expert), *((f"snapshots[{i}]", policy) for i, policy in enumerate(snapshots))):
+        check_policy(name, policy, env.spec)
     rng = np.random.default_rng(seed)
     shown = roll_out(env, lambda obs: expert.act(obs, deterministic=deterministic, rng=rng), trajectories, seed)
     recorded = expert.metadata.get("expert_return")

@@ -47,12 +47,17 @@ def train_expert(
       The report: returns over `episodes` episodes, their mean and standard deviation, seed and step of the winner.
 
     Raises:
-      GailfeError: the run was interrupted (continue it with resume).
+      GailfeError: `out` is no `.safetensors` file, or what `train` raises.
+      KeyboardInterrupt: the run was interrupted; what it has done is saved, `resume` continues it.
     """
     run_dir = pathlib.Path(run_dir)
+    if pathlib.Path(out).suffix != ".safetensors":
+        raise GailfeError(f"out: got {str(out)!r}; expected a file name that ends in .safetensors")
+    if episodes < 1:
+        raise GailfeError(f"episodes: got {episodes}; expected at least 1")
     result = train(config, hyper, dataclasses.replace(settings, snapshots=True), out=run_dir, resume=resume)
     if result.interrupted:
-        raise GailfeError(f"{run_dir}: interrupted before the end; continue with --resume")
+        raise KeyboardInterrupt(f"{run_dir}: interrupted before the end; continue with --resume")
     steps, returns = result.metrics["return_mean"]
     order = np.argsort(-np.nan_to_num(returns, nan=-np.inf), axis=None)[:_FINALISTS]
     finalists = []

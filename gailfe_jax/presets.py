@@ -7,6 +7,7 @@ from typing import Any
 
 from gailfe_jax.algorithms import find_algorithm, resolve_config
 from gailfe_jax.config import Config, Hyper
+from gailfe_jax.envs import canonical_name
 from gailfe_jax.train import RunSettings
 
 # PPO on the true reward: large batches, many passes, learning rates that decay to zero.
@@ -30,8 +31,9 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
     """Defaults for `algo` on `env`.
 
     Raises:
-      GailfeError: unknown algorithm.
+      GailfeError: unknown algorithm or task.
     """
+    env = canonical_name(env)
     config = resolve_config(Config(algo=find_algorithm(algo).name, env=env))
     hyper, settings = Hyper(), RunSettings()
     if algo == "ppo":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import shutil
 import time
@@ -19,7 +18,7 @@ from gailfe_jax.policy import load_expert
 from gailfe_jax.presets import QUICKSTART_STEPS, preset
 from gailfe_jax.provenance import provenance
 from gailfe_jax.runs import evaluate_path
-from gailfe_jax.train import DemoSettings, train
+from gailfe_jax.train import DemoSettings, RunSettings, train
 from gailfe_jax.types import GailfeError
 
 METHODS = ("gail", "gailfe")
@@ -42,33 +41,37 @@ def quickstart(
       What `out/quickstart.json` holds.
 
     Raises:
-      GailfeError: `out` holds something else.
+      GailfeError: `out` holds something else, there is no expert for `env`, or a number is out of range.
+      KeyboardInterrupt: training was interrupted.
     """
     started = time.perf_counter()
-    marker = out / "demos.npz"
-    if out.exists() and any(out.iterdir()) and not marker.exists():
-        raise GailfeError(f"{out}: exists and holds no quickstart; choose another --out")
-    for name in METHODS:
-        shutil.rmtree(out / name, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    if episodes < 1:
+        raise GailfeError(f"episodes: got {episodes}; expected at least 1")
+    budget = RunSettings(steps=QUICKSTART_STEPS if steps is None else steps, seeds=seeds, eval_every=50_000)
     task = make_env(env)
     expert = load_expert(task.spec.name)
+    # Written first, so that a folder that quickstart may empty is known from anybody else's.
+    report_file, demos_file = out / "quickstart.json", out / "demos.npz"
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not report_file.exists())):
+        raise GailfeError(f"{out}: exists and holds no quickstart; choose another --out")
+    write_json_atomic(report_file, {"finished": False, "provenance": provenance()})
+    for name in METHODS:
+        shutil.rmtree(out / name, ignore_errors=True)
+    console = Console()
 
     console.print(f"[bold]1/3[/bold] {TRAJECTORIES} demonstrations and {FAILURES} failures from the shipped expert")
     demonstrations = collect_demonstrations(
         task, expert, trajectories=TRAJECTORIES, failures=FAILURES, seed=0, expert_name=f"shipped expert for {env}"
     )
-    demonstrations.save(marker)
+    demonstrations.save(demos_file)
 
     reports, curves = {}, {}
     for number, algo in enumerate(METHODS):
         console.print(f"[bold]2/3[/bold] training {algo} ({number + 1} of {len(METHODS)}), {seeds} seeds side by side")
-        config, hyper, settings = preset(algo, env)
-        settings = dataclasses.replace(settings, steps=steps or QUICKSTART_STEPS, seeds=seeds, eval_every=50_000)
-        result = train(config, hyper, settings, out=out / algo, demos=DemoSettings(str(marker)))
+        config, hyper, _ = preset(algo, env)
+        result = train(config, hyper, budget, out=out / algo, demos=DemoSettings(str(demos_file)))
         if result.interrupted:
-            raise GailfeError(f"{out}: interrupted; run quickstart again")
+            raise KeyboardInterrupt(f"{out}: interrupted; run quickstart again")
         curves[algo.upper()] = result.metrics["return_mean"]
 
     console.print("[bold]3/3[/bold] evaluating in Gymnasium")
@@ -92,12 +95,13 @@ def quickstart(
         per_seed=True,
     )
     summary = {
+        "finished": True,
         "env": task.spec.gymnasium_id,
         "expert_return": expert_return,
         "methods": reports,
         "seconds": time.perf_counter() - started,
         "provenance": provenance(),
     }
-    write_json_atomic(out / "quickstart.json", summary)
+    write_json_atomic(report_file, summary)
     console.print(f"{summary['seconds']:.0f} s in all; see {out / 'quickstart.png'} and {out}/<method>/")
     return summary

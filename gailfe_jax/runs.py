@@ -79,13 +79,20 @@ def evaluate_path(
       interquartile mean of the seeds' means with its 95% bootstrap interval, and provenance.
 
     Raises:
-      GailfeError: nothing to evaluate, or Gymnasium has no such task.
+      GailfeError: nothing to evaluate, a task that the policies do not fit, or one that Gymnasium has not.
     """
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
+    if seed < 0:
+        raise GailfeError(f"seed: got {seed}; expected 0 or more")
     policies, spec = policies_of(path, env)
+    sizes, expected = (policies[0].obs_size, policies[0].action_size), (spec.obs_size, spec.action_size)
+    if sizes != expected:
+        raise GailfeError(f"{path}: observation and action sizes are {sizes}; expected {expected} for {spec.name}")
     if expert_return is None:
         expert_return = known_expert_return(path, spec.name)
+        # No share can be told of a return that is not positive; only one asked for by name is an error.
+        expert_return = None if expert_return is None or not expert_return > 0 else expert_return
     if backend == "gymnasium":
         if spec.gymnasium_id is None:
             raise GailfeError(f"{path}: {spec.name} has no Gymnasium environment; use --backend engine")
