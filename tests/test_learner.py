@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gailfe_jax.algorithms import make_learner
+from gailfe_jax.config import Config, Hyper, hyper_arrays
+from gailfe_jax.data.annotators import Annotator
+from gailfe_jax.envs import make_env
+from gailfe_jax.learner import Demos
+from gailfe_jax.rollout import unroll
+from gailfe_jax.train import Trainer
+from gailfe_jax.types import GailfeError, Pairs
+
+ITERATIONS = 4
+TINY = dict(
+    env="hopper", engine="mujoco_c", num_envs=4, unroll_length=32, hidden=(8,), value_minibatch=64, ppo_epochs=2,
+    ppo_minibatches=2, disc_hidden=(8,), disc_minibatch=64, failure_capacity=6,
+)  # fmt: skip
+NEVER = Annotator("never", reads_reward=False, verdict=lambda episode: episode.length < 0)
+# Rates so large that the runs drift apart at once, and a threshold that holds the multiplier up.
+HYPER = Hyper(disc_lr=3e-3, failure_threshold=-0.3, dual_lr=0.1)
+SWEEP = (HYPER, HYPER.replace(disc_lr=1e-2, gamma=0.9), HYPER.replace(dual_init=0.3, max_kl=0.02))
+
+
+def random_demos():
+    rng = np.random.default_rng(0)
+    obs, action = rng.normal(size=(200, 11)), rng.uniform(-1, 1, (200, 3))
+    return Demos(Pairs(jnp.asarray(obs, jnp.float32), jnp.asarray(action, jnp.float32)))
+
+
+class Runner:
+    """A trainer that can be run again with other seeds and hyper-parameters."""
+
+    def __init__(self, config, num_seeds, hyper=HYPER, annotator=None):
+        self.learner = make_learner(config, make_env(config.env, config.engine), annotator=annotator)
+        self.demos = random_demos() if self.learner.cost is not None else None
+        self.trainer = Trainer(self.learner, hyper, np.arange(num_seeds), chunk=1, eval_episodes=2)
+
+    def run(self, seeds, hyper=None):
+        """`[state before each iteration and at the end], [metrics of each iteration]`, on the host."""
+        self.trainer.seeds = jnp.asarray(seeds, jnp.uint32)
+        if hyper is not None:
+            self.trainer.hyper = hyper_arrays(hyper)
+        state = self.trainer.init(self.demos)
+        states, rows = [on_host(state)], []
+        for _ in range(ITERATIONS):
+            state, metrics = self.trainer.advance(state, self.demos)
+            states.append(on_host(state))
+            rows.append(jax.tree.map(lambda x: np.array(x)[0], metrics))
+        rows.append(jax.tree.map(np.array, vars(self.trainer.evaluate(state, 7))))
+        return states, rows
+
+
+def on_host(state):
+    return jax.tree.map(lambda x: np.array(jax.random.key_data(x)) if is_key(x) else np.array(x), state)
+
+
+def is_key(x):
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def leaves(tree, index=None):
+    named = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): x if index is None else x[index] for path, x in named}
+
+
+def differing(a, b):
+    """Names of the leaves whose bits differ; equal names expected."""
+    assert a.keys() == b.keys()
+    return [name for name in a if a[name].dtype != b[name].dtype or a[name].tobytes() != b[name].tobytes()]
+
+
+def assert_same_run(one, many, index):
+    for state, states in zip(one[0], many[0], strict=True):
+        assert differing(leaves(state, 0), leaves(states, index)) == []
+    for row, rows in zip(one[1], many[1], strict=True):
+        assert differing(leaves(row, 0), leaves(rows, index)) == []
+
+
+@pytest.fixture(scope="module")
+def single():
+    return Runner(Config(algo="gailfe", **TINY), 1)
+
+
+@pytest.fixture(scope="module")
+def alone(single):
+    """GAILFE, seed 4, by itself."""
+    return single.run([4], HYPER)
+
+
+@pytest.fixture(scope="module")
+def gail():
+    return Runner(Config(algo="gail", **TINY), 2).run([9, 4])
+
+
+def test_a_seed_and_its_hyper_parameters_alone_equal_a_row_of_the_vmapped_run(single, alone):
+    swept = Hyper(**{name: tuple(getattr(hyper, name) for hyper in SWEEP) for name in vars(HYPER)})
+    many = Runner(Config(algo="gailfe", **TINY), 3, swept).run([4, 5, 6])
+    assert_same_run(alone, many, 0)
+    for index in (1, 2):
+        assert_same_run(single.run([4 + index], SWEEP[index]), many, index)
+    # New values, and not one new trace.
+    assert single.trainer.traces == 1
+    policies = [leaves(many[0][-1].generator.policy, i) for i in range(3)]
+    assert all(differing(policies[0], policies[i]) for i in (1, 2))
+
+
+def test_on_the_true_reward_too_a_seed_alone_equals_itself_among_others():
+    config = Config(algo="ppo", **TINY)
+    one, two = Runner(config, 1), Runner(config, 2)
+    assert_same_run(one.run([3]), two.run([2, 3]), 1)
+
+
+def test_the_same_seed_gives_the_same_bits(single, alone):
+    again = single.run([4], HYPER)
+    assert_same_run(alone, again, 0)
+
+
+def test_settings_of_another_shape_are_refused(single):
+    with pytest.raises(GailfeError, match=r"^gamma: got shape \(2,\); expected one number or 3 of them"):
+        Trainer(single.learner, Hyper(gamma=(0.9, 0.99)), np.arange(3), chunk=1, eval_episodes=1)
+
+
+def gailfe_without_effect(kind, single):
+    if kind == "a dual variable that starts at 0 and is slack":
+        return single.run([4], HYPER.replace(dual_init=0.0, failure_threshold=-1e3))
+    if kind == "a fixed multiplier of 0":
+        return Runner(Config(algo="gailfe", multiplier="fixed", **TINY), 1, HYPER.replace(failure_weight=0.0)).run([4])
+    return Runner(Config(algo="gailfe", failure_source="own", **TINY), 1, annotator=NEVER).run([4])
+
+
+@pytest.mark.parametrize(
+    "kind", ["a dual variable that starts at 0 and is slack", "a fixed multiplier of 0", "an empty buffer"]
+)
+def test_gailfe_is_gail_to_the_bit_with(kind, single, gail):
+    states, rows = gailfe_without_effect(kind, single)
+    for ours, theirs in zip(states, gail[0], strict=True):
+        for part in ("generator", "cost", "env", "key", "iteration"):
+            assert differing(leaves(getattr(ours, part), 0), leaves(getattr(theirs, part), 1)) == [], part
+    for ours, theirs in zip(rows, gail[1], strict=True):
+        ours = {name: x for name, x in ours.items() if name in theirs}
+        assert differing(leaves(ours, 0), leaves(theirs, 1)) == []
+    failures = [row["failures_in_buffer"][0] for row in rows[:-1]]
+    assert failures[-1] == (0 if kind == "an empty buffer" else TINY["failure_capacity"])
+
+
+def test_gailfe_with_a_multiplier_is_not_gail(alone, gail):
+    assert alone[1][-2]["multiplier"] > 0
+    assert differing(leaves(alone[0][-1].cost.params, 0), leaves(gail[0][-1].cost.params, 1))
+
+
+def test_the_failure_buffer_holds_the_last_failed_episodes(single, alone):
+    learner, states = single.learner, alone[0]
+
+    def again(generator, env, key, iteration):
+        key = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(key), iteration), 4)[0]
+        env = env.replace(key=jax.random.wrap_key_data(env.key))
+        env, transition, _ = unroll(learner.env, learner.generator.act, generator, env, key, TINY["unroll_length"])
+        return env.obs, transition
+
+    rerun = jax.jit(jax.vmap(again))
+    failed, running, outside = [], [[] for _ in range(TINY["num_envs"])], 0
+    for before, after in itertools.pairwise(states):
+        obs, transition = jax.tree.map(np.asarray, rerun(before.generator, before.env, before.key, before.iteration))
+        np.testing.assert_array_equal(obs, after.env.obs)
+        outside += np.sum(np.abs(transition.action) > 1)
+        for t in range(TINY["unroll_length"]):
+            for b in range(TINY["num_envs"]):
+                step = jax.tree.map(lambda x, t=t, b=b: x[0, t, b], transition)
+                running[b].append((step.obs, np.clip(step.action, -1, 1)))
+                if step.terminated:
+                    failed.append(running[b])
+                if step.terminated or step.truncated:
+                    running[b] = []
+        kept = failed[-TINY["failure_capacity"] :]
+        contents = learner.failures.contents(jax.tree.map(lambda x: x[0], after.failures))
+        assert len(contents) == len(kept)
+        for (obs, action), episode in zip(contents, kept, strict=True):
+            np.testing.assert_array_equal(obs, [step[0] for step in episode])
+            np.testing.assert_array_equal(action, [step[1] for step in episode])
+    # The ring has turned over, and clipping mattered.
+    assert len(failed) > 2 * TINY["failure_capacity"] and outside > 0
