@@ -563,11 +563,8 @@ def _open_run(run_dir: pathlib.Path, identity: dict[str, Any], resume: bool) -> 
     if path.exists():
         saved = load_run(run_dir)
         config, hyper, settings, _ = settings_from_run(saved)
-        free = list(_FREE_ON_RESUME)
-        if config.anneal:
-            free.remove("settings.steps")  # The schedule depends on the length of the run.
         engine = saved.get("engine", identity["engine"])
-        check_config(_identity(config, hyper, settings, saved["demos"], engine), identity, ignore=free)
+        check_config(_identity(config, hyper, settings, saved["demos"], engine), identity, ignore=_FREE_ON_RESUME)
         origin = {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
     elif run_dir.exists() and any(run_dir.iterdir()):
         raise GailfeError(f"{run_dir}: exists and holds no run; choose another --out")
