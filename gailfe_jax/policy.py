@@ -129,6 +129,8 @@ class Policy:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a safetensors file (about 50 KB for 2 x 100 units), whole or not at all; folders are made.
 
+        The same policy gives the same bytes.
+
         Raises:
           OSError: the file cannot be written.
         """
@@ -144,7 +146,7 @@ class Policy:
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         try:
             with open(partial, "wb") as file:
-                file.write(safetensors.numpy.save(tensors, header))
+                file.write(_serialise(tensors, header))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
@@ -326,6 +328,18 @@ def _array(
         raise GailfeError(f"{name}: expected finite numbers, got nan or infinity")
     array.setflags(write=False)
     return array
+
+
+def _serialise(tensors: dict[str, np.ndarray], header: dict[str, str]) -> bytes:
+    """safetensors' bytes; the library writes the header's metadata in another order each time, here it is sorted."""
+    content = safetensors.numpy.save(tensors, header)
+    size = int.from_bytes(content[:8], "little")
+    described = json.loads(content[8 : 8 + size])
+    described["__metadata__"] = dict(sorted(described["__metadata__"].items()))
+    text = json.dumps(described, separators=(",", ":")).encode()
+    # The format asks for data aligned to eight bytes.
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def _digest(tensors: dict[str, np.ndarray], header: dict[str, str]) -> str:

@@ -183,6 +183,11 @@ def test_save_and_load(tmp_path):
     assert np.array_equal(loaded.act(obs), ours.act(obs))
 
 
+def test_the_same_policy_gives_the_same_bytes(tmp_path):
+    files = [make_policy().save(tmp_path / f"{i}.safetensors").read_bytes() for i in range(6)]
+    assert len(set(files)) == 1
+
+
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = make_policy(0).save(tmp_path / "p.safetensors")
     before = path.read_bytes()
