@@ -1,0 +1,154 @@
+"""Experiments are cells: a cell is one configuration with its seeds, and its result file.
+
+Running an experiment trains only the cells that have no result yet, in the order given (most telling first), resumes a
+cell that was cut off, and leaves drawing to the experiment. Figures and tables may share cells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+
+from gailfe_jax.collect import collect_demonstrations
+from gailfe_jax.config import Config, Hyper
+from gailfe_jax.data.demonstrations import file_sha256
+from gailfe_jax.envs import make_env
+from gailfe_jax.evaluate import evaluate_policies
+from gailfe_jax.logging import write_json_atomic
+from gailfe_jax.policy import load_expert
+from gailfe_jax.provenance import provenance
+from gailfe_jax.train import DemoSettings, RunSettings, train
+from gailfe_jax.types import GailfeError
+
+HERE = pathlib.Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+WORK = pathlib.Path("runs") / "experiments"
+FINAL_EPISODES = 10
+RAW = ("return_mean", "length_mean", "discriminator_accuracy", "train_falls")
+RAW_FAILURES = ("multiplier", "failure_log_d", "violation", "failures_in_buffer", "failure_transitions")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One configuration with its seeds.
+
+    Attributes:
+      name: of the result file.
+      label: in figures and tables.
+      config, hyper: of the method.
+      steps: environment steps of each seed.
+      seeds: how many, from 0.
+      eval_every: steps between evaluations.
+      trajectories: expert trajectories shown (of 30).
+      subsample: one pair in so many.
+    """
+
+    name: str
+    label: str
+    config: Config
+    hyper: Hyper
+    steps: float
+    seeds: int
+    eval_every: float = 50_000
+    trajectories: int = 30
+    subsample: int = 1
+
+    def result_path(self, experiment: str) -> pathlib.Path:
+        """Where the cell's result lies."""
+        return RESULTS / experiment / f"{self.name}.json"
+
+
+def demonstrations(task: str, trajectories: int = 30, failures: int = 100) -> pathlib.Path:
+    """The demonstration file all cells of a task share, made from the shipped expert if it is not there yet."""
+    path = WORK / f"demos-{task}.npz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        env = make_env(task)
+        collect_demonstrations(
+            env,
+            load_expert(task),
+            trajectories=trajectories,
+            failures=failures,
+            seed=0,
+            expert_name=f"shipped expert for {task}",
+        ).save(path)
+    return path
+
+
+def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
+    """The cell's result, from its file or by training it.
+
+    Raises:
+      GailfeError: interrupted; run the experiment again to go on.
+    """
+    path = cell.result_path(experiment)
+    if path.exists():
+        return json.loads(path.read_text())
+    run_dir = WORK / experiment / cell.name
+    demos_file = demonstrations(cell.config.env)
+    settings = RunSettings(
+        steps=cell.steps, seeds=cell.seeds, eval_every=cell.eval_every, eval_episodes=5, checkpoint_seconds=300,
+        keep=1, tensorboard=False,
+    )  # fmt: skip
+    result = train(
+        cell.config,
+        cell.hyper,
+        settings,
+        out=run_dir,
+        demos=DemoSettings(str(demos_file), cell.trajectories, cell.subsample),
+        resume=True,
+    )
+    if result.interrupted:
+        raise GailfeError(f"{cell.name}: interrupted; run the experiment again to go on")
+    env = make_env(cell.config.env)
+    assert env.spec.gymnasium_id is not None
+    finals = evaluate_policies(result.policies, env.spec.gymnasium_id, episodes=FINAL_EPISODES, seed=1)
+    raw = {name: result.metrics[name][1].tolist() for name in (*RAW, *RAW_FAILURES) if name in result.metrics}
+    record = {
+        "cell": dataclasses.asdict(cell),
+        "demos_sha256": file_sha256(demos_file),
+        "annotator": result.summary.get("annotator"),
+        "expert_return": result.summary["expert_return"],
+        "steps": result.metrics["return_mean"][0].tolist(),
+        "evaluations": raw,
+        "final_gymnasium_returns": [final.returns.tolist() for final in finals],
+        "final_gymnasium_episodes": FINAL_EPISODES,
+        "train_seconds_last_session": result.summary["train_seconds"],
+        "compile_seconds": result.summary["compile_seconds"],
+        "provenance": provenance(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(path, record)
+    return record
+
+
+def run_cells(cells: list[Cell], experiment: str, *, train_missing: bool = True) -> dict[str, dict[str, Any]]:
+    """Results by cell name: all of them, or only those there are where `train_missing` is False."""
+    results = {}
+    for index, cell in enumerate(cells):
+        if not train_missing and not cell.result_path(experiment).exists():
+            continue
+        print(f"[{index + 1}/{len(cells)}] {experiment}/{cell.name}", file=sys.stderr, flush=True)
+        results[cell.name] = run_cell(cell, experiment)
+    return results
+
+
+def curve(record: dict[str, Any], name: str = "return_mean", *, normalise: bool = False) -> tuple[Any, Any]:
+    """`(steps [k], values [seeds, k])` of a metric, as shares of the expert's return if `normalise`."""
+    values = np.array(record["evaluations"][name], dtype=float)
+    return np.array(record["steps"]), values / record["expert_return"] if normalise else values
+
+
+def final_scores(record: dict[str, Any]) -> np.ndarray:
+    """`[seeds]` expert-normalised mean returns over the final Gymnasium episodes."""
+    return np.array([np.mean(r) for r in record["final_gymnasium_returns"]]) / record["expert_return"]
+
+
+def area_scores(record: dict[str, Any]) -> np.ndarray:
+    """`[seeds]` mean expert-normalised return over all evaluations: how fast a seed learned."""
+    return curve(record, normalise=True)[1].mean(axis=1)

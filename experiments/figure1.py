@@ -1,0 +1,218 @@
+"""Figure 1 of GAILFE (Zhu et al. 2020): does learning from failures speed GAIL up on HalfCheetah and Hopper?
+
+    python experiments/figure1.py            train what has no result yet, then draw
+    python experiments/figure1.py --draw     only draw what there is
+
+The paper's settings: 30 trajectories, iterations of 1024 steps, 2x100 tanh, TRPO, N = 1500, Z_F = log(1/2). The main
+comparison has 20 vmapped seeds; further cells ask in which settings failures could matter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import cells
+import numpy as np
+from cells import Cell
+
+from gailfe_jax.config import Hyper
+from gailfe_jax.plotting import bar_intervals, learning_curve_panels
+from gailfe_jax.presets import preset
+from gailfe_jax.statistics import (
+    bootstrap_interval,
+    minimum_detectable_difference,
+    probability_of_improvement,
+)
+from gailfe_jax.types import GailfeError
+
+EXPERIMENT = "figure1"
+TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5"}
+STEPS = {"hopper": 600_000, "halfcheetah": 600_000}
+MAIN_SEEDS, SIDE_SEEDS = 20, 5
+
+
+def _cell(
+    name: str, label: str, algo: str, task: str, seeds: int, *, demos: dict[str, int] | None = None, **changes: Any
+):
+    config, hyper, _ = preset(algo, task)
+    known = {field.name for field in dataclasses.fields(Hyper)}
+    config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k not in known})
+    hyper = hyper.replace(**{k: v for k, v in changes.items() if k in known})
+    return Cell(name, label, config, hyper, steps=STEPS[task], seeds=seeds, **(demos or {}))
+
+
+MAIN = [
+    _cell(f"{task}-{algo}", algo.upper(), algo, task, MAIN_SEEDS)
+    for task in ("hopper", "halfcheetah")
+    for algo in ("gail", "gailfe")
+]
+
+_FIXED = {"multiplier": "fixed", "failure_weight": 1.0}
+_FEW = {"trajectories": 4, "subsample": 20}
+SIDE = [
+    _cell("hopper-fixed", "fixed lambda = 1", "gailfe", "hopper", SIDE_SEEDS, **_FIXED),
+    _cell("hopper-fixed-last20", "fixed, last 20 steps", "gailfe", "hopper", SIDE_SEEDS, failure_last_steps=20, **_FIXED),
+    _cell("hopper-few-gail", "GAIL, 4 demos 1 in 20", "gail", "hopper", SIDE_SEEDS, demos=_FEW),
+    _cell("hopper-few-gailfe", "dual, 4 demos 1 in 20", "gailfe", "hopper", SIDE_SEEDS, demos=_FEW),
+    _cell(
+        "hopper-few-fixed-last20", "fixed, last 20 steps, 4 demos 1 in 20", "gailfe", "hopper", SIDE_SEEDS,
+        demos=_FEW, failure_last_steps=20, **_FIXED,
+    ),
+    _cell(
+        "hopper-collected", "dual, collected failures only", "gailfe", "hopper", SIDE_SEEDS,
+        failure_source="collected", failure_capacity=100,
+    ),
+    _cell(
+        "hopper-zf97", "dual, Z_F = log 0.97", "gailfe", "hopper", SIDE_SEEDS, failure_threshold=math.log(0.97)
+    ),
+    _cell(
+        "hopper-fixed-collected", "fixed, collected failures only", "gailfe", "hopper", SIDE_SEEDS,
+        failure_source="collected", failure_capacity=100, **_FIXED,
+    ),
+]  # fmt: skip
+CELLS = MAIN + SIDE
+
+
+def compare(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
+    """How two cells differ, `y` against `x`: final and mean-over-training expert-normalised returns."""
+    out: dict[str, Any] = {}
+    for name, score in (("final", cells.final_scores), ("area", cells.area_scores)):
+        a, b = score(x), score(y)
+        pooled = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
+        rng = np.random.default_rng(0)
+        draws = [rng.choice(b, len(b)).mean() - rng.choice(a, len(a)).mean() for _ in range(5000)]
+        improvement = probability_of_improvement(b, a)
+        out[name] = {
+            "mean_difference": float(b.mean() - a.mean()),
+            "interval": [float(q) for q in np.quantile(draws, [0.025, 0.975])],
+            "probability_of_improvement": [improvement.estimate, improvement.low, improvement.high],
+            "seed_std": pooled,
+            "detectable_difference": minimum_detectable_difference(pooled, len(a), len(b)),
+        }
+    return out
+
+
+def constraint_activity(record: dict[str, Any]) -> dict[str, float]:
+    """Where the multiplier stood over training and how slack the constraint was, means over seeds."""
+    steps, multiplier = cells.curve(record, "multiplier")
+    log_d = cells.curve(record, "failure_log_d")[1]
+    positive = (multiplier > 0).mean(axis=0)
+    return {
+        "share_of_evaluations_with_positive_multiplier": float(positive.mean()),
+        "last_step_with_positive_multiplier": float(steps[positive > 0].max()) if positive.any() else 0.0,
+        "multiplier_first": float(np.nanmean(multiplier[:, 0])),
+        "multiplier_last": float(np.nanmean(multiplier[:, -1])),
+        "failure_log_d_first": float(np.nanmean(log_d[:, 0])),
+        "failure_log_d_last": float(np.nanmean(log_d[:, -1])),
+    }
+
+
+def draw(results: dict[str, dict[str, Any]]) -> None:
+    """Figures, a Markdown table and summary.json from the result files alone."""
+    folder = cells.RESULTS / EXPERIMENT
+    panels, experts = {}, {}
+    for task, title in TASKS.items():
+        curves = {
+            cell.label: cells.curve(results[cell.name])
+            for cell in MAIN
+            if cell.name in results and cell.config.env == task
+        }
+        if curves:
+            panels[title] = curves
+            experts[title] = results[next(c.name for c in MAIN if c.name in results and c.config.env == task)][
+                "expert_return"
+            ]
+    if panels:
+        learning_curve_panels(
+            panels, folder / "figure1.png", title="GAIL and GAILFE, the paper's settings", expert_returns=experts,
+            ylabel="return, deterministic policy",
+        )  # fmt: skip
+    gailfe = {t: results[f"{e}-gailfe"] for e, t in TASKS.items() if f"{e}-gailfe" in results}
+    if gailfe:
+        learning_curve_panels(
+            {
+                "multiplier": {t: cells.curve(r, "multiplier") for t, r in gailfe.items()},
+                "mean log D on failures (Z_F = -0.69)": {t: cells.curve(r, "failure_log_d") for t, r in gailfe.items()},
+            },
+            folder / "constraint.png", title="GAILFE: constraint activity", ylabel="", columns=2,
+        )  # fmt: skip
+    side = {c.label: cells.final_scores(results[c.name]) for c in SIDE if c.name in results}
+    if side and "hopper-gail" in results:
+        scores = {"GAIL": cells.final_scores(results["hopper-gail"])}
+        if "hopper-gailfe" in results:
+            scores["GAILFE (paper: dual)"] = cells.final_scores(results["hopper-gailfe"])
+        bar_intervals(
+            scores | side, folder / "settings.png", title="Hopper: settings in which failures could matter",
+            xlabel="expert-normalised return at the end, IQM and 95% interval", reference=1.0,
+        )  # fmt: skip
+    summary: dict[str, Any] = {"cells": {}, "comparisons": {}, "constraint": {}}
+    lines = [
+        "| cell | seeds | steps | final return / expert (IQM, 95%) | mean over training / expert (IQM, 95%) |",
+        "|---|---|---|---|---|",
+    ]
+    for cell in CELLS:
+        if cell.name not in results:
+            continue
+        record = results[cell.name]
+        final = bootstrap_interval(cells.final_scores(record))
+        area = bootstrap_interval(cells.area_scores(record))
+        reached = cells.curve(record, normalise=True)[1].mean(axis=0) >= 0.9
+        summary["cells"][cell.name] = {
+            "final": [final.estimate, final.low, final.high],
+            "area": [area.estimate, area.low, area.high],
+            "steps_to_0.9_of_expert": float(np.array(record["steps"])[reached].min()) if reached.any() else None,
+        }
+        if "multiplier" in record["evaluations"]:
+            summary["constraint"][cell.name] = constraint_activity(record)
+        text = [f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]" for i in (final, area)]
+        lines.append(f"| {cell.config.env}: {cell.label} | {cell.seeds} | {cell.steps:,.0f} | {text[0]} | {text[1]} |")
+    pairs = [(f"{task}-gail", f"{task}-gailfe") for task in TASKS]
+    pairs += [("hopper-few-gail" if "few" in c.name else "hopper-gail", c.name) for c in SIDE if "gail" not in c.name]
+    pairs += [("hopper-few-gail", "hopper-few-gailfe")]
+    lines += [
+        "",
+        "| against GAIL | at the end | over training | detectable at the end (power 0.8) |",
+        "|---|---|---|---|",
+    ]
+    for x, y in pairs:
+        if x in results and y in results:
+            summary["comparisons"][y] = found = compare(results[x], results[y])
+            text = [
+                f"{found[k]['mean_difference']:+.2f} [{found[k]['interval'][0]:+.2f}, {found[k]['interval'][1]:+.2f}]"
+                for k in ("final", "area")
+            ]
+            lines.append(f"| {y} | {text[0]} | {text[1]} | {found['final']['detectable_difference']:.2f} |")
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print("\n".join(lines))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draw", action="store_true", help="train nothing")
+    parser.add_argument("--only", nargs="*", help="names of cells to train; all by default")
+    args = parser.parse_args()
+    try:
+        chosen = [cell for cell in CELLS if not args.only or cell.name in args.only]
+        if not args.draw:
+            cells.run_cells(chosen, EXPERIMENT)
+        results = cells.run_cells(CELLS, EXPERIMENT, train_missing=False)
+        if not results:
+            raise GailfeError(f"{cells.RESULTS / EXPERIMENT}: no results to draw yet")
+        draw(results)
+    except GailfeError as error:
+        print(f"figure1: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
