@@ -158,7 +158,7 @@ class RunLogger:
     def message(self, text: str) -> None:
         """Shows a line of text above the live display, unless quiet."""
         if self._display is not None:
-            self._display.console.print(text, markup=False, highlight=False)
+            self._display.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Closes files and ends the live display; what was logged is kept. May be called twice."""
