@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -20,6 +22,7 @@ from gailfe_jax.types import GailfeError
 
 _Flat = tyro.conf.OmitArgPrefixes
 _Positional = tyro.conf.Positional
+_Path = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +157,7 @@ class DemosCommand:
 class Evaluate:
     """Evaluate a run's policies, deterministic, on fresh episodes."""
 
-    path: _Positional[str]
+    path: _Path
     """Run folder, or one policy file (.safetensors)."""
     episodes: int = 50
     """Episodes per seed."""
@@ -205,7 +208,7 @@ class Evaluate:
 class Video:
     """Film a run's policy (MP4, no screen needed)."""
 
-    path: _Positional[str]
+    path: _Path
     """Run folder, or one policy file (.safetensors)."""
     out: str | None = None
     """File to write; <run>/video.mp4 by default."""
@@ -367,7 +370,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind = _COMMANDS[command]
         default = _defaults(command, args[1:])
         options = {} if default is None else {"default": default}
-        return tyro.cli(kind, prog=f"gailfe {command}", args=args[1:], **options)()
+        return _parse(kind, prog=f"gailfe {command}", args=args[1:], **options)()
     except GailfeError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -380,6 +383,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.args:
             print(f"gailfe: {error}", file=sys.stderr)
         return 130
+
+
+def _parse(kind: Any, **options: Any) -> Any:
+    """`tyro.cli`, but a value out of range raises our one line instead of a box around it."""
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(shown):
+            return tyro.cli(kind, **options)
+    except SystemExit as stop:
+        cause: BaseException | None = stop
+        while cause is not None and not isinstance(cause, GailfeError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            raise cause from None
+        print(shown.getvalue(), end="", file=sys.stderr)
+        raise
 
 
 def _fail(message: str) -> int:
