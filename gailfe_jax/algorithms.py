@@ -91,9 +91,9 @@ def make_learner(config: Config, env: Env, *, total_iterations: int = 1, annotat
     algorithm = find_algorithm(config.algo)
     config = resolve_config(config)
     spec = env.spec
-    generator = _GENERATORS[config.generator](config, spec, total_iterations)
+    generator = _GENERATORS[config.generator](config, spec)
     if not algorithm.adversarial:
-        return Learner(config, env, generator)
+        return Learner(config, env, generator, total_iterations=total_iterations)
     failures = None
     if algorithm.constrained:
         failures = FailureBuffer(
@@ -107,4 +107,4 @@ def make_learner(config: Config, env: Env, *, total_iterations: int = 1, annotat
             collect=config.failure_source != "collected",
         )
     replay = Replay(config.disc_replay, spec.obs_size, spec.action_size) if config.disc_replay else None
-    return Learner(config, env, generator, Discriminator(config, spec), failures, replay)
+    return Learner(config, env, generator, Discriminator(config, spec), failures, replay, total_iterations)

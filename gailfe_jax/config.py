@@ -54,7 +54,7 @@ class Config:
     ppo_minibatches: int = 8
     """PPO: minibatches per pass."""
     anneal: bool = False
-    """Decay learning rates linearly to zero over the run."""
+    """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr) linearly to zero over the run."""
 
     disc_hidden: tuple[int, ...] = (100, 100)
     """Hidden layers of the discriminator."""

@@ -80,6 +80,7 @@ class Learner:
       cost: what it steps on; None means the true reward.
       failures: GAILFE's failure buffer; None means no constraint.
       replay: past policy pairs shown to the discriminator beside the fresh ones; or None.
+      total_iterations: length of the run, for annealing.
     """
 
     config: Config
@@ -88,6 +89,7 @@ class Learner:
     cost: Discriminator | None = None
     failures: FailureBuffer | None = None
     replay: Replay | None = None
+    total_iterations: int = 1
 
     def init(self, key: Array, hyper: Hyper, demos: Demos | None) -> LearnerState:
         """Fresh state of one seed from `key []`."""
@@ -121,6 +123,7 @@ class Learner:
         Returns:
           `(state, metrics)`, every metric a scalar.
         """
+        hyper = self._annealed(hyper, state.iteration)
         keys = jax.random.split(jax.random.fold_in(state.key, state.iteration), 4)
         key_unroll, key_sample, key_cost, key_policy = (keys[i] for i in range(4))
         env, transition, totals = unroll(
@@ -204,6 +207,14 @@ class Learner:
         failed = self.failures.sample(failures, key_failure, steps * size)
         failed = jax.tree.map(lambda x: x.reshape(steps, size, -1), Pairs(*failed))
         return failures, replay, DiscriminatorData(policy, failed, self.failures.num_transitions(failures) > 0)
+
+    def _annealed(self, hyper: Hyper, iteration: Array) -> Hyper:
+        """`hyper` with its step sizes decayed linearly to zero over the run, where the configuration asks for it."""
+        if not self.config.anneal:
+            return hyper
+        left = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
+        names = ("policy_lr", "value_lr", "max_kl", "disc_lr")
+        return hyper.replace(**{name: getattr(hyper, name) * left for name in names})
 
     def _multiplier(self, dual: Array | None, hyper: Hyper) -> Array:
         """lambda_F: the dual variable, or the fixed weight."""

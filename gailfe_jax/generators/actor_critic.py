@@ -15,7 +15,7 @@ from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, Gaussian, GaussianPolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
 from gailfe_jax.objectives.optimiser import adam
-from gailfe_jax.types import Array, EnvSpec, PyTree, Scalar, ScoreFn, Transition
+from gailfe_jax.types import Array, EnvSpec, PyTree, ScoreFn, Transition
 
 
 @struct.dataclass
@@ -77,7 +77,6 @@ class ActorCriticState:
       obs_stats: the observation normaliser `[o]`.
       return_scale: units of the value network.
       reward_scale: units of environment rewards.
-      updates: `[]` int32, updates done.
     """
 
     policy: PyTree
@@ -87,7 +86,6 @@ class ActorCriticState:
     obs_stats: RunningStats
     return_scale: ReturnScale
     reward_scale: RewardScale
-    updates: Array
 
 
 @struct.dataclass
@@ -113,12 +111,10 @@ class ActorCritic:
     Attributes:
       config: static settings.
       spec: the environment's.
-      total_updates: updates in the whole run, for annealing.
     """
 
     config: Config
     spec: EnvSpec
-    total_updates: int = 1
 
     @property
     def _policy_net(self) -> GaussianPolicy:
@@ -145,7 +141,6 @@ class ActorCritic:
             obs_stats=RunningStats.init(self.spec.obs_size),
             return_scale=ReturnScale.init(),
             reward_scale=RewardScale(jnp.zeros(self.config.num_envs), RunningStats.init(1)),
-            updates=jnp.int32(0),
         )
 
     def distribution(self, state: ActorCriticState, obs: Array) -> Gaussian:
@@ -174,12 +169,6 @@ class ActorCritic:
             return self.policy(policy, obs_stats.normalise(obs)).mean
 
         return per_seed(mean)(state.policy, state.obs_stats, obs)
-
-    def learning_rate(self, base: Scalar, state: ActorCriticState) -> Scalar:
-        """`base`, or its linear decay to zero over `total_updates`."""
-        if not self.config.anneal:
-            return base
-        return base * jnp.maximum(1.0 - state.updates / self.total_updates, 0.0)
 
     def _values(self, state: ActorCriticState, obs: Array) -> Array:
         mean, std = state.return_scale.moments
@@ -238,8 +227,8 @@ class ActorCritic:
         return state.replace(return_scale=return_scale, reward_scale=reward_scale), batch, metrics
 
     def finish(self, state: ActorCriticState, transition: Transition) -> ActorCriticState:
-        """Counts the update and takes the unroll into the normaliser, after the step that used the old one."""
-        return state.replace(obs_stats=state.obs_stats.update(transition.obs), updates=state.updates + 1)
+        """Takes the unroll into the normaliser, after the step that used the old one."""
+        return state.replace(obs_stats=state.obs_stats.update(transition.obs))
 
     def value_loss(self, value: PyTree, x: Array, target: Array) -> Array:
         """`[]` half mean squared error in the network's units."""

@@ -27,8 +27,6 @@ class PPO(ActorCritic):
     ) -> tuple[ActorCriticState, Metrics]:
         """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one."""
         state, batch, metrics = self.prepare(state, transition, score, hyper)
-        policy_lr = self.learning_rate(hyper.policy_lr, state)
-        value_lr = self.learning_rate(hyper.value_lr, state)
 
         def policy_loss(policy: PyTree, batch: Batch) -> Array:
             dist = self.policy(policy, batch.x)
@@ -41,8 +39,8 @@ class PPO(ActorCritic):
             policy_grad = clip_by_norm(jax.grad(policy_loss)(policy, part), hyper.max_grad_norm)
             loss, value_grad = jax.value_and_grad(self.value_loss)(value, part.x, part.target)
             value_grad = clip_by_norm(value_grad, hyper.max_grad_norm)
-            policy, policy_opt = adam_step(policy_grad, policy_opt, policy, policy_lr)
-            value, value_opt = adam_step(value_grad, value_opt, value, value_lr)
+            policy, policy_opt = adam_step(policy_grad, policy_opt, policy, hyper.policy_lr)
+            value, value_opt = adam_step(value_grad, value_opt, value, hyper.value_lr)
             return (policy, policy_opt, value, value_opt), loss
 
         config, size = self.config, batch.log_prob.shape[0]

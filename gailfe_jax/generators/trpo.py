@@ -143,13 +143,12 @@ class TRPO(ActorCritic):
         self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper
     ) -> tuple[PyTree, PyTree, Array]:
         config, size = self.config, batch.target.shape[0]
-        lr = self.learning_rate(hyper.value_lr, state)
         count = max(1, size // config.value_minibatch)
 
         def step(carry, indices):
             value, opt = carry
             loss, grads = jax.value_and_grad(self.value_loss)(value, batch.x[indices], batch.target[indices])
-            return adam_step(grads, opt, value, lr), loss
+            return adam_step(grads, opt, value, hyper.value_lr), loss
 
         partition = jax.vmap(lambda k: shuffled_minibatches(k, size, count))
         indices = partition(jax.random.split(key, config.value_epochs)).reshape(config.value_epochs * count, -1)
