@@ -1,0 +1,112 @@
+"""Writes the tables of README.md from the committed result files.
+
+    python benchmarks/tables.py           rewrite README.md
+    python benchmarks/tables.py --check   exit 1 if README.md is not what the result files say
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; where there is no
+result yet, a line says so.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PUBLISHED = {"halfcheetah": 4464, "hopper": 3571, "walker2d": 6717}
+
+
+def _read(path: pathlib.Path) -> Any | None:
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def experts() -> str:
+    """Returns of the shipped experts beside the published ones."""
+    rows = []
+    for task, published in PUBLISHED.items():
+        report = _read(ROOT / "gailfe_jax" / "experts" / f"{task}.json")
+        if report is None:
+            rows.append([task, str(published), "not shipped yet", "", ""])
+            continue
+        steps = f"{report['steps']:,}"
+        mine = f"{report['mean']:.0f} ± {report['std']:.0f}"
+        rows.append([task, str(published), mine, steps, f"`gailfe_jax/experts/{task}.json`"])
+    return _markdown(
+        ["task", "published expert", "shipped expert, 50 Gymnasium episodes", "PPO steps", "result file"], rows
+    )
+
+
+def _machine(report: dict[str, Any]) -> str:
+    hardware = report["provenance"]["hardware"]
+    return f"{hardware['cpu']}, {hardware['cores']} cores"
+
+
+def _speed(name: str, what: Callable[[dict[str, Any]], list[str]], head: list[str]) -> str:
+    report = _read(ROOT / "benchmarks" / "results" / f"{name}.json")
+    if report is None:
+        return f"Not measured yet (`gailfe bench {name} --out benchmarks/results/{name}.json`)."
+    rows = [
+        [
+            *what(row),
+            f"{row['bare_steps_per_second']:,.0f}",
+            f"{row['steps_per_second']:,.0f}",
+            f"{row['share_of_bare']:.2f}",
+            f"{row['compile_seconds']:.1f}",
+        ]
+        for row in report["rows"]
+    ]
+    head = [*head, "bare engine, steps/s", "ours, steps/s", "ours / bare", "compile, s"]
+    return _markdown(head, rows) + f"\n\n({_machine(report)}; `benchmarks/results/{name}.json`)"
+
+
+def physics() -> str:
+    """The engine inside a jitted scan with a 2x100 policy."""
+    return _speed("physics", lambda r: [r["env"], r["engine"], str(r["num_envs"])], ["task", "engine", "environments"])
+
+
+def training() -> str:
+    """Whole training iterations."""
+    return _speed("train", lambda r: [r["env"], r["algo"], r["iteration"]], ["task", "method", "iteration"])
+
+
+def figure1() -> str:
+    """The table of experiments/figure1.py."""
+    path = ROOT / "experiments" / "results" / "figure1" / "table.md"
+    return path.read_text().strip() if path.exists() else "Not run yet (`python experiments/figure1.py`)."
+
+
+TABLES = {"experts": experts, "physics": physics, "train": training, "figure1": figure1}
+
+
+def render(text: str) -> str:
+    """`text` with every table rewritten."""
+
+    def table(match: re.Match[str]) -> str:
+        return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    path = ROOT / "README.md"
+    text = path.read_text()
+    new = render(text)
+    if "--check" in sys.argv[1:]:
+        if new != text:
+            print("README.md does not show the committed results; run: python benchmarks/tables.py", file=sys.stderr)
+        return int(new != text)
+    path.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
