@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 import time
@@ -47,7 +48,7 @@ def quickstart(
     started = time.perf_counter()
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
-    budget = RunSettings(steps=QUICKSTART_STEPS if steps is None else steps, seeds=seeds, eval_every=50_000)
+    budget = RunSettings(steps=QUICKSTART_STEPS if steps is None else steps, seeds=seeds, eval_every=80_000)
     task = make_env(env)
     expert = load_expert(task.spec.name)
     # Written first, so that a folder that quickstart may empty is known from anybody else's.
@@ -69,6 +70,7 @@ def quickstart(
     for number, algo in enumerate(METHODS):
         console.print(f"[bold]2/3[/bold] training {algo} ({number + 1} of {len(METHODS)}), {seeds} seeds side by side")
         config, hyper, _ = preset(algo, env)
+        config = dataclasses.replace(config, anneal=True)
         result = train(config, hyper, budget, out=out / algo, demos=DemoSettings(str(demos_file)))
         if result.interrupted:
             raise KeyboardInterrupt(f"{out}: interrupted; run quickstart again")

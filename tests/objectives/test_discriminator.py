@@ -32,7 +32,7 @@ def pairs(seed, shape, shift=0.0):
 
 @pytest.fixture(scope="module")
 def cost():
-    return Discriminator(Config(disc_hidden=(16,)), SPEC)
+    return Discriminator(Config(disc_hidden=(16,), gradient_penalty=False), SPEC)
 
 
 def fit(cost, hyper=None, failures=None, has=None, multiplier=0.0, steps=1, state=None, policy_shift=1.0):
@@ -122,7 +122,7 @@ def test_training_and_scoring_use_one_normaliser(cost):
 
 
 def test_gradient_penalty_flattens_the_logit():
-    plain = Discriminator(Config(disc_hidden=(16,)), SPEC)
+    plain = Discriminator(Config(disc_hidden=(16,), gradient_penalty=False), SPEC)
     penalised = Discriminator(Config(disc_hidden=(16,), gradient_penalty=True), SPEC)
     hyper = Hyper(disc_lr=1e-2, gradient_penalty_weight=10.0)
     a, _, _ = fit(plain, hyper, steps=80, policy_shift=3.0)
