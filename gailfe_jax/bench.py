@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from gailfe_jax.algorithms import make_learner
+from gailfe_jax.algorithms import find_algorithm, make_learner
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.envs import TASKS, make_env
 from gailfe_jax.generators.ppo import PPO
@@ -32,10 +34,15 @@ def _seconds(fn: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+@functools.lru_cache(maxsize=8)
+def _fresh_policy(env: Env) -> tuple[PPO, PyTree]:
+    policy = PPO(Config(), env.spec)
+    return policy, jax.jit(policy.init)(jax.random.key(0))
+
+
 def _scan_with_policy(env: Env, num_envs: int, length: int) -> tuple[Callable[[PyTree], Any], PyTree]:
     """A jitted scan of the environment under a fresh 2x100 Gaussian policy, and its first state."""
-    policy = PPO(Config(num_envs=num_envs), env.spec)
-    agent = policy.init(jax.random.key(0))
+    policy, agent = _fresh_policy(env)
 
     @jax.jit
     def run(state: PyTree) -> Any:
@@ -162,6 +169,8 @@ def bench_train(
     Raises:
       GailfeError: an unknown task, method or engine, or a count below 1.
     """
+    for algo in algos:
+        find_algorithm(algo)
     rows = []
     for env in _make_envs(envs, engine, repeats):
         rng = np.random.default_rng(0)
@@ -211,15 +220,15 @@ def bench_train(
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """Shows a report of this module as a table."""
-    table = Table(title=f"bench {report['what']}")
-    for heading in ("task", "engine", "what", "envs", "bare steps/s", "ours steps/s", "ours / bare", "compile s"):
-        table.add_column(heading, justify="left" if heading in ("task", "engine", "what") else "right")
+    """Shows a report of this module as a table, 80 columns wide."""
+    engines = ", ".join(sorted({row["engine"] for row in report["rows"]}))
+    table = Table(title=f"bench {report['what']}, engine {engines}", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("task", "what", "envs", "bare/s", "ours/s", "ours/bare", "compile"):
+        table.add_column(heading, justify="left" if heading in ("task", "what") else "right")
     for row in report["rows"]:
-        what = f"{row['algo']}, {row['iteration']}" if "algo" in row else "scan with policy"
+        what = f"{row['algo']}, {row['iteration'].split('-')[0]} steps" if "algo" in row else "scan with policy"
         rates = (f"{row['bare_steps_per_second']:,.0f}", f"{row['steps_per_second']:,.0f}")
-        share = f"{row['share_of_bare']:.2f}"
-        table.add_row(
-            row["env"], row["engine"], what, str(row["num_envs"]), *rates, share, f"{row['compile_seconds']:.1f}"
-        )
+        share, seconds = f"{row['share_of_bare']:.2f}", f"{row['compile_seconds']:.1f} s"
+        table.add_row(row["env"], what, str(row["num_envs"]), *rates, share, seconds)
     Console().print(table)
+    print("environment steps per second; bare: the engine alone, as many environments")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,6 +17,12 @@ from gailfe_jax.types import Env, EnvSpec, GailfeError
 
 ActFn = Callable[[np.ndarray], np.ndarray]
 _MOST_ATTEMPTS = 30  # per failure asked for
+
+
+@functools.lru_cache(maxsize=8)
+def _programs(env: Env) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compiled reset and step of many environments, for all roll-outs in one."""
+    return jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step), donate_argnums=0)
 
 
 def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
@@ -29,8 +37,8 @@ def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
     Returns:
       Trajectories in order of their environment, with float64 simulator states where the engine has them.
     """
-    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(seed), episodes))
-    step = jax.jit(jax.vmap(env.step), donate_argnums=0)
+    reset, step = _programs(env)
+    state = reset(jax.random.split(jax.random.key(seed), episodes))
     simulator_state = getattr(getattr(env, "physics", None), "simulator_state", None)
     columns: dict[str, list[np.ndarray]] = {}
     running = np.ones(episodes, bool)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +16,7 @@ from gailfe_jax.evaluate import evaluate_policies, normalised_score
 from gailfe_jax.networks import OBS_CLIP
 from gailfe_jax.policy import Policy, expert_names, load_expert
 from gailfe_jax.provenance import provenance
-from gailfe_jax.rollout import evaluate
+from gailfe_jax.rollout import Episodes, evaluate
 from gailfe_jax.statistics import bootstrap_interval
 from gailfe_jax.train import load_policies, load_run
 from gailfe_jax.types import Array, Env, EnvSpec, GailfeError, PyTree
@@ -134,15 +136,21 @@ def evaluate_path(
 
 def evaluate_on_engine(policy: Policy, env: Env, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """`(returns [E], lengths [E])` of the deterministic policy on this package's own environment."""
+    agent = jax.tree.map(jnp.asarray, (policy.weights, policy.obs_mean, policy.obs_std))
+    result = _evaluator(env, policy.activation, episodes)(agent, jax.random.key(seed))
+    return np.asarray(result.returns), np.asarray(result.lengths)
+
+
+@functools.lru_cache(maxsize=8)
+def _evaluator(env: Env, activation_name: str, episodes: int) -> Callable[[PyTree, Array], Episodes]:
+    """The compiled evaluation, for all policies of a run."""
+    activation = jnp.tanh if activation_name == "tanh" else jax.nn.relu
 
     def mode(agent: PyTree, obs: Array) -> Array:
         weights, mean, std = agent
-        activation = jnp.tanh if policy.activation == "tanh" else jax.nn.relu
         x = jnp.clip((obs - mean) / std, -OBS_CLIP, OBS_CLIP)
         for kernel, bias in weights[:-1]:
             x = activation(x @ kernel + bias)
         return x @ weights[-1][0] + weights[-1][1]
 
-    agent = jax.tree.map(jnp.asarray, (policy.weights, policy.obs_mean, policy.obs_std))
-    result = jax.jit(lambda agent, key: evaluate(env, mode, agent, key, episodes))(agent, jax.random.key(seed))
-    return np.asarray(result.returns), np.asarray(result.lengths)
+    return jax.jit(lambda agent, key: evaluate(env, mode, agent, key, episodes))

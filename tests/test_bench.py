@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import jax
+import pytest
+
+from gailfe_jax import bench
+from gailfe_jax.bench import bench_physics, bench_train, print_report
+from gailfe_jax.types import GailfeError
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A benchmark of nothing worth measuring, compiled in haste."""
+    monkeypatch.setattr(bench, "_PHYSICS_STEPS", 5)
+    monkeypatch.setattr(bench, "_TRAIN_SHAPES", {"16-step iterations": (2, 8)})
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def test_physics(capsys):
+    report = bench_physics(["Hopper-v5"], engine="mujoco_c", num_envs=(2, 3), repeats=1)
+    json.dumps(report, allow_nan=False)
+    assert report["what"] == "physics" and report["provenance"]["versions"]["jax"] == jax.__version__
+    assert [(row["env"], row["engine"], row["num_envs"]) for row in report["rows"]] == [
+        ("hopper", "mujoco_c", 2),
+        ("hopper", "mujoco_c", 3),
+    ]
+    for row in report["rows"]:
+        (raw,) = row["raw_seconds"]
+        assert row["bare_steps_per_second"] == pytest.approx(row["num_envs"] * 5 / raw["bare"])
+        assert row["steps_per_second"] == pytest.approx(row["num_envs"] * 5 / raw["ours"])
+        assert row["share_of_bare"] == pytest.approx(raw["bare"] / raw["ours"])
+        assert 0 < raw["ours"] < row["compile_seconds"]
+    print_report(report)
+    shown = capsys.readouterr().out
+    assert "bench physics, engine mujoco_c" in shown and shown.count("scan with policy") == 2
+
+
+def test_train():
+    report = bench_train(["hopper"], algos=("ppo",), engine="mujoco_c", repeats=1, seeds=2, steps=32)
+    json.dumps(report, allow_nan=False)
+    (row,) = report["rows"]
+    (raw,) = row["raw_seconds"]
+    assert (row["algo"], row["iteration"], row["num_envs"], row["seeds"]) == ("ppo", "16-step iterations", 2, 2)
+    # Two iterations of 2 x 8 steps of 2 seeds; beside the bare engine with as many environments.
+    assert row["steps_per_second"] == pytest.approx(64 / raw["train"])
+    assert row["bare_steps_per_second"] == pytest.approx(4 * 5 / raw["bare"])
+    assert row["share_of_bare"] == pytest.approx(row["steps_per_second"] / row["bare_steps_per_second"])
+    assert raw["train"] < row["compile_seconds"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bench_physics(["hopper"], repeats=0), "repeats: got 0"),
+        (lambda: bench_physics(["hopper"], num_envs=(4, 0)), r"num_envs: got \(4, 0\)"),
+        (lambda: bench_physics(["hopper"], engine="nonsense"), "engine: unknown engine 'nonsense'"),
+        (lambda: bench_train(["nonsense"]), "env: unknown task 'nonsense'"),
+        (lambda: bench_train(["brax:fast"]), "env: brax:fast has no bare engine to compare with"),
+        (lambda: bench_train(["hopper"], algos=("nonsense",)), "algo: unknown algorithm 'nonsense'"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(call, message):
+    with pytest.raises(GailfeError, match=f"^{message}"):
+        call()
