@@ -48,7 +48,8 @@ def quickstart(
     started = time.perf_counter()
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
-    budget = RunSettings(steps=QUICKSTART_STEPS if steps is None else steps, seeds=seeds, eval_every=80_000)
+    steps = QUICKSTART_STEPS if steps is None else steps
+    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(80_000, steps))
     task = make_env(env)
     expert = load_expert(task.spec.name)
     # Written first, so that a folder that quickstart may empty is known from anybody else's.
