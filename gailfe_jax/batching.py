@@ -30,20 +30,30 @@ def per_seed(fn: Callable[..., Any]) -> Callable[..., Any]:
     """
     if jax.default_backend() != "cpu":
         return fn
-    return functools.wraps(fn)(sequential_vmap(_sealed(fn)))
+    # With one seed, or with none mapped, the compiler leaves no loop around `fn`.
+    return functools.wraps(fn)(sequential_vmap(sealed(fn)))
 
 
-def _sealed(fn: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """`fn` as a program of its own inside the program.
+def sealed(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """On the CPU makes `fn` a program of its own inside the program, so that its bits do not depend on what is around.
 
-    The compiler fuses across everything but a branch, and what is fused is rounded otherwise (a product and a sum
-    become one operation). With one seed, or with none mapped, there is no loop left around `fn` to stop it.
+    The compiler fuses across everything but a branch, optimisation barriers included, and what is fused is rounded
+    otherwise (a product and a sum become one operation). On accelerators, where nothing is promised to the bit, `fn`
+    is left as it is.
+
+    Args:
+      fn: a function of arrays and pytrees of arrays that returns arrays of numbers (no keys).
+
+    Returns:
+      A function with the same signature and results.
     """
+    if jax.default_backend() != "cpu":
+        return fn
 
-    def sealed(*args: PyTree) -> PyTree:
+    def run(*args: PyTree) -> PyTree:
         shapes = jax.eval_shape(fn, *args)
         # Always true, which only the barrier knows.
         taken = jax.lax.optimization_barrier(jnp.bool_(True))
         return jax.lax.cond(taken, fn, lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), *args)
 
-    return sealed
+    return run

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from gailfe_jax.batching import sealed
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, RunningStats
 from gailfe_jax.objectives.optimiser import adam, adam_step
@@ -153,27 +154,30 @@ class Discriminator:
                 loss = loss + hyper.gradient_penalty_weight * self._gradient_penalty(params, policy_x, expert_x, key)
             return loss, (policy_logit, expert_logit)
 
-        def failure_gain(params, failure_x):
-            return jnp.mean(log_d(self._apply(params, failure_x)))
-
-        def step(carry, inputs):
-            params, opt = carry
-            policy_x, expert_x, failure_x, key = inputs
+        # Sealed, like Adam's step below: a failure term beside them must not change how they are fused and rounded.
+        @sealed
+        def gail_gradient(params, policy_x, expert_x, key):
             (loss, (policy_logit, expert_logit)), grads = jax.value_and_grad(gail_loss, has_aux=True)(
                 params, policy_x, expert_x, key
             )
-            metrics = {
+            return grads, {
                 "disc_loss": loss,
                 "disc_accuracy_policy": jnp.mean(policy_logit > 0),
                 "disc_accuracy_expert": jnp.mean(expert_logit < 0),
                 "disc_logit_policy": jnp.mean(policy_logit),
                 "disc_logit_expert": jnp.mean(expert_logit),
             }
-            # The barrier and the branch keep the compiler from fusing, and so rounding, GAIL's gradient and Adam's step
-            # differently where there is a failure term. Under `per_seed` a branch that is not taken costs nothing.
-            grads = jax.lax.optimization_barrier(grads)
+
+        def failure_gain(params, failure_x):
+            return jnp.mean(log_d(self._apply(params, failure_x)))
+
+        def step(carry, inputs):
+            params, opt = carry
+            policy_x, expert_x, failure_x, key = inputs
+            grads, metrics = gail_gradient(params, policy_x, expert_x, key)
             if failure_x is not None:
                 assert present is not None
+                # Under `per_seed` a branch that is not taken costs nothing.
                 active = present & (multiplier > 0)
 
                 # Descent on the loss is ascent on the gain.
@@ -182,7 +186,7 @@ class Discriminator:
                     return jax.tree.map(lambda g, f: g - multiplier * f, grads, failure_grads)
 
                 grads = jax.lax.cond(active, constrain, lambda grads: grads, grads)
-            params, opt = adam_step(grads, opt, params, hyper.disc_lr)
+            params, opt = sealed(adam_step)(grads, opt, params, hyper.disc_lr)
             return (params, opt), metrics
 
         keys = jax.random.split(key_mix, steps)
