@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 # Before the first import of jax: the tests are written for the CPU unless the caller says otherwise.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -30,3 +31,31 @@ def strict_promotion() -> Iterator[None]:
     """Implicit promotion of dtypes and ranks raises; for code of our own that calls no simulator in JAX."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(scope="module")
+def quick_programs() -> Iterator[list[Any]]:
+    """For tests of what happens around the training program: it is compiled in haste, and once per configuration.
+
+    Compiling takes nearly all of a tiny run's time. Yields the trainers that advanced, in order, once per call.
+    """
+    from gailfe_jax import train
+
+    programs: dict[Any, Any] = {}
+    advanced: list[Any] = []
+
+    class SharedTrainer(train.Trainer):
+        def advance(self, state: Any, demos: Any) -> Any:
+            length = self.learner.total_iterations if self.learner.config.anneal else None
+            key = (repr(self.learner.config), length, self.chunk, len(self.seeds))
+            self._compiled = programs.get(key)
+            result = super().advance(state, demos)
+            programs[key] = self._compiled
+            advanced.append(self)
+            return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "Trainer", SharedTrainer)
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield advanced
+        jax.config.update("jax_disable_most_optimizations", False)

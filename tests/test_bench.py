@@ -11,13 +11,10 @@ from gailfe_jax.types import GailfeError
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch):
+def small(monkeypatch, quick_programs):
     """A benchmark of nothing worth measuring, compiled in haste."""
     monkeypatch.setattr(bench, "_PHYSICS_STEPS", 5)
     monkeypatch.setattr(bench, "_TRAIN_SHAPES", {"16-step iterations": (2, 8)})
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def test_physics(capsys):

@@ -16,6 +16,7 @@ import pytest
 
 from gailfe_jax.algorithms import ALGORITHMS
 from gailfe_jax.cli import main
+from gailfe_jax.config import Hyper
 from gailfe_jax.data.demonstrations import Demonstrations
 from gailfe_jax.policy import Policy
 from gailfe_jax.train import load_run
@@ -31,12 +32,7 @@ GAILFE = [
 EVALUATIONS = 24
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_programs():
-    """Compiling takes nearly all the time, so these tests' programs are compiled in haste."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +90,7 @@ def metrics_of(folder):
 
 
 @pytest.fixture(scope="module")
-def run_dir(demos_file, tmp_path_factory):
+def run_dir(quick_programs, demos_file, tmp_path_factory):
     """A run that is killed, resumed, interrupted, and resumed to its end."""
     folder = tmp_path_factory.mktemp("runs") / "cut"
     flags = [*TINY, *GAILFE, "--demos", demos_file, "--steps", 128 * EVALUATIONS]
@@ -291,7 +287,10 @@ def test_a_run_is_kept_from_being_overwritten(run_dir, demos_file, capsys):
     for words, message in (
         (flags, "already holds a run; add --resume to continue it, or choose another --out"),
         (["--resume", "--hidden", "9"], "configuration field config.hidden is [8] in the checkpoint and [9] now"),
-        (["--resume", "--gamma", "0.9"], "configuration field hyper.gamma is 0.995 in the checkpoint and 0.9 now"),
+        (
+            ["--resume", "--gamma", "0.9"],
+            f"configuration field hyper.gamma is {Hyper().gamma} in the checkpoint and 0.9 now",
+        ),
     ):
         assert main(["train", "--out", str(run_dir), *words]) == 2
         captured = capsys.readouterr()

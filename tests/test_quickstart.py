@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import jax
 import pytest
 
 from gailfe_jax import presets, quickstart
@@ -14,7 +13,7 @@ from gailfe_jax.train import load_policies, load_run
 from gailfe_jax.types import GailfeError
 
 
-def test_the_main_job(tmp_path, monkeypatch, capsys):
+def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):
     if "hopper" not in expert_names():
         pytest.skip("no Hopper expert is shipped yet")
 
@@ -26,17 +25,13 @@ def test_the_main_job(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quickstart, "preset", tiny_preset)
     monkeypatch.setattr(quickstart, "TRAJECTORIES", 2)
     monkeypatch.setattr(quickstart, "FAILURES", 3)
-    jax.config.update("jax_disable_most_optimizations", True)
     out = tmp_path / "quickstart"
     out.mkdir()
     # What an earlier quickstart, cut off, has left.
     (out / "quickstart.json").write_text("{}")
     (out / "gail").mkdir()
     (out / "gail" / "config.json").write_text("old")
-    try:
-        assert main(["quickstart", "--out", str(out), "--seeds", "2", "--steps", "256", "--episodes", "2"]) == 0
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    assert main(["quickstart", "--out", str(out), "--seeds", "2", "--steps", "256", "--episodes", "2"]) == 0
     demonstrations = Demonstrations.load(out / "demos.npz", expect_env="Hopper-v5")
     assert (demonstrations.expert.num_trajectories, demonstrations.failures.num_trajectories) == (2, 3)
     summary = json.loads((out / "quickstart.json").read_text())
