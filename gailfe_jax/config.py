@@ -40,6 +40,11 @@ class Config:
     init_log_std: float = -0.5
     """Initial log standard deviation of the Gaussian policy."""
 
+    bc_steps: int = 0
+    """Start imitation from behavioural cloning: maximum-likelihood steps on the demonstrations."""
+    bc_minibatch: int = 256
+    """Pairs per such step."""
+
     generator: GeneratorName = "trpo"
     """How the policy steps: trpo or ppo."""
     normalise_reward: bool = True
@@ -91,12 +96,12 @@ class Config:
     def __post_init__(self) -> None:
         positive = (
             *("num_envs", "unroll_length", "cg_iterations", "line_search_steps", "value_epochs", "value_minibatch"),
-            *("ppo_epochs", "ppo_minibatches", "disc_steps", "disc_minibatch", "failure_capacity"),
+            *("bc_minibatch", "ppo_epochs", "ppo_minibatches", "disc_steps", "disc_minibatch", "failure_capacity"),
         )
         for name in positive:
             if getattr(self, name) < 1:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected at least 1")
-        for name in ("disc_replay", "failure_last_steps"):
+        for name in ("bc_steps", "disc_replay", "failure_last_steps"):
             if getattr(self, name) < 0:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected 0 or more")
         if not 0 < self.fisher_fraction <= 1:
@@ -120,6 +125,8 @@ class Hyper:
     """TRPO: bound on the mean KL divergence of one step, in nats."""
     cg_damping: float = 0.1
     """TRPO: added to the Fisher matrix's diagonal."""
+    bc_lr: float = 1e-3
+    """Adam learning rate of the start from behavioural cloning."""
     policy_lr: float = 3e-4
     """PPO: Adam learning rate of the policy."""
     value_lr: float = 1e-3

@@ -24,6 +24,7 @@ class Generator(Protocol):
     """How the policy steps on a reward; `ActorCritic` describes the methods."""
 
     def init(self, key: Array) -> PyTree: ...
+    def clone(self, state: PyTree, demos: Pairs, key: Array, hyper: Hyper) -> PyTree: ...
     def act(self, state: PyTree, obs: Array, key: Array) -> tuple[Array, Array]: ...
     def mode(self, state: PyTree, obs: Array) -> Array: ...
     def update(
@@ -93,7 +94,10 @@ class Learner:
 
     def init(self, key: Array, hyper: Hyper, demos: Demos | None) -> LearnerState:
         """Fresh state of one seed from `key []`."""
-        key_generator, key_env, key_cost, key_run = jax.random.split(key, 4)
+        key_generator, key_env, key_cost, key_run, key_clone = jax.random.split(key, 5)
+        generator = per_seed(self.generator.init)(key_generator)
+        if self.config.bc_steps and demos is not None:
+            generator = per_seed(self.generator.clone)(generator, demos.expert, key_clone, hyper)
         failures = None
         if self.failures is not None:
             failures = self.failures.init()
@@ -103,7 +107,7 @@ class Learner:
             key=key_run,
             iteration=jnp.int32(0),
             env=jax.vmap(self.env.reset)(jax.random.split(key_env, self.config.num_envs)),
-            generator=per_seed(self.generator.init)(key_generator),
+            generator=generator,
             cost=None if self.cost is None else per_seed(self.cost.init)(key_cost, _expert(demos)),
             dual=None if self.failures is None else jnp.asarray(hyper.dual_init, jnp.float32),
             failures=failures,

@@ -14,8 +14,8 @@ from gailfe_jax.batching import per_seed
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, Gaussian, GaussianPolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
-from gailfe_jax.objectives.optimiser import adam
-from gailfe_jax.types import Array, EnvSpec, PyTree, ScoreFn, Transition
+from gailfe_jax.objectives.optimiser import adam, adam_step
+from gailfe_jax.types import Array, EnvSpec, Pairs, PyTree, ScoreFn, Transition
 
 
 @struct.dataclass
@@ -151,6 +151,26 @@ class ActorCritic:
         """The policy with parameters `params` at normalised observations `x [..., o]`."""
         dist: Any = self._policy_net.apply(params, x)
         return dist
+
+    def clone(self, state: ActorCriticState, demos: Pairs, key: Array, hyper: Hyper) -> ActorCriticState:
+        """Behavioural cloning: `Config.bc_steps` steps of maximum likelihood on the demonstrations `[N]`.
+
+        The observation normaliser starts from the demonstrations too, and the standard deviation becomes the expert's.
+        """
+        stats = state.obs_stats.update(demos.obs)
+
+        def loss(params: PyTree, rows: Array) -> Array:
+            dist = self.policy(params, stats.normalise(demos.obs[rows]))
+            return -jnp.mean(dist.log_prob(demos.action[rows]))
+
+        def step(carry, key):
+            params, opt = carry
+            rows = jax.random.randint(key, (self.config.bc_minibatch,), 0, demos.obs.shape[0])
+            return adam_step(jax.grad(loss)(params, rows), opt, params, hyper.bc_lr), None
+
+        keys = jax.random.split(key, self.config.bc_steps)
+        (policy, _), _ = jax.lax.scan(step, (state.policy, adam(state.policy)), keys)
+        return state.replace(policy=policy, obs_stats=stats)
 
     def act(self, state: ActorCriticState, obs: Array, key: Array) -> tuple[Array, Array]:
         """Draws actions for a batch of environments: `obs [B, o] -> (action [B, a], log_prob [B])`."""

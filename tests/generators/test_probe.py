@@ -12,7 +12,7 @@ from gailfe_jax.config import Config, Hyper, hyper_arrays
 from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.generators.trpo import TRPO
 from gailfe_jax.rollout import evaluate, unroll
-from gailfe_jax.types import EnvSpec, EnvState, TimeStep
+from gailfe_jax.types import EnvSpec, EnvState, Pairs, TimeStep
 
 
 class TargetEnv:
@@ -121,3 +121,19 @@ def test_a_score_replaces_the_reward():
     reward, _ = generator._reward(state, wild, score, hyper_arrays(Hyper()))
     np.testing.assert_array_equal(reward, 7.0)
     assert seen[0] == 1.0  # The cost judges the action the environment executed.
+
+
+def test_the_start_from_cloning_recovers_a_linear_expert():
+    env = TargetEnv()
+    generator = TRPO(Config(hidden=(32,), bc_steps=400, bc_minibatch=64), env.spec)
+    obs = jax.random.uniform(jax.random.key(0), (500, 1), minval=-0.8, maxval=0.8)
+    noise = 0.1 * jax.random.normal(jax.random.key(1), obs.shape)
+    demos = Pairs(obs, 0.7 * obs + noise)
+    state = generator.clone(
+        generator.init(jax.random.key(2)), demos, jax.random.key(3), hyper_arrays(Hyper(bc_lr=5e-3))
+    )
+    dist = generator.distribution(state, jnp.array([[-0.5], [0.0], [0.5]]))
+    np.testing.assert_allclose(dist.mean[:, 0], [-0.35, 0.0, 0.35], atol=0.06)
+    # Maximum likelihood learns the expert's noise too.
+    assert float(jnp.exp(dist.log_std[0])) == pytest.approx(0.1, rel=0.3)
+    np.testing.assert_allclose(state.obs_stats.mean, obs.mean(0), atol=1e-3)
