@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from gailfe_jax.data.demonstrations import Demonstrations
 from gailfe_jax.policy import Policy
 from gailfe_jax.train import load_run
 
+ROOT = pathlib.Path(__file__).parent.parent
 TINY = [
     *("--num-envs", "4", "--unroll-length", "32", "--hidden", "8", "--value-minibatch", "64"),
     *("--eval-every", "128", "--eval-episodes", "1"),
@@ -62,7 +64,7 @@ def start(*words):
     env = os.environ | {
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir or "",
-        "PYTHONPATH": str(pathlib.Path(__file__).parent.parent),
+        "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "gailfe_jax.cli", *map(str, words)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -199,15 +201,16 @@ def test_algorithms_lists_the_methods(capsys):
     assert all(name in shown for name in ALGORITHMS)
 
 
-def test_module_and_console_script_are_one(capfd):
-    main(["algorithms"])
-    expected = capfd.readouterr().out
-    process = start("algorithms")
-    assert process.communicate()[0] == expected and process.returncode == 0
+def test_the_console_script_is_this_main(capfd):
+    """`python -m gailfe_jax.cli`, the other way in, is what the killed run was started by."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"gailfe": f"{main.__module__}:{main.__name__}"}
     script = shutil.which("gailfe", path=str(pathlib.Path(sys.executable).parent))
     if script is None:
         pytest.skip("the package is not installed here, so it has no console script")
-    assert subprocess.run([script, "algorithms"], capture_output=True, text=True, check=True).stdout == expected
+    main(["algorithms"])
+    shown = subprocess.run([script, "algorithms"], capture_output=True, text=True, check=True).stdout
+    assert shown == capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

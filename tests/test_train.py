@@ -184,6 +184,8 @@ def test_resume_after_half_the_steps_equals_uninterrupted(go, whole, half, tmp_p
     assert record["provenance"] == load_run(half)["provenance"] and len(record["resumed"]) == 1
 
 
+# Orbax leaves a thread behind when it fails to read.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_resume_passes_over_a_damaged_checkpoint(go, whole, half, tmp_path, capsys):
     folder = shutil.copytree(half, tmp_path / "run")
     newest = max((folder / "checkpoints").iterdir())
