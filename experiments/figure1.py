@@ -43,6 +43,7 @@ def _cell(
     name: str, label: str, algo: str, task: str, seeds: int, *, demos: dict[str, int] | None = None, **changes: Any
 ):
     config, hyper, _ = preset(algo, task)
+    config = dataclasses.replace(config, num_envs=8, unroll_length=128)
     known = {field.name for field in dataclasses.fields(Hyper)}
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k not in known})
     hyper = hyper.replace(**{k: v for k, v in changes.items() if k in known})
@@ -59,7 +60,9 @@ _FIXED = {"multiplier": "fixed", "failure_weight": 1.0}
 _FEW = {"trajectories": 4, "subsample": 20}
 SIDE = [
     _cell("hopper-fixed", "fixed lambda = 1", "gailfe", "hopper", SIDE_SEEDS, **_FIXED),
-    _cell("hopper-fixed-last20", "fixed, last 20 steps", "gailfe", "hopper", SIDE_SEEDS, failure_last_steps=20, **_FIXED),
+    _cell(
+        "hopper-fixed-last20", "fixed, last 20 steps", "gailfe", "hopper", SIDE_SEEDS, failure_last_steps=20, **_FIXED
+    ),
     _cell("hopper-few-gail", "GAIL, 4 demos 1 in 20", "gail", "hopper", SIDE_SEEDS, demos=_FEW),
     _cell("hopper-few-gailfe", "dual, 4 demos 1 in 20", "gailfe", "hopper", SIDE_SEEDS, demos=_FEW),
     _cell(

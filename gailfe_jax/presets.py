@@ -23,7 +23,7 @@ _EXPERT_HYPER: dict[str, Any] = {"gamma": 0.995, "gae_lambda": 0.95, "policy_lr"
 _EXPERT_STEPS = {"hopper": 4e6, "halfcheetah": 2e6, "walker2d": 10e6}
 
 
-QUICKSTART_STEPS = 800_000
+QUICKSTART_STEPS = 512_000
 """Environment steps of each seed in the main job."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import shutil
 import time
@@ -49,7 +48,7 @@ def quickstart(
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
     steps = QUICKSTART_STEPS if steps is None else steps
-    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(80_000, steps))
+    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(51_200, steps))
     task = make_env(env)
     expert = load_expert(task.spec.name)
     # Written first, so that a folder that quickstart may empty is known from anybody else's.
@@ -71,7 +70,6 @@ def quickstart(
     for number, algo in enumerate(METHODS):
         console.print(f"[bold]2/3[/bold] training {algo} ({number + 1} of {len(METHODS)}), {seeds} seeds side by side")
         config, hyper, _ = preset(algo, env)
-        config = dataclasses.replace(config, anneal=True)
         result = train(config, hyper, budget, out=out / algo, demos=DemoSettings(str(demos_file)))
         if result.interrupted:
             raise KeyboardInterrupt(f"{out}: interrupted; run quickstart again")
