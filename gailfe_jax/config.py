@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -103,6 +104,11 @@ class Config:
         for name in ("bc_steps", "disc_replay", "failure_last_steps"):
             if getattr(self, name) < 0:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected 0 or more")
+        for name in ("hidden", "disc_hidden"):
+            if any(not isinstance(size, int) or size < 1 for size in getattr(self, name)):
+                raise GailfeError(f"{name}: got {getattr(self, name)}; expected layer sizes of at least 1")
+        if not math.isfinite(self.init_log_std):
+            raise GailfeError(f"init_log_std: got {self.init_log_std}; expected a finite number")
         if not 0 < self.fisher_fraction <= 1:
             raise GailfeError(f"fisher_fraction: got {self.fisher_fraction}; expected a share in (0, 1]")
         if self.generator == "ppo" and self.ppo_minibatches > self.batch_size:
