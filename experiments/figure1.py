@@ -43,7 +43,9 @@ def _cell(
     name: str, label: str, algo: str, task: str, seeds: int, *, demos: dict[str, int] | None = None, **changes: Any
 ):
     config, hyper, _ = preset(algo, task)
-    config = dataclasses.replace(config, num_envs=8, unroll_length=128)
+    config = dataclasses.replace(config, num_envs=8, unroll_length=128, anneal=False)
+    # The paper says nothing of a schedule: constant steps.
+    hyper = hyper.replace(max_kl=0.02)
     known = {field.name for field in dataclasses.fields(Hyper)}
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k not in known})
     hyper = hyper.replace(**{k: v for k, v in changes.items() if k in known})
