@@ -19,8 +19,8 @@ CONFIG_VERSION = 1
 class Config:
     """Static settings: a change of any of them means another compiled program.
 
-    The defaults are for imitation by TRPO in iterations of 2048 steps, tuned on Hopper; `gailfe_jax.preset` gives those
-    for the other methods.
+    The defaults are for imitation by TRPO in iterations of 2048 steps, from trials of few seeds on Hopper, not a sweep;
+    `gailfe_jax.preset` gives those for the other methods.
     """
 
     env: str = "hopper"

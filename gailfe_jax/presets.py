@@ -23,10 +23,6 @@ _EXPERT_HYPER: dict[str, Any] = {"gamma": 0.995, "gae_lambda": 0.95, "policy_lr"
 _EXPERT_STEPS = {"hopper": 4e6, "halfcheetah": 2e6, "walker2d": 10e6}
 
 
-# Imitation in steps that start large and shrink to nothing: on Hopper the late swings of a constant step go away.
-_IMITATION_CONFIG: dict[str, Any] = {"anneal": True}
-_IMITATION_HYPER: dict[str, Any] = {"max_kl": 0.04}
-
 QUICKSTART_STEPS = 409_600
 """Environment steps of each seed in the main job."""
 
@@ -44,7 +40,4 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
         config = dataclasses.replace(config, **_EXPERT_CONFIG)
         hyper = Hyper(**_EXPERT_HYPER)
         settings = RunSettings(steps=_EXPERT_STEPS.get(env, 3e6), eval_every=200_000)
-    elif find_algorithm(algo).adversarial:
-        config = dataclasses.replace(config, **_IMITATION_CONFIG)
-        hyper = Hyper(**_IMITATION_HYPER)
     return config, hyper, settings

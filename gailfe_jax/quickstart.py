@@ -73,8 +73,7 @@ def quickstart(
         console.print(f"[bold]2/3[/bold] training {algo} ({number + 1} of {len(METHODS)}), {seeds} seeds side by side")
         config, hyper, _ = preset(algo, env)
         # A start from cloning spares a few minutes of a first look; `gailfe train` starts from nothing unless told.
-        config = dataclasses.replace(config, bc_steps=BC_STEPS)
-        hyper = hyper.replace(max_kl=0.02)
+        config = dataclasses.replace(config, bc_steps=BC_STEPS, anneal=True)
         result = train(config, hyper, budget, out=out / algo, demos=DemoSettings(str(demos_file)))
         if result.interrupted:
             raise KeyboardInterrupt(f"{out}: interrupted; run quickstart again")
