@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import sequential_vmap
+from jax.custom_batching import custom_vmap, sequential_vmap
 
-from gailfe_jax.types import PyTree
+from gailfe_jax.types import Array, PyTree
 
 
 def per_seed(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,3 +57,40 @@ def sealed(fn: Callable[..., Any]) -> Callable[..., Any]:
         return jax.lax.cond(taken, fn, lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), *args)
 
     return run
+
+
+def computed_where(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """On the CPU skips `fn` in steps where no element of the batch, however nested, wants its result.
+
+    Under `vmap` a `cond` computes both sides for every element; here one `cond` stands around the whole batch. On
+    accelerators, where a branch costs a synchronisation, `fn` is computed always.
+
+    Args:
+      fn: a function of arrays (or keys), written for one element, that returns arrays of numbers.
+
+    Returns:
+      `(wanted [] bool, *args) -> fn(*args)`; unspecified numbers where not `wanted`.
+    """
+    if jax.default_backend() != "cpu":
+        return lambda wanted, *args: fn(*args)
+
+    @custom_vmap
+    def flat(wanted: Array, *args: PyTree) -> PyTree:
+        shapes = jax.eval_shape(jax.vmap(fn), *args)
+        skip = lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)  # noqa: E731
+        return jax.lax.cond(jnp.any(wanted), jax.vmap(fn), skip, *args)
+
+    @flat.def_vmap
+    def _(size: int, batched: list[Any], *args: PyTree) -> tuple[PyTree, PyTree]:
+        def merge(x: Array, has: bool) -> Array:
+            x = x if has else jnp.broadcast_to(x, (size, *x.shape))
+            return x.reshape(-1, *x.shape[2:])
+
+        merged = [jax.tree.map(merge, x, b) for x, b in zip(args, batched, strict=True)]
+        out = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), flat(*merged))
+        return out, jax.tree.map(lambda _: True, out)
+
+    def call(wanted: Array, *args: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x[0], flat(*jax.tree.map(lambda x: x[None], (wanted, *args))))
+
+    return call

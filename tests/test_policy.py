@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gailfe_jax import networks, policy
+from gailfe_jax.envs import TASKS
 from gailfe_jax.policy import Policy, PolicyBatch, expert_names, load_expert, mlp_weights
 from gailfe_jax.types import GailfeError
 
@@ -252,7 +253,11 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def test_experts(tmp_path, monkeypatch):
-    assert [load_expert(name).metadata["env"] for name in expert_names()] == expert_names()
+    assert expert_names() == sorted(TASKS)
+    published = {"halfcheetah": 4464, "hopper": 3571, "walker2d": 6717}
+    for name in expert_names():
+        assert load_expert(name).metadata["env"] == name
+        assert float(load_expert(name).metadata["expert_return"]) >= published[name]
     for name in expert_names():
         path = importlib.resources.files("gailfe_jax") / "experts" / f"{name}.safetensors"
         with importlib.resources.as_file(path) as file:

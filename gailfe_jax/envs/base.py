@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from gailfe_jax.batching import computed_where
 from gailfe_jax.types import Array, EnvSpec, EnvState, Physics, Task, TimeStep
 
 
@@ -24,6 +25,7 @@ class MujocoEnv:
             action_high=(1.0,) * task.action_size,
             max_episode_steps=task.max_episode_steps,
         )
+        self._draw_where = computed_where(self._draw)
 
     def _draw(self, key: Array, episode: Array) -> tuple[Array, Array]:
         nq, nv = len(self.physics.init_qpos), len(self.physics.init_qvel)
@@ -49,7 +51,7 @@ class MujocoEnv:
         truncated = (step_count >= self.task.max_episode_steps) & ~result.terminated
         done = result.terminated | truncated
         episode = state.episode + done
-        qpos, qvel = self._draw(state.key, episode)
+        qpos, qvel = self._draw_where(done, state.key, episode)
         obs = jnp.where(done, self.task.observe(jnp, qpos, qvel), result.obs)
         state = EnvState(
             phys=self.physics.reset(phys, done, qpos, qvel),

@@ -139,9 +139,9 @@ def test_nested_vmap_is_flat_vmap_is_one_by_one_in_one_engine_call(task, monkeyp
     calls = []
     host_step = physics.host_step
 
-    def counting(rows, *args):
+    def counting(rows, *args, **kwargs):
         calls.append(len(rows))
-        return host_step(rows, *args)
+        return host_step(rows, *args, **kwargs)
 
     monkeypatch.setattr(physics, "host_step", counting)
     shape, steps = (2, 3), 5
@@ -177,6 +177,18 @@ def _assert_same(left, right):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         # Bits, not values: the engine's row holds halves of float64 numbers.
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_callback_without_shared_buffers_gives_the_same(monkeypatch):
+    """The way the engine is called from an accelerator's program."""
+    env = MujocoEnv(HOPPER, MujocoC(HOPPER))
+    state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 3))
+    action = jax.random.uniform(jax.random.key(1), (3, 3), minval=-1.0, maxval=1.0)
+    shared = jax.vmap(env.physics.step)(state.phys, action)
+    with monkeypatch.context() as context:
+        context.setattr(jax, "default_backend", lambda: "gpu")
+        copied = jax.vmap(env.physics.step)(state.phys, action)
+    _assert_same(shared, copied)
 
 
 def test_reset_touches_only_what_is_done():
