@@ -44,6 +44,9 @@ class Config:
     """Start imitation from behavioural cloning: maximum-likelihood steps on the demonstrations."""
     bc_minibatch: int = 256
     """Pairs per such step."""
+    warmup_iterations: int = 0
+    """Iterations at the start that fit the discriminator and the values and leave the policy as it is: after cloning,
+    the first steps on an untrained discriminator and value network would undo much of it."""
 
     generator: GeneratorName = "trpo"
     """How the policy steps: trpo or ppo."""
@@ -101,7 +104,7 @@ class Config:
         for name in positive:
             if getattr(self, name) < 1:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected at least 1")
-        for name in ("bc_steps", "disc_replay", "failure_last_steps"):
+        for name in ("bc_steps", "warmup_iterations", "disc_replay", "failure_last_steps"):
             if getattr(self, name) < 0:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected 0 or more")
         for name in ("hidden", "disc_hidden"):
@@ -122,10 +125,10 @@ class Config:
 class Hyper:
     """Traced settings: numbers (or `[S]` arrays of them, under `vmap`) that never meet Python control flow."""
 
-    gamma: float = 0.99
-    """Discount."""
-    gae_lambda: float = 0.95
-    """Trace decay of the advantage estimator."""
+    gamma: float = 0.995
+    """Discount (that of the original GAIL code)."""
+    gae_lambda: float = 0.97
+    """Trace decay of the advantage estimator (that of the original GAIL code)."""
     max_kl: float = 0.02
     """TRPO: bound on the mean KL divergence of one step, in nats."""
     cg_damping: float = 0.1

@@ -127,7 +127,7 @@ class Learner:
         Returns:
           `(state, metrics)`, every metric a scalar.
         """
-        hyper = self._annealed(hyper, state.iteration)
+        hyper = self._scheduled(hyper, state.iteration)
         keys = jax.random.split(jax.random.fold_in(state.key, state.iteration), 4)
         key_unroll, key_sample, key_cost, key_policy = (keys[i] for i in range(4))
         env, transition, totals = unroll(
@@ -212,13 +212,18 @@ class Learner:
         failed = jax.tree.map(lambda x: x.reshape(steps, size, -1), Pairs(*failed))
         return failures, replay, DiscriminatorData(policy, failed, self.failures.num_transitions(failures) > 0)
 
-    def _annealed(self, hyper: Hyper, iteration: Array) -> Hyper:
-        """`hyper` with its step sizes decayed linearly to zero over the run, where the configuration asks for it."""
-        if not self.config.anneal:
-            return hyper
-        left = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
-        names = ("policy_lr", "value_lr", "max_kl", "disc_lr")
-        return hyper.replace(**{name: getattr(hyper, name) * left for name in names})
+    def _scheduled(self, hyper: Hyper, iteration: Array) -> Hyper:
+        """`hyper` with the step sizes of this iteration: none for the policy while it warms up, then, where the
+        configuration asks for it, decayed linearly to zero over the run."""
+        scale: dict[str, Array] = {}
+        if self.config.anneal:
+            left = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
+            scale = dict.fromkeys(("policy_lr", "value_lr", "max_kl", "disc_lr"), left)
+        if self.config.warmup_iterations:
+            # A step of length zero is refused by TRPO's line search and moves nothing in Adam.
+            moving = jnp.float32(iteration >= self.config.warmup_iterations)
+            scale |= {name: scale.get(name, 1.0) * moving for name in ("policy_lr", "max_kl")}
+        return hyper.replace(**{name: getattr(hyper, name) * factor for name, factor in scale.items()})
 
     def _multiplier(self, dual: Array | None, hyper: Hyper) -> Array:
         """lambda_F: the dual variable, or the fixed weight."""

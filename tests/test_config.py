@@ -17,6 +17,7 @@ from gailfe_jax.types import GailfeError
         ("init_log_std", float("nan")),
         ("num_envs", 0),
         ("bc_steps", -1),
+        ("warmup_iterations", -1),
         ("fisher_fraction", 1.5),
         ("ppo_minibatches", 0),
     ],

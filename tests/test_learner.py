@@ -194,3 +194,14 @@ def test_the_failure_buffer_holds_the_last_failed_episodes(single, alone):
             np.testing.assert_array_equal(action, [step[1] for step in episode])
     # The ring has turned over, and clipping mattered.
     assert len(failed) > 2 * TINY["failure_capacity"] and outside > 0
+
+
+@pytest.mark.parametrize("generator", ["trpo", "ppo"])
+def test_the_policy_waits_while_it_warms_up(generator):
+    config = Config(algo="gail", generator=generator, warmup_iterations=2, anneal=True, **TINY)
+    states, _ = Runner(config, 1).run([0])
+    policies = [leaves(state.generator.policy) for state in states]
+    assert [bool(differing(a, b)) for a, b in itertools.pairwise(policies)] == [False, False, True, True]
+    for part in (lambda state: state.cost.params, lambda state: state.generator.value):
+        fitted = [leaves(part(state)) for state in states]
+        assert all(differing(a, b) for a, b in itertools.pairwise(fitted))

@@ -155,7 +155,7 @@ class ActorCritic:
     def clone(self, state: ActorCriticState, demos: Pairs, key: Array, hyper: Hyper) -> ActorCriticState:
         """Behavioural cloning: `Config.bc_steps` steps of maximum likelihood on the demonstrations `[N]`.
 
-        The observation normaliser starts from the demonstrations too, and the standard deviation becomes the expert's.
+        The learning rate decays linearly to zero: how a clone fares in closed loop hangs on its last few steps. The observation normaliser starts from the demonstrations too, and the standard deviation becomes the expert's.
         """
         stats = state.obs_stats.update(demos.obs)
 
@@ -163,13 +163,14 @@ class ActorCritic:
             dist = self.policy(params, stats.normalise(demos.obs[rows]))
             return -jnp.mean(dist.log_prob(demos.action[rows]))
 
-        def step(carry, key):
-            params, opt = carry
+        def step(carry, inputs):
+            (params, opt), (key, left) = carry, inputs
             rows = jax.random.randint(key, (self.config.bc_minibatch,), 0, demos.obs.shape[0])
-            return adam_step(jax.grad(loss)(params, rows), opt, params, hyper.bc_lr), None
+            return adam_step(jax.grad(loss)(params, rows), opt, params, hyper.bc_lr * left), None
 
         keys = jax.random.split(key, self.config.bc_steps)
-        (policy, _), _ = jax.lax.scan(step, (state.policy, adam(state.policy)), keys)
+        left = 1.0 - jnp.arange(self.config.bc_steps) / self.config.bc_steps
+        (policy, _), _ = jax.lax.scan(step, (state.policy, adam(state.policy)), (keys, left))
         return state.replace(policy=policy, obs_stats=stats)
 
     def act(self, state: ActorCriticState, obs: Array, key: Array) -> tuple[Array, Array]:
