@@ -35,10 +35,10 @@ from gailfe_jax.types import GailfeError
 
 EXPERIMENT = "figure1"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5"}
-STEPS = {"hopper": 1_000_000, "halfcheetah": 500_000}
+STEPS = {"hopper": 600_000, "halfcheetah": 500_000}
 # Of which the paper says nothing; chosen for GAIL's speed in trials with other seeds and demonstrations (README).
 HYPER = {
-    "hopper": Hyper(gamma=0.995, gae_lambda=0.97, max_kl=0.01),
+    "hopper": Hyper(gamma=0.995, gae_lambda=0.97, max_kl=0.02),
     "halfcheetah": Hyper(gamma=0.99, gae_lambda=0.95, max_kl=0.02),
 }
 MAIN_SEEDS, SIDE_SEEDS = 20, 5

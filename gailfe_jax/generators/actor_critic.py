@@ -155,7 +155,8 @@ class ActorCritic:
     def clone(self, state: ActorCriticState, demos: Pairs, key: Array, hyper: Hyper) -> ActorCriticState:
         """Behavioural cloning: `Config.bc_steps` steps of maximum likelihood on the demonstrations `[N]`.
 
-        The learning rate decays linearly to zero: how a clone fares in closed loop hangs on its last few steps. The observation normaliser starts from the demonstrations too, and the standard deviation becomes the expert's.
+        The learning rate decays linearly to zero: how a clone fares in closed loop hangs on its last few steps. The
+        observation normaliser starts from the demonstrations too, and the standard deviation becomes the expert's.
         """
         stats = state.obs_stats.update(demos.obs)
 
