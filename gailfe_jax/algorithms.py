@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from gailfe_jax.config import Config
 from gailfe_jax.data.annotators import Annotator, terminated
@@ -71,9 +72,12 @@ def find_algorithm(name: str) -> Algorithm:
 
 
 def resolve_config(config: Config) -> Config:
-    """`config` with the generator its algorithm stands for."""
-    generator = find_algorithm(config.algo).generator
-    return config if generator is None else dataclasses.replace(config, generator=generator)
+    """`config` with the generator its algorithm stands for, and running statistics without demonstrations."""
+    algorithm = find_algorithm(config.algo)
+    changes: dict[str, Any] = {} if algorithm.generator is None else {"generator": algorithm.generator}
+    if not algorithm.needs_demos:
+        changes["obs_normaliser"] = "running"
+    return dataclasses.replace(config, **changes)
 
 
 def make_learner(config: Config, env: Env, *, total_iterations: int = 1, annotator: Annotator | None = None) -> Learner:

@@ -16,7 +16,6 @@ still training is safe. One process may save into a directory at a time.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -33,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from gailfe_jax.provenance import package_versions
 from gailfe_jax.types import GailfeError, PyTree
 
 FORMAT = 1
@@ -43,7 +43,6 @@ _LOG = logging.getLogger(__name__)
 _STEP_NAME = re.compile(r"step_(\d{12})(?:_(\d+))?")
 _TEMPORARY = ".tmp-"
 _TRASH = ".trash-"
-_PACKAGES = ("gailfe_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mujoco")
 
 
 class _Damaged(Exception):
@@ -140,16 +139,6 @@ def _write_json(path: Path, value: Any) -> None:
         os.fsync(file.fileno())
     os.replace(partial, path)
     _sync(path.parent)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
@@ -302,7 +291,7 @@ class CheckpointManager:
                 "leaves": records,
                 "parts": writer.parts,
                 "config_sha256": _digest(_canonical(config_json)),
-                "versions": _versions(),
+                "versions": {"python": platform.python_version()} | package_versions(),
             }
             body = json.loads(_canonical(body))
             _write_json(temporary / "manifest.json", {"body": body, "sha256": _digest(_canonical(body))})

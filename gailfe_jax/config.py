@@ -19,8 +19,8 @@ CONFIG_VERSION = 1
 class Config:
     """Static settings: a change of any of them means another compiled program.
 
-    The defaults are for imitation by TRPO in iterations of 2048 steps, from trials of few seeds on Hopper, not a sweep;
-    `gailfe_jax.preset` gives those for the other methods.
+    The defaults are for imitation by TRPO in iterations of 1024 steps (Zhu et al. 2020); `gailfe_jax.preset` gives
+    those for the other methods and what differs between tasks.
     """
 
     env: str = "hopper"
@@ -29,7 +29,7 @@ class Config:
     """Physics engine: auto, mujoco_c, mjx or warp."""
     algo: str = "gail"
     """Method; `gailfe algorithms` lists them."""
-    num_envs: int = 16
+    num_envs: int = 8
     """Environments per seed."""
     unroll_length: int = 128
     """Steps of each environment per iteration; num_envs * unroll_length is the iteration's batch."""
@@ -37,6 +37,9 @@ class Config:
     """Hidden layers of the policy and of the value network."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of all networks."""
+    obs_normaliser: Literal["demonstrations", "running"] = "demonstrations"
+    """Imitation: standardise observations by the demonstrations' statistics, or by running ones of the policy's own;
+    every move of running statistics moves the policy too, unseen by its trust region. The true reward: running."""
     init_log_std: float = -0.5
     """Initial log standard deviation of the Gaussian policy."""
 

@@ -24,6 +24,7 @@ class Generator(Protocol):
     """How the policy steps on a reward; `ActorCritic` describes the methods."""
 
     def init(self, key: Array) -> PyTree: ...
+    def standardise(self, state: PyTree, demos: Pairs) -> PyTree: ...
     def clone(self, state: PyTree, demos: Pairs, key: Array, hyper: Hyper) -> PyTree: ...
     def act(self, state: PyTree, obs: Array, key: Array) -> tuple[Array, Array]: ...
     def mode(self, state: PyTree, obs: Array) -> Array: ...
@@ -96,6 +97,8 @@ class Learner:
         """Fresh state of one seed from `key []`."""
         key_generator, key_env, key_cost, key_run, key_clone = jax.random.split(key, 5)
         generator = per_seed(self.generator.init)(key_generator)
+        if demos is not None:
+            generator = per_seed(self.generator.standardise)(generator, demos.expert)
         if self.config.bc_steps and demos is not None:
             generator = per_seed(self.generator.clone)(generator, demos.expert, key_clone, hyper)
         failures = None

@@ -39,7 +39,7 @@ def provenance() -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}",
         },
         "python": platform.python_version(),
-        "versions": _versions(),
+        "versions": package_versions(),
     }
 
 
@@ -129,7 +129,8 @@ def _accelerators() -> list[str]:
     return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of `PACKAGES`, of those that are installed."""
     versions = {}
     for name in PACKAGES:
         try:

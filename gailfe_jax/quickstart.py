@@ -24,7 +24,8 @@ from gailfe_jax.types import GailfeError
 
 METHODS = ("gail", "gailfe")
 TRAJECTORIES, FAILURES = 30, 100
-BC_STEPS = 2000
+# A short cloning leaves a rough start; the policy waits there until discriminator and values have learned something.
+BC_STEPS, WARMUP = 1000, 20
 
 
 def quickstart(
@@ -50,7 +51,7 @@ def quickstart(
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
     steps = QUICKSTART_STEPS if steps is None else steps
-    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(51_200, steps), eval_episodes=4)
+    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(20_480, steps), eval_episodes=4)
     task = make_env(env)
     expert = load_expert(task.spec.name)
     # Written first, so that a folder that quickstart may empty is known from anybody else's.
@@ -73,7 +74,7 @@ def quickstart(
         console.print(f"[bold]2/3[/bold] training {algo} ({number + 1} of {len(METHODS)}), {seeds} seeds side by side")
         config, hyper, _ = preset(algo, env)
         # A start from cloning spares a few minutes of a first look; `gailfe train` starts from nothing unless told.
-        config = dataclasses.replace(config, bc_steps=BC_STEPS, anneal=True)
+        config = dataclasses.replace(config, bc_steps=BC_STEPS, warmup_iterations=WARMUP, anneal=True)
         result = train(config, hyper, budget, out=out / algo, demos=DemoSettings(str(demos_file)))
         if result.interrupted:
             raise KeyboardInterrupt(f"{out}: interrupted; run quickstart again")

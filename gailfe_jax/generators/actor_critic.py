@@ -152,16 +152,21 @@ class ActorCritic:
         dist: Any = self._policy_net.apply(params, x)
         return dist
 
+    def standardise(self, state: ActorCriticState, demos: Pairs) -> ActorCriticState:
+        """Takes the normaliser from the demonstrations `[N]`, where the configuration or cloning asks for it."""
+        if self.config.obs_normaliser == "running" and not self.config.bc_steps:
+            return state
+        return state.replace(obs_stats=state.obs_stats.update(demos.obs))
+
     def clone(self, state: ActorCriticState, demos: Pairs, key: Array, hyper: Hyper) -> ActorCriticState:
         """Behavioural cloning: `Config.bc_steps` steps of maximum likelihood on the demonstrations `[N]`.
 
         The learning rate decays linearly to zero: how a clone fares in closed loop hangs on its last few steps. The
-        observation normaliser starts from the demonstrations too, and the standard deviation becomes the expert's.
+        standard deviation becomes the expert's.
         """
-        stats = state.obs_stats.update(demos.obs)
 
         def loss(params: PyTree, rows: Array) -> Array:
-            dist = self.policy(params, stats.normalise(demos.obs[rows]))
+            dist = self.policy(params, state.obs_stats.normalise(demos.obs[rows]))
             return -jnp.mean(dist.log_prob(demos.action[rows]))
 
         def step(carry, inputs):
@@ -172,7 +177,7 @@ class ActorCritic:
         keys = jax.random.split(key, self.config.bc_steps)
         left = 1.0 - jnp.arange(self.config.bc_steps) / self.config.bc_steps
         (policy, _), _ = jax.lax.scan(step, (state.policy, adam(state.policy)), (keys, left))
-        return state.replace(policy=policy, obs_stats=stats)
+        return state.replace(policy=policy)
 
     def act(self, state: ActorCriticState, obs: Array, key: Array) -> tuple[Array, Array]:
         """Draws actions for a batch of environments: `obs [B, o] -> (action [B, a], log_prob [B])`."""
@@ -249,7 +254,12 @@ class ActorCritic:
         return state.replace(return_scale=return_scale, reward_scale=reward_scale), batch, metrics
 
     def finish(self, state: ActorCriticState, transition: Transition) -> ActorCriticState:
-        """Takes the unroll into the normaliser, after the step that used the old one."""
+        """Takes the unroll into the normaliser, after the step that used the old one.
+
+        Statistics of the demonstrations stay as they are: to move them is to move the policy.
+        """
+        if self.config.obs_normaliser == "demonstrations":
+            return state
         return state.replace(obs_stats=state.obs_stats.update(transition.obs))
 
     def value_loss(self, value: PyTree, x: Array, target: Array) -> Array:
