@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import shutil
 import time
@@ -24,8 +23,6 @@ from gailfe_jax.types import GailfeError
 
 METHODS = ("gail", "gailfe")
 TRAJECTORIES, FAILURES = 30, 100
-# A short cloning leaves a rough start; the policy waits there until discriminator and values have learned something.
-BC_STEPS, WARMUP = 1000, 20
 
 
 def quickstart(
@@ -51,7 +48,7 @@ def quickstart(
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
     steps = QUICKSTART_STEPS if steps is None else steps
-    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(20_480, steps), eval_episodes=4)
+    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(25_600, steps), eval_episodes=4)
     task = make_env(env)
     expert = load_expert(task.spec.name)
     # Written first, so that a folder that quickstart may empty is known from anybody else's.
@@ -73,8 +70,6 @@ def quickstart(
     for number, algo in enumerate(METHODS):
         console.print(f"[bold]2/3[/bold] training {algo} ({number + 1} of {len(METHODS)}), {seeds} seeds side by side")
         config, hyper, _ = preset(algo, env)
-        # A start from cloning spares a few minutes of a first look; `gailfe train` starts from nothing unless told.
-        config = dataclasses.replace(config, bc_steps=BC_STEPS, warmup_iterations=WARMUP, anneal=True)
         result = train(config, hyper, budget, out=out / algo, demos=DemoSettings(str(demos_file)))
         if result.interrupted:
             raise KeyboardInterrupt(f"{out}: interrupted; run quickstart again")
@@ -95,7 +90,7 @@ def quickstart(
     learning_curves(
         curves,
         out / "quickstart.png",
-        title=f"{task.spec.gymnasium_id}: {TRAJECTORIES} demonstrations, started from cloning",
+        title=f"{task.spec.gymnasium_id}: {TRAJECTORIES} demonstrations",
         expert_return=expert_return,
         ylabel="return of the deterministic policy",
         per_seed=True,

@@ -205,3 +205,20 @@ def test_the_policy_waits_while_it_warms_up(generator):
     for part in (lambda state: state.cost.params, lambda state: state.generator.value):
         fitted = [leaves(part(state)) for state in states]
         assert all(differing(a, b) for a, b in itertools.pairwise(fitted))
+
+
+@pytest.mark.parametrize(("normaliser", "bc_steps"), [("demonstrations", 0), ("running", 0), ("running", 1)])
+def test_whose_statistics_standardise_observations(normaliser, bc_steps):
+    config = Config(algo="gail", obs_normaliser=normaliser, bc_steps=bc_steps, **TINY)
+    runner = Runner(config, 1)
+    stats = [state.generator.obs_stats for state in runner.run([0])[0]]
+    demos = np.asarray(runner.demos.expert.obs)
+    from_demos = np.allclose(stats[0].mean[0], demos.mean(0), atol=1e-4)
+    assert from_demos == (normaliser == "demonstrations" or bc_steps > 0)
+    moved = [bool(differing(leaves(a), leaves(b))) for a, b in itertools.pairwise(stats)]
+    assert moved == [normaliser == "running"] * ITERATIONS
+
+
+def test_on_the_true_reward_the_normaliser_runs():
+    states, _ = Runner(Config(algo="ppo", **TINY), 1).run([0])
+    assert differing(*(leaves(state.generator.obs_stats) for state in (states[0], states[1])))
