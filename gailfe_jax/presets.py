@@ -24,8 +24,8 @@ _EXPERT_STEPS = {"hopper": 4e6, "halfcheetah": 2e6, "walker2d": 16e6}
 _EXPERT_ENTROPY = {"walker2d": 0.001}
 _TRPO_CONFIG: dict[str, Any] = {"num_envs": 64}
 
-# A cheetah at rest is far from what demonstrations in full run say is usual; and where no fall ends an episode a shorter
-# horizon learns a little faster.
+# A cheetah at rest is far from what demonstrations in full run say is usual; and where no fall ends an episode a
+# shorter horizon learns a little faster.
 _IMITATION_CONFIG: dict[str, dict[str, Any]] = {"halfcheetah": {"obs_normaliser": "running"}}
 _IMITATION_HYPER = {"halfcheetah": Hyper(gamma=0.99, gae_lambda=0.95)}
 
