@@ -187,7 +187,8 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         record = results[cell.name]
         final = bootstrap_interval(cells.final_scores(record))
         area = bootstrap_interval(cells.area_scores(record))
-        reached = cells.curve(record, normalise=True)[1].mean(axis=0) >= 0.9
+        scores = cells.curve(record, normalise=True)[1]
+        reached = np.array([interquartile_mean(column) for column in scores.T]) >= 0.9
         summary["cells"][cell.name] = {
             "final": [final.estimate, final.low, final.high],
             "area": [area.estimate, area.low, area.high],

@@ -48,7 +48,7 @@ def quickstart(
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
     steps = QUICKSTART_STEPS if steps is None else steps
-    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(25_600, steps), eval_episodes=4)
+    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(28_672, steps), eval_episodes=4)
     task = make_env(env)
     expert = load_expert(task.spec.name)
     # Written first, so that a folder that quickstart may empty is known from anybody else's.
