@@ -28,6 +28,7 @@ from gailfe_jax.plotting import bar_intervals, learning_curve_panels
 from gailfe_jax.presets import preset
 from gailfe_jax.statistics import (
     bootstrap_interval,
+    iqm,
     minimum_detectable_difference,
     probability_of_improvement,
 )
@@ -156,7 +157,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
     if panels:
         learning_curve_panels(
             panels, folder / "figure1.png", title="GAIL and GAILFE, the paper's settings", expert_returns=experts,
-            ylabel="return, deterministic policy",
+            ylabel="return, deterministic policy (IQM)",
         )  # fmt: skip
     gailfe = {t: results[f"{e}-gailfe"] for e, t in TASKS.items() if f"{e}-gailfe" in results}
     if gailfe:
@@ -188,7 +189,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         final = bootstrap_interval(cells.final_scores(record))
         area = bootstrap_interval(cells.area_scores(record))
         scores = cells.curve(record, normalise=True)[1]
-        reached = np.array([interquartile_mean(column) for column in scores.T]) >= 0.9
+        reached = iqm(scores, axis=0) >= 0.9
         summary["cells"][cell.name] = {
             "final": [final.estimate, final.low, final.high],
             "area": [area.estimate, area.low, area.high],
