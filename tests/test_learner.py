@@ -198,7 +198,7 @@ def test_the_failure_buffer_holds_the_last_failed_episodes(single, alone):
 
 @pytest.mark.parametrize("generator", ["trpo", "ppo"])
 def test_the_policy_waits_while_it_warms_up(generator):
-    config = Config(algo="gail", generator=generator, warmup_iterations=2, anneal=True, **TINY)
+    config = Config(algo="gail", generator=generator, warmup_iterations=2, **TINY)
     states, _ = Runner(config, 1).run([0])
     policies = [leaves(state.generator.policy) for state in states]
     assert [bool(differing(a, b)) for a, b in itertools.pairwise(policies)] == [False, False, True, True]

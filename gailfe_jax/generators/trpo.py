@@ -125,7 +125,9 @@ class TRPO(ActorCritic):
             tries, _, _, _, _ = carry
             candidate = theta + full_step * 0.5 ** tries.astype(jnp.float32)
             gain, kl = measure(candidate)
-            accepted = (gain > 0) & (kl <= hyper.max_kl) & jnp.all(jnp.isfinite(candidate))
+            # Rounding alone can show a gain where nothing moves: a step of no length is no step.
+            moves = jnp.all(jnp.isfinite(candidate)) & jnp.any(candidate != theta)
+            accepted = moves & (gain > 0) & (kl <= hyper.max_kl)
             return tries + 1, accepted, jnp.where(accepted, candidate, theta), gain, kl
 
         nothing = (jnp.int32(0), jnp.array(False), theta, jnp.float32(0.0), jnp.float32(0.0))

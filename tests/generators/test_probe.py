@@ -125,7 +125,7 @@ def test_a_score_replaces_the_reward():
 
 def test_the_start_from_cloning_recovers_a_linear_expert():
     env = TargetEnv()
-    generator = TRPO(Config(hidden=(32,), bc_steps=400, bc_minibatch=64), env.spec)
+    generator = TRPO(Config(hidden=(32,), bc_steps=1000, bc_minibatch=64), env.spec)
     obs = jax.random.uniform(jax.random.key(0), (500, 1), minval=-0.8, maxval=0.8)
     noise = 0.1 * jax.random.normal(jax.random.key(1), obs.shape)
     demos = Pairs(obs, 0.7 * obs + noise)
