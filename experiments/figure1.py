@@ -175,7 +175,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             scores["GAILFE (paper: dual)"] = cells.final_scores(results["hopper-gailfe"])
         bar_intervals(
             scores | side, folder / "settings.png", title="Hopper: settings in which failures could matter",
-            xlabel="return at the end / expert", reference=1.0,
+            xlabel="final / expert", reference=1.0,
         )  # fmt: skip
     summary: dict[str, Any] = {"cells": {}, "comparisons": {}, "constraint": {}}
     lines = [
