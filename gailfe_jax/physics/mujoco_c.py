@@ -2,7 +2,7 @@
 
 Differences from a plain MuJoCo loop:
 - On the CPU the callback reads and writes XLA's buffers in place (`buffer_callback`): `jax.pure_callback` first makes
-  JAX arrays of its arguments, which costs as much as stepping ten environments.
+  JAX arrays of its arguments, at every step.
 - The float64 simulator state travels through JAX as `uint32` pairs, so no x64 mode is needed and no bit is lost.
 - The task's observation, reward and termination are evaluated here, in NumPy float64, on the exact state; only their
   results are rounded to float32.
