@@ -29,9 +29,6 @@ _TRPO_CONFIG: dict[str, Any] = {"num_envs": 64}
 _IMITATION_CONFIG: dict[str, dict[str, Any]] = {"halfcheetah": {"obs_normaliser": "running"}}
 _IMITATION_HYPER = {"halfcheetah": Hyper(gamma=0.99, gae_lambda=0.95)}
 
-QUICKSTART_STEPS = 400_000
-"""Environment steps of each seed in the main job."""
-
 
 def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
     """Defaults for `algo` on `env`.

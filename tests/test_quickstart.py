@@ -19,10 +19,12 @@ def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):
 
     def tiny_preset(algo, env):
         config, hyper, settings = presets.preset(algo, env)
-        sizes = dict(num_envs=4, unroll_length=32, hidden=(8,), disc_hidden=(8,), disc_minibatch=64)
+        sizes = dict(unroll_length=32, hidden=(8,), disc_hidden=(8,), disc_minibatch=64)
         return dataclasses.replace(config, **sizes), hyper, settings
 
     monkeypatch.setattr(quickstart, "preset", tiny_preset)
+    monkeypatch.setattr(quickstart, "CONFIG", quickstart.CONFIG | dict(num_envs=4, bc_steps=20, warmup_iterations=1))
+    monkeypatch.setattr(quickstart, "EVAL_EVERY", 128)
     monkeypatch.setattr(quickstart, "TRAJECTORIES", 2)
     monkeypatch.setattr(quickstart, "FAILURES", 3)
     out = tmp_path / "quickstart"
@@ -41,6 +43,10 @@ def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):
         assert len(load_policies(out / method)) == len(summary["methods"][method]["seeds"]) == 2
         assert load_run(out / method)["config"]["algo"] == method
         assert summary["methods"][method]["backend"] == "gymnasium"
+        assert load_run(out / method)["config"]["bc_steps"] == 20
+        for panel in (quickstart.DETERMINISTIC, quickstart.NOISY):
+            ends = summary["start_and_end"][panel][method.upper()]
+            assert len(ends["first"]) == len(ends["last"]) == 2
     assert (out / "quickstart.png").read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().out
     assert "Hopper-v5, 2 Gymnasium episodes per seed" in shown and "gailfe" in shown
