@@ -73,10 +73,10 @@ SIDE = [
     _cell(
         "hopper-fixed-last20", "fixed, last 20 steps", "gailfe", "hopper", SIDE_SEEDS, failure_last_steps=20, **_FIXED
     ),
-    _cell("hopper-few-gail", "GAIL, 4 demos 1 in 20", "gail", "hopper", SIDE_SEEDS, demos=_FEW),
+    _cell("hopper-few-gail", "GAIL, 4 demos 1 in 20", "gail", "hopper", MAIN_SEEDS, demos=_FEW),
     _cell("hopper-few-gailfe", "dual, 4 demos 1 in 20", "gailfe", "hopper", SIDE_SEEDS, demos=_FEW),
     _cell(
-        "hopper-few-fixed-last20", "fixed, last 20 steps, 4 demos 1 in 20", "gailfe", "hopper", SIDE_SEEDS,
+        "hopper-few-fixed-last20", "fixed, last 20 steps, 4 demos 1 in 20", "gailfe", "hopper", MAIN_SEEDS,
         demos=_FEW, failure_last_steps=20, **_FIXED,
     ),
     _cell(
