@@ -9,6 +9,7 @@ from gailfe_jax.config import Config
 from gailfe_jax.data.annotators import Annotator, terminated
 from gailfe_jax.data.failures import FailureBuffer
 from gailfe_jax.data.replay import Replay
+from gailfe_jax.generators.backprop import Backprop
 from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.generators.trpo import TRPO
 from gailfe_jax.learner import Learner
@@ -55,9 +56,16 @@ ALGORITHMS: dict[str, Algorithm] = {
             adversarial=True,
             constrained=True,
         ),
+        Algorithm(
+            "mail",
+            "GAIL whose policy step is the discriminator's gradient through a learned model",
+            "Baram et al. 2016",
+            adversarial=True,
+            generator="backprop",
+        ),
     )
 }
-_GENERATORS = {"ppo": PPO, "trpo": TRPO}
+_GENERATORS = {"ppo": PPO, "trpo": TRPO, "backprop": Backprop}
 
 
 def find_algorithm(name: str) -> Algorithm:
@@ -110,5 +118,7 @@ def make_learner(config: Config, env: Env, *, total_iterations: int = 1, annotat
             last_steps=config.failure_last_steps,
             collect=config.failure_source != "collected",
         )
-    replay = Replay(config.disc_replay, spec.obs_size, spec.action_size) if config.disc_replay else None
-    return Learner(config, env, generator, Discriminator(config, spec), failures, replay, total_iterations)
+    replay = Replay(config.disc_replay) if config.disc_replay else None
+    experience = Replay(config.model_capacity) if config.generator == "backprop" else None
+    cost = Discriminator(config, spec)
+    return Learner(config, env, generator, cost, failures, replay, experience, total_iterations)

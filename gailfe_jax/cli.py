@@ -248,6 +248,8 @@ class Bench:
     """physics: the engine inside a jitted scan. train: whole training iterations."""
     env: tuple[str, ...] = ()
     """Tasks; halfcheetah and hopper for physics, halfcheetah for train by default."""
+    algo: tuple[str, ...] = ("gail", "gailfe")
+    """Methods (train)."""
     engine: str = "auto"
     """Physics engine."""
     num_envs: tuple[int, ...] = (256,)
@@ -265,7 +267,9 @@ class Bench:
             envs = self.env or ("halfcheetah", "hopper")
             report = bench_physics(envs, engine=self.engine, num_envs=self.num_envs, repeats=self.repeats)
         else:
-            report = bench_train(self.env or ("halfcheetah",), engine=self.engine, repeats=self.repeats)
+            report = bench_train(
+                self.env or ("halfcheetah",), algos=self.algo, engine=self.engine, repeats=self.repeats
+            )
         print_report(report)
         if self.out:
             write_json_atomic(self.out, report)
@@ -281,7 +285,7 @@ class Algorithms:
 
         table = Table("--algo", "what it does", "source", "policy step")
         for a in ALGORITHMS.values():
-            table.add_row(a.name, a.summary, a.source, a.generator or "--generator trpo | ppo")
+            table.add_row(a.name, a.summary, a.source, a.generator or "--generator trpo | ppo | backprop")
         Console().print(table)
         return 0
 

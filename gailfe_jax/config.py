@@ -11,7 +11,7 @@ from flax import struct
 
 from gailfe_jax.types import GailfeError
 
-GeneratorName = Literal["trpo", "ppo"]
+GeneratorName = Literal["trpo", "ppo", "backprop"]
 CONFIG_VERSION = 1
 
 
@@ -52,7 +52,7 @@ class Config:
     the first steps on an untrained discriminator and value network would undo much of it."""
 
     generator: GeneratorName = "trpo"
-    """How the policy steps: trpo or ppo."""
+    """How the policy steps: trpo, ppo, or backprop (MAIL: through a learned model)."""
     normalise_reward: bool = True
     """Divide environment rewards by the running standard deviation of their discounted sum (PPO and TRPO alone)."""
     cg_iterations: int = 10
@@ -70,8 +70,33 @@ class Config:
     ppo_minibatches: int = 8
     """PPO: minibatches per pass."""
     anneal: bool = False
-    """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr) linearly to zero over the run."""
+    """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr, model_lr) linearly to zero over the run."""
 
+    horizon: int = 16
+    """MAIL: steps a gradient is carried back through the model; divides unroll_length."""
+    terminal_value: bool = True
+    """MAIL: add a learned value where a window ends, without which a short horizon is greedy."""
+    model_rollouts: Literal["real", "model"] = "real"
+    """MAIL: differentiate along real steps, or roll out in the model from real states."""
+    model_step: Literal["trust_region", "adam"] = "trust_region"
+    """MAIL: natural-gradient steps within max_kl, or Adam steps at policy_lr with the gradient clipped."""
+    policy_steps: int = 3
+    """MAIL: policy steps per iteration (the discriminator and the model are fitted once)."""
+    model: Literal["mlp", "gated"] = "mlp"
+    """MAIL: the forward model's network, a ReLU MLP or one whose action gates the state."""
+    model_hidden: tuple[int, ...] = (200, 200)
+    """MAIL: hidden layers of the forward model."""
+    model_ensemble: int = 1
+    """MAIL: forward models; their disagreement measures how far one is from the data."""
+    model_capacity: int = 100_000
+    """MAIL: past moves the forward model learns from."""
+    model_fit_steps: int = 40
+    """MAIL: Adam steps on the forward model per iteration."""
+    model_minibatch: int = 256
+    """MAIL: moves per such step."""
+
+    disc_reward: Literal["-log_d", "1-d"] = "-log_d"
+    """What the policy maximises: -log D, or 1 - D (MAIL's sum of D, up to a constant that keeps it positive)."""
     disc_hidden: tuple[int, ...] = (100, 100)
     """Hidden layers of the discriminator."""
     disc_steps: int = 5
@@ -103,6 +128,7 @@ class Config:
         positive = (
             *("num_envs", "unroll_length", "cg_iterations", "line_search_steps", "value_epochs", "value_minibatch"),
             *("bc_minibatch", "ppo_epochs", "ppo_minibatches", "disc_steps", "disc_minibatch", "failure_capacity"),
+            *("horizon", "policy_steps", "model_ensemble", "model_capacity", "model_fit_steps", "model_minibatch"),
         )
         for name in positive:
             if getattr(self, name) < 1:
@@ -110,13 +136,20 @@ class Config:
         for name in ("bc_steps", "warmup_iterations", "disc_replay", "failure_last_steps"):
             if getattr(self, name) < 0:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected 0 or more")
-        for name in ("hidden", "disc_hidden"):
+        for name in ("hidden", "disc_hidden", "model_hidden"):
             if any(not isinstance(size, int) or size < 1 for size in getattr(self, name)):
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected layer sizes of at least 1")
         if not math.isfinite(self.init_log_std):
             raise GailfeError(f"init_log_std: got {self.init_log_std}; expected a finite number")
         if not 0 < self.fisher_fraction <= 1:
             raise GailfeError(f"fisher_fraction: got {self.fisher_fraction}; expected a share in (0, 1]")
+        if self.generator == "backprop":
+            if self.unroll_length % self.horizon:
+                raise GailfeError(
+                    f"horizon: got {self.horizon}; expected a divisor of unroll_length = {self.unroll_length}"
+                )
+            if not self.model_hidden:
+                raise GailfeError("model_hidden: got no layers; expected at least one")
         if self.generator == "ppo" and self.ppo_minibatches > self.batch_size:
             raise GailfeError(
                 f"ppo_minibatches: got {self.ppo_minibatches}; expected at most num_envs * unroll_length = "
@@ -150,6 +183,12 @@ class Hyper:
     """Weight of the policy's entropy (lambda_H), subtracted under min over theta."""
     disc_lr: float = 3e-4
     """Adam learning rate of the discriminator."""
+    model_lr: float = 1e-3
+    """MAIL: Adam learning rate of the forward model."""
+    disagreement_weight: float = 0.0
+    """MAIL, model rollouts: reward paid per step and unit of the models' disagreement."""
+    disagreement_limit: float = 1e6
+    """MAIL, model rollouts: a rollout stops where the models disagree by more (in standardised changes)."""
     disc_entropy: float = 1e-3
     """Weight of the discriminator's Bernoulli entropy bonus."""
     gradient_penalty_weight: float = 1.0

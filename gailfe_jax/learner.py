@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any, Protocol
 
 import jax
@@ -17,7 +18,7 @@ from gailfe_jax.data.replay import Replay, ReplayState
 from gailfe_jax.objectives.constraint import update_dual, violation
 from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData, DiscriminatorState
 from gailfe_jax.rollout import clip_action, unroll
-from gailfe_jax.types import Array, Env, EnvState, Metrics, Pairs, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, Env, EnvState, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
 
 
 class Generator(Protocol):
@@ -29,7 +30,13 @@ class Generator(Protocol):
     def act(self, state: PyTree, obs: Array, key: Array) -> tuple[Array, Array]: ...
     def mode(self, state: PyTree, obs: Array) -> Array: ...
     def update(
-        self, state: PyTree, transition: Transition, score: ScoreFn | None, key: Array, hyper: Hyper
+        self,
+        state: PyTree,
+        transition: Transition,
+        score: ScoreFn | None,
+        key: Array,
+        hyper: Hyper,
+        experience: Moves | None = None,
     ) -> tuple[PyTree, Metrics]: ...
 
 
@@ -46,6 +53,7 @@ class LearnerState:
       dual: `[]` lambda_F, or None without a failure constraint.
       failures: the failure buffer, or None.
       replay: past policy pairs for the discriminator, or None.
+      experience: past moves for a forward model, or None.
     """
 
     key: Array
@@ -56,6 +64,7 @@ class LearnerState:
     dual: Array | None
     failures: FailureState | None
     replay: ReplayState | None
+    experience: ReplayState | None
 
 
 @struct.dataclass
@@ -82,6 +91,7 @@ class Learner:
       cost: what it steps on; None means the true reward.
       failures: GAILFE's failure buffer; None means no constraint.
       replay: past policy pairs shown to the discriminator beside the fresh ones; or None.
+      experience: past moves that the generator's forward model learns from; or None.
       total_iterations: length of the run, for annealing.
     """
 
@@ -91,6 +101,7 @@ class Learner:
     cost: Discriminator | None = None
     failures: FailureBuffer | None = None
     replay: Replay | None = None
+    experience: Replay | None = None
     total_iterations: int = 1
 
     def init(self, key: Array, hyper: Hyper, demos: Demos | None) -> LearnerState:
@@ -114,8 +125,20 @@ class Learner:
             cost=None if self.cost is None else per_seed(self.cost.init)(key_cost, _expert(demos)),
             dual=None if self.failures is None else jnp.asarray(hyper.dual_init, jnp.float32),
             failures=failures,
-            replay=None if self.replay is None else self.replay.init(),
+            replay=None if self.replay is None else self.replay.init(self._pair),
+            experience=None if self.experience is None else self.experience.init(self._move),
         )
+
+    @property
+    def _pair(self) -> Pairs:
+        """An empty row of the discriminator's replay."""
+        return Pairs(jnp.zeros(self.env.spec.obs_size), jnp.zeros(self.env.spec.action_size))
+
+    @property
+    def _move(self) -> Moves:
+        """An empty row of the forward model's experience."""
+        pair = self._pair
+        return Moves(pair.obs, pair.action, pair.obs)
 
     def step(self, state: LearnerState, hyper: Hyper, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         """One iteration of `num_envs * unroll_length` environment steps.
@@ -131,18 +154,20 @@ class Learner:
           `(state, metrics)`, every metric a scalar.
         """
         hyper = self._scheduled(hyper, state.iteration)
-        keys = jax.random.split(jax.random.fold_in(state.key, state.iteration), 4)
+        key = jax.random.fold_in(state.key, state.iteration)
+        keys = jax.random.split(key, 4)
         key_unroll, key_sample, key_cost, key_policy = (keys[i] for i in range(4))
         env, transition, totals = unroll(
             self.env, self.generator.act, state.generator, state.env, key_unroll, self.config.unroll_length
         )
         executed = transition.replace(action=clip_action(self.env, transition.action))
         failures, replay, data = self._select(state, executed, key_sample)
+        experience, moves = self._remember(state.experience, executed, jax.random.fold_in(key, 4))
 
         # What is arithmetic on one seed's batch runs `per_seed`, which keeps its bits the same for any number of seeds.
         expert = None if demos is None else demos.expert
         generator, cost, dual, metrics = per_seed(self._learn)(
-            state.generator, state.cost, state.dual, transition, data, expert, key_cost, key_policy, hyper
+            state.generator, state.cost, state.dual, transition, data, moves, expert, key_cost, key_policy, hyper
         )
         metrics |= {
             "episodes": totals.count,
@@ -159,7 +184,7 @@ class Learner:
             }
         state = state.replace(
             iteration=state.iteration + 1, env=env, generator=generator, cost=cost, dual=dual, failures=failures,
-            replay=replay,
+            replay=replay, experience=experience,
         )  # fmt: skip
         return state, metrics
 
@@ -170,6 +195,7 @@ class Learner:
         dual: Array | None,
         transition: Transition,
         data: DiscriminatorData | None,
+        moves: Moves | None,
         expert: Pairs | None,
         key_cost: Array,
         key_policy: Array,
@@ -177,7 +203,7 @@ class Learner:
     ) -> tuple[PyTree, DiscriminatorState | None, Array | None, Metrics]:
         """Fits the cost, moves the multiplier, steps the policy."""
         if self.cost is None:
-            generator, metrics = self.generator.update(generator, transition, None, key_policy, hyper)
+            generator, metrics = self.generator.update(generator, transition, None, key_policy, hyper, moves)
             return generator, None, None, metrics
         assert cost is not None and data is not None and expert is not None
         fitted, metrics = self.cost.fit(cost, expert, data, self._multiplier(dual, hyper), key_cost, hyper)
@@ -186,7 +212,7 @@ class Learner:
                 dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, data.has_failures
             )
         score = functools.partial(self.cost.score, fitted)
-        generator, step_metrics = self.generator.update(generator, transition, score, key_policy, hyper)
+        generator, step_metrics = self.generator.update(generator, transition, score, key_policy, hyper, moves)
         return generator, fitted, dual, metrics | step_metrics
 
     def _select(
@@ -204,9 +230,9 @@ class Learner:
         rows = jax.vmap(lambda k: jax.random.permutation(k, len(obs))[:size])(jax.random.split(key_policy, steps))
         policy, replay = Pairs(obs[rows], action[rows]), state.replay
         if self.replay is not None and replay is not None:
-            replay = self.replay.add(replay, obs, action)
+            replay = self.replay.add(replay, Pairs(obs, action))
             old = self.replay.sample(replay, key_replay, steps * size)
-            old = jax.tree.map(lambda x: x.reshape(steps, size, -1), Pairs(*old))
+            old = jax.tree.map(lambda x: x.reshape(steps, size, -1), old)
             policy = jax.tree.map(lambda a, b: jnp.concatenate([a[:, : size // 2], b[:, size // 2 :]], 1), policy, old)
         if self.failures is None or state.failures is None:
             return None, replay, DiscriminatorData(policy)
@@ -215,13 +241,26 @@ class Learner:
         failed = jax.tree.map(lambda x: x.reshape(steps, size, -1), Pairs(*failed))
         return failures, replay, DiscriminatorData(policy, failed, self.failures.num_transitions(failures) > 0)
 
+    def _remember(
+        self, state: ReplayState | None, executed: Transition, key: Array
+    ) -> tuple[ReplayState | None, Moves | None]:
+        """Files the unroll's moves and draws what the forward model is fitted to: `[K, E, m]`."""
+        if self.experience is None or state is None:
+            return None, None
+        moves = Moves(executed.obs, executed.action, executed.next_obs)
+        state = self.experience.add(state, jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), moves))
+        config = self.config
+        shape = (config.model_fit_steps, config.model_ensemble, config.model_minibatch)
+        drawn = self.experience.sample(state, key, math.prod(shape))
+        return state, jax.tree.map(lambda x: x.reshape(*shape, -1), drawn)
+
     def _scheduled(self, hyper: Hyper, iteration: Array) -> Hyper:
         """`hyper` with the step sizes of this iteration: none for the policy while it warms up, then, where the
         configuration asks for it, decayed linearly to zero over the run."""
         scale: dict[str, Array] = {}
         if self.config.anneal:
             left = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
-            scale = dict.fromkeys(("policy_lr", "value_lr", "max_kl", "disc_lr"), left)
+            scale = dict.fromkeys(("policy_lr", "value_lr", "max_kl", "disc_lr", "model_lr"), left)
         if self.config.warmup_iterations:
             # A step of length zero is refused by TRPO's line search and moves nothing in Adam.
             moving = jnp.float32(iteration >= self.config.warmup_iterations)

@@ -45,6 +45,33 @@ class MLP(nn.Module):
         return nn.Dense(self.out, kernel_init=nn.initializers.orthogonal(self.out_scale))(x)
 
 
+class GatedForward(nn.Module):
+    """A forward model in which the action gates the state, as in a recurrent cell.
+
+    The state is embedded; one gate, computed from state and action, mixes that embedding with a candidate computed
+    from both, which a last hidden layer turns into the output.
+
+    Attributes:
+      obs_size: how many of the inputs are the observation; the rest are the action.
+      hidden: sizes of the embedding and of the layer above it; further sizes add layers.
+      out: output size.
+    """
+
+    obs_size: int
+    hidden: Sequence[int]
+    out: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        size = self.hidden[0]
+        state = nn.relu(nn.Dense(size, name="state")(x[..., : self.obs_size]))
+        both = jnp.concatenate([state, x[..., self.obs_size :]], axis=-1)
+        gate = nn.sigmoid(nn.Dense(size, name="gate")(both))
+        candidate = jnp.tanh(nn.Dense(size, name="candidate")(both))
+        mixed = gate * state + (1 - gate) * candidate
+        return MLP(self.hidden[1:], self.out, "relu", name="head")(mixed)
+
+
 class GaussianPolicy(nn.Module):
     """A diagonal Gaussian over actions: mean by an MLP, one learned log standard deviation per action dimension."""
 

@@ -86,6 +86,21 @@ class Pairs:
 
 
 @struct.dataclass
+class Moves:
+    """What a forward model learns from: `action` taken at `obs` led to `next_obs`.
+
+    Attributes:
+      obs: `[..., o]`.
+      action: `[..., a]` as the environment executed it.
+      next_obs: `[..., o]` before any reset.
+    """
+
+    obs: Array
+    action: Array
+    next_obs: Array
+
+
+@struct.dataclass
 class StepResult:
     """What a physics engine returns beside its state: the task's functions at the state the step led to.
 

@@ -124,6 +124,22 @@ def test_on_the_true_reward_too_a_seed_alone_equals_itself_among_others():
     assert_same_run(one.run([3]), two.run([2, 3]), 1)
 
 
+@pytest.mark.parametrize("algo", ["mail", "gailfe"])
+def test_through_a_model_too_a_seed_alone_equals_itself_among_others(algo):
+    """MAIL, and GAILFE's constraint with MAIL's step, which is a matter of configuration."""
+    small = dict(horizon=8, model_hidden=(8,), model_fit_steps=2, model_minibatch=16, model_capacity=200)
+    config = Config(algo=algo, generator="backprop", policy_steps=2, **TINY, **small)
+    one, two = Runner(config, 1), Runner(config, 2)
+    alone = one.run([3])
+    assert_same_run(alone, two.run([2, 3]), 1)
+    states, rows = alone
+    assert int(states[-1].experience.size[0]) == min(200, ITERATIONS * config.batch_size)
+    assert np.isfinite(rows[-2]["model_error_1"]).all() and ("multiplier" in rows[-2]) == (algo == "gailfe")
+    # The experience holds the executed actions and what they led to.
+    last = jax.tree.map(lambda x: x[0], states[-1].experience.rows)
+    assert np.abs(last.action).max() <= 1.0 and np.ptp(last.next_obs - last.obs) > 0
+
+
 def test_the_same_seed_gives_the_same_bits(single, alone):
     again = single.run([4], HYPER)
     assert_same_run(alone, again, 0)

@@ -1,9 +1,9 @@
-"""What PPO and TRPO share: acting, values, advantages, reward and value scales."""
+"""What the generators share: acting, values, advantages, reward and value scales."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import chex
 import jax
@@ -14,7 +14,7 @@ from gailfe_jax.batching import per_seed
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, Gaussian, GaussianPolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
-from gailfe_jax.objectives.optimiser import adam, adam_step
+from gailfe_jax.objectives.optimiser import adam, adam_step, shuffled_minibatches
 from gailfe_jax.types import Array, EnvSpec, Pairs, PyTree, ScoreFn, Transition
 
 
@@ -70,7 +70,7 @@ class RewardScale:
 
 @struct.dataclass
 class ActorCriticState:
-    """State of PPO and TRPO.
+    """State of a generator.
 
     Attributes:
       policy, value: parameters; policy_opt, value_opt: Adam states (TRPO's policy_opt is empty).
@@ -86,6 +86,9 @@ class ActorCriticState:
     obs_stats: RunningStats
     return_scale: ReturnScale
     reward_scale: RewardScale
+
+
+StateT = TypeVar("StateT", bound=ActorCriticState)
 
 
 @struct.dataclass
@@ -106,7 +109,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class ActorCritic:
-    """Base of PPO and TRPO. Functions are for one seed.
+    """Base of the generators. Functions are for one seed.
 
     Attributes:
       config: static settings.
@@ -221,8 +224,8 @@ class ActorCritic:
         return transition.reward / scale.stats.std[0], scale
 
     def prepare(
-        self, state: ActorCriticState, transition: Transition, score: ScoreFn | None, hyper: Hyper
-    ) -> tuple[ActorCriticState, Batch, dict[str, Array]]:
+        self, state: StateT, transition: Transition, score: ScoreFn | None, hyper: Hyper
+    ) -> tuple[StateT, Batch, dict[str, Array]]:
         """Rewards, advantages and value targets of an unroll, flattened.
 
         Returns:
@@ -253,7 +256,7 @@ class ActorCritic:
         metrics = {"reward_mean": jnp.mean(reward), "explained_variance": 1.0 - residual}
         return state.replace(return_scale=return_scale, reward_scale=reward_scale), batch, metrics
 
-    def finish(self, state: ActorCriticState, transition: Transition) -> ActorCriticState:
+    def finish(self, state: StateT, transition: Transition) -> StateT:
         """Takes the unroll into the normaliser, after the step that used the old one.
 
         Statistics of the demonstrations stay as they are: to move them is to move the policy.
@@ -261,6 +264,23 @@ class ActorCritic:
         if self.config.obs_normaliser == "demonstrations":
             return state
         return state.replace(obs_stats=state.obs_stats.update(transition.obs))
+
+    def fit_value(
+        self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper
+    ) -> tuple[PyTree, PyTree, Array]:
+        """Fits the value network to the batch's targets by Adam; returns `(value, value_opt, mean loss)`."""
+        config, size = self.config, batch.target.shape[0]
+        count = max(1, size // config.value_minibatch)
+
+        def step(carry, indices):
+            value, opt = carry
+            loss, grads = jax.value_and_grad(self.value_loss)(value, batch.x[indices], batch.target[indices])
+            return adam_step(grads, opt, value, hyper.value_lr), loss
+
+        partition = jax.vmap(lambda k: shuffled_minibatches(k, size, count))
+        indices = partition(jax.random.split(key, config.value_epochs)).reshape(config.value_epochs * count, -1)
+        (value, opt), losses = jax.lax.scan(step, (state.value, state.value_opt), indices)
+        return value, opt, jnp.mean(losses)
 
     def value_loss(self, value: PyTree, x: Array, target: Array) -> Array:
         """`[]` half mean squared error in the network's units."""

@@ -11,7 +11,7 @@ from gailfe_jax.config import Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.objectives.optimiser import adam_step, clip_by_norm, shuffled_minibatches
 from gailfe_jax.objectives.surrogate import clip_fraction, clipped_surrogate
-from gailfe_jax.types import Array, Metrics, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, Metrics, Moves, PyTree, ScoreFn, Transition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +23,16 @@ class PPO(ActorCritic):
     """
 
     def update(
-        self, state: ActorCriticState, transition: Transition, score: ScoreFn | None, key: Array, hyper: Hyper
+        self,
+        state: ActorCriticState,
+        transition: Transition,
+        score: ScoreFn | None,
+        key: Array,
+        hyper: Hyper,
+        experience: Moves | None = None,
     ) -> tuple[ActorCriticState, Metrics]:
-        """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one."""
+        """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one. Without a
+        forward model `experience` is not used."""
         state, batch, metrics = self.prepare(state, transition, score, hyper)
 
         def policy_loss(policy: PyTree, batch: Batch) -> Array:

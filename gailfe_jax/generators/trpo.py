@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from gailfe_jax.config import Hyper
+from gailfe_jax.config import Config, Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.networks import Gaussian
-from gailfe_jax.objectives.optimiser import adam_step, shuffled_minibatches
 from gailfe_jax.objectives.surrogate import importance_surrogate
-from gailfe_jax.types import Array, Metrics, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, Metrics, Moves, PyTree, ScoreFn, Transition
 
 
 def fisher_product(dist_fn: Callable[[Array], Gaussian], theta: Array) -> Callable[[Array], Array]:
@@ -69,6 +68,75 @@ def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: 
     return x
 
 
+def trust_region_step(
+    config: Config,
+    policy_fn: Callable[[PyTree, Array], Gaussian],
+    policy: PyTree,
+    objective: Callable[[PyTree], tuple[Array, Gaussian]],
+    x: Array,
+    key: Array,
+    hyper: Hyper,
+) -> tuple[PyTree, Metrics]:
+    """One natural-gradient step within a KL bound, with a backtracking line search (TRPO appendix C).
+
+    Args:
+      config: static settings.
+      policy_fn: `(parameters, normalised observations [n, o]) -> the policy there`.
+      policy: parameters to start from.
+      objective: `parameters -> (what is to be maximised [], the policy at all of x)`.
+      x: `[n, o]` observations over which the KL divergence is a mean; Fisher products are taken on a share of them.
+      key: `[]` draws that share.
+      hyper: traced settings.
+
+    Returns:
+      `(parameters, metrics)`; the same parameters where no step inside the bound improves the objective.
+    """
+    theta, unravel = ravel_pytree(policy)
+    size = x.shape[0]
+    few = max(1, round(config.fisher_fraction * size))
+    some = jax.random.permutation(key, size)[:few] if few < size else jnp.arange(size)
+    flat_objective = lambda theta: objective(unravel(theta))  # noqa: E731
+
+    (start, old), gradient = jax.value_and_grad(flat_objective, has_aux=True)(theta)
+    x_some = x[some]
+    raw = fisher_product(lambda t: policy_fn(unravel(t), x_some), theta)
+
+    def product(v: Array) -> Array:
+        return raw(v) + hyper.cg_damping * v
+
+    direction = conjugate_gradient(product, gradient, config.cg_iterations)
+    curvature = jnp.dot(direction, product(direction))
+    full_step = direction * jnp.sqrt(2 * hyper.max_kl / (curvature + 1e-20))
+
+    def measure(theta: Array) -> tuple[Array, Array]:
+        value, dist = flat_objective(theta)
+        return value - start, jnp.mean(old.kl(dist))
+
+    def searching(carry) -> Array:
+        tries, accepted, *_ = carry
+        return ~accepted & (tries <= config.line_search_steps)
+
+    def halve(carry):
+        tries, _, _, _, _ = carry
+        candidate = theta + full_step * 0.5 ** tries.astype(jnp.float32)
+        gain, kl = measure(candidate)
+        # Rounding alone can show a gain where nothing moves: a step of no length is no step.
+        moves = jnp.all(jnp.isfinite(candidate)) & jnp.any(candidate != theta)
+        accepted = moves & (gain > 0) & (kl <= hyper.max_kl)
+        return tries + 1, accepted, jnp.where(accepted, candidate, theta), gain, kl
+
+    nothing = (jnp.int32(0), jnp.array(False), theta, jnp.float32(0.0), jnp.float32(0.0))
+    tries, accepted, theta, gain, kl = jax.lax.while_loop(searching, halve, nothing)
+    policy = unravel(theta)
+    return policy, {
+        "kl": jnp.where(accepted, kl, 0.0),
+        "entropy": policy_fn(policy, x[:1]).entropy(),
+        "improvement": jnp.where(accepted, gain, 0.0),
+        "line_search_tries": tries.astype(jnp.float32),
+        "step_accepted": accepted.astype(jnp.float32),
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class TRPO(ActorCritic):
     """The trust-region generator.
@@ -81,78 +149,27 @@ class TRPO(ActorCritic):
         return ()
 
     def update(
-        self, state: ActorCriticState, transition: Transition, score: ScoreFn | None, key: Array, hyper: Hyper
+        self,
+        state: ActorCriticState,
+        transition: Transition,
+        score: ScoreFn | None,
+        key: Array,
+        hyper: Hyper,
+        experience: Moves | None = None,
     ) -> tuple[ActorCriticState, Metrics]:
-        """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one."""
+        """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one. Without a
+        forward model `experience` is not used."""
         state, batch, metrics = self.prepare(state, transition, score, hyper)
         key_fisher, key_value = jax.random.split(key)
         policy, step_metrics = self._policy_step(state, batch, key_fisher, hyper)
-        value, value_opt, loss = self._fit_value(state, batch, key_value, hyper)
+        value, value_opt, loss = self.fit_value(state, batch, key_value, hyper)
         state = state.replace(policy=policy, value=value, value_opt=value_opt)
         return self.finish(state, transition), metrics | step_metrics | {"value_loss": loss}
 
     def _policy_step(self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper) -> tuple[PyTree, Metrics]:
-        theta, unravel = ravel_pytree(state.policy)
-        size = batch.log_prob.shape[0]
-        few = max(1, round(self.config.fisher_fraction * size))
-        some = jax.random.permutation(key, size)[:few] if few < size else jnp.arange(size)
-
-        def objective(theta: Array) -> tuple[Array, Gaussian]:
-            dist = self.policy(unravel(theta), batch.x)
+        def objective(policy: PyTree) -> tuple[Array, Gaussian]:
+            dist = self.policy(policy, batch.x)
             gain = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage)
             return gain + hyper.entropy * dist.entropy(), dist
 
-        (start, old), gradient = jax.value_and_grad(objective, has_aux=True)(theta)
-        x_some = batch.x[some]
-        raw = fisher_product(lambda t: self.policy(unravel(t), x_some), theta)
-
-        def product(v: Array) -> Array:
-            return raw(v) + hyper.cg_damping * v
-
-        direction = conjugate_gradient(product, gradient, self.config.cg_iterations)
-        curvature = jnp.dot(direction, product(direction))
-        full_step = direction * jnp.sqrt(2 * hyper.max_kl / (curvature + 1e-20))
-
-        def measure(theta: Array) -> tuple[Array, Array]:
-            value, dist = objective(theta)
-            return value - start, jnp.mean(old.kl(dist))
-
-        def searching(carry) -> Array:
-            tries, accepted, *_ = carry
-            return ~accepted & (tries <= self.config.line_search_steps)
-
-        def halve(carry):
-            tries, _, _, _, _ = carry
-            candidate = theta + full_step * 0.5 ** tries.astype(jnp.float32)
-            gain, kl = measure(candidate)
-            # Rounding alone can show a gain where nothing moves: a step of no length is no step.
-            moves = jnp.all(jnp.isfinite(candidate)) & jnp.any(candidate != theta)
-            accepted = moves & (gain > 0) & (kl <= hyper.max_kl)
-            return tries + 1, accepted, jnp.where(accepted, candidate, theta), gain, kl
-
-        nothing = (jnp.int32(0), jnp.array(False), theta, jnp.float32(0.0), jnp.float32(0.0))
-        tries, accepted, theta, gain, kl = jax.lax.while_loop(searching, halve, nothing)
-        policy = unravel(theta)
-        return policy, {
-            "kl": jnp.where(accepted, kl, 0.0),
-            "entropy": self.policy(policy, batch.x[:1]).entropy(),
-            "improvement": jnp.where(accepted, gain, 0.0),
-            "line_search_tries": tries.astype(jnp.float32),
-            "step_accepted": accepted.astype(jnp.float32),
-        }
-
-    def _fit_value(
-        self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper
-    ) -> tuple[PyTree, PyTree, Array]:
-        config, size = self.config, batch.target.shape[0]
-        count = max(1, size // config.value_minibatch)
-
-        def step(carry, indices):
-            value, opt = carry
-            loss, grads = jax.value_and_grad(self.value_loss)(value, batch.x[indices], batch.target[indices])
-            return adam_step(grads, opt, value, hyper.value_lr), loss
-
-        partition = jax.vmap(lambda k: shuffled_minibatches(k, size, count))
-        indices = partition(jax.random.split(key, config.value_epochs)).reshape(config.value_epochs * count, -1)
-        (value, opt), losses = jax.lax.scan(step, (state.value, state.value_opt), indices)
-        return value, opt, jnp.mean(losses)
+        return trust_region_step(self.config, self.policy, state.policy, objective, batch.x, key, hyper)
