@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gailfe_jax.algorithms import ALGORITHMS, make_learner
     from gailfe_jax.collect import collect_demonstrations
+    from gailfe_jax.confidences import Confidence, confidence
     from gailfe_jax.config import Config, Hyper
     from gailfe_jax.data import annotators
     from gailfe_jax.data.annotators import Annotator
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "algorithms": ("ALGORITHMS", "make_learner"),
     "collect": ("collect_demonstrations",),
+    "confidences": ("Confidence", "confidence"),
     "config": ("Config", "Hyper"),
     "data": ("annotators",),
     "data.annotators": ("Annotator",),
@@ -54,6 +56,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "ALGORITHMS",
     "Annotator",
+    "Confidence",
     "Config",
     "DemoSettings",
     "Demonstrations",
@@ -63,6 +66,7 @@ __all__ = [
     "RunSettings",
     "annotators",
     "collect_demonstrations",
+    "confidence",
     "evaluate_path",
     "evaluate_policy",
     "load_expert",

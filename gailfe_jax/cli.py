@@ -241,6 +241,37 @@ class Video:
 
 
 @dataclasses.dataclass(frozen=True)
+class ConfidenceOf:
+    """Calibrate an imitation run's discriminators as a measure of confidence, and draw how reliable they are.
+
+    Writes confidence.json and confidence.png into the run folder; `gailfe_jax.confidence` then gives the calibrated
+    probability that a pair is the expert's.
+    """
+
+    path: _Path
+    """Run folder."""
+    demos: str
+    """Demonstrations that the run was not trained on (make them with another --seed)."""
+    episodes: int = 10
+    """Fresh episodes of each policy; half fit, half judge."""
+    seed: int = 0
+    """Of these episodes."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.calibrate import calibrate
+
+        report = calibrate(self.path, self.demos, episodes=self.episodes, seed=self.seed)
+        table = Table("", "calibration error", "Brier score", "log loss", "accuracy", title="on unseen data, all seeds")
+        for name in ("before", "after"):
+            row = report[name]
+            cells = (f"{row[key]:.3f}" for key in ("calibration_error", "brier_score", "log_loss", "accuracy"))
+            table.add_row(name, *cells)
+        Console().print(table)
+        print(f"wrote {pathlib.Path(self.path) / 'confidence.png'}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Bench:
     """Measure speed against the bare engine, in one run; compile time apart."""
 
@@ -318,6 +349,7 @@ _COMMANDS: dict[str, Any] = {
     "demos": DemosCommand,
     "evaluate": Evaluate,
     "video": Video,
+    "confidence": ConfidenceOf,
     "bench": Bench,
     "algorithms": Algorithms,
     "quickstart": Quickstart,

@@ -183,6 +183,8 @@ class Hyper:
     """Weight of the policy's entropy (lambda_H), subtracted under min over theta."""
     disc_lr: float = 3e-4
     """Adam learning rate of the discriminator."""
+    pathwise: float = 0.5
+    """MAIL: share of the gradient through the model; the rest is the likelihood-ratio gradient. 1 is the paper's."""
     model_lr: float = 1e-3
     """MAIL: Adam learning rate of the forward model."""
     disagreement_weight: float = 0.0

@@ -198,6 +198,44 @@ def bar_intervals(
         _save(figure, path)
 
 
+def reliability_diagram(
+    curves: Mapping[str, Sequence[Mapping[str, float]]],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+) -> None:
+    """Draws how often what was given a probability was so, against that probability; the diagonal is honest.
+
+    Args:
+      curves: label to bins, each with its mean `probability`, the `share` of positives and the `count` (a dot's area).
+      path: file to write.
+      title: over the axes.
+
+    Raises:
+      GailfeError: there are no bins.
+    """
+    if not curves or not all(curves.values()):
+        raise GailfeError("curves: got no bins; expected at least one for each label")
+    with mpl.rc_context(_STYLE):
+        figure = _figure((4.6, 4.6))
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=_EXPERT_COLOUR, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
+        for place, bins in enumerate(curves.values()):
+            x, y, count = (np.array([b[name] for b in bins]) for name in ("probability", "share", "count"))
+            colour, dash = _look(place)
+            axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.4, zorder=3)
+            axes.scatter(x, y, s=12 + 240 * count / count.sum(), color=colour, edgecolors="white", zorder=4)
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_aspect("equal")
+        axes.grid()
+        axes.set_xlabel("confidence: probability that the pair is the expert's")
+        axes.set_ylabel("share that is")
+        axes.set_title(title)
+        _legend(figure, [_handle(index, label) for index, label in enumerate(curves)], 1)
+        _save(figure, path)
+
+
 def _figure(size: tuple[float, float]) -> Figure:
     # Without pyplot nothing is registered globally, no display is asked for, and the figure is freed when dropped.
     figure = Figure(figsize=size, layout="constrained")

@@ -6,28 +6,24 @@ Shapes: `o`, `a` observation and action sizes, `S` policies, `n` observations ea
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.resources
 import json
 import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
+from gailfe_jax.tensorfile import layer_tensors, pop_layers, read_tensors, write_tensors
 from gailfe_jax.types import GailfeError
 
 OBS_CLIP = 10.0
 """Normalised observations are clipped to this many standard deviations, as in training."""
 
 _FORMAT = "gailfe_jax policy 1"
-_LARGEST_FILE = 256 * 2**20
-_ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0)}
+ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0)}
 
 _ROWS = 16
 """Rows of every matrix product. BLAS rounds differently for different shapes, and a simulator turns one last bit into
@@ -61,8 +57,8 @@ class Policy:
 
     def __post_init__(self):
         """Raises GailfeError where a field has another shape than its neighbours imply, or holds no finite numbers."""
-        if self.activation not in _ACTIVATIONS:
-            raise GailfeError(f"activation: expected one of {', '.join(_ACTIVATIONS)}, got {self.activation!r}")
+        if self.activation not in ACTIVATIONS:
+            raise GailfeError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
         if not self.weights:
             raise GailfeError("weights: expected at least one layer, got none")
         layers = []
@@ -134,25 +130,8 @@ class Policy:
         Raises:
           OSError: the file cannot be written.
         """
-        path = Path(path)
-        tensors = self._tensors()
-        header = {
-            "format": _FORMAT,
-            "activation": self.activation,
-            "metadata": json.dumps(self.metadata, sort_keys=True),
-        }
-        header["sha256"] = _digest(tensors, header)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-        try:
-            with open(partial, "wb") as file:
-                file.write(_serialise(tensors, header))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return path
+        header = {"activation": self.activation, "metadata": json.dumps(self.metadata, sort_keys=True)}
+        return write_tensors(path, _FORMAT, self._tensors(), header)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
@@ -161,38 +140,15 @@ class Policy:
         Raises:
           GailfeError: the file is missing, foreign or damaged; the message names it.
         """
-        path = Path(path)
+        tensors, header = read_tensors(path, _FORMAT)
         try:
-            if path.stat().st_size > _LARGEST_FILE:
-                raise GailfeError(f"{path}: expected a policy file, this one has over {_LARGEST_FILE} bytes")
-            content = path.read_bytes()
-        except OSError as error:
-            raise GailfeError(f"{path}: expected a readable policy file ({error.strerror})") from None
-        try:
-            tensors = safetensors.numpy.load(content)
-            size = int.from_bytes(content[:8], "little")
-            header = json.loads(content[8 : 8 + size]).get("__metadata__", {})
-        except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
-            raise GailfeError(
-                f"{path}: expected a policy file in safetensors format; this one is foreign or cut off"
-            ) from None
-        if header.get("format") != _FORMAT:
-            raise GailfeError(
-                f"{path}: expected a file of {_FORMAT!r}, found {header.get('format', 'another content')!r}"
-            )
-        if header.pop("sha256", None) != _digest(tensors, header):
-            raise GailfeError(f"{path}: damaged, its content does not match its SHA-256")
-        try:
-            count = sum(name.startswith("kernel_") for name in tensors)
-            weights = [(tensors.pop(f"kernel_{index}"), tensors.pop(f"bias_{index}")) for index in range(count)]
+            weights = pop_layers(tensors)
             return cls(weights, header["activation"], metadata=json.loads(header["metadata"]), **tensors)
         except (GailfeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise GailfeError(f"{path}: not a valid policy ({error})") from None
 
     def _tensors(self) -> dict[str, np.ndarray]:
-        tensors = {}
-        for index, (kernel, bias) in enumerate(self.weights):
-            tensors |= {f"kernel_{index}": kernel, f"bias_{index}": bias}
+        tensors = layer_tensors(self.weights)
         for name in ("obs_mean", "obs_std", "log_std", "action_low", "action_high"):
             tensors[name] = getattr(self, name)
         return tensors
@@ -212,7 +168,7 @@ class PolicyBatch:
         for index, policy in enumerate(policies):
             if architecture(policy) != first:
                 raise GailfeError(f"policies[{index}]: expected architecture {first}, got {architecture(policy)}")
-        self._activation = _ACTIVATIONS[policies[0].activation]
+        self._activation = ACTIVATIONS[policies[0].activation]
         # Float64 makes the mean the correctly rounded one for nearly every input, whichever BLAS computes it.
         self._kernels = [
             np.stack([policy.weights[i][0] for policy in policies]).astype(np.float64)[:, None]
@@ -328,25 +284,3 @@ def _array(
         raise GailfeError(f"{name}: expected finite numbers, got nan or infinity")
     array.setflags(write=False)
     return array
-
-
-def _serialise(tensors: dict[str, np.ndarray], header: dict[str, str]) -> bytes:
-    """safetensors' bytes; the library writes the header's metadata in another order each time, here it is sorted."""
-    content = safetensors.numpy.save(tensors, header)
-    size = int.from_bytes(content[:8], "little")
-    described = json.loads(content[8 : 8 + size])
-    described["__metadata__"] = dict(sorted(described["__metadata__"].items()))
-    text = json.dumps(described, separators=(",", ":")).encode()
-    # The format asks for data aligned to eight bytes.
-    text = text.ljust(-(-len(text) // 8) * 8)
-    return len(text).to_bytes(8, "little") + text + content[8 + size :]
-
-
-def _digest(tensors: dict[str, np.ndarray], header: dict[str, str]) -> str:
-    """Of names, shapes, types, numbers and the header: safetensors itself has no checksum."""
-    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        sha.update(f"{name} {array.dtype} {array.shape}".encode())
-        sha.update(array.tobytes())
-    return sha.hexdigest()

@@ -6,6 +6,7 @@ A run folder:
     tensorboard/          the same as events
     checkpoints/          the whole learner state, newest few
     policies/seed_0.safetensors ...   deterministic policies for `gailfe_jax.Policy`
+  discriminators/seed_0.safetensors ...   imitation: for `gailfe_jax.confidence`
     learning_curve.png, summary.json
 """
 
@@ -29,6 +30,7 @@ import numpy as np
 
 from gailfe_jax.algorithms import find_algorithm, make_learner, resolve_config
 from gailfe_jax.checkpoint import CheckpointManager, check_config
+from gailfe_jax.confidences import FOLDER, Confidence
 from gailfe_jax.config import CONFIG_VERSION, Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, parse_annotator
 from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
@@ -327,6 +329,25 @@ def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds
     return policies
 
 
+def to_confidences(state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray) -> list[Confidence]:
+    """The discriminators of `[S]` states as NumPy objects, one per seed; none without a discriminator."""
+    if state.cost is None:
+        return []
+    params, stats = jax.tree.map(np.asarray, (state.cost.params, state.cost.stats))
+    std = np.asarray(stats.std)
+    return [
+        Confidence(
+            layers=mlp_weights(jax.tree.map(lambda x, i=i: x[i], params["params"])),
+            activation=config.activation,
+            mean=stats.mean[i],
+            std=std[i],
+            obs_size=env.spec.obs_size,
+            metadata={"env": config.env, "algo": config.algo, "steps": str(steps), "seed": str(int(seed))},
+        )
+        for i, seed in enumerate(seeds)
+    ]
+
+
 @contextlib.contextmanager
 def _deferred_signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of raising, so that a chunk ends and is saved; a second one raises."""
@@ -461,6 +482,8 @@ def train(
             }
             if done_steps == start_step:
                 timing |= _recorded_timing(run_dir, timing)
+            for judge in to_confidences(state, config, env, done_steps, seeds):
+                judge.save(run_dir / FOLDER / f"seed_{judge.metadata['seed']}.safetensors")
             summary = _finish(run_dir, config, done_steps, total_steps, curves, imitation, timing, policies)
             messages(f"{'interrupted' if caught else 'finished'} at step {done_steps:,}; run folder: {run_dir}")
     return TrainResult(run_dir, done_steps, policies, curves, summary, bool(caught) and done_steps < total_steps)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gailfe_jax import networks, policy
 from gailfe_jax.envs import TASKS
 from gailfe_jax.policy import Policy, PolicyBatch, expert_names, load_expert, mlp_weights
+from gailfe_jax.tensorfile import write_tensors
 from gailfe_jax.types import GailfeError
 
 
@@ -237,11 +238,9 @@ def test_damaged_and_foreign_files_are_one_line(tmp_path, case):
 
 
 def test_a_well_signed_file_with_wrong_content_is_refused(tmp_path):
-    header = {"format": policy._FORMAT, "activation": "tanh", "metadata": json.dumps({})}
     tensors = {"kernel_0": np.zeros((2, 2), np.float32), "other": np.zeros(2, np.float32)}
-    header["sha256"] = policy._digest(tensors, header)
-    path = tmp_path / "p.safetensors"
-    path.write_bytes(safetensors.numpy.save(tensors, header))
+    header = {"activation": "tanh", "metadata": json.dumps({})}
+    path = write_tensors(tmp_path / "p.safetensors", policy._FORMAT, tensors, header)
     with pytest.raises(GailfeError, match=r"p\.safetensors: not a valid policy"):
         Policy.load(path)
 

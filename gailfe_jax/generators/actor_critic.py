@@ -253,7 +253,11 @@ class ActorCritic:
             target=(target.reshape(-1) - mean) / std,
         )
         residual = jnp.var(target - value) / (jnp.var(target) + 1e-8)
-        metrics = {"reward_mean": jnp.mean(reward), "explained_variance": 1.0 - residual}
+        metrics = {
+            "reward_mean": jnp.mean(reward),
+            "explained_variance": 1.0 - residual,
+            "advantage_std": jnp.std(advantage),
+        }
         return state.replace(return_scale=return_scale, reward_scale=reward_scale), batch, metrics
 
     def finish(self, state: StateT, transition: Transition) -> StateT:

@@ -14,6 +14,7 @@ from gailfe_jax.generators.trpo import trust_region_step
 from gailfe_jax.networks import Gaussian
 from gailfe_jax.objectives.dynamics import ForwardModel, ModelState
 from gailfe_jax.objectives.optimiser import adam, adam_step, clip_by_norm
+from gailfe_jax.objectives.surrogate import importance_surrogate
 from gailfe_jax.types import Array, Metrics, Moves, PyTree, ScoreFn, Transition
 
 
@@ -92,6 +93,10 @@ class Backprop(ActorCritic):
     real ones and only derivatives come from the model: noise is inferred from the stored action, and the model's error
     at each real step is added to its prediction. With `"model"` the model runs freely from real states.
 
+    Both the gradient through the model and the likelihood-ratio gradient estimate that of the same return per step: one
+    is biased by the model, the other noisy. `Hyper.pathwise` is the first one's share (interpolated policy gradients,
+    Gu et al. 2017); 1 is the paper's MAIL.
+
     Source: Baram et al. 2016, eq. 8 to 11 and algorithm 1; a value at the window's end as in stochastic value
     gradients (Heess et al. 2015).
     """
@@ -143,7 +148,9 @@ class Backprop(ActorCritic):
 
         def step(carry, key):
             policy, opt = carry
-            policy, opt, step_metrics = self._policy_step(state, policy, opt, batch, windows, score, key, hyper)
+            policy, opt, step_metrics = self._policy_step(
+                state, policy, opt, batch, metrics["advantage_std"], windows, score, key, hyper
+            )
             return (policy, opt), step_metrics
 
         keys = jax.random.split(key_policy, self.config.policy_steps)
@@ -160,6 +167,7 @@ class Backprop(ActorCritic):
         policy: PyTree,
         opt: PyTree,
         batch: Batch,
+        scale: Array,
         windows: Windows,
         score: ScoreFn,
         key: Array,
@@ -173,7 +181,10 @@ class Backprop(ActorCritic):
 
         def objective(policy: PyTree) -> tuple[Array, Gaussian]:
             dist = self.policy(policy, batch.x)
-            return rollout(policy) + hyper.entropy * dist.entropy(), dist
+            through_model = rollout(policy)
+            likelihood = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage) * scale
+            gain = hyper.pathwise * through_model + (1 - hyper.pathwise) * likelihood
+            return gain + hyper.entropy * dist.entropy(), dist
 
         if self.config.model_step == "trust_region":
             policy, metrics = trust_region_step(self.config, self.policy, policy, objective, batch.x, key_fisher, hyper)

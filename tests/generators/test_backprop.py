@@ -11,6 +11,7 @@ import pytest
 
 from gailfe_jax.config import Config, Hyper, hyper_arrays
 from gailfe_jax.generators.backprop import Backprop, Windows, clip_inward, cut_windows
+from gailfe_jax.objectives.surrogate import importance_surrogate
 from gailfe_jax.types import EnvSpec, GailfeError, Moves, Transition
 
 FAR = 1e6
@@ -248,6 +249,47 @@ def test_a_step_improves_its_objective_within_its_bound(changes):
     assert 0 < metrics["kl"] <= 2 * 0.01 * 1.001 or changes.get("model_step") == "adam"
     assert metrics["model_loss"] > 0 and metrics["model_error_h"] > 0
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(new))
+
+
+def test_the_two_gradients_estimate_the_same_one():
+    """On a linear-quadratic task whose model and values are exact, over many samples."""
+    spec = EnvSpec("toy", None, "none", 1, 1, (-FAR,), (FAR,), 100)
+    config = dataclasses.replace(CONFIG, hidden=(), num_envs=4000, unroll_length=4, horizon=4)
+
+    class Known(Backprop):
+        @property
+        def _model(self):
+            return Linear(np.array([[0.8]], np.float32), np.array([[0.5]], np.float32))
+
+        def _values(self, state, obs):
+            return jnp.zeros(obs.shape[:-1])
+
+    generator, state = Known(config, spec), Backprop(config, spec).init(jax.random.key(0))
+    mean = {"Dense_0": {"kernel": jnp.array([[-0.3]]), "bias": jnp.array([0.1])}}
+    policy = {"params": {"mean": mean, "log_std": jnp.array([-0.5])}}
+    keys = jax.random.split(jax.random.key(1), 5)
+    obs, rows = jax.random.normal(keys[0], (4000, 1)), []
+    for key in keys[1:]:
+        dist = generator.policy(policy, obs)
+        action = dist.sample(key)
+        rows.append((obs, action, dist.log_prob(action)))
+        obs = 0.8 * obs + 0.5 * action
+    path, action, log_prob = (jnp.stack(column) for column in zip(*rows))
+    following = jnp.concatenate([path[1:], obs[None]])
+    end = jnp.zeros((4, 4000), bool).at[-1].set(True)
+    score = lambda s, a: -jnp.sum(s**2, -1) - 0.1 * jnp.sum(a**2, -1)  # noqa: E731
+    transition = Transition(path, action, log_prob, following, 0 * log_prob, end, jnp.zeros_like(end))
+    hyper = hyper_arrays(Hyper(gamma=1.0, gae_lambda=1.0))
+    _, batch, metrics = generator.prepare(state.replace(policy=policy), transition, score, hyper)
+
+    def likelihood(policy):
+        return importance_surrogate(generator.policy(policy, batch.x), batch.action, batch.log_prob, batch.advantage)
+
+    windows = cut_windows(transition, following[-1], 4)
+    through_model = jax.grad(generator.real_rollout(state, policy, windows, score, hyper))(policy)
+    ratio = jax.tree.map(lambda g: g * metrics["advantage_std"], jax.grad(likelihood)(policy))
+    ours, other = (jnp.concatenate([x.ravel() for x in jax.tree.leaves(g)]) for g in (through_model, ratio))
+    np.testing.assert_allclose(ours, other, rtol=0.15, atol=0.03 * float(jnp.linalg.norm(ours)))
 
 
 def test_a_horizon_that_does_not_divide_the_unroll_is_refused():

@@ -1,0 +1,117 @@
+"""Small files of named arrays: safetensors (no code inside) with a checksum, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from gailfe_jax.types import GailfeError
+
+_LARGEST_FILE = 256 * 2**20
+
+Layers = Sequence[tuple[np.ndarray, np.ndarray]]
+"""`(kernel [i, j], bias [j])` of each layer of an MLP."""
+
+
+def write_tensors(
+    path: str | os.PathLike[str], file_format: str, tensors: Mapping[str, np.ndarray], header: Mapping[str, str]
+) -> Path:
+    """Writes `tensors` and `header`; folders are made. The same content gives the same bytes.
+
+    Args:
+      path: file to write.
+      file_format: what `read_tensors` will ask for.
+      tensors: named arrays.
+      header: named texts; `format` and `sha256` are added.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    path, tensors = Path(path), dict(tensors)
+    header = {"format": file_format, **header}
+    header["sha256"] = _digest(tensors, header)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(_serialise(tensors, header))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read_tensors(path: str | os.PathLike[str], file_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Reads a file that `write_tensors` wrote: `(tensors, header)`.
+
+    Raises:
+      GailfeError: the file is missing, foreign or damaged; the message names it.
+    """
+    path, kind = Path(path), file_format.split()[1]
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise GailfeError(f"{path}: expected a {kind} file, this one has over {_LARGEST_FILE} bytes")
+        content = path.read_bytes()
+    except OSError as error:
+        raise GailfeError(f"{path}: expected a readable {kind} file ({error.strerror})") from None
+    try:
+        tensors = safetensors.numpy.load(content)
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
+        raise GailfeError(
+            f"{path}: expected a {kind} file in safetensors format; this one is foreign or cut off"
+        ) from None
+    if header.get("format") != file_format:
+        raise GailfeError(
+            f"{path}: expected a file of {file_format!r}, found {header.get('format', 'another content')!r}"
+        )
+    if header.pop("sha256", None) != _digest(tensors, header):
+        raise GailfeError(f"{path}: damaged, its content does not match its SHA-256")
+    return tensors, header
+
+
+def layer_tensors(layers: Layers) -> dict[str, np.ndarray]:
+    """An MLP's layers as named tensors."""
+    tensors = {}
+    for index, (kernel, bias) in enumerate(layers):
+        tensors |= {f"kernel_{index}": kernel, f"bias_{index}": bias}
+    return tensors
+
+
+def pop_layers(tensors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Takes the layers out of `tensors`; KeyError where one is missing."""
+    count = sum(name.startswith("kernel_") for name in tensors)
+    return [(tensors.pop(f"kernel_{index}"), tensors.pop(f"bias_{index}")) for index in range(count)]
+
+
+def _serialise(tensors: dict[str, np.ndarray], header: dict[str, str]) -> bytes:
+    """safetensors' bytes; the library writes the header's metadata in another order each time, here it is sorted."""
+    content = safetensors.numpy.save(tensors, header)
+    size = int.from_bytes(content[:8], "little")
+    described = json.loads(content[8 : 8 + size])
+    described["__metadata__"] = dict(sorted(described["__metadata__"].items()))
+    text = json.dumps(described, separators=(",", ":")).encode()
+    # The format asks for data aligned to eight bytes.
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
+
+
+def _digest(tensors: dict[str, np.ndarray], header: dict[str, str]) -> str:
+    """Of names, shapes, types, numbers and the header: safetensors itself has no checksum."""
+    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
