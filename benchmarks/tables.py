@@ -9,6 +9,7 @@ result yet, a line says so.
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 import re
@@ -78,13 +79,19 @@ def training() -> str:
     return _speed("train", lambda r: [r["env"], r["algo"], r["iteration"]], ["task", "method", "iteration"])
 
 
-def figure1() -> str:
-    """The table of experiments/figure1.py."""
-    path = ROOT / "experiments" / "results" / "figure1" / "table.md"
-    return path.read_text().strip() if path.exists() else "Not run yet (`python experiments/figure1.py`)."
+def experiment(name: str) -> str:
+    """The table of experiments/<name>.py."""
+    path = ROOT / "experiments" / "results" / name / "table.md"
+    return path.read_text().strip() if path.exists() else f"Not run yet (`python experiments/{name}.py`)."
 
 
-TABLES = {"experts": experts, "physics": physics, "train": training, "figure1": figure1}
+TABLES = {
+    "experts": experts,
+    "physics": physics,
+    "train": training,
+    "figure1": functools.partial(experiment, "figure1"),
+    "table1": functools.partial(experiment, "table1"),
+}
 
 
 def render(text: str) -> str:

@@ -28,9 +28,9 @@ from gailfe_jax.types import GailfeError
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 WORK = pathlib.Path("runs") / "experiments"
-FINAL_EPISODES = 10
 RAW = ("return_mean", "length_mean", "discriminator_accuracy", "train_falls")
 RAW_FAILURES = ("multiplier", "failure_log_d", "violation", "failures_in_buffer", "failure_transitions")
+RAW_MODEL = ("model_error_1", "model_error_h", "model_unexplained")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Cell:
       eval_every: steps between evaluations.
       trajectories: expert trajectories shown (of 30).
       subsample: one pair in so many.
+      final_episodes: Gymnasium episodes of each seed at the end.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Cell:
     eval_every: float = 50_000
     trajectories: int = 30
     subsample: int = 1
+    final_episodes: int = 10
 
     def result_path(self, experiment: str) -> pathlib.Path:
         """Where the cell's result lies."""
@@ -107,8 +109,10 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
         raise GailfeError(f"{cell.name}: interrupted; run the experiment again to go on")
     env = make_env(cell.config.env)
     assert env.spec.gymnasium_id is not None
-    finals = evaluate_policies(result.policies, env.spec.gymnasium_id, episodes=FINAL_EPISODES, seed=1)
-    raw = {name: result.metrics[name][1].tolist() for name in (*RAW, *RAW_FAILURES) if name in result.metrics}
+    finals = evaluate_policies(result.policies, env.spec.gymnasium_id, episodes=cell.final_episodes, seed=1)
+    raw = {
+        name: result.metrics[name][1].tolist() for name in (*RAW, *RAW_FAILURES, *RAW_MODEL) if name in result.metrics
+    }
     record = {
         "cell": dataclasses.asdict(cell),
         "demos_sha256": file_sha256(demos_file),
@@ -117,7 +121,7 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
         "steps": result.metrics["return_mean"][0].tolist(),
         "evaluations": raw,
         "final_gymnasium_returns": [final.returns.tolist() for final in finals],
-        "final_gymnasium_episodes": FINAL_EPISODES,
+        "final_gymnasium_episodes": cell.final_episodes,
         "train_seconds_last_session": result.summary["train_seconds"],
         "compile_seconds": result.summary["compile_seconds"],
         "provenance": provenance(),

@@ -72,6 +72,10 @@ class Config:
     anneal: bool = False
     """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr, model_lr) linearly to zero over the run."""
 
+    warm_restarts: int = 0
+    """Cycles in each of which disc_lr and model_lr decay from their value to zero along a half cosine (SGDR,
+    Loshchilov & Hutter 2016); 0 keeps them constant."""
+
     horizon: int = 16
     """MAIL: steps a gradient is carried back through the model; divides unroll_length."""
     terminal_value: bool = True
@@ -133,7 +137,7 @@ class Config:
         for name in positive:
             if getattr(self, name) < 1:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected at least 1")
-        for name in ("bc_steps", "warmup_iterations", "disc_replay", "failure_last_steps"):
+        for name in ("bc_steps", "warmup_iterations", "disc_replay", "failure_last_steps", "warm_restarts"):
             if getattr(self, name) < 0:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected 0 or more")
         for name in ("hidden", "disc_hidden", "model_hidden"):
@@ -143,6 +147,8 @@ class Config:
             raise GailfeError(f"init_log_std: got {self.init_log_std}; expected a finite number")
         if not 0 < self.fisher_fraction <= 1:
             raise GailfeError(f"fisher_fraction: got {self.fisher_fraction}; expected a share in (0, 1]")
+        if self.anneal and self.warm_restarts:
+            raise GailfeError("warm_restarts: got cycles beside anneal; expected one schedule of the two")
         if self.generator == "backprop":
             if self.unroll_length % self.horizon:
                 raise GailfeError(

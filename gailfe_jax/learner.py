@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
 from gailfe_jax.batching import per_seed
@@ -256,11 +257,17 @@ class Learner:
 
     def _scheduled(self, hyper: Hyper, iteration: Array) -> Hyper:
         """`hyper` with the step sizes of this iteration: none for the policy while it warms up, then, where the
-        configuration asks for it, decayed linearly to zero over the run."""
+        configuration asks for it, decayed linearly to zero over the run; the discriminator's and the model's in
+        cycles, where it asks for those."""
         scale: dict[str, Array] = {}
         if self.config.anneal:
             left = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
             scale = dict.fromkeys(("policy_lr", "value_lr", "max_kl", "disc_lr", "model_lr"), left)
+        if self.config.warm_restarts:
+            cycle = max(1, -(-self.total_iterations // self.config.warm_restarts))
+            shape = {"init_value": 1.0, "peak_value": 1.0, "warmup_steps": 0, "decay_steps": cycle, "end_value": 0.0}
+            schedule = optax.sgdr_schedule([shape] * self.config.warm_restarts)
+            scale |= dict.fromkeys(("disc_lr", "model_lr"), jnp.asarray(schedule(iteration)))
         if self.config.warmup_iterations:
             # A step of length zero is refused by TRPO's line search and moves nothing in Adam.
             moving = jnp.float32(iteration >= self.config.warmup_iterations)

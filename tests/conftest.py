@@ -46,8 +46,9 @@ def quick_programs() -> Iterator[list[Any]]:
 
     class SharedTrainer(train.Trainer):
         def advance(self, state: Any, demos: Any) -> Any:
-            length = self.learner.total_iterations if self.learner.config.anneal else None
-            key = (repr(self.learner.config), length, self.chunk, len(self.seeds))
+            config = self.learner.config
+            length = self.learner.total_iterations if config.anneal or config.warm_restarts else None
+            key = (repr(config), length, self.chunk, len(self.seeds))
             self._compiled = programs.get(key)
             result = super().advance(state, demos)
             programs[key] = self._compiled

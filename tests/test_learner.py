@@ -238,3 +238,17 @@ def test_whose_statistics_standardise_observations(normaliser, bc_steps):
 def test_on_the_true_reward_the_normaliser_runs():
     states, _ = Runner(Config(algo="ppo", **TINY), 1).run([0])
     assert differing(*(leaves(state.generator.obs_stats) for state in (states[0], states[1])))
+
+
+def test_warm_restarts_move_the_discriminator_and_the_model_in_cycles():
+    config = Config(algo="mail", warm_restarts=3, warmup_iterations=2, **TINY | dict(unroll_length=32, horizon=8))
+    learner = make_learner(config, make_env("hopper"), total_iterations=12)
+    hyper = hyper_arrays(Hyper())
+    scaled = [learner._scheduled(hyper, jnp.int32(i)) for i in range(12)]
+    cycle = 0.5 * (1 + np.cos(np.pi * np.arange(4) / 4))
+    for name in ("disc_lr", "model_lr"):
+        share = [getattr(x, name) / getattr(hyper, name) for x in scaled]
+        np.testing.assert_allclose(share, np.tile(cycle, 3), rtol=1e-5)
+    assert [float(x.max_kl / hyper.max_kl) for x in scaled] == [0.0] * 2 + [1.0] * 10
+    with pytest.raises(GailfeError, match=r"^warm_restarts: got cycles beside anneal"):
+        Config(warm_restarts=2, anneal=True)

@@ -1,0 +1,128 @@
+"""Table 1 of MAIL (Baram et al. 2016): BC, GAIL and MAIL on few demonstrations, and what each asks of the environment.
+
+    python experiments/table1.py             train what has no result yet, then draw
+    python experiments/table1.py --draw      only draw what there is
+    python experiments/table1.py --only hopper-4-mail hopper-4-gail
+
+Hopper and Walker2d, 4, 11, 18 and 25 whole demonstrations, 5 seeds, 50 deterministic Gymnasium episodes each. GAIL and
+MAIL learn from nothing; BC is `Config.bc_steps` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import cells
+import numpy as np
+from cells import Cell
+
+from gailfe_jax.plotting import learning_curve_panels
+from gailfe_jax.presets import preset
+from gailfe_jax.statistics import bootstrap_interval
+from gailfe_jax.types import GailfeError
+
+EXPERIMENT = "table1"
+TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
+SIZES = (4, 25, 11, 18)
+SEEDS, EPISODES = 5, 50
+STEPS = {("hopper", "gail"): 400_000, ("hopper", "mail"): 250_000}
+STEPS |= {("walker2d", "gail"): 1_000_000, ("walker2d", "mail"): 500_000}
+
+
+def _cell(task: str, size: int, method: str) -> Cell:
+    name, label = f"{task}-{size}-{method}", f"{method.upper()}, {size} demonstrations"
+    if method == "bc":
+        # A clone, and one iteration in which the policy does not move.
+        config, hyper, _ = preset("gail", task)
+        config = dataclasses.replace(config, bc_steps=8000, warmup_iterations=1)
+        return Cell(name, label, config, hyper, 1024, SEEDS, 1024, size, final_episodes=EPISODES)
+    config, hyper, _ = preset(method, task)
+    return Cell(
+        name, label, config, hyper, STEPS[task, method], SEEDS, eval_every=10_240, trajectories=size,
+        final_episodes=EPISODES,
+    )  # fmt: skip
+
+
+CELLS = [_cell(task, size, method) for task in TASKS for size in SIZES for method in ("mail", "gail", "bc")]
+
+
+def steps_to(record: dict[str, Any], share: float = 0.9) -> list[float | None]:
+    """Steps of each seed up to its first evaluation at `share` of the expert; None where it never got there."""
+    steps, values = cells.curve(record, normalise=True)
+    reached = values >= share
+    return [float(steps[row.argmax()]) if row.any() else None for row in reached]
+
+
+def draw(results: dict[str, dict[str, Any]]) -> None:
+    """A Markdown table, summary.json and learning curves from the result files alone."""
+    folder = cells.RESULTS / EXPERIMENT
+    summary: dict[str, Any] = {}
+    lines = [
+        "| task | demonstrations | method | steps | final return / expert (IQM, 95%) | each seed | "
+        "steps to 0.9 of the expert (median; seeds that got there) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    panels: dict[str, dict[str, Any]] = {}
+    experts: dict[str, float] = {}
+    for task, title in TASKS.items():
+        for size in sorted(SIZES):
+            for method in ("bc", "gail", "mail"):
+                record = results.get(f"{task}-{size}-{method}")
+                if record is None:
+                    continue
+                scores = cells.final_scores(record)
+                final = bootstrap_interval(scores)
+                reached = steps_to(record)
+                there = [x for x in reached if x is not None]
+                summary[f"{task}-{size}-{method}"] = {
+                    "final": [final.estimate, final.low, final.high],
+                    "seeds": scores.tolist(),
+                    "steps_to_0.9_of_expert": reached,
+                }
+                asked = f"{np.median(there):,.0f}; {len(there)} of {len(reached)}" if there else "none"
+                lines.append(
+                    f"| {title} | {size} | {method.upper()} | {record['steps'][-1]:,.0f} | "
+                    f"{final.estimate:.2f} [{final.low:.2f}, {final.high:.2f}] | "
+                    f"{'  '.join(f'{x:.2f}' for x in scores)} | {'-' if method == 'bc' else asked} |"
+                )
+                if method != "bc":
+                    panel = f"{title}, {size} demonstrations"
+                    panels.setdefault(panel, {})[method.upper()] = cells.curve(record)
+                    experts[panel] = record["expert_return"]
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print("\n".join(lines))
+    if panels:
+        learning_curve_panels(
+            panels, folder / "table1.png", expert_returns=experts, ylabel="return, deterministic policy (IQM)",
+            columns=2,
+        )  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draw", action="store_true", help="train nothing")
+    parser.add_argument("--only", nargs="*", help="names of cells to train; all by default")
+    args = parser.parse_args()
+    try:
+        if not args.draw:
+            cells.run_cells([cell for cell in CELLS if not args.only or cell.name in args.only], EXPERIMENT)
+        results = cells.run_cells(CELLS, EXPERIMENT, train_missing=False)
+        if not results:
+            raise GailfeError(f"{cells.RESULTS / EXPERIMENT}: no results to draw yet")
+        draw(results)
+    except GailfeError as error:
+        print(f"table1: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
