@@ -27,7 +27,7 @@ class Generator(Protocol):
 
     def init(self, key: Array) -> PyTree: ...
     def standardise(self, state: PyTree, demos: Pairs) -> PyTree: ...
-    def clone(self, state: PyTree, demos: Pairs, key: Array, hyper: Hyper) -> PyTree: ...
+    def clone(self, state: PyTree, demos: Pairs, next_obs: Array | None, key: Array, hyper: Hyper) -> PyTree: ...
     def act(self, state: PyTree, obs: Array, key: Array) -> tuple[Array, Array]: ...
     def mode(self, state: PyTree, obs: Array) -> Array: ...
     def update(
@@ -75,10 +75,12 @@ class Demos:
     Attributes:
       expert: `[N]` expert pairs.
       failures: failures of the collection phase, or None.
+      next_obs: `[N, o]` where the expert's actions led, for a forward model's start; or None.
     """
 
     expert: Pairs
     failures: PaddedTrajectories | None = None
+    next_obs: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Learner:
         if demos is not None:
             generator = per_seed(self.generator.standardise)(generator, demos.expert)
         if self.config.bc_steps and demos is not None:
-            generator = per_seed(self.generator.clone)(generator, demos.expert, key_clone, hyper)
+            generator = per_seed(self.generator.clone)(generator, demos.expert, demos.next_obs, key_clone, hyper)
         failures = None
         if self.failures is not None:
             failures = self.failures.init()

@@ -226,7 +226,8 @@ def prepare_imitation(
         elif config.failure_source == "collected":
             raise GailfeError(f"demos: failure_source=collected, but {settings.demos or 'they'} have no failures")
     record["content_sha256"] = content.hexdigest()
-    demos = Demos(Pairs(jnp.asarray(pairs.obs), jnp.asarray(pairs.action)), padded)
+    obs, action, next_obs = (jnp.asarray(x) for x in (pairs.obs, pairs.action, pairs.next_obs))
+    demos = Demos(Pairs(obs, action), padded, next_obs)
     return Imitation(demos, annotator, expert_return, record)
 
 

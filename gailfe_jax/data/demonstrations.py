@@ -68,12 +68,14 @@ class StateActionPairs:
     Attributes:
       obs: `[m, o]` f32.
       action: `[m, a]` f32.
+      next_obs: `[m, o]` f32, where the action led, before any reset.
       trajectory: `[m]` int64, index of the trajectory.
       step: `[m]` int64, time step within it.
     """
 
     obs: np.ndarray
     action: np.ndarray
+    next_obs: np.ndarray
     trajectory: np.ndarray
     step: np.ndarray
 
@@ -218,7 +220,13 @@ class Trajectories:
         step = np.concatenate(steps)
         trajectory = np.repeat(np.arange(self.num_trajectories), [len(s) for s in steps][: self.num_trajectories])
         rows = self.offsets[trajectory] + step
-        return StateActionPairs(obs=self.obs[rows], action=self.action[rows], trajectory=trajectory, step=step)
+        return StateActionPairs(
+            obs=self.obs[rows],
+            action=self.action[rows],
+            next_obs=self.next_obs[rows],
+            trajectory=trajectory,
+            step=step,
+        )
 
     def pairs(self) -> StateActionPairs:
         """All `n` state-action pairs."""

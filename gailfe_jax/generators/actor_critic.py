@@ -161,11 +161,11 @@ class ActorCritic:
             return state
         return state.replace(obs_stats=state.obs_stats.update(demos.obs))
 
-    def clone(self, state: ActorCriticState, demos: Pairs, key: Array, hyper: Hyper) -> ActorCriticState:
+    def clone(self, state: StateT, demos: Pairs, next_obs: Array | None, key: Array, hyper: Hyper) -> StateT:
         """Behavioural cloning: `Config.bc_steps` steps of maximum likelihood on the demonstrations `[N]`.
 
         The learning rate decays linearly to zero: how a clone fares in closed loop hangs on its last few steps. The
-        standard deviation becomes the expert's.
+        standard deviation becomes the expert's. `next_obs [N, o]`, where the actions led, is for forward models.
         """
 
         def loss(params: PyTree, rows: Array) -> Array:

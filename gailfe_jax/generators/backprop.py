@@ -15,7 +15,7 @@ from gailfe_jax.networks import Gaussian
 from gailfe_jax.objectives.dynamics import ForwardModel, ModelState
 from gailfe_jax.objectives.optimiser import adam, adam_step, clip_by_norm
 from gailfe_jax.objectives.surrogate import importance_surrogate
-from gailfe_jax.types import Array, Metrics, Moves, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
 
 
 @struct.dataclass
@@ -113,6 +113,24 @@ class Backprop(ActorCritic):
         base = super().init(key_base)
         fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
         return BackpropState(**fields, model=self._model.init(key_model))
+
+    def clone(
+        self, state: BackpropState, demos: Pairs, next_obs: Array | None, key: Array, hyper: Hyper
+    ) -> BackpropState:
+        """Starts the policy from a clone and, where `next_obs [N, o]` is known, the model from the same moves."""
+        state = super().clone(state, demos, next_obs, key, hyper)
+        if next_obs is None:
+            return state
+        moves = Moves(demos.obs, demos.action, next_obs)
+
+        def step(model: ModelState, key: Array):
+            rows = jax.random.randint(key, (1, config.model_ensemble, config.model_minibatch), 0, len(next_obs))
+            return self._model.fit(model, jax.tree.map(lambda x: x[rows], moves), hyper)[0], None
+
+        config = self.config
+        keys = jax.random.split(jax.random.fold_in(key, 1), config.bc_steps)
+        model, _ = jax.lax.scan(step, self._model.observe(state.model, moves), keys)
+        return state.replace(model=model)
 
     def update(
         self,

@@ -12,7 +12,7 @@ import pytest
 from gailfe_jax.config import Config, Hyper, hyper_arrays
 from gailfe_jax.generators.backprop import Backprop, Windows, clip_inward, cut_windows
 from gailfe_jax.objectives.surrogate import importance_surrogate
-from gailfe_jax.types import EnvSpec, GailfeError, Moves, Transition
+from gailfe_jax.types import EnvSpec, GailfeError, Moves, Pairs, Transition
 
 FAR = 1e6
 SPEC = EnvSpec("toy", None, "none", 3, 2, (-FAR, -FAR), (FAR, FAR), 100)
@@ -295,3 +295,21 @@ def test_the_two_gradients_estimate_the_same_one():
 def test_a_horizon_that_does_not_divide_the_unroll_is_refused():
     with pytest.raises(GailfeError, match=r"^horizon: got 5; expected a divisor of unroll_length = 128"):
         Config(generator="backprop", horizon=5)
+
+
+def test_a_clones_model_starts_from_the_demonstrations():
+    config = dataclasses.replace(CONFIG, bc_steps=300, model_ensemble=2, model_minibatch=32, model_hidden=(16,))
+    generator = Backprop(config, SPEC)
+    state = generator.init(jax.random.key(0))
+    obs, action = jax.random.normal(jax.random.key(1), (400, 3)), jax.random.normal(jax.random.key(2), (400, 2))
+    next_obs = 0.9 * obs + action @ jnp.array([[0.5, 0.0, 0.2], [0.0, -0.5, 0.1]])
+    hyper = HYPER.replace(model_lr=jnp.float32(1e-2))
+    clone = lambda following: generator.clone(state, Pairs(obs, action), following, jax.random.key(3), hyper)  # noqa: E731
+    fitted, without = clone(next_obs), clone(None)
+    error = [
+        jnp.mean(jnp.square(generator._model.predict(s.model, obs, action)[0] - next_obs)) for s in (fitted, state)
+    ]
+    assert error[0] < 0.05 * error[1]
+    for a, b in zip(jax.tree.leaves(fitted.policy), jax.tree.leaves(without.policy), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert jax.tree.all(jax.tree.map(np.array_equal, without.model.params, state.model.params))

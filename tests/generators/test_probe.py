@@ -130,7 +130,7 @@ def test_the_start_from_cloning_recovers_a_linear_expert():
     noise = 0.1 * jax.random.normal(jax.random.key(1), obs.shape)
     demos = Pairs(obs, 0.7 * obs + noise)
     state = generator.standardise(generator.init(jax.random.key(2)), demos)
-    state = generator.clone(state, demos, jax.random.key(3), hyper_arrays(Hyper(bc_lr=5e-3)))
+    state = generator.clone(state, demos, None, jax.random.key(3), hyper_arrays(Hyper(bc_lr=5e-3)))
     dist = generator.distribution(state, jnp.array([[-0.5], [0.0], [0.5]]))
     np.testing.assert_allclose(dist.mean[:, 0], [-0.35, 0.0, 0.35], atol=0.06)
     # Maximum likelihood learns the expert's noise too.
