@@ -28,7 +28,7 @@ from gailfe_jax.types import GailfeError
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 WORK = pathlib.Path("runs") / "experiments"
-RAW = ("return_mean", "length_mean", "discriminator_accuracy", "train_falls")
+RAW = ("return_mean", "length_mean", "discriminator_accuracy", "train_return", "train_falls")
 RAW_FAILURES = ("multiplier", "failure_log_d", "violation", "failures_in_buffer", "failure_transitions")
 RAW_MODEL = ("model_error_1", "model_error_h", "model_unexplained")
 

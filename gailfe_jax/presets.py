@@ -37,10 +37,14 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
       GailfeError: unknown algorithm or task.
     """
     env = canonical_name(env)
-    config, hyper, settings = Config(algo=find_algorithm(algo).name, env=env), Hyper(), RunSettings()
+    config = resolve_config(Config(algo=find_algorithm(algo).name, env=env))
+    hyper, settings = Hyper(), RunSettings()
     if find_algorithm(algo).adversarial:
         config = dataclasses.replace(config, **_IMITATION_CONFIG.get(env, {}))
         hyper = _IMITATION_HYPER.get(env, hyper)
+    if config.generator == "backprop":
+        # Each of its several steps per iteration is held to this.
+        hyper = hyper.replace(max_kl=0.01)
     if algo == "trpo":
         config = dataclasses.replace(config, **_TRPO_CONFIG)
     if algo == "ppo":
