@@ -4,8 +4,9 @@
     python experiments/table1.py --draw      only draw what there is
     python experiments/table1.py --only hopper-4-mail hopper-4-gail
 
-Hopper and Walker2d, 4, 11, 18 and 25 whole demonstrations, 5 seeds, 50 deterministic Gymnasium episodes each. All start
-from the same clone, which is the row BC; GAIL and MAIL go on from there with the same budget and the quickstart's settings.
+Hopper and Walker2d, 4, 11, 18 and 25 whole demonstrations, 5 seeds, 50 deterministic Gymnasium episodes each. All
+start from the same clone, which is the row BC; GAIL and MAIL go on from there with the same budget and the quickstart's
+settings.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
 SIZES = (4, 25, 11, 18)
 SEEDS, EPISODES = 5, 50
 STEPS = {"hopper": 122_880, "walker2d": 245_760}
-# The quickstart's: small steps that fade away, from a clone, after the discriminator and the values have begun to learn.
+# The quickstart's: small steps that fade away, from a clone, once the discriminator and the values have begun to learn.
 CONFIG = {"num_envs": 16, "bc_steps": 8000, "warmup_iterations": 4, "anneal": True}
 HYPER = {"gamma": 0.997, "gae_lambda": 0.98}
 
