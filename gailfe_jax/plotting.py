@@ -194,7 +194,8 @@ def bar_intervals(
         axes.grid(axis="x")
         axes.xaxis.set_major_formatter(FuncFormatter(_number))
         axes.set_xlabel(f"{xlabel} (dot: IQM, bar: {100 * confidence:g}% interval)")
-        axes.set_title(title)
+        # Over the whole figure: long labels leave the axes too narrow for it.
+        figure.suptitle(title)
         _save(figure, path)
 
 
