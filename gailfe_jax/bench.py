@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,10 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from gailfe_jax.algorithms import find_algorithm, make_learner
-from gailfe_jax.config import Config, Hyper
+from gailfe_jax.config import Config, Hyper, hyper_arrays
 from gailfe_jax.envs import TASKS, make_env
+from gailfe_jax.generators.backprop import Backprop, Windows
 from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.learner import Demos
+from gailfe_jax.objectives.discriminator import Discriminator
 from gailfe_jax.provenance import provenance
 from gailfe_jax.rollout import clip_action
 from gailfe_jax.train import Trainer
@@ -183,7 +186,8 @@ def bench_train(
             bare_256 = bare_engine(env, 256)
             bare_256()
             for algo in algos:
-                config = Config(algo=algo, env=env.spec.name, num_envs=num_envs, unroll_length=length)
+                horizon = math.gcd(Config.horizon, length)
+                config = Config(algo=algo, env=env.spec.name, num_envs=num_envs, unroll_length=length, horizon=horizon)
                 learner = make_learner(config, env)
                 chunk = max(1, steps // config.batch_size)
                 trainer = Trainer(learner, Hyper(), np.arange(seeds), chunk=chunk, eval_episodes=1)
@@ -217,6 +221,73 @@ def bench_train(
                     }
                 )
     return {"what": "train", "rows": rows, "provenance": provenance()}
+
+
+def bench_horizon(
+    envs: Sequence[str], *, horizons: Sequence[int] = (1, 4, 16, 64, 256), windows: int = 64, repeats: int = 5
+) -> dict[str, Any]:
+    """What the gradient through the model costs: seconds and bytes of one gradient over `windows` of H steps.
+
+    Args:
+      envs: tasks, for their sizes.
+      horizons: H.
+      windows: how many are differentiated side by side.
+      repeats: timed repeats.
+
+    Raises:
+      GailfeError: an unknown task, or a count below 1.
+    """
+    if min((*horizons, windows), default=0) < 1:
+        raise GailfeError(f"horizons, windows: got {tuple(horizons)} and {windows}; expected numbers from 1")
+    rows = []
+    for env in _make_envs(envs, "auto", repeats):
+        spec = env.spec
+        for horizon in horizons:
+            config = Config(algo="mail", generator="backprop", num_envs=windows, unroll_length=horizon, horizon=horizon)
+            generator, cost, hyper = Backprop(config, spec), Discriminator(config, spec), hyper_arrays(Hyper())
+            keys = jax.random.split(jax.random.key(0), 4)
+            obs = jax.random.normal(keys[0], (horizon + 1, windows, spec.obs_size))
+            action = jax.random.uniform(keys[1], (horizon, windows, spec.action_size), minval=-1)
+            flags = jnp.zeros((horizon, windows), bool)
+            cut = Windows(obs[:-1], action, obs[1:], obs[1:], flags, flags)
+            state = jax.jit(generator.init)(keys[2])
+            judge = cost.init(keys[3], Pairs(obs[0], action[0]))
+
+            def gradient(state, judge, cut):
+                score = functools.partial(cost.score, judge)  # noqa: B023
+                return jax.grad(generator.real_rollout(state, state.policy, cut, score, hyper))(state.policy)  # noqa: B023
+
+            start = time.perf_counter()
+            compiled = jax.jit(gradient).lower(state, judge, cut).compile()
+            compile_seconds = time.perf_counter() - start
+            compiled(state, judge, cut)
+            raw = [_seconds(lambda: compiled(state, judge, cut)) for _ in range(repeats)]  # noqa: B023
+            memory: Any = compiled.memory_analysis()
+            rows.append(
+                {
+                    "env": spec.name,
+                    "engine": spec.engine,
+                    "horizon": horizon,
+                    "windows": windows,
+                    "seconds": statistics.median(raw),
+                    "memory_bytes": None if memory is None else int(memory.temp_size_in_bytes),
+                    "compile_seconds": compile_seconds,
+                    "raw_seconds": raw,
+                }
+            )
+    return {"what": "horizon", "rows": rows, "provenance": provenance()}
+
+
+def print_horizon(report: dict[str, Any]) -> None:
+    """Shows a report of `bench_horizon`."""
+    table = Table(title="one gradient through the model", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("task", "windows", "H", "ms", "us per H", "MiB", "compile"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for row in report["rows"]:
+        memory = "-" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 2**20:.1f}"
+        cost = (f"{1e3 * row['seconds']:.2f}", f"{1e6 * row['seconds'] / row['horizon']:.0f}", memory)
+        table.add_row(row["env"], str(row["windows"]), str(row["horizon"]), *cost, f"{row['compile_seconds']:.1f} s")
+    Console().print(table)
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -275,10 +275,10 @@ class ConfidenceOf:
 class Bench:
     """Measure speed against the bare engine, in one run; compile time apart."""
 
-    what: _Positional[Literal["physics", "train"]]
-    """physics: the engine inside a jitted scan. train: whole training iterations."""
+    what: _Positional[Literal["physics", "train", "horizon"]]
+    """physics: the engine inside a jitted scan. train: whole training iterations. horizon: MAIL's gradient."""
     env: tuple[str, ...] = ()
-    """Tasks; halfcheetah and hopper for physics, halfcheetah for train by default."""
+    """Tasks; halfcheetah and hopper for physics, halfcheetah for train, hopper for horizon by default."""
     algo: tuple[str, ...] = ("gail", "gailfe")
     """Methods (train)."""
     engine: str = "auto"
@@ -291,17 +291,19 @@ class Bench:
     """Write the JSON result here."""
 
     def __call__(self) -> int:
-        from gailfe_jax.bench import bench_physics, bench_train, print_report
+        from gailfe_jax.bench import bench_horizon, bench_physics, bench_train, print_horizon, print_report
         from gailfe_jax.logging import write_json_atomic
 
         if self.what == "physics":
             envs = self.env or ("halfcheetah", "hopper")
             report = bench_physics(envs, engine=self.engine, num_envs=self.num_envs, repeats=self.repeats)
+        elif self.what == "horizon":
+            report = bench_horizon(self.env or ("hopper",), repeats=self.repeats)
         else:
             report = bench_train(
                 self.env or ("halfcheetah",), algos=self.algo, engine=self.engine, repeats=self.repeats
             )
-        print_report(report)
+        (print_horizon if self.what == "horizon" else print_report)(report)
         if self.out:
             write_json_atomic(self.out, report)
         return 0

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from gailfe_jax import bench
-from gailfe_jax.bench import bench_physics, bench_train, print_report
+from gailfe_jax.bench import bench_horizon, bench_physics, bench_train, print_horizon, print_report
 from gailfe_jax.types import GailfeError
 
 
@@ -49,12 +49,28 @@ def test_train():
     assert raw["train"] < row["compile_seconds"]
 
 
+def test_horizon(capsys):
+    report = bench_horizon(["hopper"], horizons=(1, 8), windows=4, repeats=3)
+    json.dumps(report, allow_nan=False)
+    short, long = report["rows"]
+    assert (short["horizon"], long["horizon"], long["windows"]) == (1, 8, 4)
+    assert long["memory_bytes"] > short["memory_bytes"] and len(long["raw_seconds"]) == 3
+    print_horizon(report)
+    assert "through the model" in capsys.readouterr().out
+
+
+def test_mail_trains_beside_gail():
+    report = bench_train(["hopper"], algos=("gail", "mail"), engine="mujoco_c", repeats=1, steps=32)
+    assert [row["algo"] for row in report["rows"]] == ["gail", "mail"]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: bench_physics(["hopper"], repeats=0), "repeats: got 0"),
         (lambda: bench_physics(["hopper"], num_envs=(4, 0)), r"num_envs: got \(4, 0\)"),
         (lambda: bench_physics(["hopper"], engine="nonsense"), "engine: unknown engine 'nonsense'"),
+        (lambda: bench_horizon(["hopper"], horizons=(4, 0)), r"horizons, windows: got \(4, 0\) and 64"),
         (lambda: bench_train(["nonsense"]), "env: unknown task 'nonsense'"),
         (lambda: bench_train(["brax:fast"]), "env: brax:fast has no bare engine to compare with"),
         (lambda: bench_train(["hopper"], algos=("nonsense",)), "algo: unknown algorithm 'nonsense'"),
