@@ -50,10 +50,12 @@ def reliability(probability: np.ndarray, positive: np.ndarray, bins: int = BINS)
     """How well `probability [n]` foretells `positive [n]`.
 
     Returns:
-      Per occupied bin of equal width the mean probability, the share of positives and the count; the expected
+      Per bin of (nearly) equal count the mean probability, the share of positives and the count; the expected
       calibration error (their mean distance, weighted by count), the Brier score, the log loss and the accuracy.
     """
-    place = np.minimum((probability * bins).astype(int), bins - 1)
+    # Equal counts: in bins of equal width the outermost would rest on a pair or two.
+    place = np.empty(len(probability), int)
+    place[np.argsort(probability, kind="stable")] = np.arange(len(probability)) * bins // len(probability)
     rows = [
         {
             "probability": float(np.mean(probability[place == b])),

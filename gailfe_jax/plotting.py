@@ -208,7 +208,7 @@ def reliability_diagram(
     """Draws how often what was given a probability was so, against that probability; the diagonal is honest.
 
     Args:
-      curves: label to bins, each with its mean `probability`, the `share` of positives and the `count` (a dot's area).
+      curves: label to bins, each with its mean `probability` and the `share` of positives.
       path: file to write.
       title: over the axes.
 
@@ -222,10 +222,10 @@ def reliability_diagram(
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=_EXPERT_COLOUR, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
         for place, bins in enumerate(curves.values()):
-            x, y, count = (np.array([b[name] for b in bins]) for name in ("probability", "share", "count"))
+            x, y = (np.array([b[name] for b in bins]) for name in ("probability", "share"))
             colour, dash = _look(place)
             axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.4, zorder=3)
-            axes.scatter(x, y, s=12 + 240 * count / count.sum(), color=colour, edgecolors="white", zorder=4)
+            axes.scatter(x, y, s=30, color=colour, edgecolors="white", zorder=4)
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
         axes.set_aspect("equal")
