@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -117,6 +118,17 @@ def assert_same_run(folder, whole):
     assert policies == {name: data for name, data in contents(whole.run_dir).items() if name.startswith("policies")}
     assert metrics_of(folder) == metrics_of(whole.run_dir)
     assert checkpointed(folder) == checkpointed(whole.run_dir)
+
+
+def test_with_a_learned_model_a_resumed_run_equals_an_uninterrupted_one(go, tmp_path):
+    """MAIL's step under GAILFE's constraint, from a clone: the state holds the model and its experience too."""
+    small = dict(horizon=8, model_hidden=(8,), model_fit_steps=2, model_minibatch=16, model_capacity=300)
+    config = dataclasses.replace(TINY, generator="backprop", bc_steps=5, policy_steps=2, **small)
+    whole = go(tmp_path / "whole", config=config)
+    go(tmp_path / "half", settings(EVALUATIONS // 2), config=config)
+    go(tmp_path / "half", config=config, resume=True)
+    assert_same_run(tmp_path / "half", whole)
+    assert all(math.isfinite(record["model_error_1"]) for record in metrics_of(whole.run_dir))
 
 
 def test_a_run_traces_its_program_once(whole, quick_programs):
