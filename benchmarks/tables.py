@@ -54,7 +54,7 @@ def _machine(report: dict[str, Any]) -> str:
 def _speed(name: str, what: Callable[[dict[str, Any]], list[str]], head: list[str]) -> str:
     report = _read(ROOT / "benchmarks" / "results" / f"{name}.json")
     if report is None:
-        return f"Not measured yet (`gailfe bench {name} --out benchmarks/results/{name}.json`)."
+        return f"Not measured yet (`gailfe bench {name.split('_')[0]} --out benchmarks/results/{name}.json`)."
     rows = [
         [
             *what(row),
@@ -74,9 +74,28 @@ def physics() -> str:
     return _speed("physics", lambda r: [r["env"], r["engine"], str(r["num_envs"])], ["task", "engine", "environments"])
 
 
-def training() -> str:
+def training(name: str = "train") -> str:
     """Whole training iterations."""
-    return _speed("train", lambda r: [r["env"], r["algo"], r["iteration"]], ["task", "method", "iteration"])
+    return _speed(name, lambda r: [r["env"], r["algo"], r["iteration"]], ["task", "method", "iteration"])
+
+
+def horizon() -> str:
+    """One gradient through MAIL's model."""
+    report = _read(ROOT / "benchmarks" / "results" / "horizon.json")
+    if report is None:
+        return "Not measured yet (`gailfe bench horizon --out benchmarks/results/horizon.json`)."
+    rows = [
+        [
+            r["env"],
+            str(r["windows"]),
+            str(r["horizon"]),
+            f"{1e3 * r['seconds']:.1f}",
+            f"{r['memory_bytes'] / 2**20:.1f}",
+        ]
+        for r in report["rows"]
+    ]
+    head = ["task", "windows", "H", "one gradient, ms", "memory, MiB"]
+    return _markdown(head, rows) + f"\n\n({_machine(report)}; `benchmarks/results/horizon.json`)"
 
 
 def experiment(name: str) -> str:
@@ -89,6 +108,8 @@ TABLES = {
     "experts": experts,
     "physics": physics,
     "train": training,
+    "train_mail": functools.partial(training, "train_mail"),
+    "horizon": horizon,
     "figure1": functools.partial(experiment, "figure1"),
     "table1": functools.partial(experiment, "table1"),
 }
