@@ -41,13 +41,15 @@ HYPER = {"gamma": 0.997, "gae_lambda": 0.98}
 
 def _cell(task: str, size: int, method: str) -> Cell:
     config, hyper, _ = preset("mail" if method == "mail" else "gail", task)
-    config, hyper, steps = dataclasses.replace(config, **CONFIG), hyper.replace(**HYPER), STEPS[task]
+    config, hyper = dataclasses.replace(config, **CONFIG), hyper.replace(**HYPER)
+    steps, eval_every = STEPS[task], 8192
     if method == "bc":
         # The clone, and one iteration in which the policy does not move.
-        config, steps = dataclasses.replace(config, warmup_iterations=1), config.batch_size
+        config = dataclasses.replace(config, warmup_iterations=1)
+        steps = eval_every = config.batch_size
     return Cell(
         f"{task}-{size}-{method}", f"{method.upper()}, {size} demonstrations", config, hyper, steps, SEEDS,
-        eval_every=8192, trajectories=size, final_episodes=EPISODES,
+        eval_every=eval_every, trajectories=size, final_episodes=EPISODES,
     )  # fmt: skip
 
 
