@@ -87,19 +87,23 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                     continue
                 scores = cells.final_scores(record)
                 final = bootstrap_interval(scores)
-                noisy = np.nanmean(cells.curve(record, "train_return", normalise=True)[1], axis=0)
+                # Too few episodes end within the row BC's single iteration.
+                noisy = None
+                if method != "bc":
+                    noisy = np.nanmean(cells.curve(record, "train_return", normalise=True)[1], axis=0)
                 asked = steps_to(record, 0.9), steps_to(record, 0.6, "train_return")
                 summary[f"{task}-{size}-{method}"] = {
                     "final": [final.estimate, final.low, final.high],
                     "seeds": scores.tolist(),
-                    "with_noise": [float(noisy[0]), float(noisy[-1])],
+                    "with_noise": None if noisy is None else [float(noisy[0]), float(noisy[-1])],
                     "steps_to_0.9_of_expert": asked[0],
                     "steps_to_0.6_with_noise": asked[1],
                 }
                 each = "  ".join(f"{x:.2f}" for x in scores)
                 whole = f"{final.estimate:.2f} [{final.low:.2f}, {final.high:.2f}]"
                 effort = ("-", "-") if method == "bc" else tuple(_median(x) for x in asked)
-                row = (title, size, method.upper(), whole, each, f"{noisy[0]:.2f} to {noisy[-1]:.2f}", *effort)
+                span = "-" if noisy is None else f"{noisy[0]:.2f} to {noisy[-1]:.2f}"
+                row = (title, size, method.upper(), whole, each, span, *effort)
                 lines.append("| " + " | ".join(map(str, row)) + " |")
                 if method != "bc":
                     for name, what in (("return_mean", "deterministic"), ("train_return", "with noise")):
