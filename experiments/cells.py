@@ -6,10 +6,12 @@ cell that was cut off, and leaves drawing to the experiment. Figures and tables 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -156,3 +158,22 @@ def final_scores(record: dict[str, Any]) -> np.ndarray:
 def area_scores(record: dict[str, Any]) -> np.ndarray:
     """`[seeds]` mean expert-normalised return over all evaluations: how fast a seed learned."""
     return curve(record, normalise=True)[1].mean(axis=1)
+
+
+def main(experiment: str, cells: list[Cell], draw: Callable[[dict[str, dict[str, Any]]], None], doc: str | None) -> int:
+    """The command line of an experiment: trains what has no result yet, then draws; the exit code."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draw", action="store_true", help="train nothing")
+    parser.add_argument("--only", nargs="*", help="names of cells to train; all by default")
+    args = parser.parse_args()
+    try:
+        if not args.draw:
+            run_cells([cell for cell in cells if not args.only or cell.name in args.only], experiment)
+        results = run_cells(cells, experiment, train_missing=False)
+        if not results:
+            raise GailfeError(f"{RESULTS / experiment}: no results to draw yet")
+        draw(results)
+    except GailfeError as error:
+        print(f"{experiment}: error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -9,7 +9,6 @@ comparison has 20 vmapped seeds; further cells ask in which settings failures co
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
@@ -32,7 +31,6 @@ from gailfe_jax.statistics import (
     minimum_detectable_difference,
     probability_of_improvement,
 )
-from gailfe_jax.types import GailfeError
 
 EXPERIMENT = "figure1"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5"}
@@ -220,24 +218,5 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
     print("\n".join(lines))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draw", action="store_true", help="train nothing")
-    parser.add_argument("--only", nargs="*", help="names of cells to train; all by default")
-    args = parser.parse_args()
-    try:
-        chosen = [cell for cell in CELLS if not args.only or cell.name in args.only]
-        if not args.draw:
-            cells.run_cells(chosen, EXPERIMENT)
-        results = cells.run_cells(CELLS, EXPERIMENT, train_missing=False)
-        if not results:
-            raise GailfeError(f"{cells.RESULTS / EXPERIMENT}: no results to draw yet")
-        draw(results)
-    except GailfeError as error:
-        print(f"figure1: error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cells.main(EXPERIMENT, CELLS, draw, __doc__))

@@ -11,7 +11,6 @@ settings.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import pathlib
@@ -27,7 +26,6 @@ from cells import Cell
 from gailfe_jax.plotting import learning_curve_panels
 from gailfe_jax.presets import preset
 from gailfe_jax.statistics import bootstrap_interval
-from gailfe_jax.types import GailfeError
 
 EXPERIMENT = "table1"
 TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
@@ -120,23 +118,5 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         )  # fmt: skip
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draw", action="store_true", help="train nothing")
-    parser.add_argument("--only", nargs="*", help="names of cells to train; all by default")
-    args = parser.parse_args()
-    try:
-        if not args.draw:
-            cells.run_cells([cell for cell in CELLS if not args.only or cell.name in args.only], EXPERIMENT)
-        results = cells.run_cells(CELLS, EXPERIMENT, train_missing=False)
-        if not results:
-            raise GailfeError(f"{cells.RESULTS / EXPERIMENT}: no results to draw yet")
-        draw(results)
-    except GailfeError as error:
-        print(f"table1: error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cells.main(EXPERIMENT, CELLS, draw, __doc__))

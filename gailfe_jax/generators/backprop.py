@@ -157,7 +157,7 @@ class Backprop(ActorCritic):
         windows = cut_windows(transition, transition.next_obs[-1], self.config.horizon)
         moves = Moves(windows.obs, jnp.clip(windows.action, low, high), windows.next_obs)
 
-        # Before the fit: the newest moves are held out until then, except that a few may be in the fit's minibatches.
+        # Before the fit, which is the first to see these moves: up to here they are held out.
         metrics |= self._model.errors(state.model, moves, windows.done)
         model, model_metrics = self._model.fit(self._model.observe(state.model, moves), experience, hyper)
         key_value, key_policy = jax.random.split(key)

@@ -58,7 +58,7 @@ class ForwardModel:
         return ModelState(params, adam(params), RunningStats.init(size), RunningStats.init(self.spec.obs_size))
 
     def observe(self, state: ModelState, moves: Moves) -> ModelState:
-        """Takes `moves [..., ]` into the statistics."""
+        """Takes `moves [...]` into the statistics."""
         return state.replace(
             inputs=state.inputs.update(jnp.concatenate([moves.obs, moves.action], axis=-1)),
             change=state.change.update(moves.next_obs - moves.obs),
@@ -96,13 +96,13 @@ class ForwardModel:
         """
 
         def loss(params: PyTree, x: Array, target: Array) -> Array:
-            # A fall's last contact can be many deviations away: bounded, it does not outweigh everything else.
             error = jax.vmap(self._apply)(params, x) - target
             return jnp.sum(jnp.mean(jnp.square(error), axis=(1, 2)))
 
         def step(carry, batch: Moves):
             params, opt = carry
             x = state.inputs.normalise(jnp.concatenate([batch.obs, batch.action], axis=-1))
+            # A fall's last contact can be many deviations away: bounded, it does not outweigh everything else.
             target = state.change.normalise(batch.next_obs - batch.obs)
             value, grads = jax.value_and_grad(loss)(params, x, target)
             return adam_step(grads, opt, params, hyper.model_lr), value / self.config.model_ensemble
