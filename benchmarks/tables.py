@@ -111,6 +111,7 @@ TABLES = {
     "train_mail": functools.partial(training, "train_mail"),
     "horizon": horizon,
     "figure1": functools.partial(experiment, "figure1"),
+    "ablation": functools.partial(experiment, "ablation"),
     "table1": functools.partial(experiment, "table1"),
 }
 

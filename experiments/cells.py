@@ -44,11 +44,12 @@ class Cell:
       label: in figures and tables.
       config, hyper: of the method.
       steps: environment steps of each seed.
-      seeds: how many, from 0.
+      seeds: how many, from `first_seed` on.
       eval_every: steps between evaluations.
       trajectories: expert trajectories shown (of 30).
       subsample: one pair in so many.
       final_episodes: Gymnasium episodes of each seed at the end.
+      first_seed: of the seeds; what is tuned on some is reported on others.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Cell:
     trajectories: int = 30
     subsample: int = 1
     final_episodes: int = 10
+    first_seed: int = 0
 
     def result_path(self, experiment: str) -> pathlib.Path:
         """Where the cell's result lies."""
@@ -96,8 +98,8 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     run_dir = WORK / experiment / cell.name
     demos_file = demonstrations(cell.config.env)
     settings = RunSettings(
-        steps=cell.steps, seeds=cell.seeds, eval_every=cell.eval_every, eval_episodes=5, checkpoint_seconds=300,
-        keep=1, tensorboard=False,
+        steps=cell.steps, seeds=cell.seeds, first_seed=cell.first_seed, eval_every=cell.eval_every, eval_episodes=5,
+        checkpoint_seconds=300, keep=1, tensorboard=False,
     )  # fmt: skip
     result = train(
         cell.config,

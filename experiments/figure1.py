@@ -28,6 +28,7 @@ from gailfe_jax.presets import preset
 from gailfe_jax.statistics import (
     bootstrap_interval,
     iqm,
+    mean_difference,
     minimum_detectable_difference,
     probability_of_improvement,
 )
@@ -51,7 +52,7 @@ def _cell(
 ):
     # Of what the paper does not say (discount, trust region, discriminator's steps) the presets are taken.
     config, hyper, _ = preset(algo, task)
-    config = dataclasses.replace(config, num_envs=8, unroll_length=128, anneal=False)
+    config = dataclasses.replace(config, num_envs=8, unroll_length=128, anneal=False, policy_average=0.0)
     known = {field.name for field in dataclasses.fields(Hyper)}
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k not in known})
     hyper = hyper.replace(**{k: v for k, v in changes.items() if k in known})
@@ -109,12 +110,11 @@ def compare(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     for name, score in (("final", cells.final_scores), ("area", cells.area_scores)):
         a, b = score(x), score(y)
         pooled = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
-        rng = np.random.default_rng(0)
-        draws = [rng.choice(b, len(b)).mean() - rng.choice(a, len(a)).mean() for _ in range(5000)]
+        difference = mean_difference(a, b)
         improvement = probability_of_improvement(b, a)
         out[name] = {
-            "mean_difference": float(b.mean() - a.mean()),
-            "interval": [float(q) for q in np.quantile(draws, [0.025, 0.975])],
+            "mean_difference": difference.estimate,
+            "interval": [difference.low, difference.high],
             "probability_of_improvement": [improvement.estimate, improvement.low, improvement.high],
             "seed_std": pooled,
             "detectable_difference": minimum_detectable_difference(pooled, len(a), len(b)),

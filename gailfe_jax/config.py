@@ -59,6 +59,9 @@ class Config:
     """TRPO: conjugate-gradient iterations."""
     line_search_steps: int = 10
     """TRPO: most halvings of the step."""
+    policy_average: float = 0.0
+    """Evaluate and save an exponential average of the policy's parameters with this decay per iteration: single steps
+    can make a deterministic gait stumble. 0 takes the newest parameters; the policy that acts is always the newest."""
     fisher_fraction: float = 0.5
     """TRPO: share of the batch on which Fisher products are taken; the line search's KL is over the whole batch."""
     value_epochs: int = 5
@@ -145,6 +148,8 @@ class Config:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected layer sizes of at least 1")
         if not math.isfinite(self.init_log_std):
             raise GailfeError(f"init_log_std: got {self.init_log_std}; expected a finite number")
+        if not 0 <= self.policy_average < 1:
+            raise GailfeError(f"policy_average: got {self.policy_average}; expected a decay in [0, 1)")
         if not 0 < self.fisher_fraction <= 1:
             raise GailfeError(f"fisher_fraction: got {self.fisher_fraction}; expected a share in (0, 1]")
         if self.anneal and self.warm_restarts:

@@ -24,6 +24,8 @@ _EXPERT_STEPS = {"hopper": 4e6, "halfcheetah": 2e6, "walker2d": 16e6}
 _EXPERT_ENTROPY = {"walker2d": 0.001}
 _TRPO_CONFIG: dict[str, Any] = {"num_envs": 64}
 
+# A single step can make a deterministic gait stumble; the average of the last twenty is steadier.
+_IMITATION_AVERAGE = 0.95
 # A cheetah at rest is far from what demonstrations in full run say is usual; and where no fall ends an episode a
 # shorter horizon learns a little faster.
 _IMITATION_CONFIG: dict[str, dict[str, Any]] = {"halfcheetah": {"obs_normaliser": "running"}}
@@ -40,7 +42,7 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
     config = resolve_config(Config(algo=find_algorithm(algo).name, env=env))
     hyper, settings = Hyper(), RunSettings()
     if find_algorithm(algo).adversarial:
-        config = dataclasses.replace(config, **_IMITATION_CONFIG.get(env, {}))
+        config = dataclasses.replace(config, policy_average=_IMITATION_AVERAGE, **_IMITATION_CONFIG.get(env, {}))
         hyper = _IMITATION_HYPER.get(env, hyper)
     if config.generator == "backprop":
         # Each of its several steps per iteration is held to this.

@@ -28,8 +28,14 @@ TRAJECTORIES, FAILURES = 30, 100
 STEPS, EVAL_EVERY, EVAL_EPISODES = 245_760, 16_384, 4
 # From nothing, minutes on a laptop are too few for three seeds that all walk (experiments/figure1.py starts there).
 # From a clone they are enough. The first evaluation is the clone itself: until then only the discriminator and the
-# values learn. Small steps that fade away and a long horizon keep what the clone can do.
-CONFIG: dict[str, Any] = {"num_envs": 16, "bc_steps": 8000, "warmup_iterations": 8, "anneal": True}
+# values learn. Small steps that fade away, a long horizon and an average over many policies keep what the clone can do.
+CONFIG: dict[str, Any] = {
+    "num_envs": 16,
+    "bc_steps": 8000,
+    "warmup_iterations": 8,
+    "anneal": True,
+    "policy_average": 0.98,
+}
 HYPER = {"gamma": 0.997, "gae_lambda": 0.98}
 DETERMINISTIC, NOISY = "deterministic policy", "with its exploration noise"
 

@@ -154,6 +154,23 @@ def probability_of_improvement(
     return Interval(float(probability(x[None], y[None])[0]), float(low), float(high))
 
 
+def mean_difference(x: Any, y: Any, *, confidence: float = 0.95, resamples: int = 5000, seed: int = 0) -> Interval:
+    """How much higher the mean of `y [m]` is than that of `x [n]`, with a percentile bootstrap interval.
+
+    Args:
+      x, y: scores of independent runs, resampled independently.
+      confidence, resamples, seed: as in `bootstrap_interval`.
+
+    Raises:
+      GailfeError: a shape does not fit, or a score is not finite.
+    """
+    x, y = _scores("x", x)[:, 0], _scores("y", y)[:, 0]
+    rng = np.random.default_rng(seed)
+    draws = [rng.choice(y, len(y)).mean() - rng.choice(x, len(x)).mean() for _ in range(resamples)]
+    low, high = np.quantile(draws, _tails(confidence))
+    return Interval(float(y.mean() - x.mean()), float(low), float(high))
+
+
 def minimum_detectable_difference(std: float, n_x: int, n_y: int, power: float = 0.8, alpha: float = 0.05) -> float:
     """Smallest true difference of means that a two-sided two-sample t-test finds with probability `power`.
 

@@ -308,7 +308,7 @@ def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds
     Raises:
       GailfeError: a seed's training has diverged, so that its policy is not finite.
     """
-    generator = jax.tree.map(np.asarray, (state.generator.policy, state.generator.obs_stats))
+    generator = jax.tree.map(np.asarray, (state.generator.judged, state.generator.obs_stats))
     metadata = {"env": config.env, "algo": config.algo, "generator": config.generator, "steps": str(steps)}
     policies = []
     for i, seed in enumerate(seeds):

@@ -18,6 +18,7 @@ from gailfe_jax.types import GailfeError
         ("num_envs", 0),
         ("bc_steps", -1),
         ("warmup_iterations", -1),
+        ("policy_average", 1.0),
         ("fisher_fraction", 1.5),
         ("ppo_minibatches", 0),
     ],

@@ -240,6 +240,29 @@ def test_on_the_true_reward_the_normaliser_runs():
     assert differing(*(leaves(state.generator.obs_stats) for state in (states[0], states[1])))
 
 
+def test_the_average_policy_is_judged_and_the_newest_acts():
+    decay = 0.75
+    plain = Runner(Config(algo="gail", **TINY), 1).run([0])[0]
+    averaged = Runner(Config(algo="gail", policy_average=decay, **TINY), 1).run([0])[0]
+    expected = leaves(plain[0].generator.policy)
+    for before, after in zip(plain[1:], averaged[1:], strict=True):
+        newest = leaves(before.generator.policy)
+        assert differing(newest, leaves(after.generator.policy)) == []
+        expected = {name: decay * x + (1 - decay) * newest[name] for name, x in expected.items()}
+        for name, x in leaves(after.generator.judged).items():
+            np.testing.assert_allclose(x, expected[name], atol=1e-6)
+    assert differing(leaves(averaged[-1].generator.judged), leaves(averaged[-1].generator.policy))
+    assert differing(leaves(plain[-1].generator.judged), leaves(plain[-1].generator.policy)) == []
+
+
+@pytest.mark.parametrize("bc_steps", [0, 2])
+def test_every_generator_starts_from_the_same_policy(bc_steps):
+    tiny = TINY | dict(unroll_length=32, horizon=8, bc_steps=bc_steps)
+    gail, mail = (Runner(Config(algo=algo, **tiny), 1).run([0])[0][0] for algo in ("gail", "mail"))
+    for name in ("policy", "value", "obs_stats"):
+        assert differing(leaves(getattr(gail.generator, name)), leaves(getattr(mail.generator, name))) == []
+
+
 def test_warm_restarts_move_the_discriminator_and_the_model_in_cycles():
     config = Config(algo="mail", warm_restarts=3, warmup_iterations=2, **TINY | dict(unroll_length=32, horizon=8))
     learner = make_learner(config, make_env("hopper"), total_iterations=12)

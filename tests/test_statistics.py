@@ -10,6 +10,7 @@ from gailfe_jax.statistics import (
     bootstrap_band,
     bootstrap_interval,
     iqm,
+    mean_difference,
     minimum_detectable_difference,
     probability_of_improvement,
 )
@@ -139,3 +140,20 @@ def test_bad_input_is_one_clear_line(call, field):
     with pytest.raises(GailfeError, match=rf"^{field}.*expected") as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_the_mean_difference_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(200):
+        x, y = rng.normal(size=20), 0.5 + rng.normal(size=20)
+        found = mean_difference(x, y, resamples=300, seed=seed)
+        assert found.estimate == pytest.approx(y.mean() - x.mean())
+        hits += found.low <= 0.5 <= found.high
+    # 0.95 less what a percentile interval of 20 scores falls short, and three standard errors of 200 trials.
+    assert 0.86 <= hits / 200 <= 0.99
+
+
+def test_the_mean_difference_wants_finite_scores():
+    with pytest.raises(GailfeError, match=r"^y: "):
+        mean_difference([1.0, 2.0], [1.0, np.nan])

@@ -74,18 +74,25 @@ class ActorCriticState:
 
     Attributes:
       policy, value: parameters; policy_opt, value_opt: Adam states (TRPO's policy_opt is empty).
+      average: exponential average of the policy's parameters, or () without.
       obs_stats: the observation normaliser `[o]`.
       return_scale: units of the value network.
       reward_scale: units of environment rewards.
     """
 
     policy: PyTree
+    average: PyTree
     value: PyTree
     policy_opt: PyTree
     value_opt: PyTree
     obs_stats: RunningStats
     return_scale: ReturnScale
     reward_scale: RewardScale
+
+    @property
+    def judged(self) -> PyTree:
+        """Parameters of the policy that is evaluated and saved: the average where there is one."""
+        return self.average if jax.tree.leaves(self.average) else self.policy
 
 
 StateT = TypeVar("StateT", bound=ActorCriticState)
@@ -138,6 +145,7 @@ class ActorCritic:
         policy, value = self._policy_net.init(key_policy, x), self._value_net.init(key_value, x)
         return ActorCriticState(
             policy=policy,
+            average=policy if self.config.policy_average else (),
             value=value,
             policy_opt=self._init_policy_opt(policy),
             value_opt=adam(value),
@@ -180,7 +188,7 @@ class ActorCritic:
         keys = jax.random.split(key, self.config.bc_steps)
         left = 1.0 - jnp.arange(self.config.bc_steps) / self.config.bc_steps
         (policy, _), _ = jax.lax.scan(step, (state.policy, adam(state.policy)), (keys, left))
-        return state.replace(policy=policy)
+        return state.replace(policy=policy, average=policy if self.config.policy_average else ())
 
     def act(self, state: ActorCriticState, obs: Array, key: Array) -> tuple[Array, Array]:
         """Draws actions for a batch of environments: `obs [B, o] -> (action [B, a], log_prob [B])`."""
@@ -198,7 +206,7 @@ class ActorCritic:
         def mean(policy, obs_stats, obs):
             return self.policy(policy, obs_stats.normalise(obs)).mean
 
-        return per_seed(mean)(state.policy, state.obs_stats, obs)
+        return per_seed(mean)(state.judged, state.obs_stats, obs)
 
     def _values(self, state: ActorCriticState, obs: Array) -> Array:
         mean, std = state.return_scale.moments
@@ -261,10 +269,14 @@ class ActorCritic:
         return state.replace(return_scale=return_scale, reward_scale=reward_scale), batch, metrics
 
     def finish(self, state: StateT, transition: Transition) -> StateT:
-        """Takes the unroll into the normaliser, after the step that used the old one.
+        """Takes the new policy into its average, and the unroll into the normaliser (the step used the old one).
 
         Statistics of the demonstrations stay as they are: to move them is to move the policy.
         """
+        decay = self.config.policy_average
+        if decay:
+            average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, state.policy)
+            state = state.replace(average=average)
         if self.config.obs_normaliser == "demonstrations":
             return state
         return state.replace(obs_stats=state.obs_stats.update(transition.obs))

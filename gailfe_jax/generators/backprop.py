@@ -109,10 +109,9 @@ class Backprop(ActorCritic):
         return adam(policy) if self.config.model_step == "adam" else ()
 
     def init(self, key: Array) -> BackpropState:
-        key_base, key_model = jax.random.split(key)
-        base = super().init(key_base)
+        base = super().init(key)  # As every generator starts from this key, so that clones are the same.
         fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-        return BackpropState(**fields, model=self._model.init(key_model))
+        return BackpropState(**fields, model=self._model.init(jax.random.fold_in(key, 1)))
 
     def clone(
         self, state: BackpropState, demos: Pairs, next_obs: Array | None, key: Array, hyper: Hyper

@@ -1,0 +1,126 @@
+"""What MAIL's settings are worth: Hopper from nothing, 4 demonstrations, one change at a time.
+
+    python experiments/ablation.py             train what has no result yet, then draw
+    python experiments/ablation.py --draw      only draw what there is
+    python experiments/ablation.py --only base horizon-4
+
+The seeds are not those of the other experiments, so what is chosen here is reported on others. Returns are those of
+training episodes, under the policy's own noise: so early in training they say more than the deterministic policy's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import cells
+import numpy as np
+from cells import Cell
+
+from gailfe_jax.plotting import bar_intervals
+from gailfe_jax.presets import preset
+from gailfe_jax.statistics import bootstrap_interval, mean_difference
+
+EXPERIMENT = "ablation"
+STEPS, SEEDS, FIRST_SEED, TRAJECTORIES = 122_880, 5, 100, 4
+LAST = 0.25  # Share of training, at its end, over which a seed's return is averaged.
+WHOLE = 128  # The unroll: the longest stretch there is of an episode.
+
+_FREE = {"model_rollouts": "model", "model_ensemble": 3, "disagreement_limit": 1.0}
+# Name, label, changes to MAIL's preset.
+CHANGES: list[tuple[str, str, dict[str, Any]]] = [
+    ("base", "MAIL's preset", {}),
+    ("gail", "GAIL", {"algo": "gail"}),
+    ("pathwise-0", "no gradient through the model", {"pathwise": 0.0}),
+    ("pathwise-1", "only the gradient through the model (the paper's)", {"pathwise": 1.0}),
+    ("pathwise-25", "a quarter of it through the model", {"pathwise": 0.25}),
+    ("horizon-4", "H = 4", {"horizon": 4}),
+    ("horizon-64", "H = 64", {"horizon": 64}),
+    ("horizon-1", "H = 1", {"horizon": 1}),
+    ("horizon-128", f"H = {WHOLE}, the whole unroll", {"horizon": WHOLE}),
+    ("no-value", "no value at the window's end", {"terminal_value": False}),
+    ("reward-d", "1 - D for -log D (the paper's)", {"disc_reward": "1-d"}),
+    ("disc-wide", "discriminator twice as wide", {"disc_hidden": (200, 200)}),
+    ("disc-fast", "discriminator's learning rate 1e-3, decaying", {"disc_lr": 1e-3, "warm_restarts": 1}),
+    ("restarts", "4 warm restarts", {"warm_restarts": 4}),
+    ("policy-1", "one policy step per iteration", {"policy_steps": 1}),
+    ("policy-1-far", "one policy step, as far as three", {"policy_steps": 1, "max_kl": 0.03}),
+    ("noise", "noise on the demonstrations", {"expert_noise": 0.1}),
+    ("replay", "discriminator sees the last 10 iterations", {"disc_replay": 10}),
+    ("model-worse", "model fitted 4 steps for 40", {"model_fit_steps": 4}),
+    ("gated", "gated forward model", {"model": "gated"}),
+    ("ensemble", "3 forward models", {"model_ensemble": 3}),
+    ("free", "rolls out in 3 models", _FREE),
+    ("adam", "Adam for the trust region", {"model_step": "adam"}),
+]  # fmt: skip
+
+
+def _cell(name: str, label: str, changes: dict[str, Any]) -> Cell:
+    config, hyper, _ = preset(changes.get("algo", "mail"), "hopper")
+    static = {field.name for field in dataclasses.fields(config)}
+    config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k in static})
+    hyper = hyper.replace(**{k: v for k, v in changes.items() if k not in static})
+    return Cell(
+        name, label, config, hyper, STEPS, SEEDS, eval_every=STEPS / 12, trajectories=TRAJECTORIES,
+        final_episodes=1, first_seed=FIRST_SEED,
+    )  # fmt: skip
+
+
+CELLS = [_cell(*change) for change in CHANGES]
+
+
+def scores(record: dict[str, Any]) -> np.ndarray:
+    """`[seeds]` share of the expert's return in the training episodes of the last quarter."""
+    values = cells.curve(record, "train_return", normalise=True)[1]
+    return np.nanmean(values[:, -max(1, round(LAST * values.shape[1])) :], axis=1)
+
+
+def draw(results: dict[str, dict[str, Any]]) -> None:
+    """A Markdown table, summary.json and a figure from the result files alone."""
+    folder = cells.RESULTS / EXPERIMENT
+    there = [cell for cell in CELLS if cell.name in results]
+    found = {cell.label: scores(results[cell.name]) for cell in there}
+    lines = [
+        "| change | return with its noise / expert (IQM, 95%) | against the preset | model's error over a window | "
+        "unexplained by one step |",
+        "|---|---|---|---|---|",
+    ]
+    summary: dict[str, Any] = {}
+    base = results.get("base")
+    for cell in there:
+        record = results[cell.name]
+        value = bootstrap_interval(found[cell.label])
+        entry: dict[str, Any] = {
+            "seeds": found[cell.label].tolist(),
+            "iqm": [value.estimate, value.low, value.high],
+        }
+        against = "-"
+        if base is not None and cell.name != "base":
+            difference = mean_difference(scores(base), found[cell.label])
+            entry["against_base"] = [difference.estimate, difference.low, difference.high]
+            against = f"{difference.estimate:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
+        errors = ["-", "-"]
+        if "model_error_h" in record["evaluations"]:
+            # The end of training: a model's errors fall as it sees more.
+            last = [float(np.nanmean(cells.curve(record, name)[1][:, -1])) for name in cells.RAW_MODEL[1:]]
+            entry |= dict(zip(cells.RAW_MODEL[1:], last, strict=True))
+            errors = [f"{x:.2f}" for x in last]
+        summary[cell.name] = entry
+        row = (cell.label, f"{value.estimate:.2f} [{value.low:.2f}, {value.high:.2f}]", against, *errors)
+        lines.append("| " + " | ".join(row) + " |")
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print("\n".join(lines))
+    bar_intervals(
+        found, folder / "ablation.png", title=f"MAIL on Hopper from nothing, after {STEPS:,} steps",
+        xlabel="return with its noise / expert", reference=float(np.mean(scores(base))) if base else None,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(cells.main(EXPERIMENT, CELLS, draw, __doc__))
