@@ -51,6 +51,9 @@ class Config:
     """Iterations at the start that fit the discriminator and the values and leave the policy as it is: after cloning,
     the first steps on an untrained discriminator and value network would undo much of it."""
 
+    bc_auxiliary: bool = False
+    """Add the demonstrations' log-likelihood, weighted by hyper.bc_weight, to what the policy maximises."""
+
     generator: GeneratorName = "trpo"
     """How the policy steps: trpo, ppo, or backprop (MAIL: through a learned model)."""
     normalise_reward: bool = True
@@ -182,6 +185,8 @@ class Hyper:
     """TRPO: added to the Fisher matrix's diagonal."""
     bc_lr: float = 1e-3
     """Adam learning rate of the start from behavioural cloning."""
+    bc_weight: float = 0.1
+    """Weight of the demonstrations' log-likelihood beside the standardised advantages, where it is added."""
     policy_lr: float = 3e-4
     """PPO: Adam learning rate of the policy."""
     value_lr: float = 1e-3

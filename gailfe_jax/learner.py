@@ -14,12 +14,13 @@ from flax import struct
 
 from gailfe_jax.batching import per_seed
 from gailfe_jax.config import Config, Hyper
-from gailfe_jax.data.failures import FailureBuffer, FailureState, PaddedTrajectories
+from gailfe_jax.data.failures import FailureBuffer, FailureState
+from gailfe_jax.data.pool import PaddedTrajectories
 from gailfe_jax.data.replay import Replay, ReplayState
 from gailfe_jax.objectives.constraint import update_dual, violation
 from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData, DiscriminatorState
 from gailfe_jax.rollout import clip_action, unroll
-from gailfe_jax.types import Array, Env, EnvState, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, Env, EnvState, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
 
 
 class Generator(Protocol):
@@ -38,6 +39,7 @@ class Generator(Protocol):
         key: Array,
         hyper: Hyper,
         experience: Moves | None = None,
+        auxiliary: AuxiliaryFn | None = None,
     ) -> tuple[PyTree, Metrics]: ...
 
 
@@ -205,8 +207,10 @@ class Learner:
         hyper: Hyper,
     ) -> tuple[PyTree, DiscriminatorState | None, Array | None, Metrics]:
         """Fits the cost, moves the multiplier, steps the policy."""
+        step = functools.partial(self.generator.update, generator, transition)
+        auxiliary = self._auxiliary(expert, key_policy, hyper)
         if self.cost is None:
-            generator, metrics = self.generator.update(generator, transition, None, key_policy, hyper, moves)
+            generator, metrics = step(None, key_policy, hyper, moves, auxiliary)
             return generator, None, None, metrics
         assert cost is not None and data is not None and expert is not None
         fitted, metrics = self.cost.fit(cost, expert, data, self._multiplier(dual, hyper), key_cost, hyper)
@@ -215,8 +219,17 @@ class Learner:
                 dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, data.has_failures
             )
         score = functools.partial(self.cost.score, fitted)
-        generator, step_metrics = self.generator.update(generator, transition, score, key_policy, hyper, moves)
+        generator, step_metrics = step(score, key_policy, hyper, moves, auxiliary)
         return generator, fitted, dual, metrics | step_metrics
+
+    def _auxiliary(self, expert: Pairs | None, key: Array, hyper: Hyper) -> AuxiliaryFn | None:
+        """The weighted log-likelihood of as many demonstrated pairs as an iteration has, where it is asked for."""
+        if not self.config.bc_auxiliary or expert is None:
+            return None
+        key = jax.random.fold_in(key, 1)
+        rows = jax.random.randint(key, (self.config.batch_size,), 0, expert.obs.shape[0])
+        obs, action = expert.obs[rows], expert.action[rows]
+        return lambda policy: hyper.bc_weight * jnp.mean(policy(obs).log_prob(action))
 
     def _select(
         self, state: LearnerState, executed: Transition, key: Array

@@ -16,6 +16,8 @@ Scalar: TypeAlias = jax.Array | float
 Metrics: TypeAlias = dict[str, Array]
 ScoreFn: TypeAlias = Callable[[Array, Array], Array]
 """A cost's reward: `(obs [..., o], action [..., a]) -> [...]`."""
+AuxiliaryFn: TypeAlias = Callable[[Callable[[Array], Any]], Array]
+"""What a policy maximises besides its reward: `(obs [..., o] -> its distribution) -> []`."""
 
 
 class GailfeError(ValueError):

@@ -275,3 +275,31 @@ def test_warm_restarts_move_the_discriminator_and_the_model_in_cycles():
     assert [float(x.max_kl / hyper.max_kl) for x in scaled] == [0.0] * 2 + [1.0] * 10
     with pytest.raises(GailfeError, match=r"^warm_restarts: got cycles beside anneal"):
         Config(warm_restarts=2, anneal=True)
+
+
+@pytest.mark.parametrize("generator", ["trpo", "ppo", "backprop"])
+def test_the_demonstrations_likelihood_beside_the_reward(generator):
+    sizes = TINY | dict(unroll_length=32, horizon=8)
+    runner = Runner(Config(algo="gail", generator=generator, bc_auxiliary=True, **sizes), 1)
+    # Actions that a fresh policy finds unlikely, so that there is something to learn.
+    runner.demos = Demos(Pairs(runner.demos.expert.obs, jnp.full_like(runner.demos.expert.action, 0.9)))
+
+    def run(bc_weight):
+        states, _ = runner.run([0], HYPER.replace(bc_weight=bc_weight))
+        first, last = (jax.tree.map(lambda x: x[0], state.generator) for state in (states[0], states[-1]))
+        expert = runner.demos.expert
+        before, after = (
+            float(jnp.mean(runner.learner.generator.distribution(x, expert.obs).log_prob(expert.action)))
+            for x in (first, last)
+        )
+        return after - before, leaves(states[-1].generator.policy)
+
+    heavy, _ = run(100.0)
+    light, weightless = run(0.0)
+    assert heavy > 0.02
+    assert heavy > light + 0.01
+    plain_runner = Runner(Config(algo="gail", generator=generator, **sizes), 1)
+    plain_runner.demos = runner.demos
+    plain = plain_runner.run([0])[0][-1].generator.policy
+    for name, x in leaves(plain).items():
+        np.testing.assert_allclose(weightless[name], x, atol=1e-4)

@@ -1,10 +1,4 @@
-"""The failure buffer `beta_F` of GAILFE: the last `N` failed trajectories, on device, never copied.
-
-The buffer is a pool of `N + B` slots, each long enough for a whole trajectory. Environment `b` always owns one slot,
-its working slot, and writes every step straight into it. When an episode ends and the annotator calls it a failure,
-the slot itself joins the ring of failures and the slot that the ring evicts (or one never used) becomes the
-environment's new working slot; otherwise the environment starts over in the slot it has. So a trajectory is written
-once, whether it fails or not, and committing it moves two integers.
+"""The failure buffer `beta_F` of GAILFE: the last `N` failed trajectories, on device.
 
 Source: GAILFE, section 4 (the buffer of the last `N = 1500` failed trajectories).
 """
@@ -20,21 +14,16 @@ from flax import struct
 
 from gailfe_jax.data.annotators import Annotator, EpisodeSummary, EpisodeView
 from gailfe_jax.data.demonstrations import Trajectories
+from gailfe_jax.data.pool import PaddedTrajectories, PoolState, TrajectoryPool
 from gailfe_jax.types import Array, GailfeError, Transition
 
 
 @struct.dataclass
-class FailureState:
-    """The failure buffer of one seed. `N` capacity, `B` environments, `L` longest episode, `K` annotator history.
+class FailureState(PoolState):
+    """The failure buffer of one seed; positions are those of a ring. `K` annotator history.
 
     Attributes:
-      pool: `[N + B, L, o + a]` f32, observation and action of every step (`[N, ...]` if nothing is collected).
-      order: `[N]` int32, the slot at each ring position.
-      lengths: `[N]` int32, steps of the failure at each ring position; 0 where there is none yet.
       head: `[]` int32, the ring position to be overwritten next (the oldest failure once the ring is full).
-      slot: `[B]` int32, each environment's working slot.
-      step: `[B]` int32, steps of the running episode so far.
-      episode_return: `[B]` f32, undiscounted true return of the running episode so far.
       flagged, streak: `[B]` int32, see `EpisodeSummary`.
       recent_returns: `[K]` f32, returns of the episodes that finished last; NaN where there is none yet.
       recent_head: `[]` int32, the position in `recent_returns` to be overwritten next.
@@ -42,13 +31,7 @@ class FailureState:
       num_failures: `[]` int32, those of them that failed.
     """
 
-    pool: Array
-    order: Array
-    lengths: Array
     head: Array
-    slot: Array
-    step: Array
-    episode_return: Array
     flagged: Array
     streak: Array
     recent_returns: Array
@@ -57,32 +40,13 @@ class FailureState:
     num_failures: Array
 
 
-@struct.dataclass
-class PaddedTrajectories:
-    """Trajectories of different lengths as one array, oldest first; what `FailureBuffer.preload` takes under `jit`.
-
-    Attributes:
-      data: `[k, L', o + a]` f32, observation and action of every step, zeros past the end.
-      lengths: `[k]` int32.
-    """
-
-    data: Array
-    lengths: Array
-
-
 @dataclasses.dataclass(frozen=True)
-class FailureBuffer:
+class FailureBuffer(TrajectoryPool):
     """A ring of the last `capacity` failed trajectories of one seed; `vmap` its methods over seeds.
 
-    `add` updates the pool in place where the state is donated to `jit` or carried by `scan`, and costs the same for
-    any capacity. Within one iteration sample from the state that `add` returned: reading the old one beside the new
-    one keeps both alive, and XLA then copies the pool.
+    `add` costs the same for any capacity. With `collect=False` a capacity of the number preloaded is enough.
 
     Attributes:
-      capacity: `N`, trajectories held. With `collect=False` the number preloaded is enough.
-      max_length: `L`, the time limit of an episode. Steps beyond it are not stored.
-      num_envs: `B`.
-      obs_size, action_size: `o` and `a`.
       annotator: decides which finished episode failed.
       last_steps: sample only the last so many steps of each failure; 0 samples whole trajectories.
       collect: whether `add` collects the agent's own failures; False keeps to what was preloaded.
@@ -91,52 +55,34 @@ class FailureBuffer:
       GailfeError: a size that is not positive, or a negative `last_steps`.
     """
 
-    capacity: int
-    max_length: int
-    num_envs: int
-    obs_size: int
-    action_size: int
     annotator: Annotator
     last_steps: int = 0
     collect: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("capacity", "max_length", "num_envs", "obs_size", "action_size"):
-            if getattr(self, name) < 1:
-                raise GailfeError(f"failure buffer: {name} is {getattr(self, name)}, expected 1 or more")
+        super().__post_init__()
         if self.last_steps < 0:
             raise GailfeError(f"failure buffer: last_steps is {self.last_steps}, expected 0 (all) or more")
+
+    @property
+    def _name(self) -> str:
+        return "failure buffer"
 
     @property
     def _num_slots(self) -> int:
         return self.capacity + (self.num_envs if self.collect else 0)
 
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes of the pool on the device, per seed: `(N + B) * L * (o + a) * 4`."""
-        return self._num_slots * self.max_length * (self.obs_size + self.action_size) * 4
-
     def init(self) -> FailureState:
         """An empty buffer, every environment at the start of an episode."""
-
-        # An array of its own for every field: a buffer that two fields share cannot be donated.
-        def zeros(*shape: int) -> Array:
-            return jnp.zeros(shape, jnp.int32)
-
         return FailureState(
-            pool=jnp.zeros((self._num_slots, self.max_length, self.obs_size + self.action_size), jnp.float32),
-            order=jnp.arange(self.capacity, dtype=jnp.int32),
-            lengths=zeros(self.capacity),
-            head=zeros(),
-            slot=self.capacity + jnp.arange(self.num_envs, dtype=jnp.int32),
-            step=zeros(self.num_envs),
-            episode_return=jnp.zeros((self.num_envs,), jnp.float32),
-            flagged=zeros(self.num_envs),
-            streak=zeros(self.num_envs),
+            **vars(self._empty()),
+            head=jnp.zeros((), jnp.int32),
+            flagged=jnp.zeros((self.num_envs,), jnp.int32),
+            streak=jnp.zeros((self.num_envs,), jnp.int32),
             recent_returns=jnp.full((self.annotator.history,), jnp.nan, jnp.float32),
-            recent_head=zeros(),
-            num_episodes=zeros(),
-            num_failures=zeros(),
+            recent_head=jnp.zeros((), jnp.int32),
+            num_episodes=jnp.zeros((), jnp.int32),
+            num_failures=jnp.zeros((), jnp.int32),
         )
 
     def pad(self, trajectories: Trajectories) -> PaddedTrajectories:
@@ -219,9 +165,7 @@ class FailureBuffer:
         truncated: Array,
     ) -> FailureState:
         done = terminated | truncated
-        # Working slots are distinct by construction; saying so spares XLA a sequential scatter on some backends.
-        pool = state.pool.at[state.slot, state.step].set(row, mode="drop", unique_indices=True)
-        length = jnp.minimum(state.step + 1, self.max_length)
+        pool, length = self._write(state, row)
         episode_return = state.episode_return + reward
         flagged = state.flagged + flag.astype(jnp.int32)
         streak = jnp.where(flag, state.streak + 1, 0)
@@ -314,42 +258,12 @@ class FailureBuffer:
         recent_returns = state.recent_returns.at[target].set(episode_return, mode="drop")
         return recent_returns, (state.recent_head + count) % history
 
-    def _effective_lengths(self, state: FailureState) -> Array:
+    def _effective_lengths(self, state: PoolState) -> Array:
         return jnp.minimum(state.lengths, self.last_steps) if self.last_steps else state.lengths
-
-    def num_trajectories(self, state: FailureState) -> Array:
-        """`[]` int32, failures in the buffer."""
-        return jnp.sum(state.lengths > 0, dtype=jnp.int32)
-
-    def num_transitions(self, state: FailureState) -> Array:
-        """`[]` int32, transitions that `sample` draws from (the last `last_steps` of each failure, if set)."""
-        return jnp.sum(self._effective_lengths(state), dtype=jnp.int32)
-
-    def sample(self, state: FailureState, key: Array, n: int) -> tuple[Array, Array]:
-        """`n` pairs drawn uniformly, with replacement, from the transitions of the stored failures.
-
-        Returns:
-          obs `[n, o]` and action `[n, a]`; zeros while the buffer is empty.
-        """
-        effective = self._effective_lengths(state)
-        ends = jnp.cumsum(effective)
-        total = ends[-1]
-        draw = jax.random.randint(key, (n,), 0, jnp.maximum(total, 1))
-        position = jnp.minimum(jnp.searchsorted(ends, draw, side="right"), self.capacity - 1)
-        # Counted back from the end of the trajectory, because `last_steps` keeps the end.
-        step = state.lengths[position] - (ends[position] - draw)
-        rows = state.pool[state.order[position], jnp.maximum(step, 0)]
-        rows = jnp.where(total > 0, rows, 0.0)
-        return rows[:, : self.obs_size], rows[:, self.obs_size :]
 
     def contents(self, state: FailureState) -> list[tuple[np.ndarray, np.ndarray]]:
         """The stored failures on the host, oldest first: whole trajectories `(obs [l, o], action [l, a])`."""
-        order, lengths, head = np.asarray(state.order), np.asarray(state.lengths), int(state.head)
-        pool = np.asarray(state.pool)
-        positions = [(head + i) % self.capacity for i in range(self.capacity)]
-        # Copies, because the caller may donate the state next.
-        trajectories = [pool[order[p], : lengths[p]].copy() for p in positions if lengths[p] > 0]
-        return [(rows[:, : self.obs_size], rows[:, self.obs_size :]) for rows in trajectories]
+        return self._trajectories(state, [(int(state.head) + i) % self.capacity for i in range(self.capacity)])
 
 
 def _ranks(chosen: Array) -> tuple[Array, Array, Array]:

@@ -15,7 +15,7 @@ from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, Gaussian, GaussianPolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
 from gailfe_jax.objectives.optimiser import adam, adam_step, shuffled_minibatches
-from gailfe_jax.types import Array, EnvSpec, Pairs, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, EnvSpec, Pairs, PyTree, ScoreFn, Transition
 
 
 @struct.dataclass
@@ -162,6 +162,12 @@ class ActorCritic:
         """The policy with parameters `params` at normalised observations `x [..., o]`."""
         dist: Any = self._policy_net.apply(params, x)
         return dist
+
+    def auxiliary(self, state: ActorCriticState, params: PyTree, auxiliary: AuxiliaryFn | None) -> Array:
+        """`[]` what `auxiliary` says of the policy with parameters `params`; zero where there is none."""
+        if auxiliary is None:
+            return jnp.float32(0.0)
+        return auxiliary(lambda obs: self.policy(params, state.obs_stats.normalise(obs)))
 
     def standardise(self, state: ActorCriticState, demos: Pairs) -> ActorCriticState:
         """Takes the normaliser from the demonstrations `[N]`, where the configuration or cloning asks for it."""

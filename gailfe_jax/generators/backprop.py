@@ -15,7 +15,7 @@ from gailfe_jax.networks import Gaussian
 from gailfe_jax.objectives.dynamics import ForwardModel, ModelState
 from gailfe_jax.objectives.optimiser import adam, adam_step, clip_by_norm
 from gailfe_jax.objectives.surrogate import importance_surrogate
-from gailfe_jax.types import Array, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
 
 
 @struct.dataclass
@@ -139,6 +139,7 @@ class Backprop(ActorCritic):
         key: Array,
         hyper: Hyper,
         experience: Moves | None = None,
+        auxiliary: AuxiliaryFn | None = None,
     ) -> tuple[BackpropState, Metrics]:
         """One iteration on an unroll `[T, B, ...]`.
 
@@ -149,6 +150,7 @@ class Backprop(ActorCritic):
           key: `[]`.
           hyper: traced settings.
           experience: `[K, E, m]` past moves that the model is fitted to.
+          auxiliary: what the policy maximises besides, in units of the advantages' standard deviation.
         """
         assert score is not None and experience is not None
         state, batch, metrics = self.prepare(state, transition, score, hyper)
@@ -166,7 +168,7 @@ class Backprop(ActorCritic):
         def step(carry, key):
             policy, opt = carry
             policy, opt, step_metrics = self._policy_step(
-                state, policy, opt, batch, metrics["advantage_std"], windows, score, key, hyper
+                state, policy, opt, batch, metrics["advantage_std"], windows, score, key, hyper, auxiliary
             )
             return (policy, opt), step_metrics
 
@@ -189,6 +191,7 @@ class Backprop(ActorCritic):
         score: ScoreFn,
         key: Array,
         hyper: Hyper,
+        auxiliary: AuxiliaryFn | None,
     ) -> tuple[PyTree, PyTree, Metrics]:
         key_noise, key_fisher = jax.random.split(key)
         if self.config.model_rollouts == "real":
@@ -201,7 +204,8 @@ class Backprop(ActorCritic):
             through_model = rollout(policy)
             likelihood = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage) * scale
             gain = hyper.pathwise * through_model + (1 - hyper.pathwise) * likelihood
-            return gain + hyper.entropy * dist.entropy(), dist
+            gain = gain + hyper.entropy * dist.entropy()
+            return gain + scale * self.auxiliary(state, policy, auxiliary), dist
 
         if self.config.model_step == "trust_region":
             policy, metrics = trust_region_step(self.config, self.policy, policy, objective, batch.x, key_fisher, hyper)

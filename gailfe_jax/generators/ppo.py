@@ -11,7 +11,7 @@ from gailfe_jax.config import Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.objectives.optimiser import adam_step, clip_by_norm, shuffled_minibatches
 from gailfe_jax.objectives.surrogate import clip_fraction, clipped_surrogate
-from gailfe_jax.types import Array, Metrics, Moves, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, Metrics, Moves, PyTree, ScoreFn, Transition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,7 @@ class PPO(ActorCritic):
         key: Array,
         hyper: Hyper,
         experience: Moves | None = None,
+        auxiliary: AuxiliaryFn | None = None,
     ) -> tuple[ActorCriticState, Metrics]:
         """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one. Without a
         forward model `experience` is not used."""
@@ -38,7 +39,7 @@ class PPO(ActorCritic):
         def policy_loss(policy: PyTree, batch: Batch) -> Array:
             dist = self.policy(policy, batch.x)
             gain = clipped_surrogate(dist, batch.action, batch.log_prob, batch.advantage, hyper.clip)
-            return -gain - hyper.entropy * dist.entropy()
+            return -gain - hyper.entropy * dist.entropy() - self.auxiliary(state, policy, auxiliary)
 
         def minibatch_step(carry, indices):
             policy, policy_opt, value, value_opt = carry

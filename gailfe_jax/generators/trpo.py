@@ -13,7 +13,7 @@ from gailfe_jax.config import Config, Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.networks import Gaussian
 from gailfe_jax.objectives.surrogate import importance_surrogate
-from gailfe_jax.types import Array, Metrics, Moves, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, Metrics, Moves, PyTree, ScoreFn, Transition
 
 
 def fisher_product(dist_fn: Callable[[Array], Gaussian], theta: Array) -> Callable[[Array], Array]:
@@ -156,20 +156,24 @@ class TRPO(ActorCritic):
         key: Array,
         hyper: Hyper,
         experience: Moves | None = None,
+        auxiliary: AuxiliaryFn | None = None,
     ) -> tuple[ActorCriticState, Metrics]:
         """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one. Without a
         forward model `experience` is not used."""
         state, batch, metrics = self.prepare(state, transition, score, hyper)
         key_fisher, key_value = jax.random.split(key)
-        policy, step_metrics = self._policy_step(state, batch, key_fisher, hyper)
+        policy, step_metrics = self._policy_step(state, batch, key_fisher, hyper, auxiliary)
         value, value_opt, loss = self.fit_value(state, batch, key_value, hyper)
         state = state.replace(policy=policy, value=value, value_opt=value_opt)
         return self.finish(state, transition), metrics | step_metrics | {"value_loss": loss}
 
-    def _policy_step(self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper) -> tuple[PyTree, Metrics]:
+    def _policy_step(
+        self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper, auxiliary: AuxiliaryFn | None
+    ) -> tuple[PyTree, Metrics]:
         def objective(policy: PyTree) -> tuple[Array, Gaussian]:
             dist = self.policy(policy, batch.x)
             gain = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage)
-            return gain + hyper.entropy * dist.entropy(), dist
+            gain = gain + hyper.entropy * dist.entropy()
+            return gain + self.auxiliary(state, policy, auxiliary), dist
 
         return trust_region_step(self.config, self.policy, state.policy, objective, batch.x, key, hyper)

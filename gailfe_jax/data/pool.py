@@ -1,0 +1,149 @@
+"""Whole trajectories of different lengths on the device, written once and never copied.
+
+The pool has one slot for each trajectory held and one for each environment, each long enough for a whole trajectory.
+Environment `b` always owns one slot, its working slot, and writes every step straight into it. When an episode ends and
+is to be kept, the slot itself joins the trajectories held, and the slot that is given up for it (or one never used)
+becomes the environment's new working slot; otherwise the environment starts over in the slot it has. So a trajectory is
+written once, kept or not, and keeping it moves two integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from gailfe_jax.types import Array, GailfeError
+
+
+@struct.dataclass
+class PoolState:
+    """Trajectories of one seed. `N` capacity, `B` environments, `L` longest episode.
+
+    Attributes:
+      pool: `[N + B, L, o + a]` f32, observation and action of every step (`[N, ...]` if nothing is collected).
+      order: `[N]` int32, the slot at each position.
+      lengths: `[N]` int32, steps of the trajectory at each position; 0 where there is none yet.
+      slot: `[B]` int32, each environment's working slot.
+      step: `[B]` int32, steps of the running episode so far.
+      episode_return: `[B]` f32, undiscounted true return of the running episode so far.
+    """
+
+    pool: Array
+    order: Array
+    lengths: Array
+    slot: Array
+    step: Array
+    episode_return: Array
+
+
+@struct.dataclass
+class PaddedTrajectories:
+    """Trajectories of different lengths as one array, oldest first; what a buffer is preloaded with under `jit`.
+
+    Attributes:
+      data: `[k, L', o + a]` f32, observation and action of every step, zeros past the end.
+      lengths: `[k]` int32.
+    """
+
+    data: Array
+    lengths: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class TrajectoryPool:
+    """What buffers of whole trajectories share; `vmap` its methods over seeds.
+
+    Adding updates the pool in place where the state is donated to `jit` or carried by `scan`. Within one iteration
+    sample from the state that came out: reading the old one beside the new one keeps both alive, and XLA then copies
+    the pool.
+
+    Attributes:
+      capacity: `N`, trajectories held.
+      max_length: `L`, the time limit of an episode. Steps beyond it are not stored.
+      num_envs: `B`.
+      obs_size, action_size: `o` and `a`.
+
+    Raises:
+      GailfeError: a size that is not positive.
+    """
+
+    capacity: int
+    max_length: int
+    num_envs: int
+    obs_size: int
+    action_size: int
+
+    def __post_init__(self) -> None:
+        for name in ("capacity", "max_length", "num_envs", "obs_size", "action_size"):
+            if getattr(self, name) < 1:
+                raise GailfeError(f"{self._name}: {name} is {getattr(self, name)}, expected 1 or more")
+
+    @property
+    def _name(self) -> str:
+        return "trajectories"
+
+    @property
+    def _num_slots(self) -> int:
+        return self.capacity + self.num_envs
+
+    def _empty(self) -> PoolState:
+        # An array of its own for every field: a buffer that two fields share cannot be donated.
+        return PoolState(
+            pool=jnp.zeros((self._num_slots, self.max_length, self.obs_size + self.action_size), jnp.float32),
+            order=jnp.arange(self.capacity, dtype=jnp.int32),
+            lengths=jnp.zeros((self.capacity,), jnp.int32),
+            slot=self.capacity + jnp.arange(self.num_envs, dtype=jnp.int32),
+            step=jnp.zeros((self.num_envs,), jnp.int32),
+            episode_return=jnp.zeros((self.num_envs,), jnp.float32),
+        )
+
+    def _write(self, state: PoolState, row: Array) -> tuple[Array, Array]:
+        """Every environment's `row [B, o + a]` into its working slot: `(pool, length of the episode so far [B])`."""
+        # Working slots are distinct by construction; saying so spares XLA a sequential scatter on some backends.
+        pool = state.pool.at[state.slot, state.step].set(row, mode="drop", unique_indices=True)
+        return pool, jnp.minimum(state.step + 1, self.max_length)
+
+    def _effective_lengths(self, state: PoolState) -> Array:
+        """`[N]` steps of each trajectory, counted from its end, that `sample` draws from."""
+        return state.lengths
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the pool on the device, per seed: `(N + B) * L * (o + a) * 4`."""
+        return self._num_slots * self.max_length * (self.obs_size + self.action_size) * 4
+
+    def num_trajectories(self, state: PoolState) -> Array:
+        """`[]` int32, trajectories held."""
+        return jnp.sum(state.lengths > 0, dtype=jnp.int32)
+
+    def num_transitions(self, state: PoolState) -> Array:
+        """`[]` int32, transitions that `sample` draws from."""
+        return jnp.sum(self._effective_lengths(state), dtype=jnp.int32)
+
+    def sample(self, state: PoolState, key: Array, n: int) -> tuple[Array, Array]:
+        """`n` pairs drawn uniformly, with replacement, from the transitions held.
+
+        Returns:
+          obs `[n, o]` and action `[n, a]`; zeros while the buffer is empty.
+        """
+        effective = self._effective_lengths(state)
+        ends = jnp.cumsum(effective)
+        total = ends[-1]
+        draw = jax.random.randint(key, (n,), 0, jnp.maximum(total, 1))
+        position = jnp.minimum(jnp.searchsorted(ends, draw, side="right"), self.capacity - 1)
+        # Counted back from the end of the trajectory, because a part of it is its end.
+        step = state.lengths[position] - (ends[position] - draw)
+        rows = state.pool[state.order[position], jnp.maximum(step, 0)]
+        rows = jnp.where(total > 0, rows, 0.0)
+        return rows[:, : self.obs_size], rows[:, self.obs_size :]
+
+    def _trajectories(self, state: PoolState, positions: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """On the host, those of `positions` that hold one: `(obs [l, o], action [l, a])`."""
+        order, lengths, pool = np.asarray(state.order), np.asarray(state.lengths), np.asarray(state.pool)
+        # Copies, because the caller may donate the state next.
+        trajectories = [pool[order[p], : lengths[p]].copy() for p in positions if lengths[p] > 0]
+        return [(rows[:, : self.obs_size], rows[:, self.obs_size :]) for rows in trajectories]
