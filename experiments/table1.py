@@ -36,6 +36,9 @@ STEPS = {"hopper": 122_880, "walker2d": 245_760}
 # The quickstart's: small steps that fade away, from a clone, once the discriminator and the values have begun to learn.
 CONFIG = {"num_envs": 16, "bc_steps": 8000, "warmup_iterations": 4, "anneal": True, "policy_average": 0.98}
 HYPER = {"gamma": 0.997, "gae_lambda": 0.98}
+# Walker2d's clones are better for wider layers; a clone asks for fewer of MAIL's steps than a policy from nothing.
+TASK_CONFIG: dict[str, dict[str, Any]] = {"hopper": {}, "walker2d": {"hidden": (256, 256)}}
+MAIL_CONFIG = {"policy_steps": 2}
 NOTHING_STEPS = 409_600
 METHODS = {
     "bc": "BC",
@@ -52,7 +55,8 @@ def _cell(task: str, size: int, method: str) -> Cell:
     if method.endswith("-nothing"):
         steps, eval_every = NOTHING_STEPS, 16_384
     else:
-        config, hyper = dataclasses.replace(config, **CONFIG), hyper.replace(**HYPER)
+        changes = CONFIG | TASK_CONFIG[task] | (MAIL_CONFIG if method == "mail" else {})
+        config, hyper = dataclasses.replace(config, **changes), hyper.replace(**HYPER)
     if method == "bc":
         # The clone, and one iteration in which the policy does not move.
         config = dataclasses.replace(config, warmup_iterations=1)

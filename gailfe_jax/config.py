@@ -24,7 +24,8 @@ class Config:
     """
 
     env: str = "hopper"
-    """Task: hopper, halfcheetah, walker2d, a Gymnasium id of theirs, or brax:<name>."""
+    """Task: hopper, halfcheetah, walker2d, a Gymnasium id of theirs, or brax:<name>; delayed20:<task> pays its rewards
+    every 20 steps."""
     engine: str = "auto"
     """Physics engine: auto, mujoco_c, mjx or warp."""
     algo: str = "gail"

@@ -7,7 +7,7 @@ from typing import Any
 
 from gailfe_jax.algorithms import find_algorithm, resolve_config
 from gailfe_jax.config import Config, Hyper
-from gailfe_jax.envs import canonical_name
+from gailfe_jax.envs import base_name, canonical_name
 from gailfe_jax.train import RunSettings
 
 # PPO on the true reward: large batches, many passes, learning rates that decay to zero.
@@ -38,8 +38,8 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
     Raises:
       GailfeError: unknown algorithm or task.
     """
-    env = canonical_name(env)
-    config = resolve_config(Config(algo=find_algorithm(algo).name, env=env))
+    config = resolve_config(Config(algo=find_algorithm(algo).name, env=canonical_name(env)))
+    env = base_name(env)
     hyper, settings = Hyper(), RunSettings()
     if find_algorithm(algo).adversarial:
         config = dataclasses.replace(config, policy_average=_IMITATION_AVERAGE, **_IMITATION_CONFIG.get(env, {}))

@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from gailfe_jax.envs import TASKS, make_env
+from gailfe_jax.envs.delayed import DEFAULT_DELAY
 from gailfe_jax.types import Env, EnvState, GailfeError
 
 
@@ -139,6 +140,41 @@ class GymnasiumEnv(gymnasium.Env):
 
     def close(self) -> None:
         self._state = None
+
+
+class DelayedRewardWrapper(gymnasium.Wrapper):
+    """A Gymnasium environment whose rewards are summed and paid every `every` steps, and when the episode ends.
+
+    What `gailfe_jax.envs.DelayedReward` does to ours; the rewards of a whole episode have the same sum.
+
+    Args:
+      env: with its time limit inside, so that the last payment is not missed.
+      every: steps between payments.
+
+    Raises:
+      GailfeError: `every` is not positive.
+    """
+
+    def __init__(self, env: gymnasium.Env, every: int = DEFAULT_DELAY):
+        if every < 1:
+            raise GailfeError(f"every: got {every}; expected at least 1 step between payments")
+        super().__init__(env)
+        self.every = every
+        self._steps, self._pending = 0, 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Starts a new episode; what the last one had not been paid is gone with it."""
+        self._steps, self._pending = 0, 0.0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One step; the reward is zero unless it is time to pay."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
+        earned = self._pending + float(reward)
+        due = self._steps % self.every == 0 or terminated or truncated
+        self._pending = 0.0 if due else earned
+        return obs, earned if due else 0.0, terminated, truncated, info
 
 
 def register_gymnasium_envs() -> list[str]:

@@ -137,4 +137,4 @@ def find_task(name: str) -> Task:
         if wanted in (task.name, task.gymnasium_id.lower()):
             return task
     known = ", ".join(sorted(TASKS))
-    raise GailfeError(f"env: unknown task {name!r}; expected one of {known}, or brax:<name>")
+    raise GailfeError(f"env: unknown task {name!r}; expected one of {known}, brax:<name>, or delayed<k>: before either")

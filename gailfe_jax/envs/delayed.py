@@ -1,0 +1,78 @@
+"""Delayed rewards: the reward is summed and paid every so many steps, and when the episode ends.
+
+A wrapper for any environment, as the tasks of GASIL (Guo et al. 2018) are made. Observations, actions and episodes are
+those of the task itself; the rewards of a whole episode have the same sum.
+"""
+
+from __future__ import annotations
+
+import re
+
+import jax.numpy as jnp
+from flax import struct
+
+from gailfe_jax.types import Array, Env, EnvSpec, EnvState, GailfeError, PyTree, TimeStep
+
+DEFAULT_DELAY = 20
+_NAME = re.compile(r"delayed(?P<every>\d*):(?P<task>.+)")
+
+
+@struct.dataclass
+class DelayedState:
+    """What a delayed environment keeps beside its engine's state.
+
+    Attributes:
+      phys: the engine's state.
+      pending: `[]` reward earned and not paid yet.
+    """
+
+    phys: PyTree
+    pending: Array
+
+
+def split_name(name: str) -> tuple[int, str] | None:
+    """`(steps between payments, the task's own name)` of `delayed20:hopper` or `delayed:hopper`; None for others.
+
+    Raises:
+      GailfeError: `delayed0:...`.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    every = int(match["every"] or DEFAULT_DELAY)
+    if every < 1:
+        raise GailfeError(f"env: got {name!r}; expected delayed<k>:<task> with at least 1 step between payments")
+    return every, match["task"]
+
+
+class DelayedReward:
+    """`Env` that pays the rewards of another every `every` steps of an episode, and what is left when it ends.
+
+    Args:
+      env: the environment.
+      every: steps between payments.
+
+    Raises:
+      GailfeError: `every` is not positive.
+    """
+
+    def __init__(self, env: Env, every: int = DEFAULT_DELAY):
+        if every < 1:
+            raise GailfeError(f"every: got {every}; expected at least 1 step between payments")
+        self.env = env
+        self.every = every
+        self.spec: EnvSpec = env.spec
+
+    def reset(self, key: Array) -> EnvState:
+        state = self.env.reset(key)
+        return state.replace(phys=DelayedState(state.phys, jnp.float32(0.0)))
+
+    def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
+        earned = state.phys.pending
+        due = (state.step_count + 1) % self.every == 0
+        state, step = self.env.step(state.replace(phys=state.phys.phys), action)
+        earned = earned + step.reward
+        due = due | step.terminated | step.truncated
+        paid = jnp.where(due, earned, 0.0)
+        state = state.replace(phys=DelayedState(state.phys, jnp.where(due, 0.0, earned)))
+        return state, step.replace(reward=paid)
