@@ -7,6 +7,7 @@ from typing import Any
 
 from gailfe_jax.config import Config
 from gailfe_jax.data.annotators import Annotator, terminated
+from gailfe_jax.data.best import BestBuffer
 from gailfe_jax.data.failures import FailureBuffer
 from gailfe_jax.data.replay import Replay
 from gailfe_jax.generators.backprop import Backprop
@@ -27,6 +28,7 @@ class Algorithm:
       source: paper.
       adversarial: whether the policy steps on a discriminator's reward (else on the true reward).
       constrained: whether failures constrain the discriminator.
+      own: whether the agent's own good episodes stand for demonstrations, which it then does without.
       generator: the policy step it stands for; None leaves the choice to `Config.generator`.
     """
 
@@ -35,12 +37,8 @@ class Algorithm:
     source: str
     adversarial: bool = False
     constrained: bool = False
+    own: bool = False
     generator: str | None = None
-
-    @property
-    def needs_demos(self) -> bool:
-        """Whether training needs a demonstration file."""
-        return self.adversarial
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -63,6 +61,13 @@ ALGORITHMS: dict[str, Algorithm] = {
             adversarial=True,
             generator="backprop",
         ),
+        Algorithm(
+            "gasil",
+            "imitation of the agent's own best episodes",
+            "Guo et al. 2018",
+            adversarial=True,
+            own=True,
+        ),
     )
 }
 _GENERATORS = {"ppo": PPO, "trpo": TRPO, "backprop": Backprop}
@@ -79,16 +84,44 @@ def find_algorithm(name: str) -> Algorithm:
     return ALGORITHMS[name]
 
 
+def needs_demos(config: Config) -> bool:
+    """Whether training needs a demonstration file."""
+    shown = find_algorithm(config.algo).adversarial and config.positives != "own"
+    return shown or config.bc_steps > 0 or config.bc_auxiliary
+
+
 def resolve_config(config: Config) -> Config:
-    """`config` with the generator its algorithm stands for, and running statistics without demonstrations."""
+    """`config` with what its algorithm stands for, and running statistics where no demonstrations are imitated.
+
+    Raises:
+      GailfeError: unknown algorithm, or parts that do not go together.
+    """
     algorithm = find_algorithm(config.algo)
     changes: dict[str, Any] = {} if algorithm.generator is None else {"generator": algorithm.generator}
-    if not algorithm.needs_demos:
-        changes["obs_normaliser"] = "running"
-    return dataclasses.replace(config, **changes)
+    if algorithm.own:
+        changes["positives"] = "own"
+    config = dataclasses.replace(config, **changes)
+    if not algorithm.adversarial:
+        for name in ("positives", "env_reward"):
+            if getattr(config, name) != getattr(Config, name):
+                raise GailfeError(f"{name}: --algo {config.algo} has no discriminator; expected an adversarial one")
+    if config.env_reward and config.generator == "backprop":
+        raise GailfeError("env_reward: the true reward has no gradient through a model; expected generator trpo or ppo")
+    if config.positives == "demonstrations" and config.own_episodes != Config.own_episodes:
+        raise GailfeError("own_episodes: nothing is done with them; expected positives own or both beside it")
+    if not algorithm.adversarial or config.positives == "own":
+        config = dataclasses.replace(config, obs_normaliser="running")
+    return config
 
 
-def make_learner(config: Config, env: Env, *, total_iterations: int = 1, annotator: Annotator | None = None) -> Learner:
+def make_learner(
+    config: Config,
+    env: Env,
+    *,
+    total_iterations: int = 1,
+    annotator: Annotator | None = None,
+    success: Annotator | None = None,
+) -> Learner:
     """Composes the learner that `config` names.
 
     Args:
@@ -96,9 +129,10 @@ def make_learner(config: Config, env: Env, *, total_iterations: int = 1, annotat
       env: the environment.
       total_iterations: length of the run, for annealed learning rates.
       annotator: what counts as a failure; `terminated` if None. Unused without a failure constraint.
+      success: what counts as a success among its own episodes; None takes the best ones. Unused without those.
 
     Raises:
-      GailfeError: unknown algorithm.
+      GailfeError: unknown algorithm, or parts that do not go together.
     """
     algorithm = find_algorithm(config.algo)
     config = resolve_config(config)
@@ -106,19 +140,28 @@ def make_learner(config: Config, env: Env, *, total_iterations: int = 1, annotat
     generator = _GENERATORS[config.generator](config, spec)
     if not algorithm.adversarial:
         return Learner(config, env, generator, total_iterations=total_iterations)
+    sizes: dict[str, Any] = {
+        "max_length": spec.max_episode_steps,
+        "num_envs": config.num_envs,
+        "obs_size": spec.obs_size,
+        "action_size": spec.action_size,
+    }
     failures = None
     if algorithm.constrained:
         failures = FailureBuffer(
             capacity=config.failure_capacity,
-            max_length=spec.max_episode_steps,
-            num_envs=config.num_envs,
-            obs_size=spec.obs_size,
-            action_size=spec.action_size,
             annotator=annotator or terminated(),
             last_steps=config.failure_last_steps,
             collect=config.failure_source != "collected",
+            **sizes,
         )
+    own = None
+    if config.positives != "demonstrations":
+        if success is None:
+            own = BestBuffer(capacity=config.own_capacity, **sizes)
+        else:
+            own = FailureBuffer(capacity=config.own_capacity, annotator=success, **sizes)
     replay = Replay(config.disc_replay) if config.disc_replay else None
     experience = Replay(config.model_capacity) if config.generator == "backprop" else None
     cost = Discriminator(config, spec)
-    return Learner(config, env, generator, cost, failures, replay, experience, total_iterations)
+    return Learner(config, env, generator, cost, failures, own, replay, experience, total_iterations)

@@ -123,6 +123,17 @@ class Config:
     """GAILFE: failed trajectories kept (N)."""
     failure_last_steps: int = 0
     """GAILFE: use only the last h steps of each failure; 0 uses whole trajectories."""
+    positives: Literal["demonstrations", "own", "both"] = "demonstrations"
+    """What the discriminator takes for good: demonstrations, the agent's own good episodes, or half of each."""
+    own_episodes: str = "best"
+    """Which own episodes are good: best (the own_capacity highest returns), or the last own_capacity successes:
+    survived, return_above:F (F of the expert's return)."""
+    own_capacity: int = 10
+    """Own episodes held."""
+    env_reward: bool = False
+    """Maximise the environment's reward as well (GASIL): r_env + alpha times the discriminator's reward."""
+    alpha_decay: bool = False
+    """Decay alpha (hyper.alpha) linearly to zero over the run."""
     failure_source: Literal["both", "own", "collected"] = "both"
     """GAILFE: failures from the demonstration file, the agent's own, or both."""
     annotator: str = "default"
@@ -139,6 +150,7 @@ class Config:
         positive = (
             *("num_envs", "unroll_length", "cg_iterations", "line_search_steps", "value_epochs", "value_minibatch"),
             *("bc_minibatch", "ppo_epochs", "ppo_minibatches", "disc_steps", "disc_minibatch", "failure_capacity"),
+            "own_capacity",
             *("horizon", "policy_steps", "model_ensemble", "model_capacity", "model_fit_steps", "model_minibatch"),
         )
         for name in positive:
@@ -208,6 +220,8 @@ class Hyper:
     """MAIL, model rollouts: reward paid per step and unit of the models' disagreement."""
     disagreement_limit: float = 1e6
     """MAIL, model rollouts: a rollout stops where the models disagree by more (in standardised changes)."""
+    alpha: float = 1.0
+    """GASIL: weight of the discriminator's reward beside the environment's (in units of its discounted sum)."""
     disc_entropy: float = 1e-3
     """Weight of the discriminator's Bernoulli entropy bonus."""
     gradient_penalty_weight: float = 1.0

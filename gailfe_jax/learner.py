@@ -14,8 +14,9 @@ from flax import struct
 
 from gailfe_jax.batching import per_seed
 from gailfe_jax.config import Config, Hyper
+from gailfe_jax.data.best import BestBuffer, BestState
 from gailfe_jax.data.failures import FailureBuffer, FailureState
-from gailfe_jax.data.pool import PaddedTrajectories
+from gailfe_jax.data.pool import PaddedTrajectories, PoolState, TrajectoryPool
 from gailfe_jax.data.replay import Replay, ReplayState
 from gailfe_jax.objectives.constraint import update_dual, violation
 from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData, DiscriminatorState
@@ -55,6 +56,7 @@ class LearnerState:
       cost: the discriminator, or None where the true reward is used.
       dual: `[]` lambda_F, or None without a failure constraint.
       failures: the failure buffer, or None.
+      own: the agent's own good episodes, or None.
       replay: past policy pairs for the discriminator, or None.
       experience: past moves for a forward model, or None.
     """
@@ -66,6 +68,7 @@ class LearnerState:
     cost: DiscriminatorState | None
     dual: Array | None
     failures: FailureState | None
+    own: PoolState | None
     replay: ReplayState | None
     experience: ReplayState | None
 
@@ -75,12 +78,12 @@ class Demos:
     """What a learner imitates, on the device; an argument of every call, never a constant of the program.
 
     Attributes:
-      expert: `[N]` expert pairs.
+      expert: `[N]` expert pairs, or None for what learns without.
       failures: failures of the collection phase, or None.
       next_obs: `[N, o]` where the expert's actions led, for a forward model's start; or None.
     """
 
-    expert: Pairs
+    expert: Pairs | None
     failures: PaddedTrajectories | None = None
     next_obs: Array | None = None
 
@@ -95,6 +98,8 @@ class Learner:
       generator: how the policy steps.
       cost: what it steps on; None means the true reward.
       failures: GAILFE's failure buffer; None means no constraint.
+      own: the agent's own episodes that the discriminator takes for good: the best, or (a failure buffer whose
+        annotator has the opposite opinion) the last successes; or None.
       replay: past policy pairs shown to the discriminator beside the fresh ones; or None.
       experience: past moves that the generator's forward model learns from; or None.
       total_iterations: length of the run, for annealing.
@@ -105,6 +110,7 @@ class Learner:
     generator: Generator
     cost: Discriminator | None = None
     failures: FailureBuffer | None = None
+    own: BestBuffer | FailureBuffer | None = None
     replay: Replay | None = None
     experience: Replay | None = None
     total_iterations: int = 1
@@ -113,10 +119,11 @@ class Learner:
         """Fresh state of one seed from `key []`."""
         key_generator, key_env, key_cost, key_run, key_clone = jax.random.split(key, 5)
         generator = per_seed(self.generator.init)(key_generator)
-        if demos is not None:
-            generator = per_seed(self.generator.standardise)(generator, demos.expert)
-        if self.config.bc_steps and demos is not None:
-            generator = per_seed(self.generator.clone)(generator, demos.expert, demos.next_obs, key_clone, hyper)
+        expert = None if demos is None else demos.expert
+        if demos is not None and expert is not None:
+            generator = per_seed(self.generator.standardise)(generator, expert)
+            if self.config.bc_steps:
+                generator = per_seed(self.generator.clone)(generator, expert, demos.next_obs, key_clone, hyper)
         failures = None
         if self.failures is not None:
             failures = self.failures.init()
@@ -127,9 +134,10 @@ class Learner:
             iteration=jnp.int32(0),
             env=jax.vmap(self.env.reset)(jax.random.split(key_env, self.config.num_envs)),
             generator=generator,
-            cost=None if self.cost is None else per_seed(self.cost.init)(key_cost, _expert(demos)),
+            cost=None if self.cost is None else per_seed(self.cost.init)(key_cost, self._shown(expert)),
             dual=None if self.failures is None else jnp.asarray(hyper.dual_init, jnp.float32),
             failures=failures,
+            own=None if self.own is None else self.own.init(),
             replay=None if self.replay is None else self.replay.init(self._pair),
             experience=None if self.experience is None else self.experience.init(self._move),
         )
@@ -166,7 +174,7 @@ class Learner:
             self.env, self.generator.act, state.generator, state.env, key_unroll, self.config.unroll_length
         )
         executed = transition.replace(action=clip_action(self.env, transition.action))
-        failures, replay, data = self._select(state, executed, key_sample)
+        failures, own, replay, data = self._select(state, executed, key_sample)
         experience, moves = self._remember(state.experience, executed, jax.random.fold_in(key, 4))
 
         # What is arithmetic on one seed's batch runs `per_seed`, which keeps its bits the same for any number of seeds.
@@ -180,6 +188,13 @@ class Learner:
             "train_length": totals.lengths / totals.count,
             "train_falls": totals.falls / totals.count,
         }
+        if self.own is not None and own is not None:
+            metrics |= {
+                "own_episodes": self.own.num_trajectories(own).astype(jnp.float32),
+                "own_transitions": self.own.num_transitions(own).astype(jnp.float32),
+            }
+            if isinstance(self.own, BestBuffer) and isinstance(own, BestState):
+                metrics["own_best_return"] = self.own.best_return(own)
         if self.failures is not None and failures is not None:
             metrics |= {
                 "multiplier": self._multiplier(dual, hyper),
@@ -189,7 +204,7 @@ class Learner:
             }
         state = state.replace(
             iteration=state.iteration + 1, env=env, generator=generator, cost=cost, dual=dual, failures=failures,
-            replay=replay, experience=experience,
+            own=own, replay=replay, experience=experience,
         )  # fmt: skip
         return state, metrics
 
@@ -212,15 +227,30 @@ class Learner:
         if self.cost is None:
             generator, metrics = step(None, key_policy, hyper, moves, auxiliary)
             return generator, None, None, metrics
-        assert cost is not None and data is not None and expert is not None
-        fitted, metrics = self.cost.fit(cost, expert, data, self._multiplier(dual, hyper), key_cost, hyper)
+        assert cost is not None and data is not None
+        shown = self._shown(expert)
+        fitted, metrics = self.cost.fit(cost, shown, data, self._multiplier(dual, hyper), key_cost, hyper)
         if dual is not None and data.has_failures is not None:
             dual = update_dual(
                 dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, data.has_failures
             )
-        score = functools.partial(self.cost.score, fitted)
-        generator, step_metrics = step(score, key_policy, hyper, moves, auxiliary)
+        generator, step_metrics = step(self._score(fitted, data, hyper), key_policy, hyper, moves, auxiliary)
         return generator, fitted, dual, metrics | step_metrics
+
+    def _shown(self, expert: Pairs | None) -> Pairs | None:
+        """The demonstrations, where the discriminator takes them for good."""
+        return None if self.config.positives == "own" else expert
+
+    def _score(self, cost: DiscriminatorState, data: DiscriminatorData, hyper: Hyper) -> ScoreFn:
+        """The cost's reward; alpha times it beside the true one, none while there is nothing good to compare with."""
+        assert self.cost is not None
+        score = functools.partial(self.cost.score, cost)
+        has_own = data.has_own if self.config.positives == "own" else None
+        if has_own is None and not self.config.env_reward:
+            return score
+        weight = jnp.asarray(hyper.alpha if self.config.env_reward else 1.0, jnp.float32)
+        weight = weight if has_own is None else jnp.where(has_own, weight, 0.0)
+        return lambda obs, action: weight * score(obs, action)
 
     def _auxiliary(self, expert: Pairs | None, key: Array, hyper: Hyper) -> AuxiliaryFn | None:
         """The weighted log-likelihood of as many demonstrated pairs as an iteration has, where it is asked for."""
@@ -233,10 +263,10 @@ class Learner:
 
     def _select(
         self, state: LearnerState, executed: Transition, key: Array
-    ) -> tuple[FailureState | None, ReplayState | None, DiscriminatorData | None]:
+    ) -> tuple[FailureState | None, PoolState | None, ReplayState | None, DiscriminatorData | None]:
         """Files the unroll in the buffers and draws what the discriminator will see; moves data, rounds nothing."""
         if self.cost is None:
-            return None, None, None
+            return None, None, None, None
         steps = self.config.disc_steps
         size = min(self.config.disc_minibatch, self.config.batch_size)
         key_policy, key_replay, key_failure = jax.random.split(key, 3)
@@ -250,12 +280,21 @@ class Learner:
             old = self.replay.sample(replay, key_replay, steps * size)
             old = jax.tree.map(lambda x: x.reshape(steps, size, -1), old)
             policy = jax.tree.map(lambda a, b: jnp.concatenate([a[:, : size // 2], b[:, size // 2 :]], 1), policy, old)
-        if self.failures is None or state.failures is None:
-            return None, replay, DiscriminatorData(policy)
-        failures = self.failures.add(state.failures, executed)
-        failed = self.failures.sample(failures, key_failure, steps * size)
-        failed = jax.tree.map(lambda x: x.reshape(steps, size, -1), Pairs(*failed))
-        return failures, replay, DiscriminatorData(policy, failed, self.failures.num_transitions(failures) > 0)
+        data, failures, own = DiscriminatorData(policy), state.failures, state.own
+
+        def drawn(buffer: TrajectoryPool, held: PoolState, key: Array) -> tuple[Pairs, Array]:
+            pairs = Pairs(*buffer.sample(held, key, steps * size))
+            return jax.tree.map(lambda x: x.reshape(steps, size, -1), pairs), buffer.num_transitions(held) > 0
+
+        if self.failures is not None and failures is not None:
+            failures = self.failures.add(failures, executed)
+            failed, has_failures = drawn(self.failures, failures, key_failure)
+            data = data.replace(failures=failed, has_failures=has_failures)
+        if self.own is not None and own is not None:
+            own = self.own.add(own, executed)  # type: ignore[arg-type]
+            good, has_own = drawn(self.own, own, jax.random.fold_in(key, 1))
+            data = data.replace(own=good, has_own=has_own)
+        return failures, own, replay, data
 
     def _remember(
         self, state: ReplayState | None, executed: Transition, key: Array
@@ -278,6 +317,8 @@ class Learner:
         if self.config.anneal:
             left = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
             scale = dict.fromkeys(("policy_lr", "value_lr", "max_kl", "disc_lr", "model_lr"), left)
+        if self.config.alpha_decay:
+            scale["alpha"] = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
         if self.config.warm_restarts:
             cycle = max(1, -(-self.total_iterations // self.config.warm_restarts))
             shape = {"init_value": 1.0, "peak_value": 1.0, "warmup_steps": 0, "decay_steps": cycle, "end_value": 0.0}
@@ -294,8 +335,3 @@ class Learner:
         if dual is None:
             return jnp.float32(0.0)
         return dual if self.config.multiplier == "dual" else jnp.asarray(hyper.failure_weight, jnp.float32)
-
-
-def _expert(demos: Demos | None) -> Pairs:
-    assert demos is not None, "a learner with a cost needs demonstrations"
-    return demos.expert

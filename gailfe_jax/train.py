@@ -28,11 +28,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gailfe_jax.algorithms import find_algorithm, make_learner, resolve_config
+from gailfe_jax.algorithms import find_algorithm, make_learner, needs_demos, resolve_config
 from gailfe_jax.checkpoint import CheckpointManager, check_config
 from gailfe_jax.confidences import FOLDER, Confidence
 from gailfe_jax.config import CONFIG_VERSION, Config, Hyper, hyper_arrays
-from gailfe_jax.data.annotators import Annotator, parse_annotator
+from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
 from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
 from gailfe_jax.envs import canonical_name, make_env
 from gailfe_jax.learner import Demos, Learner, LearnerState
@@ -113,12 +113,14 @@ class Imitation:
     Attributes:
       demos: what goes to the device; None for methods without demonstrations.
       annotator: what counts as failed, or None where nothing asks.
+      success: what of its own counts as a success, or None where nothing asks.
       expert_return: mean return of the expert, by which returns are normalised; None if unknown.
       record: what config.json says of them.
     """
 
     demos: Demos | None = None
     annotator: Annotator | None = None
+    success: Annotator | None = None
     expert_return: float | None = None
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -179,12 +181,14 @@ def prepare_imitation(
       GailfeError: the algorithm needs demonstrations and there are none, or they do not fit the environment.
     """
     algorithm = find_algorithm(config.algo)
-    if not algorithm.needs_demos:
-        return Imitation()
+    if not needs_demos(config):
+        judges = _annotators(config, env, None, annotator)
+        return Imitation(annotator=judges[0], success=judges[1], record=_judged(*judges))
     record: dict[str, Any] = dataclasses.asdict(settings)
     if demonstrations is None:
         if settings.demos is None:
-            raise GailfeError(f"demos: --algo {config.algo} needs a demonstration file; make one with gailfe demos")
+            why = f"--algo {config.algo}" if algorithm.adversarial else "bc_steps or bc_auxiliary"
+            raise GailfeError(f"demos: {why} needs a demonstration file; make one with gailfe demos")
         demonstrations = load_demonstrations(settings.demos, env)
         if pathlib.Path(settings.demos).is_file():
             record["sha256"] = file_sha256(settings.demos)
@@ -211,10 +215,9 @@ def prepare_imitation(
         "provenance": demonstrations.provenance,
     }
     padded = None
-    if algorithm.constrained:
-        if annotator is None:
-            annotator = parse_annotator(config.annotator, task=env.spec.name, expert_return=expert_return)
-        record |= {"annotator": annotator.name, "annotator_reads_reward": annotator.reads_reward}
+    annotator, success = _annotators(config, env, expert_return, annotator)
+    record |= _judged(annotator, success)
+    if annotator is not None:
         failures = demonstrations.failures
         if config.failure_source != "own" and failures.num_trajectories:
             buffer = make_learner(config, env, annotator=annotator).failures
@@ -228,7 +231,29 @@ def prepare_imitation(
     record["content_sha256"] = content.hexdigest()
     obs, action, next_obs = (jnp.asarray(x) for x in (pairs.obs, pairs.action, pairs.next_obs))
     demos = Demos(Pairs(obs, action), padded, next_obs)
-    return Imitation(demos, annotator, expert_return, record)
+    return Imitation(demos, annotator, success, expert_return, record)
+
+
+def _annotators(
+    config: Config, env: Env, expert_return: float | None, annotator: Annotator | None
+) -> tuple[Annotator | None, Annotator | None]:
+    """What counts as a failure and what as a success, None where nothing asks."""
+    if not find_algorithm(config.algo).constrained:
+        annotator = None
+    elif annotator is None:
+        annotator = parse_annotator(config.annotator, task=env.spec.name, expert_return=expert_return)
+    asked = config.positives != "demonstrations" and config.own_episodes != "best"
+    return annotator, parse_success(config.own_episodes, expert_return=expert_return) if asked else None
+
+
+def _judged(annotator: Annotator | None, success: Annotator | None) -> dict[str, Any]:
+    """What config.json says of the annotators."""
+    record: dict[str, Any] = {}
+    if annotator is not None:
+        record |= {"annotator": annotator.name, "annotator_reads_reward": annotator.reads_reward}
+    if success is not None:
+        record |= {"success": success.name, "success_reads_reward": success.reads_reward}
+    return record
 
 
 class Trainer:
@@ -407,7 +432,9 @@ def train(
     chunk_steps = chunk * config.batch_size
     num_chunks = max(1, -int(-settings.steps // chunk_steps))
     total_steps = num_chunks * chunk_steps
-    learner = make_learner(config, env, total_iterations=num_chunks * chunk, annotator=imitation.annotator)
+    learner = make_learner(
+        config, env, total_iterations=num_chunks * chunk, annotator=imitation.annotator, success=imitation.success
+    )
     seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
     trainer = Trainer(learner, hyper, seeds, chunk=chunk, eval_episodes=settings.eval_episodes)
 

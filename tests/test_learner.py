@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.algorithms import make_learner
+from gailfe_jax.algorithms import make_learner, needs_demos
 from gailfe_jax.config import Config, Hyper, hyper_arrays
-from gailfe_jax.data.annotators import Annotator
+from gailfe_jax.data.annotators import Annotator, survived
 from gailfe_jax.envs import make_env
 from gailfe_jax.learner import Demos
 from gailfe_jax.rollout import unroll
@@ -40,8 +40,10 @@ class Runner:
     """A trainer that can be run again with other seeds and hyper-parameters."""
 
     def __init__(self, config, num_seeds, hyper=HYPER, annotator=None):
-        self.learner = make_learner(config, make_env(config.env, config.engine), annotator=annotator)
-        self.demos = random_demos() if self.learner.cost is not None else None
+        success = survived() if config.own_episodes == "survived" else None
+        env = make_env(config.env, config.engine)
+        self.learner = make_learner(config, env, annotator=annotator, success=success)
+        self.demos = random_demos() if needs_demos(self.learner.config) else None
         self.trainer = Trainer(self.learner, hyper, np.arange(num_seeds), chunk=1, eval_episodes=2)
 
     def run(self, seeds, hyper=None):
@@ -303,3 +305,73 @@ def test_the_demonstrations_likelihood_beside_the_reward(generator):
     plain = plain_runner.run([0])[0][-1].generator.policy
     for name, x in leaves(plain).items():
         np.testing.assert_allclose(weightless[name], x, atol=1e-4)
+
+
+# Every line is flags that `gailfe algorithms` may print; what each needs besides is in the learner's tests above.
+COMBINATIONS = {
+    "ppo": dict(algo="ppo"),
+    "trpo": dict(algo="trpo"),
+    "ppo + bc": dict(algo="ppo", bc_auxiliary=True),
+    "gail by trpo": dict(algo="gail"),
+    "gail by ppo": dict(algo="gail", generator="ppo"),
+    "mail": dict(algo="mail"),
+    "mail in the model": dict(algo="mail", model_rollouts="model", model_ensemble=2),
+    "mail by adam": dict(algo="mail", model_step="adam", model="gated"),
+    "gailfe": dict(algo="gailfe"),
+    "gailfe by mail": dict(algo="gailfe", generator="backprop"),
+    "gailfe + successes": dict(algo="gailfe", positives="both", own_episodes="survived"),
+    "gailfe + best": dict(algo="gailfe", positives="both"),
+    "gasil + reward": dict(algo="gasil", generator="ppo", env_reward=True),
+    "gasil + reward by trpo": dict(algo="gasil", env_reward=True, alpha_decay=True),
+    "gasil alone": dict(algo="gasil", generator="ppo"),
+    "gasil by mail": dict(algo="gasil", generator="backprop"),
+    "gasil against failures": dict(algo="gailfe", positives="own"),
+    "gail + reward": dict(algo="gail", env_reward=True),
+}
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_every_combination_trains(name, tmp_path):
+    config = Config(**TINY | dict(unroll_length=32, horizon=8, own_capacity=3, model_fit_steps=2) | COMBINATIONS[name])
+    runner = Runner(config, 1)
+    states, rows = runner.run([0])
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), state) for state in (states[0], states[-1])]
+    assert shapes[0] == shapes[1]
+    assert all(np.isfinite(x).all() for x in leaves(states[-1].generator.policy).values())
+    assert differing(*(leaves(state.generator.policy) for state in (states[0], states[-1])))
+    if runner.learner.own is not None:
+        assert 1 <= rows[-2]["own_episodes"][0] <= 3
+
+
+def test_gasil_with_alpha_zero_is_ppo_to_the_bit():
+    hyper = HYPER.replace(alpha=0.0)
+    ppo = Runner(Config(algo="ppo", **TINY), 2, hyper).run([0, 5])[0]
+    gasil = Runner(Config(algo="gasil", generator="ppo", env_reward=True, **TINY), 2, hyper).run([0, 5])[0]
+    for one, other in zip(ppo, gasil, strict=True):
+        assert differing(leaves(one.generator), leaves(other.generator)) == []
+        assert differing(leaves(one.env), leaves(other.env)) == []
+    with_alpha = Runner(Config(algo="gasil", generator="ppo", env_reward=True, **TINY), 2).run([0, 5])[0]
+    assert differing(leaves(ppo[-1].generator), leaves(with_alpha[-1].generator))
+
+
+def test_without_a_good_episode_gasil_learns_nothing():
+    # No episode of the cheetah ends within so few steps.
+    config = Config(algo="gasil", **TINY | dict(env="halfcheetah"))
+    states, rows = Runner(config, 1).run([0])
+    assert rows[-2]["own_episodes"][0] == 0
+    assert differing(leaves(states[0].cost), leaves(states[-1].cost)) == []
+    assert rows[-2]["reward_mean"][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(algo="mail", env_reward=True), r"^env_reward: the true reward has no gradient through a model"),
+        (dict(algo="ppo", positives="own"), r"^positives: --algo ppo has no discriminator"),
+        (dict(algo="trpo", env_reward=True), r"^env_reward: --algo trpo has no discriminator"),
+        (dict(algo="gail", own_episodes="survived"), r"^own_episodes: nothing is done with them"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(settings, message):
+    with pytest.raises(GailfeError, match=message):
+        make_learner(Config(**TINY | settings), make_env("hopper"))

@@ -117,6 +117,26 @@ def return_below(threshold: float) -> Annotator:
     )
 
 
+def survived() -> Annotator:
+    """A success when the time limit ended the episode and not the task. Reads no reward."""
+    return Annotator("survived", reads_reward=False, verdict=lambda episode: ~episode.terminated)
+
+
+def return_above(threshold: float) -> Annotator:
+    """A success when the undiscounted true return is `threshold` or more. Reads the reward.
+
+    Raises:
+      GailfeError: `threshold` is not finite.
+    """
+    if not math.isfinite(threshold):
+        raise GailfeError(f"return_above: threshold is {threshold}, expected a finite number")
+    return Annotator(
+        f"return_above({threshold:g})",
+        reads_reward=True,
+        verdict=lambda episode: episode.episode_return >= threshold,
+    )
+
+
 def flipped(angle_index: int, *, min_steps: int = 25) -> Annotator:
     """Failed when the episode ends upside down: at least the last `min_steps` steps led to an inverted torso.
 
@@ -185,6 +205,8 @@ def from_function(
     return Annotator(name or getattr(function, "__name__", "function"), reads_reward=reads_reward, trajectory=function)
 
 
+SUCCESSES = ("survived", "return_above:FRACTION")
+"""The forms that `parse_success` understands."""
 ANNOTATORS = ("default", "terminated", "return_below:FRACTION", "flipped", "bottom_quantile:Q")
 """The forms that `parse_annotator` understands."""
 
@@ -214,11 +236,7 @@ def parse_annotator(spec: str, *, task: str, expert_return: float | None = None)
     if kind == "terminated" and not argument:
         annotator = terminated()
     elif kind == "return_below":
-        fraction = _number(resolved, argument)
-        # A fraction of a negative return would lie above it and fail the expert itself.
-        if expert_return is None or not expert_return > 0.0:
-            raise GailfeError(f"annotator {resolved!r}: needs a positive expert return, got {expert_return}")
-        annotator = return_below(fraction * float(expert_return))
+        annotator = return_below(_share(resolved, argument, expert_return))
     elif kind == "flipped" and not argument:
         if task not in _PITCH_INDEX:
             raise GailfeError(f"annotator {resolved!r}: expected one of the tasks {sorted(_PITCH_INDEX)}, got {task!r}")
@@ -228,6 +246,32 @@ def parse_annotator(spec: str, *, task: str, expert_return: float | None = None)
     else:
         raise GailfeError(f"annotator {spec!r}: expected one of {', '.join(ANNOTATORS)}")
     return dataclasses.replace(annotator, name=resolved)
+
+
+def parse_success(spec: str, *, expert_return: float | None = None) -> Annotator:
+    """The mirror of `parse_annotator`: which of the agent's own episodes is a success.
+
+    `survived`; `return_above:0.8` (a fraction of the expert's mean return).
+
+    Raises:
+      GailfeError: unknown form, a number that does not parse, or `return_above` without a positive expert return.
+    """
+    kind, _, argument = spec.partition(":")
+    if kind == "survived" and not argument:
+        annotator = survived()
+    elif kind == "return_above":
+        annotator = return_above(_share(spec, argument, expert_return))
+    else:
+        raise GailfeError(f"own_episodes: got {spec!r}; expected best or one of {', '.join(SUCCESSES)}")
+    return dataclasses.replace(annotator, name=spec)
+
+
+def _share(spec: str, argument: str, expert_return: float | None) -> float:
+    fraction = _number(spec, argument)
+    # A fraction of a negative return would lie above it: the expert itself would fail.
+    if expert_return is None or not expert_return > 0.0:
+        raise GailfeError(f"annotator {spec!r}: needs a positive expert return, got {expert_return}")
+    return fraction * float(expert_return)
 
 
 def _number(spec: str, text: str) -> float:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.batching import per_seed
+from gailfe_jax.batching import per_seed, sealed
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, Gaussian, GaussianPolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
@@ -221,10 +221,19 @@ class ActorCritic:
     def _reward(
         self, state: ActorCriticState, transition: Transition, score: ScoreFn | None, hyper: Hyper
     ) -> tuple[Array, RewardScale]:
-        """The reward `[T, B]` to maximise: the cost's score, or the scaled true reward where there is no cost."""
-        if score is not None:
-            low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
-            return score(transition.obs, jnp.clip(transition.action, low, high)), state.reward_scale
+        """The reward `[T, B]` to maximise: the cost's score, the scaled true reward where there is no cost, or both."""
+        if score is None:
+            return self._true_reward(state, transition, hyper)
+        low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
+        scored = score(transition.obs, jnp.clip(transition.action, low, high))
+        if not self.config.env_reward:
+            return scored, state.reward_scale
+        reward, scale = self._true_reward(state, transition, hyper)
+        # Sealed, as what comes out without a cost, so that with alpha zero both are the same to the bit.
+        return sealed(lambda reward, scored: reward + scored)(reward, scored), scale
+
+    def _true_reward(self, state: ActorCriticState, transition: Transition, hyper: Hyper) -> tuple[Array, RewardScale]:
+        """The environment's reward `[T, B]`, scaled where the configuration says so."""
         if not self.config.normalise_reward:
             return transition.reward, state.reward_scale
 
@@ -235,7 +244,7 @@ class ActorCritic:
 
         last, sums = jax.lax.scan(accumulate, state.reward_scale.returns, (transition.reward, transition.done))
         scale = RewardScale(last, state.reward_scale.stats.update(sums[..., None]))
-        return transition.reward / scale.stats.std[0], scale
+        return sealed(jnp.divide)(transition.reward, scale.stats.std[0]), scale
 
     def prepare(
         self, state: StateT, transition: Transition, score: ScoreFn | None, hyper: Hyper

@@ -67,11 +67,15 @@ class DiscriminatorData:
       policy: `[K, m]` pairs of the policy.
       failures: `[K, m]` pairs of failed trajectories, or None for plain GAIL.
       has_failures: `[]` bool, or None for plain GAIL.
+      own: `[K, m]` pairs of the agent's own good episodes, or None where only demonstrations are good.
+      has_own: `[]` bool, or None.
     """
 
     policy: Pairs
     failures: Pairs | None = None
     has_failures: Array | None = None
+    own: Pairs | None = None
+    has_own: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +94,12 @@ class Discriminator:
     def _net(self) -> MLP:
         return MLP(self.config.disc_hidden, 1, self.config.activation)
 
-    def init(self, key: Array, demos: Pairs) -> DiscriminatorState:
-        """Fresh state; the normaliser starts from the demonstrations `[N]`."""
+    def init(self, key: Array, demos: Pairs | None) -> DiscriminatorState:
+        """Fresh state; the normaliser starts from the demonstrations `[N]`, where there are any."""
         size = self.spec.obs_size + self.spec.action_size
         params = self._net.init(key, jnp.zeros((1, size)))
-        return DiscriminatorState(params, adam(params), RunningStats.init(size).update(_join(demos)))
+        stats = RunningStats.init(size)
+        return DiscriminatorState(params, adam(params), stats if demos is None else stats.update(_join(demos)))
 
     def logit(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
         """`[...]` logits at `obs [..., o]`, `action [..., a]`."""
@@ -113,7 +118,7 @@ class Discriminator:
     def fit(
         self,
         state: DiscriminatorState,
-        demos: Pairs,
+        demos: Pairs | None,
         data: DiscriminatorData,
         multiplier: Array,
         key: Array,
@@ -126,8 +131,9 @@ class Discriminator:
 
         Args:
           state: the discriminator.
-          demos: `[N]` expert pairs, sampled uniformly.
-          data: this iteration's policy and failure pairs.
+          demos: `[N]` expert pairs, sampled uniformly; None where only the agent's own episodes are good.
+          data: this iteration's pairs. Half of what is good are its own episodes, where there are both; while there
+            are no own ones all are demonstrations, or, without those, nothing is learned.
           multiplier: `[]` lambda_F.
           key: `[]`.
           hyper: traced settings.
@@ -136,10 +142,9 @@ class Discriminator:
           `(state, metrics)`; `metrics["failure_log_d"]` is the fitted D's mean log D over the last step's
           failures, NaN where there are none.
         """
-        steps, size = data.policy.obs.shape[:2]
+        steps = data.policy.obs.shape[0]
         key_demo, key_noise, key_mix = jax.random.split(key, 3)
-        rows = jax.random.randint(key_demo, (steps, size), 0, demos.obs.shape[0])
-        expert = _join(jax.tree.map(lambda x: x[rows], demos))
+        expert = self._positives(demos, data, key_demo)
         policy = _join(data.policy)
         stats = state.stats.update(policy).update(expert)
         expert, policy = stats.normalise(expert), stats.normalise(policy)
@@ -197,7 +202,23 @@ class Discriminator:
         if failures is not None and present is not None:
             metrics["failure_log_d"] = jnp.where(present, failure_gain(params, failures[-1]), jnp.nan)
         metrics["discriminator_accuracy"] = 0.5 * (metrics["disc_accuracy_policy"] + metrics["disc_accuracy_expert"])
-        return DiscriminatorState(params, opt, stats), metrics
+        fitted = DiscriminatorState(params, opt, stats)
+        if demos is None and data.has_own is not None:
+            fitted = _where(data.has_own, fitted, state)
+        return fitted, metrics
+
+    def _positives(self, demos: Pairs | None, data: DiscriminatorData, key: Array) -> Array:
+        """`[K, m, o + a]` the pairs that are taken for good."""
+        if demos is None:
+            assert data.own is not None
+            return _join(data.own)
+        steps, size = data.policy.obs.shape[:2]
+        rows = jax.random.randint(key, (steps, size), 0, demos.obs.shape[0])
+        expert = _join(jax.tree.map(lambda x: x[rows], demos))
+        if data.own is None or data.has_own is None:
+            return expert
+        half = jnp.arange(size)[:, None] < size // 2
+        return jnp.where(half & data.has_own, _join(data.own), expert)
 
     def _gradient_penalty(self, params: PyTree, policy_x: Array, expert_x: Array, key: Array) -> Array:
         """Mean squared distance from 1 of the logit's input gradient between the two sets (Gulrajani et al. 2017)."""
@@ -205,6 +226,10 @@ class Discriminator:
         between = mix * policy_x + (1 - mix) * expert_x
         slope = jax.vmap(jax.grad(lambda x: self._apply(params, x)))(between)
         return jnp.mean(jnp.square(jnp.sqrt(jnp.sum(jnp.square(slope), axis=-1) + 1e-12) - 1.0))
+
+
+def _where(condition: Array, x: PyTree, y: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
 
 
 def _join(pairs: Pairs) -> Array:
