@@ -14,16 +14,15 @@ from flax import struct
 
 from gailfe_jax.data.annotators import Annotator, EpisodeSummary, EpisodeView
 from gailfe_jax.data.demonstrations import Trajectories
-from gailfe_jax.data.pool import PaddedTrajectories, PoolState, TrajectoryPool
+from gailfe_jax.data.pool import PaddedTrajectories, PoolState, RingState, TrajectoryRing, ranks
 from gailfe_jax.types import Array, GailfeError, Transition
 
 
 @struct.dataclass
-class FailureState(PoolState):
-    """The failure buffer of one seed; positions are those of a ring. `K` annotator history.
+class FailureState(RingState):
+    """The failure buffer of one seed. `K` annotator history.
 
     Attributes:
-      head: `[]` int32, the ring position to be overwritten next (the oldest failure once the ring is full).
       flagged, streak: `[B]` int32, see `EpisodeSummary`.
       recent_returns: `[K]` f32, returns of the episodes that finished last; NaN where there is none yet.
       recent_head: `[]` int32, the position in `recent_returns` to be overwritten next.
@@ -31,7 +30,6 @@ class FailureState(PoolState):
       num_failures: `[]` int32, those of them that failed.
     """
 
-    head: Array
     flagged: Array
     streak: Array
     recent_returns: Array
@@ -41,7 +39,7 @@ class FailureState(PoolState):
 
 
 @dataclasses.dataclass(frozen=True)
-class FailureBuffer(TrajectoryPool):
+class FailureBuffer(TrajectoryRing):
     """A ring of the last `capacity` failed trajectories of one seed; `vmap` its methods over seeds.
 
     `add` costs the same for any capacity. With `collect=False` a capacity of the number preloaded is enough.
@@ -230,29 +228,12 @@ class FailureBuffer(TrajectoryPool):
 
         return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), judge_next, (done, jnp.zeros_like(done)))[1]
 
-    def _commit(self, state: FailureState, failed: Array, length: Array) -> tuple[Array, Array, Array, Array]:
-        """Swaps the working slots of the environments that failed with those the ring evicts."""
-        rank, count, env_of_rank = _ranks(failed)
-        # The j-th commit evicts what is at its ring position; with more commits than positions, that is the slot
-        # which commit j - N of this very step has put there.
-        position = (state.head + rank) % self.capacity
-        lapped = state.slot[env_of_rank[jnp.maximum(rank - self.capacity, 0)]]
-        evicted = jnp.where(rank < self.capacity, state.order[position], lapped)
-        survives = failed & (rank >= count - self.capacity)
-        target = jnp.where(survives, position, self.capacity)
-        return (
-            state.order.at[target].set(state.slot, mode="drop"),
-            state.lengths.at[target].set(length, mode="drop"),
-            (state.head + count) % self.capacity,
-            jnp.where(failed, evicted, state.slot),
-        )
-
     def _remember(self, state: FailureState, done: Array, episode_return: Array) -> tuple[Array, Array]:
         """Appends the returns of the episodes that ended to the annotator's history."""
         history = self.annotator.history
         if history == 0:
             return state.recent_returns, state.recent_head
-        rank, count, _ = _ranks(done)
+        rank, count, _ = ranks(done)
         survives = done & (rank >= count - history)
         target = jnp.where(survives, (state.recent_head + rank) % history, history)
         recent_returns = state.recent_returns.at[target].set(episode_return, mode="drop")
@@ -263,14 +244,4 @@ class FailureBuffer(TrajectoryPool):
 
     def contents(self, state: FailureState) -> list[tuple[np.ndarray, np.ndarray]]:
         """The stored failures on the host, oldest first: whole trajectories `(obs [l, o], action [l, a])`."""
-        return self._trajectories(state, [(int(state.head) + i) % self.capacity for i in range(self.capacity)])
-
-
-def _ranks(chosen: Array) -> tuple[Array, Array, Array]:
-    """Of the chosen among `B`: each one's rank `[B]`, their count `[]`, and the index with rank `j` `[B]`."""
-    order = jnp.cumsum(chosen, dtype=jnp.int32)
-    rank = order - 1
-    size = chosen.shape[0]
-    index = jnp.arange(size, dtype=jnp.int32)
-    inverse = jnp.zeros((size,), jnp.int32).at[jnp.where(chosen, rank, size)].set(index, mode="drop")
-    return rank, order[-1], inverse
+        return self._trajectories(state, self._oldest_first(state))

@@ -41,6 +41,17 @@ class PoolState:
 
 
 @struct.dataclass
+class RingState(PoolState):
+    """Trajectories of one seed whose positions are those of a ring.
+
+    Attributes:
+      head: `[]` int32, the ring position to be overwritten next (the oldest trajectory once the ring is full).
+    """
+
+    head: Array
+
+
+@struct.dataclass
 class PaddedTrajectories:
     """Trajectories of different lengths as one array, oldest first; what a buffer is preloaded with under `jit`.
 
@@ -147,3 +158,43 @@ class TrajectoryPool:
         # Copies, because the caller may donate the state next.
         trajectories = [pool[order[p], : lengths[p]].copy() for p in positions if lengths[p] > 0]
         return [(rows[:, : self.obs_size], rows[:, self.obs_size :]) for rows in trajectories]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrajectoryRing(TrajectoryPool):
+    """What buffers of the last `capacity` trajectories of a kind share."""
+
+    def _commit(self, state: RingState, chosen: Array, length: Array) -> tuple[Array, Array, Array, Array]:
+        """Swaps the working slots of the `chosen [B]` environments with those the ring evicts.
+
+        Returns:
+          `(order, lengths, head, slot)` as they are then.
+        """
+        rank, count, env_of_rank = ranks(chosen)
+        # The j-th commit evicts what is at its ring position; with more commits than positions, that is the slot
+        # which commit j - N of this very step has put there.
+        position = (state.head + rank) % self.capacity
+        lapped = state.slot[env_of_rank[jnp.maximum(rank - self.capacity, 0)]]
+        evicted = jnp.where(rank < self.capacity, state.order[position], lapped)
+        survives = chosen & (rank >= count - self.capacity)
+        target = jnp.where(survives, position, self.capacity)
+        return (
+            state.order.at[target].set(state.slot, mode="drop"),
+            state.lengths.at[target].set(length, mode="drop"),
+            (state.head + count) % self.capacity,
+            jnp.where(chosen, evicted, state.slot),
+        )
+
+    def _oldest_first(self, state: RingState) -> list[int]:
+        """On the host, all positions, the oldest trajectory's first."""
+        return [(int(state.head) + i) % self.capacity for i in range(self.capacity)]
+
+
+def ranks(chosen: Array) -> tuple[Array, Array, Array]:
+    """Of the chosen among `B`: each one's rank `[B]`, their count `[]`, and the index with rank `j` `[B]`."""
+    order = jnp.cumsum(chosen, dtype=jnp.int32)
+    rank = order - 1
+    size = chosen.shape[0]
+    index = jnp.arange(size, dtype=jnp.int32)
+    inverse = jnp.zeros((size,), jnp.int32).at[jnp.where(chosen, rank, size)].set(index, mode="drop")
+    return rank, order[-1], inverse
