@@ -8,6 +8,7 @@ from typing import Any
 from gailfe_jax.config import Config
 from gailfe_jax.data.annotators import Annotator, terminated
 from gailfe_jax.data.best import BestBuffer
+from gailfe_jax.data.episodes import EpisodeReplay
 from gailfe_jax.data.failures import FailureBuffer
 from gailfe_jax.data.replay import Replay
 from gailfe_jax.generators.backprop import Backprop
@@ -105,6 +106,10 @@ def resolve_config(config: Config) -> Config:
         for name in ("positives", "env_reward"):
             if getattr(config, name) != getattr(Config, name):
                 raise GailfeError(f"{name}: --algo {config.algo} has no discriminator; expected an adversarial one")
+    if config.sil_updates and config.generator != "ppo":
+        raise GailfeError(f"sil_updates: --generator {config.generator} has no optimiser for them; expected ppo")
+    if config.sil_updates and algorithm.adversarial and not config.env_reward:
+        raise GailfeError("sil_updates: they go by the true reward; expected --algo ppo, or env_reward beside the cost")
     if config.env_reward and config.generator == "backprop":
         raise GailfeError("env_reward: the true reward has no gradient through a model; expected generator trpo or ppo")
     if config.positives == "demonstrations" and config.own_episodes != Config.own_episodes:
@@ -138,14 +143,15 @@ def make_learner(
     config = resolve_config(config)
     spec = env.spec
     generator = _GENERATORS[config.generator](config, spec)
-    if not algorithm.adversarial:
-        return Learner(config, env, generator, total_iterations=total_iterations)
     sizes: dict[str, Any] = {
         "max_length": spec.max_episode_steps,
         "num_envs": config.num_envs,
         "obs_size": spec.obs_size,
         "action_size": spec.action_size,
     }
+    episodes = EpisodeReplay(capacity=config.sil_capacity, **sizes) if config.sil_updates else None
+    if not algorithm.adversarial:
+        return Learner(config, env, generator, episodes=episodes, total_iterations=total_iterations)
     failures = None
     if algorithm.constrained:
         failures = FailureBuffer(
@@ -164,4 +170,4 @@ def make_learner(
     replay = Replay(config.disc_replay) if config.disc_replay else None
     experience = Replay(config.model_capacity) if config.generator == "backprop" else None
     cost = Discriminator(config, spec)
-    return Learner(config, env, generator, cost, failures, own, replay, experience, total_iterations)
+    return Learner(config, env, generator, cost, failures, own, replay, experience, episodes, total_iterations)

@@ -83,6 +83,13 @@ class Config:
     """Cycles in each of which disc_lr and model_lr decay from their value to zero along a half cosine (SGDR,
     Loshchilov & Hutter 2016); 0 keeps them constant."""
 
+    sil_updates: int = 0
+    """Self-imitation (Oh et al. 2018): updates per iteration on past steps that did better than thought; 10 there."""
+    sil_minibatch: int = 512
+    """Self-imitation: steps per update."""
+    sil_capacity: int = 50
+    """Self-imitation: past episodes held."""
+
     horizon: int = 16
     """MAIL: steps a gradient is carried back through the model; divides unroll_length."""
     terminal_value: bool = True
@@ -150,13 +157,20 @@ class Config:
         positive = (
             *("num_envs", "unroll_length", "cg_iterations", "line_search_steps", "value_epochs", "value_minibatch"),
             *("bc_minibatch", "ppo_epochs", "ppo_minibatches", "disc_steps", "disc_minibatch", "failure_capacity"),
-            "own_capacity",
+            *("own_capacity", "sil_minibatch", "sil_capacity"),
             *("horizon", "policy_steps", "model_ensemble", "model_capacity", "model_fit_steps", "model_minibatch"),
         )
         for name in positive:
             if getattr(self, name) < 1:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected at least 1")
-        for name in ("bc_steps", "warmup_iterations", "disc_replay", "failure_last_steps", "warm_restarts"):
+        for name in (
+            "bc_steps",
+            "warmup_iterations",
+            "disc_replay",
+            "failure_last_steps",
+            "warm_restarts",
+            "sil_updates",
+        ):
             if getattr(self, name) < 0:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected 0 or more")
         for name in ("hidden", "disc_hidden", "model_hidden"):
@@ -220,6 +234,12 @@ class Hyper:
     """MAIL, model rollouts: reward paid per step and unit of the models' disagreement."""
     disagreement_limit: float = 1e6
     """MAIL, model rollouts: a rollout stops where the models disagree by more (in standardised changes)."""
+    sil_weight: float = 0.1
+    """Self-imitation: weight of its policy loss."""
+    sil_value_weight: float = 0.01
+    """Self-imitation: weight of its value loss."""
+    sil_beta: float = 0.1
+    """Self-imitation: how far importance weights undo the priorities."""
     alpha: float = 1.0
     """GASIL: weight of the discriminator's reward beside the environment's (in units of its discounted sum)."""
     disc_entropy: float = 1e-3

@@ -15,9 +15,11 @@ from flax import struct
 from gailfe_jax.batching import per_seed
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.data.best import BestBuffer, BestState
+from gailfe_jax.data.episodes import EpisodeReplay, EpisodeState
 from gailfe_jax.data.failures import FailureBuffer, FailureState
 from gailfe_jax.data.pool import PaddedTrajectories, PoolState, TrajectoryPool
 from gailfe_jax.data.replay import Replay, ReplayState
+from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.objectives.constraint import update_dual, violation
 from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData, DiscriminatorState
 from gailfe_jax.rollout import clip_action, unroll
@@ -59,6 +61,7 @@ class LearnerState:
       own: the agent's own good episodes, or None.
       replay: past policy pairs for the discriminator, or None.
       experience: past moves for a forward model, or None.
+      episodes: past episodes with their returns, or None.
     """
 
     key: Array
@@ -71,6 +74,7 @@ class LearnerState:
     own: PoolState | None
     replay: ReplayState | None
     experience: ReplayState | None
+    episodes: EpisodeState | None
 
 
 @struct.dataclass
@@ -102,6 +106,7 @@ class Learner:
         annotator has the opposite opinion) the last successes; or None.
       replay: past policy pairs shown to the discriminator beside the fresh ones; or None.
       experience: past moves that the generator's forward model learns from; or None.
+      episodes: past episodes that PPO imitates where they did better than was thought; or None.
       total_iterations: length of the run, for annealing.
     """
 
@@ -113,6 +118,7 @@ class Learner:
     own: BestBuffer | FailureBuffer | None = None
     replay: Replay | None = None
     experience: Replay | None = None
+    episodes: EpisodeReplay | None = None
     total_iterations: int = 1
 
     def init(self, key: Array, hyper: Hyper, demos: Demos | None) -> LearnerState:
@@ -140,6 +146,7 @@ class Learner:
             own=None if self.own is None else self.own.init(),
             replay=None if self.replay is None else self.replay.init(self._pair),
             experience=None if self.experience is None else self.experience.init(self._move),
+            episodes=None if self.episodes is None else self.episodes.init(),
         )
 
     @property
@@ -182,7 +189,10 @@ class Learner:
         generator, cost, dual, metrics = per_seed(self._learn)(
             state.generator, state.cost, state.dual, transition, data, moves, expert, key_cost, key_policy, hyper
         )
-        metrics |= {
+        generator, episodes, self_metrics = self._imitate_self(
+            generator, state.episodes, executed, jax.random.fold_in(key, 5), hyper
+        )
+        metrics |= self_metrics | {
             "episodes": totals.count,
             "train_return": totals.returns / totals.count,
             "train_length": totals.lengths / totals.count,
@@ -204,7 +214,7 @@ class Learner:
             }
         state = state.replace(
             iteration=state.iteration + 1, env=env, generator=generator, cost=cost, dual=dual, failures=failures,
-            own=own, replay=replay, experience=experience,
+            own=own, replay=replay, experience=experience, episodes=episodes,
         )  # fmt: skip
         return state, metrics
 
@@ -308,6 +318,29 @@ class Learner:
         shape = (config.model_fit_steps, config.model_ensemble, config.model_minibatch)
         drawn = self.experience.sample(state, key, math.prod(shape))
         return state, jax.tree.map(lambda x: x.reshape(*shape, -1), drawn)
+
+    def _imitate_self(
+        self, generator: PyTree, state: EpisodeState | None, executed: Transition, key: Array, hyper: Hyper
+    ) -> tuple[PyTree, EpisodeState | None, Metrics]:
+        """Files the unroll's episodes with their returns and takes the self-imitation updates."""
+        if self.episodes is None or state is None:
+            return generator, None, {}
+        buffer, ppo = self.episodes, self.generator
+        assert isinstance(ppo, PPO)
+
+        def update(carry, key: Array):
+            generator, state = carry
+            sample = buffer.sample(state, key, self.config.sil_minibatch, hyper.sil_beta)
+            some = buffer.num_transitions(state) > 0
+            new, priority, metrics = per_seed(ppo.imitate_self)(generator, sample, hyper)
+            # Adam moves even where the gradient is zero.
+            new = jax.tree.map(lambda a, b: jnp.where(some, a, b), new, generator)
+            return (new, buffer.reprioritise(state, sample.index, priority)), metrics
+
+        state = buffer.add(state, executed, hyper.gamma)
+        keys = jax.random.split(key, self.config.sil_updates)
+        (generator, state), metrics = jax.lax.scan(update, (generator, state), keys)
+        return generator, state, jax.tree.map(jnp.mean, metrics)
 
     def _scheduled(self, hyper: Hyper, iteration: Array) -> Hyper:
         """`hyper` with the step sizes of this iteration: none for the policy while it warms up, then, where the

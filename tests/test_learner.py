@@ -321,6 +321,7 @@ COMBINATIONS = {
     "gailfe by mail": dict(algo="gailfe", generator="backprop"),
     "gailfe + successes": dict(algo="gailfe", positives="both", own_episodes="survived"),
     "gailfe + best": dict(algo="gailfe", positives="both"),
+    "ppo + sil": dict(algo="ppo", sil_updates=2, sil_minibatch=16, sil_capacity=4),
     "gasil + reward": dict(algo="gasil", generator="ppo", env_reward=True),
     "gasil + reward by trpo": dict(algo="gasil", env_reward=True, alpha_decay=True),
     "gasil alone": dict(algo="gasil", generator="ppo"),
@@ -369,6 +370,8 @@ def test_without_a_good_episode_gasil_learns_nothing():
         (dict(algo="mail", env_reward=True), r"^env_reward: the true reward has no gradient through a model"),
         (dict(algo="ppo", positives="own"), r"^positives: --algo ppo has no discriminator"),
         (dict(algo="trpo", env_reward=True), r"^env_reward: --algo trpo has no discriminator"),
+        (dict(algo="trpo", sil_updates=1), r"^sil_updates: --generator trpo has no optimiser for them; expected ppo"),
+        (dict(algo="gail", generator="ppo", sil_updates=1), r"^sil_updates: they go by the true reward"),
         (dict(algo="gail", own_episodes="survived"), r"^own_episodes: nothing is done with them"),
     ],
 )

@@ -8,8 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from gailfe_jax.config import Hyper
+from gailfe_jax.data.episodes import EpisodeSample
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.objectives.optimiser import adam_step, clip_by_norm, shuffled_minibatches
+from gailfe_jax.objectives.self_imitation import (
+    clipped_advantage,
+    self_imitation_policy_loss,
+    self_imitation_value_loss,
+)
 from gailfe_jax.objectives.surrogate import clip_fraction, clipped_surrogate
 from gailfe_jax.types import Array, AuxiliaryFn, Metrics, Moves, PyTree, ScoreFn, Transition
 
@@ -68,3 +74,38 @@ class PPO(ActorCritic):
         }
         state = state.replace(policy=policy, policy_opt=policy_opt, value=value, value_opt=value_opt)
         return self.finish(state, transition), metrics
+
+    def imitate_self(
+        self, state: ActorCriticState, sample: EpisodeSample, hyper: Hyper
+    ) -> tuple[ActorCriticState, Array, Metrics]:
+        """One self-imitation update of policy and value by their own optimisers (Oh et al. 2018, eq. 2 and 3).
+
+        Args:
+          state: the generator.
+          sample: `[n]` past steps, their returns in the environment's reward.
+          hyper: traced settings.
+
+        Returns:
+          `(state, new priorities [n], metrics)`.
+        """
+        x = state.obs_stats.normalise(sample.obs)
+        returns = sample.returns / state.reward_scale.stats.std[0] if self.config.normalise_reward else sample.returns
+        # In the value network's units, as the advantages of the on-policy step are standardised.
+        mean, std = state.return_scale.moments
+        returns = (returns - mean) / std
+
+        def policy_loss(policy: PyTree) -> Array:
+            log_prob = self.policy(policy, x).log_prob(sample.action)
+            value = self._value(state.value, x)
+            return hyper.sil_weight * self_imitation_policy_loss(log_prob, returns, value, sample.weight)
+
+        def value_loss(value: PyTree) -> Array:
+            return hyper.sil_value_weight * self_imitation_value_loss(returns, self._value(value, x), sample.weight)
+
+        priority = clipped_advantage(returns, self._value(state.value, x))
+        policy_grad = clip_by_norm(jax.grad(policy_loss)(state.policy), hyper.max_grad_norm)
+        value_grad = clip_by_norm(jax.grad(value_loss)(state.value), hyper.max_grad_norm)
+        policy, policy_opt = adam_step(policy_grad, state.policy_opt, state.policy, hyper.policy_lr)
+        value, value_opt = adam_step(value_grad, state.value_opt, state.value, hyper.value_lr)
+        state = state.replace(policy=policy, policy_opt=policy_opt, value=value, value_opt=value_opt)
+        return state, priority, {"sil_share": jnp.mean(priority > 0)}
