@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from gailfe_jax.algorithms import needs_demos, resolve_config
 from gailfe_jax.collect import collect_demonstrations
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.data.demonstrations import file_sha256
-from gailfe_jax.envs import make_env
+from gailfe_jax.envs import base_name, make_env
 from gailfe_jax.evaluate import evaluate_policies
 from gailfe_jax.logging import write_json_atomic
 from gailfe_jax.policy import load_expert
@@ -33,6 +34,7 @@ WORK = pathlib.Path("runs") / "experiments"
 RAW = ("return_mean", "length_mean", "discriminator_accuracy", "train_return", "train_falls")
 RAW_FAILURES = ("multiplier", "failure_log_d", "violation", "failures_in_buffer", "failure_transitions")
 RAW_MODEL = ("model_error_1", "model_error_h", "model_unexplained")
+RAW_OWN = ("own_episodes", "own_best_return", "sil_share")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +98,8 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     if path.exists():
         return json.loads(path.read_text())
     run_dir = WORK / experiment / cell.name
-    demos_file = demonstrations(cell.config.env)
+    task = base_name(cell.config.env)
+    demos_file = demonstrations(task) if needs_demos(resolve_config(cell.config)) else None
     settings = RunSettings(
         steps=cell.steps, seeds=cell.seeds, first_seed=cell.first_seed, eval_every=cell.eval_every, eval_episodes=5,
         checkpoint_seconds=300, keep=1, tensorboard=False,
@@ -106,7 +109,9 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
         cell.hyper,
         settings,
         out=run_dir,
-        demos=DemoSettings(str(demos_file), cell.trajectories, cell.subsample),
+        demos=DemoSettings()
+        if demos_file is None
+        else DemoSettings(str(demos_file), cell.trajectories, cell.subsample),
         resume=True,
     )
     if result.interrupted:
@@ -115,13 +120,15 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     assert env.spec.gymnasium_id is not None
     finals = evaluate_policies(result.policies, env.spec.gymnasium_id, episodes=cell.final_episodes, seed=1)
     raw = {
-        name: result.metrics[name][1].tolist() for name in (*RAW, *RAW_FAILURES, *RAW_MODEL) if name in result.metrics
+        name: result.metrics[name][1].tolist()
+        for name in (*RAW, *RAW_FAILURES, *RAW_MODEL, *RAW_OWN)
+        if name in result.metrics
     }
     record = {
         "cell": dataclasses.asdict(cell),
-        "demos_sha256": file_sha256(demos_file),
+        "demos_sha256": None if demos_file is None else file_sha256(demos_file),
         "annotator": result.summary.get("annotator"),
-        "expert_return": result.summary["expert_return"],
+        "expert_return": result.summary["expert_return"] or float(load_expert(task).metadata["expert_return"]),
         "steps": result.metrics["return_mean"][0].tolist(),
         "evaluations": raw,
         "final_gymnasium_returns": [final.returns.tolist() for final in finals],

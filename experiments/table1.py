@@ -86,7 +86,8 @@ def steps_to(record: dict[str, Any], share: float, name: str = "return_mean") ->
     return [float(steps[row.argmax()]) if row.any() else None for row in reached]
 
 
-def _median(steps: list[float | None]) -> str:
+def median_steps(steps: list[float | None]) -> str:
+    """The median over the seeds that got there, and how many did."""
     there = [x for x in steps if x is not None]
     return f"{np.median(there):,.0f} ({len(there)} of {len(steps)})" if there else "none"
 
@@ -124,7 +125,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                 }
                 each = "  ".join(f"{x:.2f}" for x in scores)
                 whole = f"{final.estimate:.2f} [{final.low:.2f}, {final.high:.2f}]"
-                effort = ("-", "-") if method == "bc" else tuple(_median(x) for x in asked)
+                effort = ("-", "-") if method == "bc" else tuple(median_steps(x) for x in asked)
                 span = "-" if noisy is None else f"{noisy[0]:.2f} to {noisy[-1]:.2f}"
                 row = (title, size, label, whole, each, span, *effort)
                 lines.append("| " + " | ".join(map(str, row)) + " |")

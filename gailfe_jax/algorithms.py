@@ -71,6 +71,82 @@ ALGORITHMS: dict[str, Algorithm] = {
         ),
     )
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Combination:
+    """Parts that go together, by configuration alone.
+
+    Attributes:
+      name: for people.
+      summary: one line for people.
+      settings: fields of `Config` that make it, `algo` among them.
+    """
+
+    name: str
+    summary: str
+    settings: dict[str, Any]
+
+    @property
+    def flags(self) -> str:
+        """What to say to `gailfe train`."""
+        words = []
+        for name, value in self.settings.items():
+            flag = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            else:
+                words.append(f"--{flag} {value}")
+        return " ".join(words)
+
+
+COMBINATIONS = tuple(
+    Combination(*line)
+    for line in (
+        ("PPO", "the true reward by PPO", {"algo": "ppo"}),
+        ("TRPO", "the true reward by TRPO", {"algo": "trpo"}),
+        ("PPO+BC", "the true reward beside the demonstrations' likelihood", {"algo": "ppo", "bc_auxiliary": True}),
+        ("PPO+SIL", "the true reward beside the agent's own past (Oh et al. 2018)", {"algo": "ppo", "sil_updates": 10}),
+        ("GAIL by TRPO", "as in its paper", {"algo": "gail"}),
+        ("GAIL by PPO", "first-order steps", {"algo": "gail", "generator": "ppo"}),
+        ("GAIL+BC", "GAIL beside the demonstrations' likelihood", {"algo": "gail", "bc_auxiliary": True}),
+        ("GAIL+reward", "the true reward, shaped by demonstrations", {"algo": "gail", "env_reward": True}),
+        ("GAILFE", "failures constrain the discriminator", {"algo": "gailfe"}),
+        ("GAILFE by PPO", "the same by first-order steps", {"algo": "gailfe", "generator": "ppo"}),
+        (
+            "GAILFE+successes",
+            "its own successes join the demonstrations",
+            {"algo": "gailfe", "positives": "both", "own_episodes": "return_above:0.9"},
+        ),
+        ("GAILFE+best", "its own best join the demonstrations", {"algo": "gailfe", "positives": "both"}),
+        ("GAILFE x MAIL", "the constraint with the step through a model", {"algo": "gailfe", "generator": "backprop"}),
+        ("MAIL", "the gradient through a learned model along real steps", {"algo": "mail"}),
+        (
+            "MAIL in the model",
+            "the same along the model's own rollouts",
+            {"algo": "mail", "model_rollouts": "model", "model_ensemble": 3},
+        ),
+        ("MAIL by Adam", "no trust region", {"algo": "mail", "model_step": "adam"}),
+        ("MAIL+best", "its own best join the demonstrations", {"algo": "mail", "positives": "both"}),
+        (
+            "GASIL+PPO",
+            "the true reward beside a discriminator that knows the agent's own best",
+            {"algo": "gasil", "generator": "ppo", "env_reward": True},
+        ),
+        (
+            "GASIL+TRPO",
+            "the same by TRPO",
+            {"algo": "gasil", "generator": "trpo", "env_reward": True},
+        ),
+        ("GASIL alone", "without the true reward", {"algo": "gasil", "generator": "ppo", "env_reward": False}),
+        (
+            "GASIL x MAIL",
+            "the agent's own best, the step through a model",
+            {"algo": "gasil", "generator": "backprop", "env_reward": False},
+        ),
+    )
+)
+"""Combinations of source, cost, constraint and generator that are worth a name; there are more."""
 _GENERATORS = {"ppo": PPO, "trpo": TRPO, "backprop": Backprop}
 
 
@@ -111,7 +187,9 @@ def resolve_config(config: Config) -> Config:
     if config.sil_updates and algorithm.adversarial and not config.env_reward:
         raise GailfeError("sil_updates: they go by the true reward; expected --algo ppo, or env_reward beside the cost")
     if config.env_reward and config.generator == "backprop":
-        raise GailfeError("env_reward: the true reward has no gradient through a model; expected generator trpo or ppo")
+        raise GailfeError(
+            "env_reward: the true reward has no gradient through a model; expected generator trpo or ppo, or none of it"
+        )
     if config.positives == "demonstrations" and config.own_episodes != Config.own_episodes:
         raise GailfeError("own_episodes: nothing is done with them; expected positives own or both beside it")
     if not algorithm.adversarial or config.positives == "own":

@@ -311,15 +311,18 @@ class Bench:
 
 @dataclasses.dataclass(frozen=True)
 class Algorithms:
-    """List the methods."""
+    """List the methods, and which parts go together."""
 
     def __call__(self) -> int:
-        from gailfe_jax.algorithms import ALGORITHMS
+        from gailfe_jax.algorithms import ALGORITHMS, COMBINATIONS
 
         table = Table("--algo", "what it does", "source", "policy step")
         for a in ALGORITHMS.values():
             table.add_row(a.name, a.summary, a.source, a.generator or "--generator trpo | ppo | backprop")
-        Console().print(table)
+        combinations = Table("combination", "what it does", "flags of gailfe train")
+        for c in COMBINATIONS:
+            combinations.add_row(c.name, c.summary, c.flags)
+        Console().print(table, combinations)
         return 0
 
 

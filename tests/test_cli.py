@@ -15,8 +15,8 @@ import jax
 import numpy as np
 import pytest
 
-from gailfe_jax.algorithms import ALGORITHMS
-from gailfe_jax.cli import main
+from gailfe_jax.algorithms import ALGORITHMS, COMBINATIONS, resolve_config
+from gailfe_jax.cli import Train, _defaults, _parse, main
 from gailfe_jax.config import Hyper
 from gailfe_jax.data.demonstrations import Demonstrations
 from gailfe_jax.policy import Policy
@@ -199,6 +199,17 @@ def test_algorithms_lists_the_methods(capsys):
     assert main(["algorithms"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ALGORITHMS)
+    assert all(c.name.split()[0] in shown for c in COMBINATIONS)
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: c.name)
+def test_the_flags_it_prints_are_understood(combination):
+    words = combination.flags.split()
+    parsed = _parse(
+        Train, prog="gailfe train", args=["--out", "x", *words], default=_defaults("train", ["--out", "x", *words])
+    )
+    config = resolve_config(parsed.config)
+    assert {name: getattr(config, name) for name in combination.settings} == combination.settings
 
 
 def test_the_console_script_is_this_main(capfd):

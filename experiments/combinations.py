@@ -1,0 +1,104 @@
+"""Which combination learns best from 4 demonstrations and failures? Hopper, from nothing.
+
+    python experiments/combinations.py             train what has no result yet, then draw
+    python experiments/combinations.py --draw      only draw what there is
+    python experiments/combinations.py --only gailfe gailfe-mail
+
+GAIL and MAIL are Table 1's cells from nothing; the others have the same budget, demonstrations and seeds. GASIL x MAIL
+has neither demonstrations nor the true reward in its step: only which of its own episodes were best.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import cells
+import table1
+from cells import Cell
+
+from gailfe_jax.algorithms import COMBINATIONS
+from gailfe_jax.plotting import learning_curve_panels
+from gailfe_jax.presets import preset
+from gailfe_jax.statistics import bootstrap_interval, mean_difference
+
+EXPERIMENT = "combinations"
+METHODS = {
+    "gailfe": "GAILFE",
+    "gailfe-successes": "GAILFE+successes",
+    "gailfe-mail": "GAILFE x MAIL",
+    "gasil-mail": "GASIL x MAIL",
+}
+SHARED = {"hopper-4-gail-nothing": "GAIL", "hopper-4-mail-nothing": "MAIL"}
+
+
+def _cell(name: str, label: str) -> Cell:
+    settings = next(c.settings for c in COMBINATIONS if c.name == label)
+    model = settings.get("generator") == "backprop"
+    # The shared cells' presets: GAIL's, with MAIL's bound on its several steps where there is a model.
+    config, hyper, _ = preset("mail" if model else "gailfe", "hopper")
+    config = dataclasses.replace(config, **settings)
+    return Cell(
+        name, label, config, hyper, table1.NOTHING_STEPS, table1.SEEDS, eval_every=16_384, trajectories=4,
+        final_episodes=table1.EPISODES,
+    )  # fmt: skip
+
+
+CELLS = [_cell(name, label) for name, label in METHODS.items()]
+
+
+def draw(results: dict[str, dict[str, Any]]) -> None:
+    """A Markdown table, summary.json and learning curves from the result files alone."""
+    folder = cells.RESULTS / EXPERIMENT
+    shared = {cell.name: cell for cell in table1.CELLS if cell.name in SHARED}
+    found = cells.run_cells(list(shared.values()), table1.EXPERIMENT, train_missing=False)
+    rows = {SHARED[name]: record for name, record in sorted(found.items())}
+    rows |= {METHODS[name]: record for name, record in results.items()}
+    lines = [
+        "| method | final return / expert (IQM, 95%) | each seed | over training (IQM, 95%) | "
+        "steps to 0.9 of the expert | against GAIL, at the end |",
+        "|---|---|---|---|---|---|",
+    ]
+    summary: dict[str, Any] = {}
+    for label, record in rows.items():
+        scores = cells.final_scores(record)
+        final, area = bootstrap_interval(scores), bootstrap_interval(cells.area_scores(record))
+        steps = table1.steps_to(record, 0.9)
+        entry: dict[str, Any] = {
+            "final": [final.estimate, final.low, final.high],
+            "area": [area.estimate, area.low, area.high],
+            "seeds": scores.tolist(),
+            "steps_to_0.9_of_expert": steps,
+        }
+        against = "-"
+        if "GAIL" in rows and label != "GAIL":
+            gain = mean_difference(cells.final_scores(rows["GAIL"]), scores)
+            entry["against_gail"] = [gain.estimate, gain.low, gain.high]
+            against = f"{gain.estimate:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+        summary[label] = entry
+        row = (
+            label,
+            f"{final.estimate:.2f} [{final.low:.2f}, {final.high:.2f}]",
+            "  ".join(f"{x:.2f}" for x in scores),
+            f"{area.estimate:.2f} [{area.low:.2f}, {area.high:.2f}]",
+            table1.median_steps(steps),
+            against,
+        )
+        lines.append("| " + " | ".join(row) + " |")
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print("\n".join(lines))
+    curves = {label: cells.curve(record, normalise=True) for label, record in rows.items()}
+    learning_curve_panels(
+        {"Hopper-v5, 4 demonstrations": curves}, folder / "combinations.png",
+        ylabel="return / expert, deterministic policy (IQM)",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(cells.main(EXPERIMENT, CELLS, draw, __doc__))

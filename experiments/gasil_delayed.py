@@ -1,0 +1,96 @@
+"""Delayed rewards: does imitating one's own best help (GASIL, Guo et al. 2018)?
+
+    python experiments/gasil_delayed.py             train what has no result yet, then draw
+    python experiments/gasil_delayed.py --draw      only draw what there is
+    python experiments/gasil_delayed.py --only hopper-gasil hopper-ppo
+
+HalfCheetah, Hopper and Walker2d with the reward summed and paid every 20 steps. PPO, PPO+BC (4 demonstrations), PPO+SIL
+and GASIL+PPO share PPO's settings, those the experts were made with, and the budget; what each adds has its paper's
+settings and no tuning of ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import cells
+from cells import Cell
+
+from gailfe_jax.algorithms import COMBINATIONS
+from gailfe_jax.plotting import learning_curve_panels
+from gailfe_jax.presets import preset
+from gailfe_jax.statistics import bootstrap_interval, mean_difference
+
+EXPERIMENT = "gasil_delayed"
+TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
+METHODS = {"gasil": "GASIL+PPO", "ppo": "PPO", "sil": "PPO+SIL", "bc": "PPO+BC"}
+STEPS, SEEDS, DELAY = 1_000_000, 5, 20
+
+
+def _cell(task: str, method: str) -> Cell:
+    settings = next(c.settings for c in COMBINATIONS if c.name == METHODS[method])
+    config, hyper, _ = preset(settings["algo"], f"delayed{DELAY}:{task}")
+    config = dataclasses.replace(config, **settings)
+    label = f"{METHODS[method]}, {TASKS[task]}"
+    return Cell(f"{task}-{method}", label, config, hyper, STEPS, SEEDS, trajectories=4, final_episodes=20)
+
+
+CELLS = [_cell(task, method) for task in TASKS for method in METHODS]
+
+
+def draw(results: dict[str, dict[str, Any]]) -> None:
+    """A Markdown table, summary.json and learning curves from the result files alone."""
+    folder = cells.RESULTS / EXPERIMENT
+    lines = [
+        "| task | method | final return / expert (IQM, 95%) | each seed | over training (IQM, 95%) | "
+        "GASIL+PPO less this, at the end |",
+        "|---|---|---|---|---|---|",
+    ]
+    summary: dict[str, Any] = {}
+    panels: dict[str, dict[str, Any]] = {}
+    for task, title in TASKS.items():
+        best = results.get(f"{task}-gasil")
+        for method, label in METHODS.items():
+            record = results.get(f"{task}-{method}")
+            if record is None:
+                continue
+            scores = cells.final_scores(record)
+            final, area = bootstrap_interval(scores), bootstrap_interval(cells.area_scores(record))
+            entry: dict[str, Any] = {
+                "final": [final.estimate, final.low, final.high],
+                "area": [area.estimate, area.low, area.high],
+                "seeds": scores.tolist(),
+            }
+            against = "-"
+            if best is not None and method != "gasil":
+                gain = mean_difference(scores, cells.final_scores(best))
+                entry["gasil_less_this"] = [gain.estimate, gain.low, gain.high]
+                against = f"{gain.estimate:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+            summary[f"{task}-{method}"] = entry
+            row = (
+                title,
+                label,
+                f"{final.estimate:.2f} [{final.low:.2f}, {final.high:.2f}]",
+                "  ".join(f"{x:.2f}" for x in scores),
+                f"{area.estimate:.2f} [{area.low:.2f}, {area.high:.2f}]",
+                against,
+            )
+            lines.append("| " + " | ".join(row) + " |")
+            panels.setdefault(title, {})[label] = cells.curve(record, normalise=True)
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print("\n".join(lines))
+    learning_curve_panels(
+        panels, folder / "gasil_delayed.png", title=f"Rewards paid every {DELAY} steps",
+        ylabel="return / expert, deterministic policy (IQM)",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(cells.main(EXPERIMENT, CELLS, draw, __doc__))
