@@ -33,6 +33,14 @@ def strict_promotion() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def compiled_in_haste() -> Iterator[None]:
+    """For tests of what a program does, not of its speed or last bits: compiling takes nearly all of their time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def quick_programs() -> Iterator[list[Any]]:
     """For tests of what happens around the training program: it is compiled in haste, and once per configuration.
