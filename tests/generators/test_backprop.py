@@ -233,7 +233,13 @@ def test_windows_are_consecutive_steps_of_one_environment():
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"model_step": "adam"}, {"model_rollouts": "model", "model_ensemble": 2}, {"mixture": 3}],
+    [
+        {},
+        {"model_step": "adam"},
+        {"model_rollouts": "model", "model_ensemble": 2},
+        {"mixture": 3},
+        {"mixture": 3, "model_rollouts": "model", "model_ensemble": 2},
+    ],
     ids=str,
 )
 def test_a_step_improves_its_objective_within_its_bound(changes):
