@@ -42,7 +42,9 @@ class Config:
     """Imitation: standardise observations by the demonstrations' statistics, or by running ones of the policy's own;
     every move of running statistics moves the policy too, unseen by its trust region. The true reward: running."""
     init_log_std: float = -0.5
-    """Initial log standard deviation of the Gaussian policy."""
+    """Initial log standard deviation of the Gaussian policy, or of each of its components."""
+    mixture: int = 1
+    """Components of the policy's Gaussian mixture; 1 is a plain Gaussian."""
 
     bc_steps: int = 0
     """Start imitation from behavioural cloning: maximum-likelihood steps on the demonstrations."""
@@ -155,6 +157,7 @@ class Config:
 
     def __post_init__(self) -> None:
         positive = (
+            "mixture",
             *("num_envs", "unroll_length", "cg_iterations", "line_search_steps", "value_epochs", "value_minibatch"),
             *("bc_minibatch", "ppo_epochs", "ppo_minibatches", "disc_steps", "disc_minibatch", "failure_capacity"),
             *("own_capacity", "sil_minibatch", "sil_capacity"),

@@ -34,7 +34,7 @@ class EvaluationResult:
       terminated: `[episodes]` bool, the task ended the episode (a fall); False where the time limit did.
       gymnasium_id: the environment.
       seed: episode `i` started from `episode_seed(seed, i)`.
-      deterministic: whether the policy's mean acted, or draws from it.
+      deterministic: whether the policy's deterministic action was taken, or draws from it.
     """
 
     returns: np.ndarray
@@ -102,9 +102,10 @@ def episode_seed(seed: int, episode: int) -> int:
     return int(np.random.SeedSequence([seed, episode]).generate_state(1, np.uint64)[0])
 
 
-def episode_draws(seed: int, episode: int, action_size: int) -> Callable[[], np.ndarray]:
-    """The standard normal draws `[a]`, one call per step, of episode number `episode` of a stochastic evaluation."""
-    return functools.partial(np.random.default_rng([seed, episode, 1]).standard_normal, action_size)
+def episode_draws(seed: int, episode: int, size: int) -> Callable[[], np.ndarray]:
+    """The standard normal draws `[size]`, one call per step, of episode number `episode` of a stochastic evaluation;
+    `size` is the policy's `noise_size`."""
+    return functools.partial(np.random.default_rng([seed, episode, 1]).standard_normal, size)
 
 
 def evaluate_policy(
@@ -141,7 +142,7 @@ def evaluate_policies(
       gymnasium_id: an id `gymnasium.make` knows, `module:id` included; flat continuous observations and actions.
       episodes: per policy.
       seed: of the episodes, and of the draws where not deterministic.
-      deterministic: act by the mean; otherwise draw.
+      deterministic: act by the mean, of a mixture the most probable component's; otherwise draw.
       max_steps: replaces the environment's own time limit; needed where it has none.
 
     Raises:
@@ -227,13 +228,13 @@ def _run(
     shape = (batch.size, len(episodes))
     obs = np.zeros((*shape, batch.obs_size))
     returns, lengths, terminated = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, bool)
-    noise = None if deterministic else np.zeros((*shape, batch.action_size))
+    noise = None if deterministic else np.zeros((*shape, batch.noise_size))
     running = []
     for s in range(batch.size):
         for column, episode in enumerate(episodes):
             env = lane(s * len(episodes) + column)
             obs[s, column] = env.reset(seed=episode_seed(seed, episode))[0]
-            running.append((s, column, env, episode_draws(seed, episode, batch.action_size)))
+            running.append((s, column, env, episode_draws(seed, episode, batch.noise_size)))
     while running:
         if noise is not None:
             for s, column, _, draw in running:

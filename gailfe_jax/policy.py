@@ -1,6 +1,7 @@
 """Trained policies as small files that act in plain NumPy: no environment, no compilation, no device.
 
-Shapes: `o`, `a` observation and action sizes, `S` policies, `n` observations each; leading batch dimensions are free.
+Shapes: `o`, `a` observation and action sizes, `K` components of a mixture, `S` policies, `n` observations each;
+leading batch dimensions are free.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.resources
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -29,10 +31,15 @@ _ROWS = 16
 """Rows of every matrix product. BLAS rounds differently for different shapes, and a simulator turns one last bit into
 another trajectory; with one fixed shape an observation's action does not depend on what else is in the batch."""
 
+_normal_cdf = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2)), otypes=[np.float64])
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Policy:
-    """A Gaussian MLP policy: mean by a network on normalised observations, one log standard deviation per dimension.
+    """An MLP policy on normalised observations: a diagonal Gaussian, or a mixture of them.
+
+    A Gaussian's mean is the network's output `[a]`. A mixture's output is `[K * a + K]`: the means, component by
+    component, and then the logits of the weights. `log_std` tells which of the two a policy is.
 
     The network is `x = clip((obs - obs_mean) / obs_std, -10, 10)`, then `x = activation(x @ kernel + bias)` for every
     layer but the last, which is linear. Arrays are kept as float32 and read-only.
@@ -41,7 +48,7 @@ class Policy:
       weights: `(kernel [i, j], bias [j])` per layer.
       activation: `tanh` or `relu`.
       obs_mean, obs_std: `[o]`.
-      log_std: `[a]`.
+      log_std: `[a]` of a Gaussian, `[K, a]` of a mixture.
       action_low, action_high: `[a]` bounds that actions are clipped to; a single number is one bound for all.
       metadata: where the policy comes from (env, algo, seed, steps, return, command, versions, ...), as text.
     """
@@ -69,10 +76,12 @@ class Policy:
                     f"weights[{index}] kernel: expected {layers[-1][0].shape[1]} rows, got {kernel.shape[0]}"
                 )
             layers.append((kernel, _array(f"weights[{index}] bias", bias, shape=kernel.shape[1:])))
-        obs_shape, action_shape = layers[0][0].shape[:1], layers[-1][0].shape[1:]
+        obs_shape = layers[0][0].shape[:1]
         fields: dict[str, Any] = {"weights": tuple(layers)}
-        for name, shape in {"obs_mean": obs_shape, "obs_std": obs_shape, "log_std": action_shape}.items():
-            fields[name] = _array(name, getattr(self, name), shape=shape)
+        for name in ("obs_mean", "obs_std"):
+            fields[name] = _array(name, getattr(self, name), shape=obs_shape)
+        fields["log_std"] = _log_std(self.log_std, layers[-1][0].shape[1])
+        action_shape = fields["log_std"].shape[-1:]
         for name in ("action_low", "action_high"):
             bound = np.asarray(getattr(self, name), np.float32)
             bound = np.broadcast_to(bound, action_shape) if bound.ndim == 0 else bound
@@ -93,7 +102,17 @@ class Policy:
     @property
     def action_size(self) -> int:
         """`a`."""
-        return self.log_std.shape[0]
+        return self.log_std.shape[-1]
+
+    @property
+    def components(self) -> int:
+        """`K`; 1 for a Gaussian."""
+        return self.log_std.shape[0] if self.log_std.ndim == 2 else 1
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal draws behind one stochastic action: `a`, and for a mixture one more."""
+        return self.action_size + (self.log_std.ndim == 2)
 
     def act(self, obs: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None) -> np.ndarray:
         """The action for each observation, clipped to the bounds.
@@ -102,7 +121,7 @@ class Policy:
 
         Args:
           obs: `[..., o]`, any real dtype; rounded to float32, as in training.
-          deterministic: the mean; otherwise a draw from the Gaussian.
+          deterministic: the mean, of a mixture the most probable component's; otherwise a draw.
           rng: source of the draws, needed when not deterministic.
 
         Returns:
@@ -118,7 +137,7 @@ class Policy:
         if not deterministic:
             if rng is None:
                 raise GailfeError("rng: expected a numpy.random.Generator for stochastic actions, got None")
-            noise = rng.standard_normal((1, obs.size // self.obs_size, self.action_size))
+            noise = rng.standard_normal((1, obs.size // self.obs_size, self.noise_size))
         action = PolicyBatch([self]).act(obs.reshape(1, -1, self.obs_size), noise=noise)
         return action.reshape(*obs.shape[:-1], self.action_size)
 
@@ -161,7 +180,7 @@ class PolicyBatch:
     """
 
     def __init__(self, policies: Sequence[Policy]):
-        """Raises GailfeError where there is no policy or they differ in layer sizes or activation."""
+        """Raises GailfeError where there is no policy or they differ in layer sizes, components or activation."""
         if not policies:
             raise GailfeError("policies: expected at least one, got none")
         first = architecture(policies[0])
@@ -185,14 +204,17 @@ class PolicyBatch:
         self._mean, self._scale = stack("obs_mean"), stack("obs_std")
         self._std = np.exp(stack("log_std").astype(np.float64))
         self._low, self._high = stack("action_low"), stack("action_high")
+        self._mixture = policies[0].log_std.ndim == 2
         self.size, self.obs_size, self.action_size = len(policies), policies[0].obs_size, policies[0].action_size
+        self.noise_size = policies[0].noise_size
 
     def act(self, obs: Any, *, noise: np.ndarray | None = None) -> np.ndarray:
         """Each policy's actions on its own observations, clipped to its bounds.
 
         Args:
           obs: `[S, n, o]`, any real dtype; rounded to float32, as in training.
-          noise: `[S, n, a]` standard normal draws; None for the deterministic action.
+          noise: `[S, n, noise_size]` standard normal draws, a mixture's last one choosing its component; None for the
+            deterministic action.
 
         Returns:
           `[S, n, a]` float32.
@@ -220,15 +242,33 @@ class PolicyBatch:
             x = x @ kernel + bias
             if layer < len(self._kernels) - 1:
                 x = self._activation(x)
-        action = x.reshape(self.size, blocks * _ROWS, self.action_size)[:, :n]
+        x = x.reshape(self.size, blocks * _ROWS, x.shape[-1])[:, :n]
+        action, std = self._chosen(x, noise) if self._mixture else (x, self._std)
         if noise is not None:
-            action = action + self._std * noise
+            action = action + std * noise[..., : self.action_size]
         return np.clip(action.astype(np.float32), self._low, self._high)
+
+    def _chosen(self, x: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation `[S, n, a]` of a component: the one `noise` chooses, else the most probable."""
+        components = self._std.shape[2]
+        means, logits = np.split(x, [components * self.action_size], axis=-1)
+        if noise is None:
+            choice = logits.argmax(axis=-1)
+        else:
+            cumulative = np.exp(logits - logits.max(axis=-1, keepdims=True)).cumsum(axis=-1)
+            # The share of a standard normal's draws that are lower is uniform.
+            level = _normal_cdf(noise[..., -1:]) * cumulative[..., -1:]
+            choice = (level > cumulative[..., :-1]).sum(axis=-1)
+        means = means.reshape(*x.shape[:2], components, self.action_size)
+        mean = np.take_along_axis(means, choice[..., None, None], axis=2)[:, :, 0]
+        return mean, self._std[np.arange(self.size)[:, None], 0, choice]
 
 
 def architecture(policy: Policy) -> tuple[Any, ...]:
-    """`(activation, o, hidden sizes ..., a)`: what policies must share to be stacked in a `PolicyBatch`."""
-    return (policy.activation, policy.obs_size, *(bias.shape[0] for _, bias in policy.weights))
+    """`(activation, o, hidden sizes ..., a)`, or `(K, a)` last: what policies share to stack in a `PolicyBatch`."""
+    hidden = (bias.shape[0] for _, bias in policy.weights[:-1])
+    last = policy.log_std.shape if policy.log_std.ndim == 2 else policy.action_size
+    return (policy.activation, policy.obs_size, *hidden, last)
 
 
 def mlp_weights(params: Mapping[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -269,14 +309,27 @@ def _is_policy(name: str) -> bool:
     return re.fullmatch(r"[^.].*\.safetensors", name) is not None
 
 
+def _log_std(value: Any, outputs: int) -> np.ndarray:
+    """`[a]`, or `[K, a]` for a mixture, as a network with so many outputs wants it."""
+    array = _array("log_std", value, ndim=None)
+    if array.ndim != 2:
+        return _array("log_std", array, shape=(outputs,))
+    if array.shape[0] * (array.shape[1] + 1) != outputs:
+        raise GailfeError(
+            f"log_std: expected shape [K, a] with K * (a + 1) = {outputs} outputs, got {list(array.shape)}"
+        )
+    return array
+
+
 def _array(
-    name: str, value: Any, *, ndim: int = 1, shape: tuple[int, ...] | None = None, finite: bool = True
+    name: str, value: Any, *, ndim: int | None = 1, shape: tuple[int, ...] | None = None, finite: bool = True
 ) -> np.ndarray:
     try:
         array = np.array(value, np.float32, order="C")
     except (TypeError, ValueError):
         raise GailfeError(f"{name}: expected numbers, got {type(value).__name__}") from None
-    if array.ndim != (ndim if shape is None else len(shape)) or 0 in array.shape:
+    ndim = ndim if shape is None else len(shape)
+    if (ndim is not None and array.ndim != ndim) or 0 in array.shape:
         raise GailfeError(f"{name}: expected {ndim} dimension(s) and no empty one, got shape {list(array.shape)}")
     if shape is not None and array.shape != shape:
         raise GailfeError(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")

@@ -340,7 +340,7 @@ def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds
         params, stats = jax.tree.map(lambda x, i=i: x[i], generator)
         try:
             policy = Policy(
-                weights=mlp_weights(params["params"]["mean"]),
+                weights=mlp_weights(params["params"]["mean" if config.mixture == 1 else "components"]),
                 activation=config.activation,
                 obs_mean=stats.mean,
                 obs_std=np.asarray(stats.std),

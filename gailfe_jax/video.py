@@ -235,7 +235,7 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
         with _writer(order["video"], first, fps) as write:
             for episode in range(order["episodes"]):
                 obs, _ = env.reset(seed=evaluate.episode_seed(seed, episode))
-                draw = evaluate.episode_draws(seed, episode, policy.action_size)
+                draw = evaluate.episode_draws(seed, episode, policy.noise_size)
                 write(_frame(env))
                 total, steps, over = 0.0, 0, False
                 while not over and steps < order["max_steps"]:

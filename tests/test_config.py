@@ -15,6 +15,7 @@ from gailfe_jax.types import GailfeError
         ("hidden", (-3,)),
         ("disc_hidden", (100, 0)),
         ("init_log_std", float("nan")),
+        ("mixture", 0),
         ("num_envs", 0),
         ("bc_steps", -1),
         ("warmup_iterations", -1),

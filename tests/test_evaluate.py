@@ -81,6 +81,17 @@ def test_stochastic_differs_from_deterministic_and_between_episodes():
     assert rows(stochastic[0]) != rows(evaluate_policy(policy, HOPPER, episodes=4))
 
 
+def test_a_mixture_beside_gaussians():
+    gaussian, wide = make_policy(0), make_policy(1, action=8)
+    # Two components: six means and two logits.
+    mixture = Policy(wide.weights, "tanh", np.zeros(11), np.ones(11), np.full((2, 3), -1.0), -1.0, 1.0)
+    for deterministic in (True, False):
+        together = evaluate_policies([gaussian, mixture], HOPPER, episodes=3, deterministic=deterministic)
+        alone = [evaluate_policy(p, HOPPER, episodes=3, deterministic=deterministic) for p in (gaussian, mixture)]
+        assert [rows(x) for x in together] == [rows(x) for x in alone]
+    assert rows(evaluate_policy(mixture, HOPPER, episodes=3)) == by_hand(mixture, 3, 0) != rows(together[1])
+
+
 def test_time_limit_is_no_termination():
     policy = make_policy(0, obs=17, action=6)
     result = evaluate_policy(policy, "HalfCheetah-v5", episodes=2, max_steps=7)

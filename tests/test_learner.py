@@ -12,8 +12,9 @@ from gailfe_jax.config import Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, survived
 from gailfe_jax.envs import make_env
 from gailfe_jax.learner import Demos
+from gailfe_jax.policy import Policy
 from gailfe_jax.rollout import unroll
-from gailfe_jax.train import Trainer
+from gailfe_jax.train import Trainer, to_policies
 from gailfe_jax.types import GailfeError, Pairs
 
 ITERATIONS = 4
@@ -354,3 +355,35 @@ def test_without_a_good_episode_gasil_learns_nothing():
 def test_parts_that_do_not_go_together_are_refused(settings, message):
     with pytest.raises(GailfeError, match=message):
         make_learner(Config(**TINY | settings), make_env("hopper"))
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+@pytest.mark.parametrize("generator", ["trpo", "ppo", "backprop"])
+def test_three_iterations_with_a_mixture_and_the_policy_they_leave(generator, tmp_path):
+    small = dict(horizon=8, model_hidden=(8,), model_fit_steps=2, model_minibatch=16, model_capacity=200)
+    config = Config(algo="gail", generator=generator, mixture=3, **TINY, **small)
+    env = make_env(config.env, config.engine)
+    learner, demos = make_learner(config, env), random_demos()
+    trainer = Trainer(learner, Hyper(entropy=0.01), np.arange(1), chunk=3, eval_episodes=1)
+    state = trainer.init(demos)
+    first = jax.tree.map(np.asarray, state.generator.policy)
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    state, metrics = trainer.advance(state, demos)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == shapes
+    for name, x in metrics.items():
+        # Means over episodes that have not ended, and over windows that have, are of nothing.
+        assert np.isfinite(x).all() or name.startswith("train_") or name == "model_error_h", name
+    assert metrics["kl"].min() > 0
+    params = state.generator.policy
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
+    # Every part of the policy has moved: weights, means and standard deviations.
+    moved = jax.tree.map(lambda a, b: a != b, first, jax.tree.map(np.asarray, params))["params"]
+    assert moved["log_std"].all() and moved["components"]["Dense_1"]["bias"].all()
+
+    policy = to_policies(state, config, env, 3 * config.batch_size, np.arange(1))[0]
+    policy = Policy.load(policy.save(tmp_path / "policy.safetensors"))
+    assert (policy.components, policy.action_size) == (3, 3)
+    obs = np.asarray(demos.expert.obs)
+    agent = jax.tree.map(lambda x: np.asarray(x)[0], state.generator)
+    mode = jax.jit(learner.generator.mode)(agent, obs)
+    np.testing.assert_allclose(policy.act(obs), np.clip(mode, -1, 1), atol=1e-5)

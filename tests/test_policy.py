@@ -78,6 +78,53 @@ def test_acts_as_the_jax_network_does(activation):
     np.testing.assert_allclose(draws.std(axis=0), jnp.exp(expected.log_std), rtol=0.03)
 
 
+@pytest.fixture(scope="module")
+def mixtures():
+    """A mixture of three in JAX at 200 observations, and the same policy in NumPy."""
+    net = networks.MixturePolicy((64, 32), 2, 3)
+    obs = 3 * jax.random.normal(jax.random.key(0), (200, 11)) + 1
+    stats = networks.RunningStats.init(11).update(2 * jax.random.normal(jax.random.key(1), (50, 11)))
+    params = net.init(jax.random.key(0), obs)["params"]
+    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(2), x.shape), params)
+    weights = mlp_weights(params["components"])
+    ours = Policy(weights, "tanh", stats.mean, stats.std, params["log_std"], -np.inf, np.inf)
+    return np.asarray(obs), net.apply({"params": params}, stats.normalise(obs)), ours
+
+
+def test_a_mixture_acts_as_the_jax_network_does(mixtures):
+    obs, dist, ours = mixtures
+    assert (ours.action_size, ours.components, ours.noise_size) == (2, 3, 3)
+    assert len(np.unique(np.argmax(dist.logits, axis=-1))) == 3
+    np.testing.assert_allclose(ours.act(obs), dist.mode, rtol=1e-4, atol=2e-5)
+    draws = ours.act(np.tile(obs[0], (20_000, 1)), deterministic=False, rng=np.random.default_rng(0))
+    mean, weights = np.asarray(dist.mean[0]), np.asarray(dist.weights[0])[:, None]
+    expected = np.sum(weights * mean, axis=0)
+    variance = np.sum(weights * (np.exp(2 * dist.log_std) + (mean - expected) ** 2), axis=0)
+    np.testing.assert_allclose(draws.mean(axis=0), expected, atol=0.05)
+    np.testing.assert_allclose(draws.var(axis=0), variance, rtol=0.05)
+
+
+def test_a_mixture_is_saved_and_loaded(mixtures, tmp_path):
+    obs, _, ours = mixtures
+    loaded = Policy.load(ours.save(tmp_path / "mixture.safetensors"))
+    assert loaded.log_std.shape == (3, 2)
+    assert np.array_equal(loaded.act(obs), ours.act(obs))
+    drawn = [p.act(obs, deterministic=False, rng=np.random.default_rng(1)) for p in (ours, loaded)]
+    assert np.array_equal(*drawn)
+
+
+def test_a_mixtures_hand_computed_actions():
+    # No hidden layer: component means (1, -1), logits (0, log 3), whatever the observation.
+    bias = [1.0, -1.0, 0.0, np.log(3.0)]
+    ours = Policy([(np.zeros((2, 4)), bias)], "tanh", [0, 0], [1, 1], np.log([[0.5], [2.0]]), -2.5, 9.0)
+    batch, obs = PolicyBatch([ours]), np.zeros((1, 1, 2))
+    assert batch.act(obs) == -1.0
+    # The last number's share of lower draws, 0.24 and 0.26, is below and above the first weight, 0.25.
+    for choice, expected in ((-0.7063, 1 + 0.5 * 0.4), (-0.6433, -1 + 2.0 * 0.4)):
+        np.testing.assert_allclose(batch.act(obs, noise=np.array([[[0.4, choice]]])), expected, rtol=1e-6)
+    assert batch.act(obs, noise=np.array([[[-3.0, 5.0]]])) == -2.5
+
+
 def test_dtypes_and_shapes():
     ours = make_policy()
     obs = np.random.default_rng(1).normal(size=(2, 5, 11))
@@ -97,11 +144,15 @@ def test_an_action_does_not_depend_on_the_batch(n, row, seed):
     assert np.array_equal(ours.act(obs)[row % n], ours.act(obs[row % n]))
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_a_batch_of_policies_equals_a_loop(activation):
-    policies = [make_policy(seed, activation=activation, action_high=0.1 * (seed + 1)) for seed in range(4)]
+MIXTURE = dict(sizes=(11, 32, 8), log_std=np.full((2, 3), -1.0), action_low=-1.0, action_high=1.0)
+"""Two components, three action dimensions."""
+
+
+@pytest.mark.parametrize("options", [{"activation": "tanh"}, {"activation": "relu"}, MIXTURE], ids=str)
+def test_a_batch_of_policies_equals_a_loop(options):
+    policies = [make_policy(seed, **(options | {"action_high": 0.1 * (seed + 1)})) for seed in range(4)]
     rng = np.random.default_rng(0)
-    obs, noise = rng.normal(size=(4, 21, 11)) * 2, rng.normal(size=(4, 21, 3))
+    obs, noise = rng.normal(size=(4, 21, 11)) * 2, rng.normal(size=(4, 21, policies[0].noise_size))
     batch = PolicyBatch(policies)
     assert np.array_equal(batch.act(obs), np.stack([p.act(o) for p, o in zip(policies, obs)]))
     alone = [PolicyBatch([p]).act(o[None], noise=z[None])[0] for p, o, z in zip(policies, obs, noise)]
@@ -146,6 +197,13 @@ def test_bad_observations_are_refused(obs, message):
         ({"obs_std": np.zeros(11)}, "obs_std: expected positive"),
         ({"log_std": np.zeros(4)}, "log_std"),
         ({"log_std": "text"}, "log_std: expected numbers"),
+        (
+            {"log_std": np.zeros((2, 3))},
+            r"log_std: expected shape \[K, a\] with K \* \(a \+ 1\) = 3 outputs, got \[2, 3\]",
+        ),
+        (MIXTURE | {"log_std": np.zeros((2, 2))}, r"log_std: expected shape .* = 8 outputs, got \[2, 2\]"),
+        (MIXTURE | {"log_std": np.full((2, 3), np.nan)}, "log_std: expected finite"),
+        (MIXTURE | {"action_high": np.ones(2)}, r"action_high: expected shape \[3\], got \[2\]"),
         ({"action_low": 2.0}, "action_low"),
     ],
 )
@@ -157,6 +215,9 @@ def test_inconsistent_fields_are_refused(change, message):
 def test_policies_of_different_architectures_do_not_stack():
     with pytest.raises(GailfeError, match=r"policies\[1\]"):
         PolicyBatch([make_policy(), make_policy(sizes=(11, 64, 3))])
+    # As many outputs, but one is a mixture.
+    with pytest.raises(GailfeError, match=r"policies\[1\]: expected architecture .* 8\), got .*\(2, 3\)\)"):
+        PolicyBatch([make_policy(sizes=(11, 32, 8)), make_policy(**MIXTURE)])
     with pytest.raises(GailfeError, match="at least one"):
         PolicyBatch([])
     with pytest.raises(GailfeError, match=r"expected shape \[1, n, 11\]"):

@@ -12,7 +12,7 @@ from flax import struct
 
 from gailfe_jax.batching import per_seed, sealed
 from gailfe_jax.config import Config, Hyper
-from gailfe_jax.networks import MLP, Gaussian, GaussianPolicy, RunningStats
+from gailfe_jax.networks import MLP, Distribution, GaussianPolicy, MixturePolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
 from gailfe_jax.objectives.optimiser import adam, adam_step, shuffled_minibatches
 from gailfe_jax.types import Array, AuxiliaryFn, EnvSpec, Pairs, PyTree, ScoreFn, Transition
@@ -127,9 +127,11 @@ class ActorCritic:
     spec: EnvSpec
 
     @property
-    def _policy_net(self) -> GaussianPolicy:
-        config = self.config
-        return GaussianPolicy(config.hidden, self.spec.action_size, config.activation, config.init_log_std)
+    def _policy_net(self) -> GaussianPolicy | MixturePolicy:
+        config, size = self.config, self.spec.action_size
+        if config.mixture > 1:
+            return MixturePolicy(config.hidden, size, config.mixture, config.activation, config.init_log_std)
+        return GaussianPolicy(config.hidden, size, config.activation, config.init_log_std)
 
     @property
     def _value_net(self) -> MLP:
@@ -154,11 +156,11 @@ class ActorCritic:
             reward_scale=RewardScale(jnp.zeros(self.config.num_envs), RunningStats.init(1)),
         )
 
-    def distribution(self, state: ActorCriticState, obs: Array) -> Gaussian:
+    def distribution(self, state: ActorCriticState, obs: Array) -> Distribution:
         """The policy at `obs [..., o]`."""
         return self.policy(state.policy, state.obs_stats.normalise(obs))
 
-    def policy(self, params: PyTree, x: Array) -> Gaussian:
+    def policy(self, params: PyTree, x: Array) -> Distribution:
         """The policy with parameters `params` at normalised observations `x [..., o]`."""
         dist: Any = self._policy_net.apply(params, x)
         return dist
@@ -209,10 +211,10 @@ class ActorCritic:
     def mode(self, state: ActorCriticState, obs: Array) -> Array:
         """The deterministic policy: `obs [B, o] -> action [B, a]`."""
 
-        def mean(policy, obs_stats, obs):
-            return self.policy(policy, obs_stats.normalise(obs)).mean
+        def mode(policy, obs_stats, obs):
+            return self.policy(policy, obs_stats.normalise(obs)).mode
 
-        return per_seed(mean)(state.judged, state.obs_stats, obs)
+        return per_seed(mode)(state.judged, state.obs_stats, obs)
 
     def _values(self, state: ActorCriticState, obs: Array) -> Array:
         mean, std = state.return_scale.moments

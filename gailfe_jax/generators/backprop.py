@@ -11,7 +11,7 @@ from flax import struct
 from gailfe_jax.config import Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.generators.trpo import trust_region_step
-from gailfe_jax.networks import Gaussian
+from gailfe_jax.networks import Distribution
 from gailfe_jax.objectives.dynamics import ForwardModel, ModelState
 from gailfe_jax.objectives.optimiser import adam, adam_step, clip_by_norm
 from gailfe_jax.objectives.surrogate import importance_surrogate
@@ -91,7 +91,9 @@ class Backprop(ActorCritic):
     It ascends the discounted sum of rewards along windows of `Config.horizon` steps, differentiating through the
     policy, the discriminator's reward and the model. With `Config.model_rollouts = "real"` states and actions are the
     real ones and only derivatives come from the model: noise is inferred from the stored action, and the model's error
-    at each real step is added to its prediction. With `"model"` the model runs freely from real states.
+    at each real step is added to its prediction. With `"model"` the model runs freely from real states. A mixture's
+    choice of component has no exact derivative of this kind; `Mixture.retrace` and `Mixture.from_noise` say which
+    estimators stand in.
 
     Both the gradient through the model and the likelihood-ratio gradient estimate that of the same return per step: one
     is biased by the model, the other noisy. `Hyper.pathwise` is the first one's share (interpolated policy gradients,
@@ -199,7 +201,7 @@ class Backprop(ActorCritic):
         else:
             rollout = self.free_rollout(state, windows, score, key_noise, hyper)
 
-        def objective(policy: PyTree) -> tuple[Array, Gaussian]:
+        def objective(policy: PyTree) -> tuple[Array, Distribution]:
             dist = self.policy(policy, batch.x)
             through_model = rollout(policy)
             likelihood = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage) * scale
@@ -229,7 +231,7 @@ class Backprop(ActorCritic):
         """
         low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
         dist = self.policy(policy, state.obs_stats.normalise(windows.obs))
-        noise = (windows.action - dist.mean) * jnp.exp(-dist.log_std)
+        noise = dist.infer_noise(windows.action)
         predicted, _ = self._model.predict(state.model, windows.obs, jnp.clip(windows.action, low, high))
         noise, error = jax.lax.stop_gradient((noise, windows.next_obs - predicted))
 
@@ -238,7 +240,7 @@ class Backprop(ActorCritic):
                 obs, discount, gain = carry
                 window, noise, error = inputs
                 dist = self.policy(params, state.obs_stats.normalise(obs))
-                action = clip_inward(dist.mean + jnp.exp(dist.log_std) * noise, low, high)
+                action = clip_inward(dist.retrace(noise), low, high)
                 gain = gain + discount * score(obs, action)
                 next_obs = self._model.predict(state.model, obs, action)[0] + error
                 discount = discount * hyper.gamma
@@ -268,13 +270,14 @@ class Backprop(ActorCritic):
           `parameters -> []`, to be maximised.
         """
         low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
-        noises = jax.random.normal(key, windows.action.shape)
+        # Of the windows' shape; which policy says so is all the same.
+        noises = self.policy(state.policy, state.obs_stats.normalise(windows.obs)).draw_noise(key)
 
         def total(params: PyTree) -> Array:
             def step(carry, noise):
                 obs, discount, gain, alive = carry
                 dist = self.policy(params, state.obs_stats.normalise(obs))
-                action = clip_inward(dist.mean + jnp.exp(dist.log_std) * noise, low, high)
+                action = clip_inward(dist.from_noise(noise), low, high)
                 next_obs, disagreement = self._model.predict(state.model, obs, action)
                 reward = score(obs, action) - hyper.disagreement_weight * disagreement
                 alive = alive * (disagreement <= hyper.disagreement_limit)

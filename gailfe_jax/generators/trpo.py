@@ -11,17 +11,17 @@ from jax.flatten_util import ravel_pytree
 
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
-from gailfe_jax.networks import Gaussian
+from gailfe_jax.networks import Distribution
 from gailfe_jax.objectives.surrogate import importance_surrogate
 from gailfe_jax.types import Array, AuxiliaryFn, Metrics, Moves, PyTree, ScoreFn, Transition
 
 
-def fisher_product(dist_fn: Callable[[Array], Gaussian], theta: Array) -> Callable[[Array], Array]:
-    """Products with the Fisher matrix of a Gaussian policy, linearised once.
+def fisher_product(dist_fn: Callable[[Array], Distribution], theta: Array) -> Callable[[Array], Array]:
+    """Products with the Fisher matrix of a policy, linearised once.
 
     The Hessian of the mean KL at the policy itself is exactly `mean_i J_i^T M J_i` with `J` the Jacobian of the
-    distribution's parameters and `M` their Fisher matrix: `1/sigma^2` for a mean, 2 for a log standard deviation
-    (TRPO appendix C, without forming second derivatives).
+    distribution's parameters and `M` their own Fisher matrix, which the distribution knows (TRPO appendix C, without
+    forming second derivatives).
 
     Args:
       dist_fn: flat parameters `[p]` -> the policy at a fixed batch of `n` observations.
@@ -32,16 +32,7 @@ def fisher_product(dist_fn: Callable[[Array], Gaussian], theta: Array) -> Callab
     """
     dist, push = jax.linearize(dist_fn, theta)
     pull = jax.linear_transpose(push, theta)
-    precision = jnp.exp(-2 * dist.log_std)
-    n = dist.mean.shape[0]
-
-    def product(v: Array) -> Array:
-        tangent = push(v)
-        # log_std is shared by all n observations, so its mean over them is 2 and needs no division by n.
-        cotangent = Gaussian(mean=tangent.mean * precision / n, log_std=2 * tangent.log_std)
-        return pull(cotangent)[0]
-
-    return product
+    return lambda v: pull(dist.fisher(push(v)))[0]
 
 
 def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: int) -> Array:
@@ -70,9 +61,9 @@ def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: 
 
 def trust_region_step(
     config: Config,
-    policy_fn: Callable[[PyTree, Array], Gaussian],
+    policy_fn: Callable[[PyTree, Array], Distribution],
     policy: PyTree,
-    objective: Callable[[PyTree], tuple[Array, Gaussian]],
+    objective: Callable[[PyTree], tuple[Array, Distribution]],
     x: Array,
     key: Array,
     hyper: Hyper,
@@ -130,7 +121,7 @@ def trust_region_step(
     policy = unravel(theta)
     return policy, {
         "kl": jnp.where(accepted, kl, 0.0),
-        "entropy": policy_fn(policy, x[:1]).entropy(),
+        "entropy": policy_fn(policy, x).entropy(),
         "improvement": jnp.where(accepted, gain, 0.0),
         "line_search_tries": tries.astype(jnp.float32),
         "step_accepted": accepted.astype(jnp.float32),
@@ -170,7 +161,7 @@ class TRPO(ActorCritic):
     def _policy_step(
         self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper, auxiliary: AuxiliaryFn | None
     ) -> tuple[PyTree, Metrics]:
-        def objective(policy: PyTree) -> tuple[Array, Gaussian]:
+        def objective(policy: PyTree) -> tuple[Array, Distribution]:
             dist = self.policy(policy, batch.x)
             gain = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage)
             gain = gain + hyper.entropy * dist.entropy()

@@ -82,8 +82,9 @@ def test_the_gradient_is_the_papers_recursion_from_jacobians():
     assert np.linalg.norm(j_theta) > 0.1
 
 
-def test_at_the_policy_itself_states_and_rewards_are_the_real_ones():
-    generator, state = generator_and_state()
+@pytest.mark.parametrize("mixture", [1, 3])
+def test_at_the_policy_itself_states_and_rewards_are_the_real_ones(mixture):
+    generator, state = generator_and_state(dataclasses.replace(CONFIG, mixture=mixture))
     windows = random_windows(jax.random.key(5), 8, 6)
     total = generator.real_rollout(state, state.policy, windows, smooth_score, HYPER)
     real = jnp.sum(smooth_score(windows.obs, windows.action) * 0.9 ** jnp.arange(8.0)[:, None], 0)
@@ -231,7 +232,15 @@ def test_windows_are_consecutive_steps_of_one_environment():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"model_step": "adam"}, {"model_rollouts": "model", "model_ensemble": 2}], ids=str
+    "changes",
+    [
+        {},
+        {"model_step": "adam"},
+        {"model_rollouts": "model", "model_ensemble": 2},
+        {"mixture": 3},
+        {"mixture": 3, "model_rollouts": "model", "model_ensemble": 2},
+    ],
+    ids=str,
 )
 def test_a_step_improves_its_objective_within_its_bound(changes):
     config = dataclasses.replace(CONFIG, fisher_fraction=1.0, policy_steps=2, horizon=4, **changes)

@@ -8,14 +8,13 @@ from jax.flatten_util import ravel_pytree
 
 from gailfe_jax.config import Config, Hyper, hyper_arrays
 from gailfe_jax.generators.trpo import TRPO, conjugate_gradient, fisher_product
-from gailfe_jax.networks import GaussianPolicy
+from gailfe_jax.networks import GaussianPolicy, MixturePolicy
 from gailfe_jax.types import EnvSpec, Transition
 
 SPEC = EnvSpec("toy", None, "none", 4, 2, (-1.0, -1.0), (1.0, 1.0), 100)
 
 
-def small_policy():
-    net = GaussianPolicy((5,), 2, "tanh", -0.3)
+def small_policy(net):
     x = jax.random.normal(jax.random.key(1), (32, 4))
     theta, unravel = ravel_pytree(net.init(jax.random.key(0), x))
     # Away from the nearly-zero output layer the Jacobian has full structure.
@@ -23,8 +22,11 @@ def small_policy():
     return (lambda t: net.apply(unravel(t), x)), theta
 
 
-def test_fisher_product_is_the_hessian_of_the_mean_kl():
-    dist_fn, theta = small_policy()
+@pytest.mark.parametrize(
+    "net", [GaussianPolicy((5,), 2, "tanh", -0.3), MixturePolicy((5,), 2, 3, "tanh", -0.3)], ids=["gaussian", "mixture"]
+)
+def test_fisher_product_is_the_hessian_of_the_mean_kl(net):
+    dist_fn, theta = small_policy(net)
     old = jax.lax.stop_gradient(dist_fn(theta))
     hessian = jax.hessian(lambda t: jnp.mean(old.kl(dist_fn(t))))(theta)
     product = fisher_product(dist_fn, theta)
@@ -54,9 +56,10 @@ def fake_unroll(trpo, state, key, length=64):
     return Transition(obs[:-1], action, log_prob, obs[1:], reward, flag, flag.at[-1].set(True))
 
 
-@pytest.mark.parametrize("max_kl", [1e-3, 1e-2, 5e-2])
-def test_the_step_stays_inside_its_kl_bound_and_improves_the_surrogate(max_kl):
-    trpo = TRPO(Config(num_envs=4, unroll_length=64, hidden=(16,), fisher_fraction=1.0, init_log_std=-0.5), SPEC)
+@pytest.mark.parametrize(("max_kl", "mixture"), [(1e-3, 1), (1e-2, 1), (5e-2, 1), (1e-2, 3)])
+def test_the_step_stays_inside_its_kl_bound_and_improves_the_surrogate(max_kl, mixture):
+    small = dict(num_envs=4, unroll_length=64, hidden=(16,), fisher_fraction=1.0)
+    trpo = TRPO(Config(init_log_std=-0.5, mixture=mixture, **small), SPEC)
     hyper = hyper_arrays(Hyper(max_kl=max_kl))
     state = trpo.init(jax.random.key(0))
     update = jax.jit(lambda s, t, k: trpo.update(s, t, None, k, hyper))
