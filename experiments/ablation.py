@@ -24,7 +24,7 @@ from cells import Cell
 
 from gailfe_jax.plotting import bar_intervals
 from gailfe_jax.presets import preset
-from gailfe_jax.statistics import bootstrap_interval, mean_difference
+from gailfe_jax.statistics import bootstrap_interval, iqm, mean_difference
 
 EXPERIMENT = "ablation"
 STEPS, SEEDS, FIRST_SEED, TRAJECTORIES = 102_400, 5, 100, 4
@@ -112,7 +112,8 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
     print("\n".join(lines))
     bar_intervals(
         found, folder / "ablation.png", title=f"MAIL on Hopper from nothing, after {STEPS:,} steps",
-        xlabel="return with its noise / expert", reference=float(np.mean(scores(base))) if base else None,
+        xlabel="return with its noise / expert", reference=float(iqm(scores(base))) if base else None,
+        reference_label="preset",
     )  # fmt: skip
 
 

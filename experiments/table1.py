@@ -132,7 +132,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                 if method != "bc":
                     for name, what in (("return_mean", "deterministic"), ("train_return", "with noise")):
                         start = ", from nothing" if method.endswith("-nothing") else ""
-                        panel = f"{title}, {size} demonstrations{start}, {what}"
+                        panel = f"{title}, {size} demonstrations{start}\n{what}"
                         panels.setdefault(panel, {})[label.split()[0]] = cells.curve(record, name)
                         experts[panel] = record["expert_return"]
     (folder / "table.md").write_text("\n".join(lines) + "\n")

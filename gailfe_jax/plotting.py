@@ -193,8 +193,8 @@ def bar_intervals(
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.xaxis.set_major_formatter(FuncFormatter(_number))
-        axes.set_xlabel(f"{xlabel} (dot: IQM, bar: {100 * confidence:g}% interval)")
-        # Over the whole figure: long labels leave the axes too narrow for it.
+        # Over the whole figure, both: long labels leave the axes too narrow for them.
+        figure.supxlabel(f"{xlabel} (dot: IQM, bar: {100 * confidence:g}% interval)", fontsize=10)
         figure.suptitle(title)
         _save(figure, path)
 
