@@ -5,9 +5,9 @@
     python experiments/table1.py --only hopper-4-mail hopper-4-gail
 
 Hopper and Walker2d, 4, 11, 18 and 25 whole demonstrations, 5 seeds, 50 deterministic Gymnasium episodes each. All
-start from the same clone, which is the row BC; GAIL and MAIL go on from there with the same budget and the quickstart's
-settings. How many steps each needs where there is no clone to start from is another question; on Hopper with 4
-demonstrations two more cells ask it.
+start from the same clone, which is the row BC; GAIL and MAIL go on from there with the same budget and settings, on
+Hopper the quickstart's. How many steps each needs where there is no clone to start from is another question; on
+Hopper with 4 demonstrations two more cells ask it.
 """
 
 from __future__ import annotations

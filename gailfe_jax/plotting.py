@@ -304,7 +304,9 @@ def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
     try:
-        figure.savefig(draft, dpi=200, facecolor="white", metadata=metadata)
+        # Many panels side by side are looked at from further away, and a picture stays a light file.
+        dpi = 200 if max(figure.get_size_inches()) <= 12 else 110
+        figure.savefig(draft, dpi=dpi, facecolor="white", metadata=metadata)
     except ValueError as error:
         raise GailfeError(f"{path}: {error}; expected a name ending in .png, .pdf or .svg") from None
     else:

@@ -108,13 +108,7 @@ def return_below(threshold: float) -> Annotator:
     Raises:
       GailfeError: `threshold` is not finite.
     """
-    if not math.isfinite(threshold):
-        raise GailfeError(f"return_below: threshold is {threshold}, expected a finite number")
-    return Annotator(
-        f"return_below({threshold:g})",
-        reads_reward=True,
-        verdict=lambda episode: episode.episode_return < threshold,
-    )
+    return _by_return("return_below", threshold, lambda episode_return: episode_return < threshold)
 
 
 def survived() -> Annotator:
@@ -128,12 +122,14 @@ def return_above(threshold: float) -> Annotator:
     Raises:
       GailfeError: `threshold` is not finite.
     """
+    return _by_return("return_above", threshold, lambda episode_return: episode_return >= threshold)
+
+
+def _by_return(name: str, threshold: float, verdict: Callable[[Array], Array]) -> Annotator:
     if not math.isfinite(threshold):
-        raise GailfeError(f"return_above: threshold is {threshold}, expected a finite number")
+        raise GailfeError(f"{name}: threshold is {threshold}, expected a finite number")
     return Annotator(
-        f"return_above({threshold:g})",
-        reads_reward=True,
-        verdict=lambda episode: episode.episode_return >= threshold,
+        f"{name}({threshold:g})", reads_reward=True, verdict=lambda episode: verdict(episode.episode_return)
     )
 
 

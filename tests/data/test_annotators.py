@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.data import annotators
-from gailfe_jax.data.annotators import annotate, parse_annotator
+from gailfe_jax.data.annotators import EpisodeSummary, annotate, parse_annotator, parse_success
 from gailfe_jax.data.demonstrations import Trajectories
 from gailfe_jax.types import GailfeError
 
@@ -150,3 +150,35 @@ def test_parse_errors(spec, expert_return, message):
 def test_bad_arguments_are_refused(make):
     with pytest.raises(GailfeError):
         make()
+
+
+def test_successes_are_what_the_failures_are_not():
+    summary = EpisodeSummary(
+        length=jnp.int32(3),
+        episode_return=jnp.float32(0.0),
+        terminated=jnp.bool_(False),
+        flagged=jnp.int32(0),
+        streak=jnp.int32(0),
+        recent_returns=jnp.zeros(0),
+    )
+    success, failure = parse_success("return_above:0.5", expert_return=10.0), annotators.return_below(5.0)
+    for value in (4.0, 5.0, 6.0):
+        episode = summary.replace(episode_return=jnp.float32(value))
+        assert bool(success.verdict(episode)) == (value >= 5.0) != bool(failure.verdict(episode))
+    for ended in (False, True):
+        episode = summary.replace(terminated=jnp.bool_(ended))
+        assert bool(parse_success("survived").verdict(episode)) != ended
+    assert (success.name, success.reads_reward) == ("return_above:0.5", True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expert_return", "message"),
+    [
+        ("return_above:0.5", None, "needs a positive expert return, got None"),
+        ("return_above:x", 1.0, "expected a number after the colon, got 'x'"),
+        ("terminated", 1.0, "expected best or one of survived, return_above:FRACTION"),
+    ],
+)
+def test_a_success_that_does_not_parse_is_refused(spec, expert_return, message):
+    with pytest.raises(GailfeError, match=message):
+        parse_success(spec, expert_return=expert_return)
