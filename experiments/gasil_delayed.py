@@ -23,6 +23,7 @@ import cells
 from cells import Cell
 
 from gailfe_jax.algorithms import COMBINATIONS
+from gailfe_jax.config import Config, Hyper
 from gailfe_jax.plotting import learning_curve_panels
 from gailfe_jax.presets import preset
 from gailfe_jax.statistics import bootstrap_interval, mean_difference
@@ -31,13 +32,21 @@ EXPERIMENT = "gasil_delayed"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
 METHODS = {"gasil": "GASIL+PPO", "ppo": "PPO", "sil": "PPO+SIL", "bc": "PPO+BC"}
 STEPS, SEEDS, DELAY = 1_000_000, 5, 20
+WEIGHTS = {"gasil": {"alpha": 0.01}, "sil": {"sil_weight": 0.1}, "bc": {"bc_weight": 0.1}}
+"""Of what each adds to PPO; chosen by gasil_tuning.py."""
+
+
+def settings_of(task: str, method: str) -> tuple[Config, Hyper]:
+    """What `method` runs with on the delayed `task`, before the weight of what it adds to PPO is chosen."""
+    settings = next(c.settings for c in COMBINATIONS if c.name == METHODS[method])
+    config, hyper, _ = preset(settings["algo"], f"delayed{DELAY}:{task}")
+    return dataclasses.replace(config, **settings), hyper
 
 
 def _cell(task: str, method: str) -> Cell:
-    settings = next(c.settings for c in COMBINATIONS if c.name == METHODS[method])
-    config, hyper, _ = preset(settings["algo"], f"delayed{DELAY}:{task}")
-    config = dataclasses.replace(config, **settings)
+    config, hyper = settings_of(task, method)
     label = f"{METHODS[method]}, {TASKS[task]}"
+    hyper = hyper.replace(**WEIGHTS.get(method, {}))
     return Cell(f"{task}-{method}", label, config, hyper, STEPS, SEEDS, trajectories=4, final_episodes=20)
 
 
