@@ -1,4 +1,4 @@
-"""The weight of what each method of `gasil_delayed.py` adds to PPO: three values each, on seeds that experiment has not.
+"""The weight of what each method of `gasil_delayed.py` adds to PPO: three values each, on seeds of their own.
 
     python experiments/gasil_tuning.py             train what has no result yet, then draw
     python experiments/gasil_tuning.py --draw      only draw what there is
@@ -9,7 +9,6 @@ one that `gasil_delayed.py` takes for all three.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 import sys
