@@ -5,8 +5,8 @@
     python experiments/gasil_delayed.py --only hopper-gasil hopper-ppo
 
 HalfCheetah, Hopper and Walker2d with the reward summed and paid every 20 steps. PPO, PPO+BC (4 demonstrations), PPO+SIL
-and GASIL+PPO share PPO's settings, those the experts were made with, and the budget; what each adds has its paper's
-settings and no tuning of ours.
+and GASIL+PPO share PPO's settings, those the experts were made with, and the budget; of the weight of what each adds,
+`gasil_tuning.py` tried four values.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gailfe_jax.statistics import bootstrap_interval, mean_difference
 EXPERIMENT = "gasil_delayed"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
 METHODS = {"gasil": "GASIL+PPO", "ppo": "PPO", "sil": "PPO+SIL", "bc": "PPO+BC"}
-STEPS, SEEDS, DELAY = 1_000_000, 5, 20
+STEPS, SEEDS, DELAY = 600_000, 5, 20
 WEIGHTS = {"gasil": {"alpha": 0.01}, "sil": {"sil_weight": 0.1}, "bc": {"bc_weight": 0.1}}
 """Of what each adds to PPO; chosen by gasil_tuning.py."""
 

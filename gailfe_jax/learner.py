@@ -241,9 +241,9 @@ class Learner:
         shown = self._shown(expert)
         fitted, metrics = self.cost.fit(cost, shown, data, self._multiplier(dual, hyper), key_cost, hyper)
         if dual is not None and data.has_failures is not None:
-            dual = update_dual(
-                dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, data.has_failures
-            )
+            waiting = self.config.positives == "own" and data.has_own is not None
+            active = data.has_failures & data.has_own if waiting else data.has_failures
+            dual = update_dual(dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, active)
         generator, step_metrics = step(self._score(fitted, data, hyper), key_policy, hyper, moves, auxiliary)
         return generator, fitted, dual, metrics | step_metrics
 

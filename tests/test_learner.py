@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.algorithms import COMBINATIONS, make_learner, needs_demos
+from gailfe_jax.checkpoint import CheckpointManager
 from gailfe_jax.config import Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, survived
 from gailfe_jax.envs import make_env
@@ -64,6 +65,11 @@ class Runner:
 
 def on_host(state):
     return jax.tree.map(lambda x: np.array(jax.random.key_data(x)) if is_key(x) else np.array(x), state)
+
+
+def from_host(state, template):
+    wrap = lambda x, like: jax.random.wrap_key_data(jnp.asarray(x)) if is_key(like) else jnp.asarray(x)  # noqa: E731
+    return jax.tree.map(wrap, state, template)
 
 
 def is_key(x):
@@ -306,7 +312,7 @@ def test_the_demonstrations_likelihood_beside_the_reward(generator):
 
 @pytest.mark.usefixtures("compiled_in_haste")
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: c.name)
-def test_every_combination_trains(combination):
+def test_every_combination_trains_and_resumes(combination, tmp_path):
     small = dict(unroll_length=32, horizon=8, own_capacity=3, model_fit_steps=2, sil_minibatch=16, sil_capacity=4)
     # Nothing here comes near the expert's return.
     own = {"own_episodes": "survived"} if "own_episodes" in combination.settings else {}
@@ -318,6 +324,13 @@ def test_every_combination_trains(combination):
     assert differing(*(leaves(state.generator.policy) for state in (states[0], states[-1])))
     if runner.learner.own is not None and not own:
         assert 1 <= rows[-2]["own_episodes"][0] <= 3
+
+    checkpoints = CheckpointManager(tmp_path)
+    checkpoints.save(ITERATIONS - 1, from_host(states[-2], runner.trainer.template(runner.demos)), {})
+    step, state = checkpoints.restore(runner.trainer.template(runner.demos))
+    assert step == ITERATIONS - 1
+    resumed, _ = runner.trainer.advance(state, runner.demos)
+    assert differing(leaves(on_host(resumed)), leaves(states[-1])) == []
 
 
 def test_gasil_with_alpha_zero_is_ppo_to_the_bit():
@@ -339,6 +352,14 @@ def test_without_a_good_episode_gasil_learns_nothing():
     assert rows[-2]["own_episodes"][0] == 0
     assert differing(leaves(states[0].cost), leaves(states[-1].cost)) == []
     assert rows[-2]["reward_mean"][0] == 0
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_without_a_good_episode_the_multiplier_waits():
+    config = Config(algo="gailfe", positives="own", own_episodes="survived", **TINY)
+    states, rows = Runner(config, 1).run([0])
+    assert rows[-2]["own_episodes"][0] == 0 and rows[-2]["failures_in_buffer"][0] > 0
+    assert [float(state.dual[0]) for state in states] == [1.0] * (ITERATIONS + 1)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def update_dual(dual: Array, failure_log_d: Array, threshold: Scalar, step_size:
       dual: `[]` lambda_F.
       failure_log_d: `[]` mean log D over failures.
       threshold: `[]` Z_F; step_size: `[]` eta.
-      active: `[]` bool, whether there are failures; without them the multiplier stays.
+      active: `[]` bool, whether there are failures, and a discriminator that learns; else the multiplier stays.
     """
     moved = jnp.maximum(0.0, dual + step_size * violation(failure_log_d, threshold))
     return jnp.where(active, moved, dual)
