@@ -227,8 +227,10 @@ def resolve_config(config: Config) -> Config:
             raise GailfeError(f"multiplier: --algo {config.algo} has none; expected gailfe, or irlf_lambda for irlf")
     if algorithm.cost in ("fem", "gtal", "irlf"):
         find_features(config.features)
-    elif config.features != Config.features:
-        raise GailfeError(f"features: --algo {config.algo} has no linear cost; expected fem, gtal or irlf")
+    else:
+        for name in ("features", "linear_offset"):
+            if getattr(config, name) != getattr(Config, name):
+                raise GailfeError(f"{name}: --algo {config.algo} has no linear cost; expected fem, gtal or irlf")
     if config.generator not in algorithm.generators and algorithm.cost is not None:
         raise GailfeError("generator: a constant reward has no gradient through a model; expected trpo or ppo")
     if config.sil_updates and config.generator != "ppo":

@@ -134,6 +134,11 @@ class Config:
     """FEM, GTAL, IRLF: features of x, the standardised observation and action: linear [x, 1], quadratic
     [x, (0.01 x)^2, 1], moments [x, x^2, 1], or a name given to gailfe_jax.register_features."""
 
+    linear_offset: Literal["positive", "negative", "none"] = "positive"
+    """FEM, GTAL, IRLF: what w . phi is counted from: its least value so far (the reward then pays for staying alive),
+    its greatest (it pays for ending the episode), or zero (either; falling pays while the policy is unlike the
+    expert)."""
+
     failure_capacity: int = 1500
     """GAILFE, IRLF: failed trajectories kept (N)."""
     failure_last_steps: int = 0

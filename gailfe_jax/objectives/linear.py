@@ -2,12 +2,14 @@
 
 Each plays the discriminator's part: `fit` on one iteration's pairs, `score` as the reward to maximise. With features
 `phi` and their means `mu_E` over the demonstrations, `mu_pi` over this iteration's whole batch and `mu_F` over
-failures, the reward is `w . phi(s, a)`.
+failures, the reward is `w . phi(s, a)` less an offset.
 
-The means are per step, where Abbeel & Ng 2004 sum discounted features over an episode (so does the public code of
-GAIL's baselines): a feature that is constant then has no weight, so nothing says how long an episode should last. The
-reward has either sign. Where it is positive it pays for staying alive, where it is negative for ending the episode, on
-tasks that can end; which it is depends on the features and changes as the weights do.
+The means are per step (as in the public code of GAIL's baselines), where Abbeel & Ng 2004 sum discounted features over
+an episode: a feature that is constant then has no weight, so nothing says how long an episode should last. `w . phi`
+has either sign, mostly the negative one while the policy is unlike the expert: on a task that can end, every step then
+costs, and the policy learns to fall at once. So by default the offset is the least `w . phi` met so far, which makes
+the reward positive, and that pays for staying alive by itself (compare with `ConstantReward`). `Config.linear_offset`
+says which bias there is: `positive`, `negative` (the greatest; for tasks that end in success) or `none`.
 """
 
 from __future__ import annotations
@@ -83,10 +85,12 @@ class LinearState:
 
     Attributes:
       weights: `[k]` `w`; zero until the first fit.
+      offset: `[]` what the reward is counted from.
       stats: normaliser of `[obs, action]`, the same when the cost is fitted and when it scores.
     """
 
     weights: Array
+    offset: Array
     stats: RunningStats
 
 
@@ -121,18 +125,16 @@ class LinearCost:
                 f"features: {self.config.features!r} makes {shape} of [2, {size}]; expected [2, k] real numbers"
             )
         stats = RunningStats.init(size)
-        return LinearState(
-            weights=jnp.zeros(shape.shape[1]), stats=stats if demos is None else stats.update(join(demos))
-        )
+        stats = stats if demos is None else stats.update(join(demos))
+        return LinearState(weights=jnp.zeros(shape.shape[1]), offset=jnp.float32(0.0), stats=stats)
 
     def features(self, state: LinearState, obs: Array, action: Array) -> Array:
         """`[..., k]` features at `obs [..., o]`, `action [..., a]`."""
         return find_features(self.config.features)(state.stats.normalise(join(Pairs(obs, action))))
 
     def score(self, state: LinearState, obs: Array, action: Array) -> Array:
-        """`[...]` the reward `w . phi`, of either sign."""
-        # Not a matrix product, which accelerators may round to half precision.
-        return jnp.sum(self.features(state, obs, action) * state.weights, axis=-1)
+        """`[...]` the reward: `w . phi` less the offset."""
+        return _product(self.features(state, obs, action), state.weights) - state.offset
 
     def fit(
         self,
@@ -162,14 +164,19 @@ class LinearCost:
         rows = jax.random.randint(key, (size,), 0, demos.obs.shape[0])
         shown = jax.tree.map(lambda x: x[rows], demos)
         state = state.replace(stats=state.stats.update(join(data.policy)).update(join(shown)))
-        expert, policy = self._mean(state, demos), self._mean(state, data.policy)
+        features = self.features(state, data.policy.obs[0], data.policy.action[0])
+        expert, policy = self._mean(state, demos), jnp.mean(features, axis=0)
         state, metrics = self._refit(state, expert, policy, data, hyper)
-        gap = expert - policy
+        gap, reward = expert - policy, _product(features, state.weights)
+        if self.config.linear_offset == "positive":
+            state = state.replace(offset=jnp.minimum(state.offset, jnp.min(reward)))
+        elif self.config.linear_offset == "negative":
+            state = state.replace(offset=jnp.maximum(state.offset, jnp.max(reward)))
         return state, metrics | {
             "feature_distance": jnp.sqrt(jnp.sum(jnp.square(gap))),
             "feature_distance_max": jnp.max(jnp.abs(gap)),
-            "cost_reward_expert": jnp.sum(state.weights * expert),
-            "cost_reward_policy": jnp.sum(state.weights * policy),
+            "linear_reward_expert": _product(expert, state.weights) - state.offset,
+            "linear_reward_policy": _product(policy, state.weights) - state.offset,
         }
 
     def _mean(self, state: LinearState, pairs: Pairs) -> Array:
@@ -208,6 +215,11 @@ class GameTheoretic(LinearCost):
         self, state: LinearState, expert: Array, policy: Array, data: DiscriminatorData, hyper: Hyper
     ) -> tuple[LinearState, Metrics]:
         return state.replace(weights=worst_in_hull(expert - policy)), {}
+
+
+def _product(features: Array, weights: Array) -> Array:
+    # Not a matrix product, which accelerators may round to half precision.
+    return jnp.sum(features * weights, axis=-1)
 
 
 def worst_in_ball(gap: Array) -> Array:
@@ -251,7 +263,7 @@ class FailureAware(LinearCost):
       the weight of `H` is `Hyper.entropy`, zero by default, and 1 there;
     - one `mu_pi`, from the task's own start states; there are two there, from those of the demonstrations and of the
       failures;
-    - means per step instead of sums over an episode of fixed length;
+    - means per step instead of sums over an episode of fixed length, and an offset of the reward;
     - failures are those of GAILFE's buffer, the agent's own among them, and `mu_F` is the mean over as many pairs drawn
       from it as the policy has, where theirs are a data set given beforehand.
     """
@@ -259,7 +271,11 @@ class FailureAware(LinearCost):
     def init(self, key: Array, demos: Pairs | None) -> FailureAwareState:
         base = super().init(key, demos)
         return FailureAwareState(
-            weights=base.weights, stats=base.stats, demo_weights=base.weights, annealed=jnp.float32(1.0)
+            weights=base.weights,
+            offset=base.offset,
+            stats=base.stats,
+            demo_weights=jnp.zeros_like(base.weights),
+            annealed=jnp.float32(1.0),
         )
 
     def _refit(
