@@ -118,7 +118,7 @@ class Config:
     disc_reward: Literal["-log_d", "1-d", "log_1-d", "logit"] = "-log_d"
     """What the policy maximises: -log D, or 1 - D (MAIL's sum of D, up to a constant that keeps it positive), which pay
     for staying alive; log(1 - D), always negative, which pays for ending the episode; or the logit log(1 - D) - log D
-    (AIRL), of either sign. On a command line: --disc-reward=-log_d."""
+    (AIRL), of either sign and the least bias."""
     disc_hidden: tuple[int, ...] = (100, 100)
     """Hidden layers of the discriminator."""
     disc_steps: int = 5
@@ -134,10 +134,10 @@ class Config:
     """FEM, GTAL, IRLF: features of x, the standardised observation and action: linear [x, 1], quadratic
     [x, (0.01 x)^2, 1], moments [x, x^2, 1], or a name given to gailfe_jax.register_features."""
 
-    linear_offset: Literal["positive", "negative", "none"] = "positive"
-    """FEM, GTAL, IRLF: what w . phi is counted from: its least value so far (the reward then pays for staying alive),
-    its greatest (it pays for ending the episode), or zero (either; falling pays while the policy is unlike the
-    expert)."""
+    linear_offset: Literal["policy", "positive", "negative", "none"] = "policy"
+    """FEM, GTAL, IRLF: what the reward w . phi is counted from: policy, its mean over the batch; positive, its least
+    value so far, which pays for staying alive; negative, its greatest, which pays for ending the episode; none, zero,
+    by which falling pays while the policy is unlike the expert."""
 
     failure_capacity: int = 1500
     """GAILFE, IRLF: failed trajectories kept (N)."""

@@ -5,11 +5,16 @@ Each plays the discriminator's part: `fit` on one iteration's pairs, `score` as 
 failures, the reward is `w . phi(s, a)` less an offset.
 
 The means are per step (as in the public code of GAIL's baselines), where Abbeel & Ng 2004 sum discounted features over
-an episode: a feature that is constant then has no weight, so nothing says how long an episode should last. `w . phi`
-has either sign, mostly the negative one while the policy is unlike the expert: on a task that can end, every step then
-costs, and the policy learns to fall at once. So by default the offset is the least `w . phi` met so far, which makes
-the reward positive, and that pays for staying alive by itself (compare with `ConstantReward`). `Config.linear_offset`
-says which bias there is: `positive`, `negative` (the greatest; for tasks that end in success) or `none`.
+an episode: a feature that is constant then has no weight, so nothing says how long an episode should last. What the
+reward is counted from (`Config.linear_offset`) says it instead, on tasks that can end:
+
+- `policy`, the default: from the mean over this iteration's batch. A step pays if it is better than the policy's
+  average one, which by itself favours neither staying alive nor ending;
+- `none`: from zero. `w . phi` has either sign, mostly the negative one while the policy is unlike the expert: then every
+  step costs, and on Hopper the policy learned to fall at once and nothing else;
+- `positive`: from the least value met so far, as the public code does. That pays for staying alive by itself (compare
+  with `ConstantReward`): on Hopper the policy learned to stand still;
+- `negative`: from the greatest so far, which pays for ending; for tasks that end in success.
 """
 
 from __future__ import annotations
@@ -172,6 +177,8 @@ class LinearCost:
             state = state.replace(offset=jnp.minimum(state.offset, jnp.min(reward)))
         elif self.config.linear_offset == "negative":
             state = state.replace(offset=jnp.maximum(state.offset, jnp.max(reward)))
+        elif self.config.linear_offset == "policy":
+            state = state.replace(offset=jnp.mean(reward))
         return state, metrics | {
             "feature_distance": jnp.sqrt(jnp.sum(jnp.square(gap))),
             "feature_distance_max": jnp.max(jnp.abs(gap)),

@@ -161,7 +161,8 @@ def test_the_worst_cost_is_the_worst():
 
 
 @pytest.mark.parametrize(
-    ("kind", "offset"), [(FeatureMatching, "none"), (GameTheoretic, "negative"), (FailureAware, "positive")]
+    ("kind", "offset"),
+    [(FeatureMatching, "none"), (FeatureMatching, "policy"), (GameTheoretic, "negative"), (FailureAware, "positive")],
 )
 def test_the_reward_is_linear_in_the_features_and_of_the_sign_that_is_asked_for(kind, offset):
     cost = kind(Config(features="moments", num_envs=1, unroll_length=40, linear_offset=offset), SPEC)
@@ -176,9 +177,11 @@ def test_the_reward_is_linear_in_the_features_and_of_the_sign_that_is_asked_for(
     np.testing.assert_allclose(metrics["linear_reward_policy"], jnp.mean(policy), rtol=1e-4, atol=1e-5)
     if offset == "none":
         assert state.offset == 0 and jnp.any(policy < 0) and jnp.any(expert > 0)
+    elif offset == "policy":
+        assert jnp.mean(policy) == pytest.approx(0, abs=1e-5)
     else:
         sign = 1 if offset == "positive" else -1
-        assert jnp.min(sign * policy) > -1e-5 and sign * state.offset < 0
+        assert jnp.min(sign * policy) > -1e-5 and sign * state.offset <= 0
 
 
 def test_all_demonstrations_and_the_whole_batch_enter_the_means():
