@@ -10,8 +10,8 @@ reward is counted from (`Config.linear_offset`) says it instead, on tasks that c
 
 - `policy`, the default: from the mean over this iteration's batch. A step pays if it is better than the policy's
   average one, which by itself favours neither staying alive nor ending;
-- `none`: from zero. `w . phi` has either sign, mostly the negative one while the policy is unlike the expert: then every
-  step costs, and on Hopper the policy learned to fall at once and nothing else;
+- `none`: from zero. `w . phi` has either sign, mostly the negative one while the policy is unlike the expert: then
+  every step costs, and on Hopper the policy learned to fall at once and nothing else;
 - `positive`: from the least value met so far, as the public code does. That pays for staying alive by itself (compare
   with `ConstantReward`): on Hopper the policy learned to stand still;
 - `negative`: from the greatest so far, which pays for ending; for tasks that end in success.
