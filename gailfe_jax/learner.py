@@ -67,7 +67,7 @@ class LearnerState:
       iteration: `[]` int32, iterations done.
       env: `[B]` environment states.
       generator: the policy's side.
-      cost: the discriminator's or other cost's, or None where the true reward is used.
+      cost: the discriminator's state or another cost's, or None where the true reward is used.
       dual: `[]` lambda_F, or None without a failure constraint.
       failures: the failure buffer, or None.
       own: the agent's own good episodes, or None.

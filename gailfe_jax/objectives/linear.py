@@ -15,6 +15,8 @@ reward is counted from (`Config.linear_offset`) says it instead, on tasks that c
 - `positive`: from the least value met so far, as the public code does. That pays for staying alive by itself (compare
   with `ConstantReward`): on Hopper the policy learned to stand still;
 - `negative`: from the greatest so far, which pays for ending; for tasks that end in success.
+
+What is said of Hopper is FEM, one seed, 200,000 steps by TRPO; counted from the mean it hopped, return 1169 and rising.
 """
 
 from __future__ import annotations
