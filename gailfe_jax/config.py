@@ -79,7 +79,7 @@ class Config:
     ppo_minibatches: int = 8
     """PPO: minibatches per pass."""
     anneal: bool = False
-    """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr, model_lr) linearly to zero over the run."""
+    """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr, irlf_lr, model_lr) linearly to zero over the run."""
 
     warm_restarts: int = 0
     """Cycles in each of which disc_lr and model_lr decay from their value to zero along a half cosine (SGDR,
@@ -115,8 +115,10 @@ class Config:
     model_minibatch: int = 256
     """MAIL: moves per such step."""
 
-    disc_reward: Literal["-log_d", "1-d"] = "-log_d"
-    """What the policy maximises: -log D, or 1 - D (MAIL's sum of D, up to a constant that keeps it positive)."""
+    disc_reward: Literal["-log_d", "1-d", "log_1-d", "logit"] = "-log_d"
+    """What the policy maximises: -log D, or 1 - D (MAIL's sum of D, up to a constant that keeps it positive), which pay
+    for staying alive; log(1 - D), always negative, which pays for ending the episode; or the logit log(1 - D) - log D
+    (AIRL), of either sign and the least bias."""
     disc_hidden: tuple[int, ...] = (100, 100)
     """Hidden layers of the discriminator."""
     disc_steps: int = 5
@@ -128,10 +130,19 @@ class Config:
     gradient_penalty: bool = True
     """Add a gradient penalty (weight: hyper.gradient_penalty_weight) to the discriminator's loss."""
 
+    features: str = "quadratic"
+    """FEM, GTAL, IRLF: features of x, the standardised observation and action: linear [x, 1], quadratic
+    [x, (0.01 x)^2, 1], moments [x, x^2, 1], or a name given to gailfe_jax.register_features."""
+
+    linear_offset: Literal["policy", "positive", "negative", "none"] = "policy"
+    """FEM, GTAL, IRLF: what the reward w . phi is counted from: policy, its mean over the batch; positive, its least
+    value so far, which pays for staying alive; negative, its greatest, which pays for ending the episode; none, zero,
+    by which falling pays while the policy is unlike the expert."""
+
     failure_capacity: int = 1500
-    """GAILFE: failed trajectories kept (N)."""
+    """GAILFE, IRLF: failed trajectories kept (N)."""
     failure_last_steps: int = 0
-    """GAILFE: use only the last h steps of each failure; 0 uses whole trajectories."""
+    """GAILFE, IRLF: use only the last h steps of each failure; 0 uses whole trajectories."""
     positives: Literal["demonstrations", "own", "both"] = "demonstrations"
     """What the discriminator takes for good: demonstrations, the agent's own good episodes, or half of each."""
     own_episodes: str = "best"
@@ -144,9 +155,10 @@ class Config:
     alpha_decay: bool = False
     """Decay alpha (hyper.alpha) linearly to zero over the run."""
     failure_source: Literal["both", "own", "collected"] = "both"
-    """GAILFE: failures from the demonstration file, the agent's own, or both."""
+    """GAILFE, IRLF: failures from the demonstration file, the agent's own, or both."""
     annotator: str = "default"
-    """GAILFE: what counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or the task's default."""
+    """GAILFE, IRLF: what counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or the task's
+    default."""
     multiplier: Literal["dual", "fixed"] = "dual"
     """GAILFE: lambda_F adapted as a dual variable, or held at hyper.failure_weight."""
 
@@ -259,6 +271,14 @@ class Hyper:
     """GAILFE: first value of the dual variable."""
     failure_weight: float = 1.0
     """GAILFE: lambda_F where the multiplier is fixed."""
+    irlf_lr: float = 0.05
+    """IRLF: step size of the demonstrations' weights w_D."""
+    irlf_lambda: float = 10.0
+    """IRLF: first lambda, the inverse weight of failures."""
+    irlf_lambda_min: float = 1.0
+    """IRLF: last lambda; positive."""
+    irlf_decay: float = 0.98
+    """IRLF: what lambda is multiplied by in every iteration."""
 
 
 def hyper_arrays(hyper: Hyper) -> Hyper:

@@ -46,7 +46,7 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
         # As PPO on the true reward, which stays: GASIL is for tasks where that alone is hard to learn from.
         config = dataclasses.replace(config, generator="ppo", env_reward=True, **_EXPERT_CONFIG)
         hyper = Hyper(**_EXPERT_HYPER, entropy=_EXPERT_ENTROPY.get(env, 0.0))
-    elif algorithm.adversarial:
+    elif algorithm.cost is not None:
         config = dataclasses.replace(config, policy_average=_IMITATION_AVERAGE, **_IMITATION_CONFIG.get(env, {}))
         hyper = _IMITATION_HYPER.get(env, hyper)
     if config.generator == "backprop":

@@ -37,6 +37,7 @@ from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
 from gailfe_jax.envs import canonical_name, make_env
 from gailfe_jax.learner import Demos, Learner, LearnerState
 from gailfe_jax.logging import RunLogger, read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.objectives.discriminator import DiscriminatorState
 from gailfe_jax.plotting import learning_curves
 from gailfe_jax.policy import Policy, mlp_weights
 from gailfe_jax.provenance import provenance
@@ -187,7 +188,11 @@ def prepare_imitation(
     record: dict[str, Any] = dataclasses.asdict(settings)
     if demonstrations is None:
         if settings.demos is None:
-            why = f"--algo {config.algo}" if algorithm.adversarial else "bc_steps or bc_auxiliary"
+            why = (
+                f"--algo {config.algo}"
+                if algorithm.imitates and config.positives != "own"
+                else "bc_steps or bc_auxiliary"
+            )
             raise GailfeError(f"demos: {why} needs a demonstration file; make one with gailfe demos")
         demonstrations = load_demonstrations(settings.demos, env)
         if pathlib.Path(settings.demos).is_file():
@@ -238,7 +243,7 @@ def _annotators(
     config: Config, env: Env, expert_return: float | None, annotator: Annotator | None
 ) -> tuple[Annotator | None, Annotator | None]:
     """What counts as a failure and what as a success, None where nothing asks."""
-    if not find_algorithm(config.algo).constrained:
+    if not find_algorithm(config.algo).fails:
         annotator = None
     elif annotator is None:
         annotator = parse_annotator(config.annotator, task=env.spec.name, expert_return=expert_return)
@@ -357,7 +362,7 @@ def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds
 
 def to_confidences(state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray) -> list[Confidence]:
     """The discriminators of `[S]` states as NumPy objects, one per seed; none without a discriminator."""
-    if state.cost is None:
+    if not isinstance(state.cost, DiscriminatorState):
         return []
     params, stats = jax.tree.map(np.asarray, (state.cost.params, state.cost.stats))
     std = np.asarray(stats.std)
@@ -647,7 +652,7 @@ def _logger(
 
 def _summarise(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Means over a chunk, `[chunk, S] -> [S]`; counts at its end; episode means weighted by episodes."""
-    last = {"multiplier", "failures_in_buffer", "failure_transitions", "entropy"}
+    last = {"multiplier", "failures_in_buffer", "failure_transitions", "entropy", "irlf_lambda"}
 
     def over_chunk(value: np.ndarray) -> np.ndarray:
         # Each seed's numbers in a row of their own: else NumPy's order of summation depends on the number of seeds.

@@ -212,6 +212,14 @@ def test_the_flags_it_prints_are_understood(combination):
     assert {name: getattr(config, name) for name in combination.settings} == combination.settings
 
 
+@pytest.mark.parametrize("value", ["-log_d", "1-d", "log_1-d", "logit"])
+def test_the_names_of_rewards_are_no_flags(value):
+    parsed = _parse(
+        Train, prog="gailfe train", args=["--out", "x", "--disc-reward", value], default=_defaults("train", [])
+    )
+    assert parsed.config.disc_reward == value
+
+
 def test_the_console_script_is_this_main(capfd):
     """`python -m gailfe_jax.cli`, the other way in, is what the killed run was started by."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

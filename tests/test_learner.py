@@ -333,6 +333,23 @@ def test_every_combination_trains_and_resumes(combination, tmp_path):
     assert differing(leaves(on_host(resumed)), leaves(states[-1])) == []
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_irlf_has_failures_and_no_multiplier():
+    states, rows = Runner(Config(algo="irlf", **TINY), 1).run([0])
+    assert states[-1].dual is None and "multiplier" not in rows[-2] and "violation" not in rows[-2]
+    assert rows[-2]["failures_in_buffer"][0] == TINY["failure_capacity"] and rows[-2]["failure_weights_norm"][0] > 0
+    assert "discriminator_accuracy" not in rows[-2]
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_the_control_needs_no_demonstrations_and_pays_the_same_for_every_step():
+    runner = Runner(Config(algo="constant", **TINY), 1)
+    assert runner.demos is None and runner.learner.config.obs_normaliser == "running"
+    states, rows = runner.run([0])
+    assert all(state.cost == () for state in states)
+    assert [row["reward_mean"][0] for row in rows[:-1]] == [1.0] * ITERATIONS
+
+
 def test_gasil_with_alpha_zero_is_ppo_to_the_bit():
     hyper = HYPER.replace(alpha=0.0)
     ppo = Runner(Config(algo="ppo", **TINY), 2, hyper).run([0, 5])[0]
@@ -371,6 +388,17 @@ def test_without_a_good_episode_the_multiplier_waits():
         (dict(algo="trpo", sil_updates=1), r"^sil_updates: --generator trpo has no optimiser for them; expected ppo"),
         (dict(algo="gail", generator="ppo", sil_updates=1), r"^sil_updates: they go by the true reward"),
         (dict(algo="gail", own_episodes="survived"), r"^own_episodes: nothing is done with them"),
+        (dict(algo="constant", generator="backprop"), r"^generator: a constant reward has no gradient through a model"),
+        (dict(algo="fem", positives="both"), r"^positives: --algo fem has no discriminator"),
+        (dict(algo="gtal", disc_reward="logit"), r"^disc_reward: --algo gtal has no discriminator"),
+        (dict(algo="irlf", disc_replay=9), r"^disc_replay: --algo irlf has no discriminator"),
+        (dict(algo="irlf", multiplier="fixed"), r"^multiplier: --algo irlf has none; expected gailfe, or irlf_lambda"),
+        (dict(algo="fem", features="cubic"), r"^features: unknown features 'cubic'; expected one of linear, quadratic"),
+        (
+            dict(algo="gail", features="linear"),
+            r"^features: --algo gail has no linear cost; expected fem",
+        ),
+        (dict(algo="constant", linear_offset="none"), r"^linear_offset: --algo constant has no linear cost"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(settings, message):
