@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -261,8 +262,9 @@ class Learner:
         shown = self._shown(expert)
         fitted, metrics = self.cost.fit(cost, shown, data, self._multiplier(dual, hyper), key_cost, hyper)
         if dual is not None and data.has_failures is not None:
-            waiting = self.config.positives == "own" and data.has_own is not None
-            active = data.has_failures & data.has_own if waiting else data.has_failures
+            active = data.has_failures
+            if self.config.positives == "own" and data.has_own is not None:
+                active = active & data.has_own
             dual = update_dual(dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, active)
         generator, step_metrics = step(self._score(fitted, data, hyper), key_policy, hyper, moves, auxiliary)
         return generator, fitted, dual, metrics | step_metrics
@@ -283,13 +285,18 @@ class Learner:
         return lambda obs, action: weight * score(obs, action)
 
     def _auxiliary(self, expert: Pairs | None, key: Array, hyper: Hyper) -> AuxiliaryFn | None:
-        """The weighted log-likelihood of as many demonstrated pairs as an iteration has, where it is asked for."""
+        """The weighted log-likelihood of as many demonstrated pairs as the policy steps on, where it is asked for."""
         if not self.config.bc_auxiliary or expert is None:
             return None
         key = jax.random.fold_in(key, 1)
         rows = jax.random.randint(key, (self.config.batch_size,), 0, expert.obs.shape[0])
         obs, action = expert.obs[rows], expert.action[rows]
-        return lambda policy: hyper.bc_weight * jnp.mean(policy(obs).log_prob(action))
+
+        def log_likelihood(policy: Callable[[Array], Any], part: Array | None) -> Array:
+            x, a = (obs, action) if part is None else (obs[part], action[part])
+            return hyper.bc_weight * jnp.mean(policy(x).log_prob(a))
+
+        return log_likelihood
 
     def _select(
         self, state: LearnerState, executed: Transition, key: Array

@@ -165,11 +165,14 @@ class ActorCritic:
         dist: Any = self._policy_net.apply(params, x)
         return dist
 
-    def auxiliary(self, state: ActorCriticState, params: PyTree, auxiliary: AuxiliaryFn | None) -> Array:
-        """`[]` what `auxiliary` says of the policy with parameters `params`; zero where there is none."""
+    def auxiliary(
+        self, state: ActorCriticState, params: PyTree, auxiliary: AuxiliaryFn | None, rows: Array | None = None
+    ) -> Array:
+        """`[]` what `auxiliary` says of the policy with parameters `params` beside the batch's `rows [m]`, or beside
+        all of it; zero where there is none."""
         if auxiliary is None:
             return jnp.float32(0.0)
-        return auxiliary(lambda obs: self.policy(params, state.obs_stats.normalise(obs)))
+        return auxiliary(lambda obs: self.policy(params, state.obs_stats.normalise(obs)), rows)
 
     def standardise(self, state: ActorCriticState, demos: Pairs) -> ActorCriticState:
         """Takes the normaliser from the demonstrations `[N]`, where the configuration or cloning asks for it."""
