@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
 
 from gailfe_jax.config import Config
 from gailfe_jax.data.annotators import Annotator, terminated
@@ -16,7 +16,11 @@ from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.generators.trpo import TRPO
 from gailfe_jax.learner import Learner
 from gailfe_jax.objectives.discriminator import Discriminator
+from gailfe_jax.supervised import Cloning, Dagger
 from gailfe_jax.types import Env, GailfeError
+
+AnyLearner: TypeAlias = Learner | Cloning | Dagger
+"""One seed's functions: `init` and `step`, and the parts that evaluation and the policy files need."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Algorithm:
       constrained: whether failures constrain the discriminator.
       own: whether the agent's own good episodes stand for demonstrations, which it then does without.
       generator: the policy step it stands for; None leaves the choice to `Config.generator`.
+      interactive: whether it asks the expert's policy instead of imitating demonstrations.
     """
 
     name: str
@@ -40,6 +45,12 @@ class Algorithm:
     constrained: bool = False
     own: bool = False
     generator: str | None = None
+    interactive: bool = False
+
+    @property
+    def clones(self) -> bool:
+        """Whether the demonstrations' likelihood is all it goes by."""
+        return self.generator == "likelihood" and not self.interactive
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -68,6 +79,16 @@ ALGORITHMS: dict[str, Algorithm] = {
             "Guo et al. 2018",
             adversarial=True,
             own=True,
+        ),
+        Algorithm(
+            "bc", "maximum likelihood on demonstrations, stopped early", "Pomerleau 1991", generator="likelihood"
+        ),
+        Algorithm(
+            "dagger",
+            "maximum likelihood on visited states that the expert labels",
+            "Ross et al. 2011",
+            generator="likelihood",
+            interactive=True,
         ),
     )
 }
@@ -144,6 +165,8 @@ COMBINATIONS = tuple(
             "the agent's own best, the step through a model",
             {"algo": "gasil", "generator": "backprop", "env_reward": False},
         ),
+        ("BC", "the demonstrations' likelihood alone", {"algo": "bc"}),
+        ("DAgger", "the expert labels what the policy visits", {"algo": "dagger"}),
     )
 )
 """Combinations of source, cost, constraint and generator that are worth a name; there are more."""
@@ -163,8 +186,14 @@ def find_algorithm(name: str) -> Algorithm:
 
 def needs_demos(config: Config) -> bool:
     """Whether training needs a demonstration file."""
-    shown = find_algorithm(config.algo).adversarial and config.positives != "own"
+    algorithm = find_algorithm(config.algo)
+    shown = algorithm.clones or (algorithm.adversarial and config.positives != "own")
     return shown or config.bc_steps > 0 or config.bc_auxiliary
+
+
+def asks_expert(config: Config) -> bool:
+    """Whether training asks the expert's policy."""
+    return find_algorithm(config.algo).interactive
 
 
 def resolve_config(config: Config) -> Config:
@@ -178,6 +207,8 @@ def resolve_config(config: Config) -> Config:
     if algorithm.own:
         changes["positives"] = "own"
     config = dataclasses.replace(config, **changes)
+    if config.generator == "likelihood":
+        _check_supervised(config, algorithm)
     if not algorithm.adversarial:
         for name in ("positives", "env_reward"):
             if getattr(config, name) != getattr(Config, name):
@@ -192,9 +223,33 @@ def resolve_config(config: Config) -> Config:
         )
     if config.positives == "demonstrations" and config.own_episodes != Config.own_episodes:
         raise GailfeError("own_episodes: nothing is done with them; expected positives own or both beside it")
+    if algorithm.clones:
+        return dataclasses.replace(config, obs_normaliser="demonstrations")
     if not algorithm.adversarial or config.positives == "own":
         config = dataclasses.replace(config, obs_normaliser="running")
     return config
+
+
+def _check_supervised(config: Config, algorithm: Algorithm) -> None:
+    """Refuses what does not go with maximum likelihood alone.
+
+    Raises:
+      GailfeError: names the field.
+    """
+    if algorithm.generator != "likelihood":
+        raise GailfeError(
+            f"generator: --algo {config.algo} does not step by likelihood; expected trpo, ppo or backprop"
+        )
+    for name in ("bc_steps", "bc_auxiliary", "warmup_iterations", "warm_restarts"):
+        if getattr(config, name):
+            raise GailfeError(f"{name}: --algo {config.algo} is maximum likelihood from the start; expected none")
+    if algorithm.clones and config.policy_average:
+        raise GailfeError("policy_average: --algo bc evaluates and saves its best snapshot; expected none")
+    if algorithm.clones and config.batch_size % config.bc_minibatch:
+        raise GailfeError(
+            f"bc_minibatch: got {config.bc_minibatch}; expected a divisor of num_envs * unroll_length = "
+            f"{config.batch_size}, the pairs of an iteration"
+        )
 
 
 def make_learner(
@@ -204,7 +259,7 @@ def make_learner(
     total_iterations: int = 1,
     annotator: Annotator | None = None,
     success: Annotator | None = None,
-) -> Learner:
+) -> AnyLearner:
     """Composes the learner that `config` names.
 
     Args:
@@ -220,6 +275,8 @@ def make_learner(
     algorithm = find_algorithm(config.algo)
     config = resolve_config(config)
     spec = env.spec
+    if config.generator == "likelihood":
+        return (Dagger if algorithm.interactive else Cloning)(config, env, total_iterations)
     generator = _GENERATORS[config.generator](config, spec)
     sizes: dict[str, Any] = {
         "max_length": spec.max_episode_steps,
