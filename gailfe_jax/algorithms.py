@@ -237,9 +237,7 @@ def _check_supervised(config: Config, algorithm: Algorithm) -> None:
       GailfeError: names the field.
     """
     if algorithm.generator != "likelihood":
-        raise GailfeError(
-            f"generator: --algo {config.algo} does not step by likelihood; expected trpo, ppo or backprop"
-        )
+        raise GailfeError(f"generator: --algo {config.algo} has more than a likelihood; expected trpo, ppo or backprop")
     for name in ("bc_steps", "bc_auxiliary", "warmup_iterations", "warm_restarts"):
         if getattr(config, name):
             raise GailfeError(f"{name}: --algo {config.algo} is maximum likelihood from the start; expected none")

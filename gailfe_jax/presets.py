@@ -31,6 +31,11 @@ _IMITATION_AVERAGE = 0.95
 _IMITATION_CONFIG: dict[str, dict[str, Any]] = {"halfcheetah": {"obs_normaliser": "running"}}
 _IMITATION_HYPER = {"halfcheetah": Hyper(gamma=0.99, gae_lambda=0.95)}
 
+# Iterations of 8192 pairs, so that looking at the pairs held out costs little beside fitting the others.
+_CLONING_CONFIG: dict[str, Any] = {"num_envs": 8, "unroll_length": 1024, "anneal": True}
+_CLONING_HYPER = Hyper(bc_weight_decay=0.01)
+_DAGGER_SETTINGS = RunSettings(steps=200_000, eval_every=20_000)
+
 
 def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
     """Defaults for `algo` on `env`.
@@ -54,6 +59,11 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
         hyper = hyper.replace(max_kl=0.01)
     if algo == "trpo":
         config = dataclasses.replace(config, **_TRPO_CONFIG)
+    if algorithm.clones:
+        config = dataclasses.replace(config, **_CLONING_CONFIG)
+        hyper, settings = _CLONING_HYPER, RunSettings(steps=250 * config.batch_size, eval_every=25 * config.batch_size)
+    if algorithm.interactive:
+        settings = _DAGGER_SETTINGS
     if algo == "ppo":
         config = dataclasses.replace(config, **_EXPERT_CONFIG)
         hyper = Hyper(**_EXPERT_HYPER, entropy=_EXPERT_ENTROPY.get(env, 0.0))

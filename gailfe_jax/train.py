@@ -268,13 +268,7 @@ def _prepare_expert(config: Config, settings: DemoSettings) -> Imitation:
     except (KeyError, ValueError):
         expert_return = math.nan
     known = expert_return if math.isfinite(expert_return) else None
-    record = {
-        "expert": settings.expert or f"shipped expert for {spec.name}",
-        "expert_return": known,
-        "content_sha256": content.hexdigest(),
-    }
-    if settings.expert is None:
-        record |= {"expert": None, "shipped": spec.name}
+    record = {"expert": settings.expert, "expert_return": known, "content_sha256": content.hexdigest()}
     return Imitation(Demos(None, oracle=Oracle.of(policy)), expert_return=known, record=record)
 
 
@@ -509,15 +503,15 @@ def train(
     trained_seconds, eval_seconds, last_save, saved_step = 0.0, 0.0, time.monotonic(), done_steps
     with _deferred_signals() as caught, contextlib.closing(logger) if logger else contextlib.nullcontext():
         start_step = done_steps
-        ended = _ended(state)
-        while done_steps < total_steps and not caught and not ended:
+        finished = done_steps >= total_steps or _ended(state)
+        while not finished and not caught:
             start = time.perf_counter()
             compiled_before = trainer.compile_seconds
             state, traced = trainer.advance(state, imitation.demos)
             metrics = {name: np.asarray(value) for name, value in traced.items()}
             trained_seconds += time.perf_counter() - start - (trainer.compile_seconds - compiled_before)
             done_steps += chunk_steps
-            ended = _ended(state)
+            finished = done_steps >= total_steps or _ended(state)
             start = time.perf_counter()
             episodes = jax.tree.map(np.asarray, trainer.evaluate(state, done_steps))
             eval_seconds += time.perf_counter() - start
@@ -535,12 +529,7 @@ def train(
                     for policy in to_policies(state, config, env, done_steps, seeds):
                         name = f"step_{done_steps:09d}_seed_{policy.metadata['seed']}.safetensors"
                         policy.save(run_dir / "snapshots" / name)
-                if (
-                    caught
-                    or ended
-                    or done_steps >= total_steps
-                    or time.monotonic() - last_save > settings.checkpoint_seconds
-                ):
+                if caught or finished or time.monotonic() - last_save > settings.checkpoint_seconds:
                     checkpoints.save(done_steps, state, identity)
                     last_save, saved_step = time.monotonic(), done_steps
             if on_evaluation is not None:
@@ -564,14 +553,9 @@ def train(
                 timing |= _recorded_timing(run_dir, timing)
             for judge in to_confidences(state, config, env, done_steps, seeds):
                 judge.save(run_dir / FOLDER / f"seed_{judge.metadata['seed']}.safetensors")
-            finished = ended or done_steps >= total_steps
             summary = _finish(run_dir, config, done_steps, finished, curves, imitation, timing, policies)
-            messages(
-                f"{'interrupted' if caught and not finished else 'finished'} at step {done_steps:,}; run folder: {run_dir}"
-            )
-    return TrainResult(
-        run_dir, done_steps, policies, curves, summary, bool(caught) and not ended and done_steps < total_steps
-    )
+            messages(f"{'finished' if finished else 'interrupted'} at step {done_steps:,}; run folder: {run_dir}")
+    return TrainResult(run_dir, done_steps, policies, curves, summary, not finished)
 
 
 def _ended(state: PyTree) -> bool:
