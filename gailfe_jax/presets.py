@@ -31,8 +31,9 @@ _IMITATION_AVERAGE = 0.95
 _IMITATION_CONFIG: dict[str, dict[str, Any]] = {"halfcheetah": {"obs_normaliser": "running"}}
 _IMITATION_HYPER = {"halfcheetah": Hyper(gamma=0.99, gae_lambda=0.95)}
 
-# Iterations of 8192 pairs, so that looking at the pairs held out costs little beside fitting the others.
-_CLONING_CONFIG: dict[str, Any] = {"num_envs": 8, "unroll_length": 1024, "anneal": True}
+# Iterations of 2048 pairs: scarce demonstrations are overfitted within a hundred steps, and the best snapshot is one
+# of those that are looked at.
+_CLONING_CONFIG: dict[str, Any] = {"num_envs": 8, "unroll_length": 256, "anneal": True}
 _CLONING_HYPER = Hyper(bc_weight_decay=0.01)
 _DAGGER_SETTINGS = RunSettings(steps=200_000, eval_every=20_000)
 
@@ -61,7 +62,10 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
         config = dataclasses.replace(config, **_TRPO_CONFIG)
     if algorithm.clones:
         config = dataclasses.replace(config, **_CLONING_CONFIG)
-        hyper, settings = _CLONING_HYPER, RunSettings(steps=250 * config.batch_size, eval_every=25 * config.batch_size)
+        hyper, settings = (
+            _CLONING_HYPER,
+            RunSettings(steps=1000 * config.batch_size, eval_every=100 * config.batch_size),
+        )
     if algorithm.interactive:
         settings = _DAGGER_SETTINGS
     if algo == "ppo":
