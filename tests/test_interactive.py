@@ -76,7 +76,6 @@ def test_forward_training_recovers_the_expert_at_each_step(drift_env, linear_exp
 
 
 def test_a_policy_of_a_later_step_is_trained_where_the_earlier_lead(drift_env, linear_expert):
-    """An expert whose own actions depend on the state far from the start, where only rolling out leads."""
     result = forward_training(drift_env, linear_expert, CONFIG, HYPER, horizon=3)
     spread = np.asarray(result.policies.obs_stats.std)[0]
     # The expert draws states together, so later policies saw narrower ones.
