@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gailfe_jax.data.demonstrations import Demonstrations
     from gailfe_jax.envs import make_env
     from gailfe_jax.evaluate import evaluate_policy
+    from gailfe_jax.interactive import forward_training, smile
     from gailfe_jax.objectives.linear import register_features
     from gailfe_jax.policy import Policy, load_expert
     from gailfe_jax.presets import preset
@@ -46,6 +47,7 @@ _MODULES = {
     "envs": ("make_env",),
     "evaluate": ("evaluate_policy",),
     "objectives.linear": ("register_features",),
+    "interactive": ("forward_training", "smile"),
     "policy": ("Policy", "load_expert"),
     "presets": ("preset",),
     "runs": ("evaluate_path",),
@@ -71,6 +73,7 @@ __all__ = [
     "confidence",
     "evaluate_path",
     "evaluate_policy",
+    "forward_training",
     "load_expert",
     "load_policies",
     "make_env",
@@ -78,6 +81,7 @@ __all__ = [
     "preset",
     "record_video",
     "register_features",
+    "smile",
 ]
 
 

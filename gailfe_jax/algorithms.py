@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from gailfe_jax.config import Config
 from gailfe_jax.data.annotators import Annotator, terminated
@@ -17,7 +17,11 @@ from gailfe_jax.generators.trpo import TRPO
 from gailfe_jax.learner import Learner
 from gailfe_jax.objectives.discriminator import Discriminator
 from gailfe_jax.objectives.linear import ConstantReward, FailureAware, FeatureMatching, GameTheoretic, find_features
+from gailfe_jax.supervised import Cloning, Dagger
 from gailfe_jax.types import Env, GailfeError
+
+AnyLearner: TypeAlias = Learner | Cloning | Dagger
+"""One seed's functions: `init` and `step`, and the parts that evaluation and the policy files need."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Algorithm:
       constrained: whether failures constrain the discriminator.
       own: whether the agent's own good episodes stand for demonstrations, which it then does without.
       generator: the policy step it stands for; None leaves the choice to `Config.generator`.
+      interactive: whether it asks the expert's policy instead of imitating demonstrations.
     """
 
     name: str
@@ -41,11 +46,17 @@ class Algorithm:
     constrained: bool = False
     own: bool = False
     generator: str | None = None
+    interactive: bool = False
+
+    @property
+    def clones(self) -> bool:
+        """Whether the demonstrations' likelihood is all it goes by."""
+        return self.generator == "likelihood" and not self.interactive
 
     @property
     def imitates(self) -> bool:
-        """Whether its cost is fitted to what is shown for good."""
-        return self.cost not in (None, "constant")
+        """Whether it is fitted to what is shown for good."""
+        return self.clones or self.cost not in (None, "constant")
 
     @property
     def fails(self) -> bool:
@@ -97,6 +108,16 @@ ALGORITHMS: dict[str, Algorithm] = {
             cost="irlf",
         ),
         Algorithm("constant", "control: the same reward in every step, no demonstrations", "", cost="constant"),
+        Algorithm(
+            "bc", "maximum likelihood on demonstrations, stopped early", "Pomerleau 1991", generator="likelihood"
+        ),
+        Algorithm(
+            "dagger",
+            "maximum likelihood on visited states that the expert labels",
+            "Ross et al. 2011",
+            generator="likelihood",
+            interactive=True,
+        ),
     )
 }
 
@@ -177,6 +198,8 @@ COMBINATIONS = tuple(
         ("GTAL by TRPO", "as in Ho & Ermon 2016", {"algo": "gtal"}),
         ("IRLF", "a linear cost with a term for failures", {"algo": "irlf"}),
         ("constant reward", "what staying alive alone is worth", {"algo": "constant"}),
+        ("BC", "the demonstrations' likelihood alone", {"algo": "bc"}),
+        ("DAgger", "the expert labels what the policy visits", {"algo": "dagger"}),
     )
 )
 """Combinations of source, cost, constraint and generator that are worth a name; there are more."""
@@ -207,6 +230,11 @@ def needs_demos(config: Config) -> bool:
     return shown or config.bc_steps > 0 or config.bc_auxiliary
 
 
+def asks_expert(config: Config) -> bool:
+    """Whether training asks the expert's policy."""
+    return find_algorithm(config.algo).interactive
+
+
 def resolve_config(config: Config) -> Config:
     """`config` with what its algorithm stands for, and running statistics where no demonstrations are imitated.
 
@@ -218,6 +246,8 @@ def resolve_config(config: Config) -> Config:
     if algorithm.own:
         changes["positives"] = "own"
     config = dataclasses.replace(config, **changes)
+    if config.generator == "likelihood":
+        _check_supervised(config, algorithm)
     if algorithm.cost != "discriminator":
         for name in ("positives", "env_reward", "disc_reward", "disc_replay"):
             # The true reward goes beside any cost.
@@ -243,9 +273,31 @@ def resolve_config(config: Config) -> Config:
         )
     if config.positives == "demonstrations" and config.own_episodes != Config.own_episodes:
         raise GailfeError("own_episodes: nothing is done with them; expected positives own or both beside it")
+    if algorithm.clones:
+        return dataclasses.replace(config, obs_normaliser="demonstrations")
     if not algorithm.imitates or config.positives == "own":
         config = dataclasses.replace(config, obs_normaliser="running")
     return config
+
+
+def _check_supervised(config: Config, algorithm: Algorithm) -> None:
+    """Refuses what does not go with maximum likelihood alone.
+
+    Raises:
+      GailfeError: names the field.
+    """
+    if algorithm.generator != "likelihood":
+        raise GailfeError(f"generator: --algo {config.algo} has more than a likelihood; expected trpo, ppo or backprop")
+    for name in ("bc_steps", "bc_auxiliary", "warmup_iterations", "warm_restarts"):
+        if getattr(config, name):
+            raise GailfeError(f"{name}: --algo {config.algo} is maximum likelihood from the start; expected none")
+    if algorithm.clones and config.policy_average:
+        raise GailfeError("policy_average: --algo bc evaluates and saves its best snapshot; expected none")
+    if algorithm.clones and config.batch_size % config.bc_minibatch:
+        raise GailfeError(
+            f"bc_minibatch: got {config.bc_minibatch}; expected a divisor of num_envs * unroll_length = "
+            f"{config.batch_size}, the pairs of an iteration"
+        )
 
 
 def make_learner(
@@ -255,7 +307,7 @@ def make_learner(
     total_iterations: int = 1,
     annotator: Annotator | None = None,
     success: Annotator | None = None,
-) -> Learner:
+) -> AnyLearner:
     """Composes the learner that `config` names.
 
     Args:
@@ -272,6 +324,8 @@ def make_learner(
     algorithm = find_algorithm(config.algo)
     config = resolve_config(config)
     spec = env.spec
+    if config.generator == "likelihood":
+        return (Dagger if algorithm.interactive else Cloning)(config, env, total_iterations)
     generator = _GENERATORS[config.generator](config, spec)
     sizes: dict[str, Any] = {
         "max_length": spec.max_episode_steps,

@@ -11,7 +11,7 @@ from flax import struct
 
 from gailfe_jax.types import GailfeError
 
-GeneratorName = Literal["trpo", "ppo", "backprop"]
+GeneratorName = Literal["trpo", "ppo", "backprop", "likelihood"]
 CONFIG_VERSION = 1
 
 
@@ -49,7 +49,14 @@ class Config:
     bc_steps: int = 0
     """Start imitation from behavioural cloning: maximum-likelihood steps on the demonstrations."""
     bc_minibatch: int = 256
-    """Pairs per such step."""
+    """Pairs per step of maximum likelihood, there and in bc, dagger, SMILe and Forward Training."""
+    bc_validation: float = 0.2
+    """BC: share of the demonstrated trajectories (of the pairs, where there is one trajectory) that is held out; the
+    snapshot that explains them best is kept. 0 holds nothing out and keeps the last one."""
+    fit_steps: int = 200
+    """DAgger: steps of maximum likelihood per iteration. SMILe, Forward Training: for each of their policies."""
+    aggregate_capacity: int = 200_000
+    """DAgger: labelled observations held; beyond them the oldest make room."""
     warmup_iterations: int = 0
     """Iterations at the start that fit the discriminator and the values and leave the policy as it is: after cloning,
     the first steps on an untrained discriminator and value network would undo much of it."""
@@ -58,7 +65,7 @@ class Config:
     """Add the demonstrations' log-likelihood, weighted by hyper.bc_weight, to what the policy maximises."""
 
     generator: GeneratorName = "trpo"
-    """How the policy steps: trpo, ppo, or backprop (MAIL: through a learned model)."""
+    """How the policy steps: trpo, ppo, or backprop (MAIL: through a learned model); likelihood is for bc and dagger."""
     normalise_reward: bool = True
     """Divide environment rewards by the running standard deviation of their discounted sum (PPO and TRPO alone)."""
     cg_iterations: int = 10
@@ -79,7 +86,8 @@ class Config:
     ppo_minibatches: int = 8
     """PPO: minibatches per pass."""
     anneal: bool = False
-    """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr, irlf_lr, model_lr) linearly to zero over the run."""
+    """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr, irlf_lr, model_lr, bc_lr) linearly to zero over the
+    run."""
 
     warm_restarts: int = 0
     """Cycles in each of which disc_lr and model_lr decay from their value to zero along a half cosine (SGDR,
@@ -172,7 +180,7 @@ class Config:
             "mixture",
             *("num_envs", "unroll_length", "cg_iterations", "line_search_steps", "value_epochs", "value_minibatch"),
             *("bc_minibatch", "ppo_epochs", "ppo_minibatches", "disc_steps", "disc_minibatch", "failure_capacity"),
-            *("own_capacity", "sil_minibatch", "sil_capacity"),
+            *("own_capacity", "sil_minibatch", "sil_capacity", "fit_steps", "aggregate_capacity"),
             *("horizon", "policy_steps", "model_ensemble", "model_capacity", "model_fit_steps", "model_minibatch"),
         )
         for name in positive:
@@ -195,6 +203,8 @@ class Config:
             raise GailfeError(f"init_log_std: got {self.init_log_std}; expected a finite number")
         if not 0 <= self.policy_average < 1:
             raise GailfeError(f"policy_average: got {self.policy_average}; expected a decay in [0, 1)")
+        if not 0 <= self.bc_validation < 1:
+            raise GailfeError(f"bc_validation: got {self.bc_validation}; expected a share in [0, 1)")
         if not 0 < self.fisher_fraction <= 1:
             raise GailfeError(f"fisher_fraction: got {self.fisher_fraction}; expected a share in (0, 1]")
         if self.anneal and self.warm_restarts:
@@ -226,7 +236,14 @@ class Hyper:
     cg_damping: float = 0.1
     """TRPO: added to the Fisher matrix's diagonal."""
     bc_lr: float = 1e-3
-    """Adam learning rate of the start from behavioural cloning."""
+    """Adam learning rate of maximum likelihood: bc, dagger, and the start from behavioural cloning."""
+    bc_weight_decay: float = 0.0
+    """BC, DAgger: decoupled weight decay, the share of the weights that a step takes being bc_lr times this."""
+    bc_patience: float = 30.0
+    """BC: iterations without a better validation loss after which a seed stops."""
+    dagger_beta: float = 0.0
+    """DAgger: p of the share p^i of steps at which the expert acts in iteration i = 0, 1, ...; 0 lets it act alone in
+    the first iteration and never again."""
     bc_weight: float = 0.1
     """Weight of the demonstrations' log-likelihood beside the standardised advantages, where it is added."""
     policy_lr: float = 3e-4

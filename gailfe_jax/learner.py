@@ -23,6 +23,7 @@ from gailfe_jax.data.replay import Replay, ReplayState
 from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.objectives.constraint import update_dual, violation
 from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData
+from gailfe_jax.oracle import Oracle
 from gailfe_jax.rollout import clip_action, unroll
 from gailfe_jax.types import Array, AuxiliaryFn, Env, EnvState, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
 
@@ -98,11 +99,15 @@ class Demos:
       expert: `[N]` expert pairs, or None for what learns without.
       failures: failures of the collection phase, or None.
       next_obs: `[N, o]` where the expert's actions led, for a forward model's start; or None.
+      trajectory: `[N]` int32, which trajectory (numbered from 0) a pair is from; None where that is not known.
+      oracle: the expert itself, for methods that ask it; or None.
     """
 
     expert: Pairs | None
     failures: PaddedTrajectories | None = None
     next_obs: Array | None = None
+    trajectory: Array | None = None
+    oracle: Oracle | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,12 +215,7 @@ class Learner:
         generator, episodes, self_metrics = self._imitate_self(
             generator, state.episodes, executed, jax.random.fold_in(key, 5), hyper
         )
-        metrics |= self_metrics | {
-            "episodes": totals.count,
-            "train_return": totals.returns / totals.count,
-            "train_length": totals.lengths / totals.count,
-            "train_falls": totals.falls / totals.count,
-        }
+        metrics |= self_metrics | totals.metrics
         if self.own is not None and own is not None:
             metrics |= {
                 "own_episodes": self.own.num_trajectories(own).astype(jnp.float32),
