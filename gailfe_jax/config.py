@@ -290,6 +290,8 @@ class Hyper:
     """GAILFE: lambda_F where the multiplier is fixed."""
     irlf_lr: float = 0.05
     """IRLF: step size of the demonstrations' weights w_D."""
+    irlf_slack: float = 2.0
+    """IRLF: quadratic penalty that keeps w_D small, so that features match nearly; 0, the paper's, sums all gaps."""
     irlf_lambda: float = 10.0
     """IRLF: first lambda, the inverse weight of failures."""
     irlf_lambda_min: float = 1.0

@@ -87,6 +87,7 @@ def learning_curve_panels(
     *,
     title: str | None = None,
     expert_returns: Mapping[str, float] | None = None,
+    xlabel: str = "environment steps per seed",
     ylabel: str = "return (IQM over seeds)",
     per_seed: bool = False,
     confidence: float = 0.95,
@@ -99,6 +100,7 @@ def learning_curve_panels(
       path: file to write.
       title: over the figure.
       expert_returns: panel title to the expert's mean return.
+      xlabel: what curves run over.
       ylabel, per_seed, confidence: as in `learning_curves`.
       columns: most panels beside each other.
 
@@ -121,7 +123,7 @@ def learning_curve_panels(
                 axes.axhline(expert, color=_EXPERT_COLOUR, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
                 axes.margins(y=0.08)
             axes.set_title(name)
-            axes.set_xlabel("environment steps per seed")
+            axes.set_xlabel(xlabel)
             if index % wide == 0:
                 axes.set_ylabel(ylabel)
         for axes in grid.flat[len(panels) :]:

@@ -259,17 +259,19 @@ class FailureAware(LinearCost):
 
     The Lagrangian, for a policy with feature means `mu_pi` and entropy `H`:
 
-        H + w_D . (mu_pi - mu_E) + w_F . (mu_pi - mu_F) - lambda / 2 |w_F|^2
+        H + w_D . (mu_pi - mu_E) + slack / 2 |w_D|^2 + w_F . (mu_pi - mu_F) - lambda / 2 |w_F|^2
 
     The policy and `w_F` maximise it, `w_D` (the multiplier of `mu_pi = mu_E`) minimises it: a step of length
-    `Hyper.irlf_lr` along `mu_E - mu_pi`, and `w_F = (mu_pi - mu_F) / lambda` in closed form, zero while there are no
-    failures. Lambda starts at `Hyper.irlf_lambda`, so that failures hardly count, and is multiplied by
+    `Hyper.irlf_lr` along `mu_E - mu_pi - slack w_D`, and `w_F = (mu_pi - mu_F) / lambda` in closed form, zero while
+    there are no failures. Lambda starts at `Hyper.irlf_lambda`, so that failures hardly count, and is multiplied by
     `Hyper.irlf_decay` in every iteration, down to `Hyper.irlf_lambda_min`.
 
     Source: Shiarlis, Messias & Whiteson 2016. It departs from them in this:
 
     - one policy step per iteration, the same as the other methods', where they solve a maximum-entropy control problem;
       the weight of `H` is `Hyper.entropy`, zero by default, and 1 there;
+    - `Hyper.irlf_slack` lets the means differ a little; it is 0 there. Without it `w_D` sums up all gaps since the
+      start, and a policy that steps on the reward's direction alone, however large it is, hears of a new one too late;
     - one `mu_pi`, from the task's own start states; there are two there, from those of the demonstrations and of the
       failures;
     - means per step instead of sums over an episode of fixed length, and an offset of the reward;
@@ -293,7 +295,7 @@ class FailureAware(LinearCost):
         assert data.failures is not None and data.has_failures is not None
         penalty = jnp.maximum(hyper.irlf_lambda * state.annealed, hyper.irlf_lambda_min)
         gap = policy - self._mean(state, data.failures)
-        demo_weights = state.demo_weights + hyper.irlf_lr * (expert - policy)
+        demo_weights = state.demo_weights + hyper.irlf_lr * (expert - policy - hyper.irlf_slack * state.demo_weights)
         failure_weights = jnp.where(data.has_failures, gap / penalty, 0.0)
         metrics = {
             "irlf_lambda": penalty,

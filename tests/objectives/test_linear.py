@@ -26,7 +26,7 @@ from gailfe_jax.types import EnvSpec, GailfeError, Pairs
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 SPEC = EnvSpec("toy", None, "none", 3, 2, (-1.0, -1.0), (1.0, 1.0), 100)
-HYPER = hyper_arrays(Hyper(irlf_lr=0.1, irlf_lambda=4.0, irlf_lambda_min=0.5, irlf_decay=0.5))
+HYPER = hyper_arrays(Hyper(irlf_lr=0.1, irlf_slack=1.5, irlf_lambda=4.0, irlf_lambda_min=0.5, irlf_decay=0.5))
 
 
 def pairs(seed, shape, shift=0.0):
@@ -209,7 +209,8 @@ def test_irlfs_steps_are_those_of_its_lagrangian():
     assert metrics["irlf_lambda"] == penalty
 
     def lagrangian(w_d, w_f, policy):
-        return w_d @ (policy - expert) + w_f @ (policy - failed) - penalty / 2 * (w_f @ w_f)
+        demos = w_d @ (policy - expert) + 1.5 / 2 * (w_d @ w_d)
+        return demos + w_f @ (policy - failed) - penalty / 2 * (w_f @ w_f)
 
     def slope(f, x, h=1e-4):
         return np.array([(f(x + h * e) - f(x - h * e)) / (2 * h) for e in np.eye(len(x))])

@@ -1,0 +1,168 @@
+"""The table every newcomer looks for (Figure 1 of Ho & Ermon 2016): all methods on few and thinned demonstrations.
+
+    python experiments/gail_table.py             train what has no result yet, then draw
+    python experiments/gail_table.py --draw      only draw what there is
+    python experiments/gail_table.py --only hopper-4-gail hopper-4-bc
+
+HalfCheetah, Hopper and Walker2d, {4, 11, 18, 25} demonstrations of which one pair in 20 is kept at a random phase, 5
+seeds, 50 deterministic Gymnasium episodes each. Everything starts from nothing, has its preset and the same budget, but
+for BC, which takes no step, and DAgger, which asks the expert in every one. Sizes 4 and 25 come first.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import cells
+import gymnasium
+import numpy as np
+from cells import Cell
+
+from gailfe_jax.logging import write_json_atomic
+from gailfe_jax.plotting import learning_curve_panels
+from gailfe_jax.policy import load_expert
+from gailfe_jax.presets import preset
+from gailfe_jax.provenance import provenance
+from gailfe_jax.statistics import bootstrap_interval
+
+EXPERIMENT = "gail_table"
+TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
+PUBLISHED_EXPERTS = {"Hopper": 3571, "HalfCheetah": 4464, "Walker2d": 6717}
+SIZES = (4, 11, 18, 25)
+SEEDS, EPISODES, THINNED = 5, 50, 20
+STEPS = {"hopper": 600_000, "halfcheetah": 600_000, "walker2d": 1_000_000}
+METHODS = {
+    "gail": ("GAIL (TRPO)", {"algo": "gail"}),
+    "bc": ("BC", {"algo": "bc"}),
+    "gailfe": ("GAILFE", {"algo": "gailfe"}),
+    "mail": ("MAIL", {"algo": "mail"}),
+    "gail-ppo": ("GAIL (PPO)", {"algo": "gail", "generator": "ppo"}),
+    "fem": ("FEM", {"algo": "fem"}),
+    "gtal": ("GTAL", {"algo": "gtal"}),
+}
+# Without demonstrations, so the same whatever their number.
+ALWAYS = {"dagger": ("DAgger", {"algo": "dagger"}), "constant": ("constant reward", {"algo": "constant"})}
+RANDOM = "random"
+# A last step can make a deterministic gait stumble: the average of the last fifty is judged.
+AVERAGE = 0.98
+
+
+def _cell(task: str, method: str, size: int | None = None) -> Cell:
+    label, settings = (METHODS | ALWAYS)[method]
+    config, hyper, run = preset(settings["algo"], task)
+    config = dataclasses.replace(config, **settings)
+    steps = run.steps if method in ("bc", "dagger") else STEPS[task]
+    eval_every = run.eval_every if method in ("bc", "dagger") else 50_000
+    if config.policy_average:
+        config = dataclasses.replace(config, policy_average=AVERAGE)
+    name = f"{task}-{method}" if size is None else f"{task}-{size}-{method}"
+    return Cell(
+        name, label, config, hyper, steps, SEEDS, eval_every=eval_every, trajectories=size or 30, subsample=THINNED,
+        final_episodes=EPISODES,
+    )  # fmt: skip
+
+
+CELLS = [
+    *(_cell(task, method, size) for size in (4, 25) for method in METHODS for task in TASKS),
+    *(_cell(task, method) for method in ALWAYS for task in TASKS),
+    *(_cell(task, method, size) for size in (11, 18) for method in METHODS for task in TASKS),
+]
+
+
+def random_floor(task: str) -> dict[str, Any]:
+    """Returns of actions drawn uniformly from the bounds, in Gymnasium; from its file where there is one."""
+    path = cells.RESULTS / EXPERIMENT / f"{task}-{RANDOM}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    returns = []
+    with gymnasium.make(TASKS[task]) as env:
+        for seed in range(SEEDS):
+            env.action_space.seed(seed)
+            rows = []
+            for episode in range(EPISODES):
+                env.reset(seed=1000 * seed + episode)
+                total, over = 0.0, False
+                while not over:
+                    _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+                    total, over = total + float(reward), terminated or truncated
+                rows.append(total)
+            returns.append(rows)
+    record = {
+        "final_gymnasium_returns": returns,
+        "final_gymnasium_episodes": EPISODES,
+        "expert_return": float(load_expert(task).metadata["expert_return"]),
+        "provenance": provenance(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(path, record)
+    return record
+
+
+def published() -> dict[tuple[str, int, str], float]:
+    """`(task, size, method) -> mean / expert` of Ho & Ermon 2016."""
+    rows = (cells.HERE / "published" / "gail_returns.csv").read_text().splitlines()
+    found = {}
+    for row in csv.DictReader(line for line in rows if not line.startswith("#")):
+        score = float(row["mean"]) / PUBLISHED_EXPERTS[row["env"]]
+        found[row["env"].lower(), int(row["trajectories"]), row["method"]] = score
+    return found
+
+
+def draw(results: dict[str, dict[str, Any]]) -> None:
+    """A Markdown table, summary.json and a figure over the number of demonstrations, from the result files alone."""
+    folder = cells.RESULTS / EXPERIMENT
+    theirs = published()
+    lines = [
+        "| task | method | " + " | ".join(f"{size} demonstrations" for size in SIZES) + " |",
+        "|---|---|" + "---|" * len(SIZES),
+    ]
+    summary: dict[str, Any] = {}
+    panels: dict[str, dict[str, Any]] = {}
+
+    def score(key: str, record: dict[str, Any]) -> tuple[np.ndarray, str]:
+        scores = cells.final_scores(record)
+        final = bootstrap_interval(scores)
+        summary[key] = {"final": [final.estimate, final.low, final.high], "seeds": scores.tolist()}
+        return scores, f"{final.estimate:.2f} [{final.low:.2f}, {final.high:.2f}]"
+
+    for task, title in TASKS.items():
+        for method, (label, _) in METHODS.items():
+            texts, xs, ys = [], [], []
+            for size in SIZES:
+                key = f"{task}-{size}-{method}"
+                old = theirs.get((task, size, label.split()[0]))
+                text = "not run"
+                if key in results:
+                    scores, text = score(key, results[key])
+                    xs.append(size)
+                    ys.append(scores)
+                texts.append(text if old is None else f"{text}; published {old:.2f}")
+            lines.append("| " + " | ".join((title, label, *texts)) + " |")
+            if xs:
+                panels.setdefault(title, {})[label] = (np.array(xs), np.stack(ys, axis=1))
+        floors = {name: (label, results.get(f"{task}-{name}")) for name, (label, _) in ALWAYS.items()}
+        floors[RANDOM] = ("random actions", random_floor(task))
+        for name, (label, record) in floors.items():
+            if record is None:
+                continue
+            scores, text = score(f"{task}-{name}", record)
+            lines.append("| " + " | ".join((title, label, *([text] + ["the same"] * (len(SIZES) - 1)))) + " |")
+            panels.setdefault(title, {})[label] = (np.array(SIZES), np.repeat(scores[:, None], len(SIZES), axis=1))
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print("\n".join(lines))
+    learning_curve_panels(
+        panels, folder / "gail_table.png", title=f"One demonstrated pair in {THINNED}",
+        xlabel="demonstrations", ylabel="return / expert, deterministic policy (IQM)",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(cells.main(EXPERIMENT, CELLS, draw, __doc__))
