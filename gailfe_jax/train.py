@@ -21,7 +21,7 @@ import math
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -327,15 +327,25 @@ class Trainer:
         return self._evaluate(state.generator, self.seeds, jnp.uint32(step), episodes or self._episodes)
 
 
-def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray) -> list[Policy]:
+def to_policies(
+    state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray, lenient: bool = False
+) -> list[Policy | None]:
     """The policies of `[S]` states as NumPy objects, one per seed.
+
+    Args:
+      state: `[S]` states.
+      config: static settings.
+      env: the environment.
+      steps: environment steps of each seed.
+      seeds: `[S]` seed numbers.
+      lenient: None instead of an error where training has diverged.
 
     Raises:
       GailfeError: a seed's training has diverged, so that its policy is not finite.
     """
     generator = jax.tree.map(np.asarray, (state.generator.judged, state.generator.obs_stats))
     metadata = {"env": config.env, "algo": config.algo, "generator": config.generator, "steps": str(steps)}
-    policies = []
+    policies: list[Policy | None] = []
     for i, seed in enumerate(seeds):
         params, stats = jax.tree.map(lambda x, i=i: x[i], generator)
         try:
@@ -350,9 +360,17 @@ def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds
                 metadata=metadata | {"seed": str(int(seed))},
             )
         except GailfeError as error:
-            raise GailfeError(f"seed {seed}: training has diverged at step {steps} ({error})") from None
+            if not lenient:
+                raise GailfeError(f"seed {seed}: training has diverged at step {steps} ({error})") from None
+            policy = None
         policies.append(policy)
     return policies
+
+
+def _save_policies(policies: list[Policy | None], names: Sequence[int], folder: pathlib.Path, prefix: str = "") -> None:
+    for name, policy in zip(names, policies, strict=True):
+        if policy is not None:
+            policy.save(folder / f"{prefix}seed_{name}.safetensors")
 
 
 def to_confidences(state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray) -> list[Confidence]:
@@ -407,12 +425,13 @@ def train(
     annotator: Annotator | None = None,
     resume: bool = False,
     on_evaluation: Callable[[int, dict[str, np.ndarray]], None] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> TrainResult:
     """Trains `settings.seeds` seeds side by side.
 
     Args:
       config: static settings.
-      hyper: traced settings; the defaults if None.
+      hyper: traced settings, one number for all seeds or `[S]` of them; the defaults if None.
       settings: budget, evaluation, logs.
       out: run folder; nothing is written if None.
       demos: which demonstration file, and which part of it.
@@ -420,6 +439,8 @@ def train(
       annotator: what counts as failed, instead of `config.annotator`.
       resume: continue the run in `out` from its newest checkpoint, bit for bit; start it if there is none.
       on_evaluation: called with `(step, metrics [S])` after each evaluation.
+      seeds: `[S]` train these instead, which may repeat beside `[S]` traced settings (a sweep's). Records and files
+        then go by position, and a row whose training diverges leaves no policy instead of ending the run of all.
 
     Raises:
       GailfeError: bad settings or demonstrations, a folder that already holds a run, or one of another configuration.
@@ -435,18 +456,21 @@ def train(
     learner = make_learner(
         config, env, total_iterations=num_chunks * chunk, annotator=imitation.annotator, success=imitation.success
     )
-    seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
-    trainer = Trainer(learner, hyper, seeds, chunk=chunk, eval_episodes=settings.eval_episodes)
+    lenient = seeds is not None
+    numbers = np.arange(settings.first_seed, settings.first_seed + settings.seeds) if seeds is None else np.array(seeds)
+    names = list(range(len(numbers))) if lenient else numbers.tolist()
+    trainer = Trainer(learner, hyper, numbers, chunk=chunk, eval_episodes=settings.eval_episodes)
 
     run_dir = None if out is None else pathlib.Path(out)
     if settings.wandb and importlib.util.find_spec("wandb") is None:
         raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
     identity = _identity(config, hyper, settings, imitation.record, env.spec.engine)
+    identity |= {"seeds": numbers.tolist()} if lenient else {}
     checkpoints = None
     if run_dir is not None:
         _open_run(run_dir, identity, resume)
         checkpoints = CheckpointManager(run_dir / "checkpoints", keep=settings.keep)
-    logger = None if run_dir is None else _logger(run_dir, config, settings, total_steps, imitation, identity)
+    logger = None if run_dir is None else _logger(run_dir, config, settings, total_steps, imitation, identity, names)
     messages = (lambda text: None) if logger is None else logger.message
 
     done_steps, state = 0, None
@@ -478,16 +502,15 @@ def train(
                 "return_mean": episodes.returns.mean(axis=1),
                 "return_std": episodes.returns.std(axis=1),
                 "length_mean": episodes.lengths.mean(axis=1),
-                "steps_per_second": np.full(len(seeds), len(seeds) * (done_steps - start_step) / trained_seconds),
+                "steps_per_second": np.full(len(names), len(names) * (done_steps - start_step) / trained_seconds),
             }
             for name, value in row.items():
                 history.setdefault(name, []).append((done_steps, value))
             if logger is not None and run_dir is not None and checkpoints is not None:
                 logger.log(done_steps, row)
                 if settings.snapshots:
-                    for policy in to_policies(state, config, env, done_steps, seeds):
-                        name = f"step_{done_steps:09d}_seed_{policy.metadata['seed']}.safetensors"
-                        policy.save(run_dir / "snapshots" / name)
+                    shown = to_policies(state, config, env, done_steps, numbers, lenient)
+                    _save_policies(shown, names, run_dir / "snapshots", f"step_{done_steps:09d}_")
                 if caught or done_steps >= total_steps or time.monotonic() - last_save > settings.checkpoint_seconds:
                     checkpoints.save(done_steps, state, identity)
                     last_save, saved_step = time.monotonic(), done_steps
@@ -497,7 +520,7 @@ def train(
         if checkpoints is not None and saved_step != done_steps:
             checkpoints.save(done_steps, state, identity)
 
-        policies = to_policies(state, config, env, done_steps, seeds)
+        policies = to_policies(state, config, env, done_steps, numbers, lenient)
         curves = {name: _stack(points) for name, points in history.items()}
         summary: dict[str, Any] = {}
         if run_dir is not None:
@@ -510,11 +533,13 @@ def train(
             }
             if done_steps == start_step:
                 timing |= _recorded_timing(run_dir, timing)
-            for judge in to_confidences(state, config, env, done_steps, seeds):
-                judge.save(run_dir / FOLDER / f"seed_{judge.metadata['seed']}.safetensors")
-            summary = _finish(run_dir, config, done_steps, total_steps, curves, imitation, timing, policies)
+            for name, judge in zip(names, to_confidences(state, config, env, done_steps, numbers)):
+                judge.save(run_dir / FOLDER / f"seed_{name}.safetensors")
+            _save_policies(policies, names, run_dir / "policies")
+            summary = _finish(run_dir, config, done_steps, total_steps, curves, imitation, timing, len(names))
             messages(f"{'interrupted' if caught else 'finished'} at step {done_steps:,}; run folder: {run_dir}")
-    return TrainResult(run_dir, done_steps, policies, curves, summary, bool(caught) and done_steps < total_steps)
+    made = [policy for policy in policies if policy is not None]
+    return TrainResult(run_dir, done_steps, made, curves, summary, bool(caught) and done_steps < total_steps)
 
 
 def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
@@ -615,7 +640,9 @@ def _open_run(run_dir: pathlib.Path, identity: dict[str, Any], resume: bool) -> 
         saved = load_run(run_dir)
         config, hyper, settings, _ = settings_from_run(saved)
         engine = saved.get("engine", identity["engine"])
-        check_config(_identity(config, hyper, settings, saved["demos"], engine), identity, ignore=_FREE_ON_RESUME)
+        before = _identity(config, hyper, settings, saved["demos"], engine)
+        before |= {"seeds": saved["seeds"]} if "seeds" in saved else {}
+        check_config(before, identity, ignore=_FREE_ON_RESUME)
         origin = {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
     elif run_dir.exists() and any(run_dir.iterdir()):
         raise GailfeError(f"{run_dir}: exists and holds no run; choose another --out")
@@ -630,13 +657,15 @@ def _logger(
     total_steps: int,
     imitation: Imitation,
     identity: dict[str, Any],
+    names: Sequence[int],
 ) -> RunLogger:
+    rows = f"{len(names) // settings.seeds} settings x " if "seeds" in identity else ""
     return RunLogger(
         run_dir,
-        num_seeds=settings.seeds,
-        seeds=range(settings.first_seed, settings.first_seed + settings.seeds),
+        num_seeds=len(names),
+        seeds=names,
         total_steps=total_steps,
-        title=f"{config.algo} ({config.generator}) on {config.env}, {settings.seeds} seed(s)",
+        title=f"{config.algo} ({config.generator}) on {config.env}, {rows}{settings.seeds} seed(s)",
         use_tensorboard=settings.tensorboard,
         use_wandb=settings.wandb,
         quiet=settings.quiet,
@@ -696,10 +725,8 @@ def _finish(
     curves: dict[str, tuple[np.ndarray, np.ndarray]],
     imitation: Imitation,
     timing: dict[str, float],
-    policies: list[Policy],
+    num_seeds: int,
 ) -> dict[str, Any]:
-    for policy in policies:
-        policy.save(run_dir / "policies" / f"seed_{policy.metadata['seed']}.safetensors")
     summary: dict[str, Any] = {
         "algo": config.algo,
         "env": config.env,
@@ -711,7 +738,7 @@ def _finish(
         "provenance": provenance(),
     }
     if timing["train_seconds"] > 0:
-        summary["steps_per_second"] = timing["steps_this_session"] * len(policies) / timing["train_seconds"]
+        summary["steps_per_second"] = timing["steps_this_session"] * num_seeds / timing["train_seconds"]
     if "return_mean" in curves:
         steps, returns = curves["return_mean"]
         summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
