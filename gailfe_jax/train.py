@@ -309,12 +309,16 @@ class Trainer:
         step = jax.vmap(self.learner.step, in_axes=(0, self._hyper_axes, None))
         return jax.lax.scan(lambda s, _: step(s, hyper, demos), state, None, length=self.chunk)
 
+    def lower(self, state: LearnerState, demos: Demos | None) -> jax.stages.Lowered:
+        """The program of `advance`, traced for `state` (or its shapes) and not yet compiled."""
+        return jax.jit(self._advance, donate_argnums=0).lower(state, self.hyper, demos)
+
     def advance(self, state: LearnerState, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         """`chunk` iterations of every seed; `state` is donated. Metrics are `[chunk, S]`."""
         if self._compiled is None:
             start = time.perf_counter()
             # Compiled ahead of time: the program exists once, and what compiling took is known apart.
-            self._compiled = jax.jit(self._advance, donate_argnums=0).lower(state, self.hyper, demos).compile()
+            self._compiled = self.lower(state, demos).compile()
             self.compile_seconds = time.perf_counter() - start
         return self._compiled(state, self.hyper, demos)
 

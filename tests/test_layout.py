@@ -35,6 +35,7 @@ LEVELS = {
     "learner": 4,
     "algorithms": 5,
     "train": 6,
+    "search": 6,
     "sweep": 6,
     "cli": 9,
 }
