@@ -49,6 +49,7 @@ _ROUGH_TEMPORARIES = 32 * 1024
 _SHOWN_CURVES = 7  # As many as there are colours.
 _SHOWN_ROWS = 30
 _LABEL = 48  # Letters of a setting's name that a figure has room for.
+_FIRST = ("seed", "step", "return_mean", "expert_normalised")
 # What the machine's speed decides is not a result of the setting.
 _TIMING = ("steps_per_second",)
 # What may differ when a sweep resumes: how it is shown, and where the demonstrations lie (their content is compared).
@@ -472,12 +473,13 @@ class _Study:
 
     def _rows(self, number: int, names: list[str]) -> list[dict[str, Any]]:
         values = {name: self.settings[number].get(name) for name in names}
-        records = read_metrics(self.folder / "settings" / _name(number))
-        # A traced field may share its name with what is measured of it.
-        return [
-            {"setting": number} | values | {f"measured_{k}" if k in values else k: v for k, v in record.items()}
-            for record in records
-        ]
+        rows = []
+        for record in read_metrics(self.folder / "settings" / _name(number)):
+            first = {name: record[name] for name in _FIRST if name in record}
+            # A field may share its name with what is measured of it (entropy).
+            rest = {f"measured_{k}" if k in values else k: v for k, v in record.items() if k not in first}
+            rows.append({"setting": number} | values | first | rest)
+        return rows
 
     def _summary(self, number: int) -> Summary:
         setting = self.settings[number]
@@ -656,16 +658,18 @@ def _write_summaries(folder: pathlib.Path, summaries: list[Summary], names: list
             row |= dict(zip((f"{name}_iqm" if name != "improvement" else name, f"{name}_low", f"{name}_high"), ends))
         rows.append(row | {"reference": s.reference})
     write_text_atomic(folder / "summary.csv", _csv(list(rows[0]), rows))
-    header, cells = _columns(summaries, total)
+    header, cells = _columns(summaries)
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in cells)]
     note = (
         "Interquartile means over seeds with 95% stratified bootstrap intervals; returns of the deterministic policy. "
-        "P(improvement): that a random seed of the setting ends above one of the setting it names."
+        "P(improvement): that a random seed of the setting ends above one of the setting it names. What is the best "
+        "of many is so partly by chance: judge it anew on other seeds."
     )
-    write_text_atomic(folder / "summary.md", "\n".join([*lines, "", note, ""]))
+    done = f"{len(summaries)} of {total} settings are done."
+    write_text_atomic(folder / "summary.md", "\n".join([*lines, "", done, note, ""]))
 
 
-def _columns(summaries: list[Summary], total: int) -> tuple[list[str], list[list[str]]]:
+def _columns(summaries: list[Summary]) -> tuple[list[str], list[list[str]]]:
     """Heading and cells of the table for people."""
     tasks = len({s.setting.config.env for s in summaries}) > 1
     known = any(s.expert_return for s in summaries)
@@ -690,8 +694,12 @@ def _interval(interval: Interval | None, digits: int) -> str:
 
 
 def _print(summaries: list[Summary], total: int) -> None:
-    header, rows = _columns(summaries, total)
-    table = Table(*header, title=f"{len(summaries)} of {total} settings, best final return first (IQM, 95% interval)")
+    header, rows = _columns(summaries)
+    table = Table(title=f"{len(summaries)} of {total} settings, best final return first (IQM, 95% interval)")
+    for name, cells in zip(header, zip(*rows)):
+        # No value is cut or torn: it is what one would type.
+        longest = max(len(word) for cell in cells for word in cell.split()) if name == "values" else None
+        table.add_column(name, min_width=longest)
     for row in rows[:_SHOWN_ROWS]:
         table.add_row(*row)
     console = Console()

@@ -541,7 +541,8 @@ def train(
                 judge.save(run_dir / FOLDER / f"seed_{name}.safetensors")
             _save_policies(policies, names, run_dir / "policies")
             summary = _finish(run_dir, config, done_steps, total_steps, curves, imitation, timing, len(names))
-            messages(f"{'interrupted' if caught else 'finished'} at step {done_steps:,}; run folder: {run_dir}")
+            place = "" if lenient else f"; run folder: {run_dir}"
+            messages(f"{'interrupted' if caught else 'finished'} at step {done_steps:,}{place}")
     made = [policy for policy in policies if policy is not None]
     return TrainResult(run_dir, done_steps, made, curves, summary, bool(caught) and done_steps < total_steps)
 
