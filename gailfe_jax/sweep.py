@@ -243,6 +243,7 @@ class _Study:
         self.folder = folder
         self.settings: list[Setting] = []
         self.trained: list[int] = []
+        self._programs: list[list[int]] = []
         self._memory = None if memory_gib is None else memory_gib * 2**30
         self._growing = growing
         self._words = [word for word in words if word != "--resume"]
@@ -295,6 +296,11 @@ class _Study:
             free = [f"settings.{name}.{field}" for name in saved for field in _FREE_ON_RESUME]
             check_config({"settings": before}, {"settings": now}, ignore=free)
         self.settings = list(settings)
+        groups: dict[str, list[int]] = {}
+        for number, setting in enumerate(settings):
+            groups.setdefault(setting.program_key, []).append(number)
+        # Before anything is written: what cannot fit is refused here.
+        self._programs = [chunk for group in groups.values() for chunk in self._chunks(group)]
         self.folder.mkdir(parents=True, exist_ok=True)
         saved = {} if self._saved is None else self._saved["settings"]
         record = {"version": _VERSION, "words": self._words, "settings": saved | self._records}
@@ -308,6 +314,7 @@ class _Study:
             imitation = prepare_imitation(setting.config, env, setting.demos)
             make_learner(setting.config, env, annotator=imitation.annotator, success=imitation.success)
             record = {name: value for name, value in imitation.record.items() if name != "provenance"}
+            record["engine"] = env.spec.engine  # What `auto` turned out to be.
             # Their numbers stay on disk until a program asks for them.
             self._imitations[key] = dataclasses.replace(imitation, demos=None, record=record)
         return self._imitations[key]
@@ -318,10 +325,7 @@ class _Study:
 
     def train(self) -> bool:
         """Trains what is not done; True if a signal ended it early."""
-        groups: dict[str, list[int]] = {}
-        for number, setting in enumerate(self.settings):
-            groups.setdefault(setting.program_key, []).append(number)
-        chunks = [chunk for group in groups.values() for chunk in self._chunks(group)]
+        chunks = self._programs
         done = sum(self.done(number) for number in range(len(self.settings)))
         if done and chunks:
             self._say(f"{done} of {len(self.settings)} settings are done already")
