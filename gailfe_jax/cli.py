@@ -86,13 +86,17 @@ class Sweep:
     """Memory to stay within; what is free by default. What does not fit is trained in parts."""
     parquet: bool = False
     """Write sweep.parquet too (needs pyarrow)."""
+    cluster: Literal["local", "slurm"] | None = None
+    """Train each program in a job of its own, and wait for all (extra: cluster); local starts them all here."""
+    cluster_options: tuple[str, ...] = ()
+    """What the jobs ask for, as submitit names it: timeout_min=600 gpus_per_node=1 slurm_partition=gpu."""
     resume: bool = False
     """Continue the sweep in --out, with its own flags; no finished setting is trained again."""
     run: _Flat[RunSettings] = dataclasses.field(default_factory=RunSettings)
     demonstrations: _Flat[DemoSettings] = dataclasses.field(default_factory=DemoSettings)
     config: _Flat[Config] = dataclasses.field(default_factory=Config)
     hyper: _Flat[Hyper] = dataclasses.field(default_factory=Hyper)
-    words: tyro.conf.Suppress[tuple[str, ...]] = ()
+    words: tyro.conf.Suppress[tyro.conf.Fixed[tuple[str, ...]]] = ()
 
     def __call__(self) -> int:
         from gailfe_jax import search, sweep
@@ -103,6 +107,8 @@ class Sweep:
             raise GailfeError(f"grid, random, settings: got {got}; expected one of the three")
         if self.optuna is not None and chosen != ["random"]:
             raise GailfeError(f"optuna: got --{chosen[0]}; expected distributions from --random")
+        if self.optuna is not None and self.cluster is not None:
+            raise GailfeError("cluster: --optuna asks for its next settings here; expected one of the two")
         options: dict[str, Any] = {
             "out": self.out, "resume": self.resume, "memory_gib": self.memory_gib, "baseline": self.baseline,
             "parquet": self.parquet, "words": self.words,
@@ -119,7 +125,8 @@ class Sweep:
                 rows = search.grid(self.grid)
             else:
                 rows = search.random(self.random, self.samples, self.sweep_seed)
-            result = sweep.sweep(search.build(rows, self._base), **options)
+            jobs = {"cluster": self.cluster, "cluster_options": self.cluster_options}
+            result = sweep.sweep(search.build(rows, self._base), **options, **jobs)
         if result.interrupted:
             print(f"interrupted; continue with: gailfe sweep --out {self.out} --resume", file=sys.stderr)
             return 130

@@ -4,6 +4,7 @@ A sweep folder:
     sweep.json            settings, what they start from, provenance
     settings/0000 ...     what `gailfe train` leaves of each setting: config.json, metrics.jsonl, policies, summary.json
     programs/0000 ...     run folders of programs under way, gone once their settings are written
+    jobs/                 what a cluster's jobs print
     sweep.csv, sweep.jsonl        one row per setting, seed and evaluation
     summary.csv, summary.md       one row per setting, with intervals over seeds
     final.png, curves.png
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -36,9 +38,9 @@ from gailfe_jax.logging import RunLogger, read_metrics, stack_metric, write_json
 from gailfe_jax.plotting import bar_intervals, learning_curve_panels
 from gailfe_jax.policy import expert_names, load_expert
 from gailfe_jax.provenance import provenance
-from gailfe_jax.search import BaseFn, Distribution, Setting, build, show
+from gailfe_jax.search import BaseFn, Distribution, Setting, build, field_of, read_value, show
 from gailfe_jax.statistics import Interval, bootstrap_interval, iqm, probability_of_improvement
-from gailfe_jax.train import Imitation, Trainer, load_run, prepare_imitation, train
+from gailfe_jax.train import Imitation, Trainer, load_run, prepare_imitation, settings_from_run, train
 from gailfe_jax.types import GailfeError
 
 _VERSION = 1
@@ -46,6 +48,7 @@ _MEMORY_SHARE = 0.8  # Of what is free: estimates leave out the evaluation and w
 # Bytes per environment step of an iteration that the temporaries of one seed should stay below: those of the presets
 # on Hopper take 2 KiB (PPO) to 10 KiB (MAIL). Only what might not fit by this bound is compiled to be measured.
 _ROUGH_TEMPORARIES = 32 * 1024
+_UNBOUNDED_GIB = 2.0**40
 _SHOWN_CURVES = 7  # As many as there are colours.
 _SHOWN_ROWS = 30
 _LABEL = 48  # Letters of a setting's name that a figure has room for.
@@ -114,6 +117,8 @@ def sweep(
     baseline: int | None = None,
     parquet: bool = False,
     words: Sequence[str] = (),
+    cluster: str | None = None,
+    cluster_options: Sequence[str] = (),
 ) -> SweepResult:
     """Trains every setting with all its seeds, and compares them.
 
@@ -127,16 +132,22 @@ def sweep(
       baseline: number of the setting that others are compared with; the best of each task by default.
       parquet: write sweep.parquet too (needs pyarrow).
       words: the command line it came from, which a resumed sweep starts from.
+      cluster: submit each program as a job of `slurm`, or of processes here (`local`), and wait for all of them.
+      cluster_options: `name=value` for submitit's executor: timeout_min=600, gpus_per_node=1, slurm_partition=...
 
     Raises:
       GailfeError: a setting that does not train, a folder that holds another sweep, one setting alone that does not
-        fit into the memory, or pyarrow is missing.
+        fit into the memory, a job that failed, or pyarrow or submitit is missing.
     """
     if baseline is not None and not 0 <= baseline < len(settings):
         raise GailfeError(f"baseline: got {baseline}; expected a setting's number, 0 to {len(settings) - 1}")
     if parquet:
         _pyarrow()
+    executor = None if cluster is None else _executor(pathlib.Path(out), cluster, cluster_options)
+    # What fits is for each job's machine to say; --memory-gib can.
+    memory_gib = _UNBOUNDED_GIB if executor is not None and memory_gib is None else memory_gib
     study = _Study(pathlib.Path(out), resume, memory_gib, words)
+    study.executor = executor
     study.add(settings)
     interrupted = study.train()
     return SweepResult(study.folder, study.report(baseline, parquet), study.trained, interrupted)
@@ -243,6 +254,7 @@ class _Study:
         self.folder = folder
         self.settings: list[Setting] = []
         self.trained: list[int] = []
+        self.executor: Any = None
         self._programs: list[list[int]] = []
         self._memory = None if memory_gib is None else memory_gib * 2**30
         self._growing = growing
@@ -330,6 +342,11 @@ class _Study:
         if done and chunks:
             self._say(f"{done} of {len(self.settings)} settings are done already")
         self._write_plan(chunks)
+        if self.executor is not None:
+            interrupted = self._submit(chunks)
+            chunks = []
+            if interrupted:
+                return True
         for index, chunk in enumerate(chunks):
             first = self.settings[chunk[0]]
             self._say(
@@ -341,13 +358,39 @@ class _Study:
         shutil.rmtree(self.folder / "programs", ignore_errors=True)
         return False
 
+    def _submit(self, chunks: list[list[int]]) -> bool:
+        """Trains each program in a job of its own; True if a signal ended one early.
+
+        Raises:
+          GailfeError: a job failed; the others have been waited for.
+        """
+        before = {number for number in range(len(self.settings)) if self.done(number)}
+        names = [_name(chunk[0]) for chunk in chunks]
+        jobs = [self.executor().submit(train_program, str(self.folder.resolve()), name) for name in names]
+        self._say(f"{len(jobs)} programs submitted; their logs are in {self.folder / 'jobs'}")
+        try:
+            errors = {name: job.exception() for name, job in zip(names, jobs)}
+        except KeyboardInterrupt:
+            for job in jobs:
+                job.cancel()
+            raise
+        self.trained += [number for number in range(len(self.settings)) if self.done(number) and number not in before]
+        failed = [(name, str(error).strip().splitlines()) for name, error in errors.items() if error is not None]
+        if failed:
+            name, lines = failed[0]
+            raise GailfeError(
+                f"cluster: {len(failed)} of {len(jobs)} jobs failed, first program {name} "
+                f"({lines[-1] if lines else 'no message'}); see {self.folder / 'jobs'} and --resume"
+            )
+        return any(job.result() for job in jobs)
+
     def _chunks(self, group: list[int]) -> list[list[int]]:
         """The settings of one program that are left, in parts that fit into the memory, those under way first."""
         left = [number for number in group if not self.done(number)]
         if not left:
             return []
         setting = self.settings[group[0]]
-        limit, need, free = _room(setting, len(left), self._memory)
+        limit, need, free = _room(setting, len(group), self._memory)
         if limit < 1:
             raise GailfeError(
                 f"memory_gib: setting {group[0]} with {setting.run.seeds} seeds needs about {need / 2**30:.2f} GiB and "
@@ -390,6 +433,11 @@ class _Study:
 
     def _program(self, name: str) -> pathlib.Path:
         return self.folder / "programs" / name
+
+    def train_program(self, name: str) -> bool:
+        """Trains one program of the plan; True if a signal ended it early."""
+        self.settings = [_read_setting(record) for _, record in sorted(load_sweep(self.folder)["settings"].items())]
+        return self._train_chunk(self._plan()[name])
 
     def _train_chunk(self, chunk: list[int]) -> bool:
         """Trains settings side by side and writes each one's folder; True if a signal ended it early."""
@@ -521,6 +569,53 @@ def load_sweep(folder: str | pathlib.Path) -> dict[str, Any]:
     if not isinstance(record.get("settings"), dict) or not isinstance(record.get("words"), list):
         raise GailfeError(f"{path}: damaged; expected what gailfe sweep wrote")
     return record
+
+
+def train_program(folder: str, name: str) -> bool:
+    """Trains one program of a planned sweep, in a process of its own; True if a signal ended it early.
+
+    Args:
+      folder: the sweep's.
+      name: the program's, its first setting's number.
+    """
+    return _Study(pathlib.Path(folder), True, None, ()).train_program(name)
+
+
+def _read_setting(record: Mapping[str, Any]) -> Setting:
+    """A setting as sweep.json holds it."""
+    parts = {name: record[name] for name in ("config", "hyper", "demos")} | {"settings": record["run"]}
+    config, hyper, run, demos = settings_from_run(parts)
+    values = {name: read_value(field_of(name), value) for name, value in record["values"].items()}
+    return Setting(values, config, hyper, run, demos)
+
+
+def _executor(folder: pathlib.Path, cluster: str, options: Sequence[str]) -> Callable[[], Any]:
+    """Makes submitit's executor when it is first needed: making one makes its folder.
+
+    Raises:
+      GailfeError: submitit is not installed, or an option has another form.
+    """
+    try:
+        import submitit  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise GailfeError("cluster: submitit is not installed; expected `pip install 'gailfe-jax[cluster]'`") from None
+    values: dict[str, Any] = {}
+    for word in options:
+        name, equals, text = word.partition("=")
+        if not (equals and name and text):
+            raise GailfeError(f"cluster_options: got {word!r}; expected name=value")
+        values[name] = int(text) if text.isdecimal() else text
+
+    @functools.cache
+    def make() -> Any:
+        executor = submitit.AutoExecutor(folder=str(folder / "jobs"), cluster=cluster)
+        try:
+            executor.update_parameters(**values)
+        except (NameError, TypeError, ValueError) as error:
+            raise GailfeError(f"cluster_options: {error}") from None
+        return executor
+
+    return make
 
 
 def stack_hyper(hypers: Sequence[Hyper], seeds: int) -> Hyper:

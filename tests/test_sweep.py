@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import sys
+import types
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -432,7 +434,7 @@ def test_a_seed_that_diverged_is_counted_and_takes_its_setting_out(whole, tmp_pa
         (GRID, "already holds a sweep; add --resume to continue it, or choose another --out"),
         (["--resume", "--gamma", "0.9"], "field settings.0000.hyper.gamma is 0.995 in the checkpoint and 0.9 now"),
         (["--resume", "--grid", "disc_lr=1e-4,2e-3", "hidden=8,9"], "field settings.0002.hyper.disc_lr is 0.003"),
-        (["--resume", "--grid", "disc_lr=1e-4"], "field settings: 4 in the folder and 1 now"),
+        (["--resume", "--grid", "disc_lr=1e-4", "--baseline", "0"], "field settings: 4 in the folder and 1 now"),
         (["--resume", "--seeds", "3"], "field settings.0000.run.seeds is 2 in the checkpoint and 3 now"),
         (["--resume", "--subsample", "2"], "field settings.0000.demos.subsample is 1"),
         (["--resume", "--baseline", "4"], "baseline: got 4; expected a setting's number, 0 to 3"),
@@ -465,12 +467,14 @@ def test_a_sweep_is_not_continued_as_another(whole, go, words, message, capsys):
         ("--grid gamma=0.9 --out full/notes.txt", "full/notes.txt: is a file; expected a folder for the sweep"),
         ("--grid gamma=0.9 --parquet", "parquet: pyarrow is not installed"),
         ("--random gamma=log:0.1:1 --optuna 4", "optuna: not installed; expected `pip install 'gailfe-jax[sweep]'`"),
+        ("--grid gamma=0.9 --cluster local", "cluster: submitit is not installed; expected `pip install"),
+        ("--random gamma=log:0.1:1 --optuna 2 --cluster local", "cluster: --optuna asks for its next settings here"),
         ("--random gamma=log:0.1:1 --optuna 0", "optuna: got 0; expected at least 1"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_nothing_is_written(words, message, go, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name in ("pyarrow", "optuna"):
+    for name in ("pyarrow", "optuna", "submitit"):
         monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
@@ -505,6 +509,40 @@ def test_a_search_by_optuna_repeats_its_questions_when_resumed(go, trained, tmp_
     assert trained == [((8,), 1)]
     assert json.loads((folder / "sweep.json").read_text())["settings"] == settings
     assert of_setting(folder, 3) == of_setting(tmp_path / "a", 3)
+
+
+class Jobs:
+    """Stands for submitit: a job runs where it is submitted, and the second program's fails the first time."""
+
+    submitted: ClassVar[list[str]] = []
+    failing: ClassVar[set[str]] = set()
+
+    def __init__(self, folder, cluster):
+        assert cluster == "slurm" and folder.endswith("jobs")
+
+    def update_parameters(self, **options):
+        assert options == {"timeout_min": 60, "slurm_partition": "gpu"}
+
+    def submit(self, run, folder, name):
+        self.submitted.append(name)
+        error = RuntimeError("Traceback\nout of luck") if name in self.failing else None
+        result = None if error else run(folder, name)
+        return types.SimpleNamespace(exception=lambda: error, result=lambda: result)
+
+
+def test_each_program_is_a_job_of_a_cluster(go, whole, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=Jobs))
+    folder, words = tmp_path / "s", ["--cluster", "slurm", "--cluster-options", "timeout_min=60", "slurm_partition=gpu"]
+    monkeypatch.setattr(Jobs, "failing", {"0001"})
+    assert go(folder, *GRID, "--quiet", *words) == 2
+    message = "gailfe: error: cluster: 1 of 2 jobs failed, first program 0001 (out of luck); see "
+    assert capsys.readouterr().err.startswith(message)
+    monkeypatch.setattr(Jobs, "failing", set())
+    assert main(["sweep", "--out", str(folder), "--resume"]) == 0
+    assert Jobs.submitted == ["0000", "0001", "0001"] and trained == [((8,), 2), ((9,), 2)]
+    assert [of_setting(folder, number) for number in range(4)] == [of_setting(whole, number) for number in range(4)]
+    assert go(tmp_path / "t", *GRID, "--cluster", "slurm", "--cluster-options", "fast") == 2
+    assert "cluster_options: got 'fast'; expected name=value" in capsys.readouterr().err
 
 
 def test_parquet_holds_the_same_table(whole, tmp_path):
