@@ -27,6 +27,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import rich.box
 from rich.console import Console
 from rich.table import Table
 
@@ -393,8 +394,8 @@ class _Study:
         limit, need, free = _room(setting, len(group), self._memory)
         if limit < 1:
             raise GailfeError(
-                f"memory_gib: setting {group[0]} with {setting.run.seeds} seeds needs about {need / 2**30:.2f} GiB and "
-                f"{free / 2**30:.2f} are free; expected fewer seeds, fewer environments, smaller buffers or more memory"
+                f"memory_gib: setting {group[0]} with {setting.run.seeds} seeds needs about {need / 2**30:.3g} GiB and "
+                f"{free / 2**30:.3g} are free; expected fewer seeds, fewer environments, smaller buffers or more memory"
             )
         under_way = []
         for name, chunk in self._plan().items():
@@ -406,8 +407,8 @@ class _Study:
         parts = math.ceil(len(left) / limit)
         if parts > 1:
             self._say(
-                f"{len(left)} settings x {setting.run.seeds} seeds need about {len(left) * need / 2**30:.2f} GiB and "
-                f"{free / 2**30:.2f} are free: trained in {parts} parts"
+                f"{len(left)} settings x {setting.run.seeds} seeds need about {len(left) * need / 2**30:.3g} GiB and "
+                f"{free / 2**30:.3g} are free: trained in {parts} parts"
             )
         # Parts of one size share what a compilation cache holds.
         size = math.ceil(len(left) / parts) if parts else 1
@@ -761,27 +762,30 @@ def _write_summaries(folder: pathlib.Path, summaries: list[Summary], names: list
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in cells)]
     note = (
         "Interquartile means over seeds with 95% stratified bootstrap intervals; returns of the deterministic policy. "
-        "P(improvement): that a random seed of the setting ends above one of the setting it names. What is the best "
+        "P(better): that a random seed of the setting ends above one of the setting it names. What is the best "
         "of many is so partly by chance: judge it anew on other seeds."
     )
     done = f"{len(summaries)} of {total} settings are done."
     write_text_atomic(folder / "summary.md", "\n".join([*lines, "", done, note, ""]))
 
 
-def _columns(summaries: list[Summary]) -> tuple[list[str], list[list[str]]]:
-    """Heading and cells of the table for people."""
+def _columns(summaries: list[Summary], brief: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Heading and cells of the table for people; `brief` for a terminal's width."""
     tasks = len({s.setting.config.env for s in summaries}) > 1
     known = any(s.expert_return for s in summaries)
-    header = ["setting", "values", *(["task"] if tasks else []), "seeds", "final return", "mean over training"]
-    header += [*(["final / expert"] if known else []), "P(improvement)"]
+    seeds = not brief or any(s.diverged for s in summaries)
+    header = ["setting", "values", *(["task"] if tasks else []), *(["seeds"] if seeds else [])]
+    header += ["final return", "mean over training", *(["final / expert"] if known else []), "P(better)"]
     rows = []
     for s in summaries:
-        seeds = f"{len(s.returns)}" + (f" ({s.diverged} diverged)" if s.diverged else "")
+        count = f"{len(s.returns)}" + (f" ({s.diverged} diverged)" if s.diverged else "")
         share = "-" if s.final is None or not s.expert_return else f"{s.final.estimate / s.expert_return:.2f}"
-        better = "-" if s.improvement is None else f"{_interval(s.improvement, 2)} over {s.reference}"
-        row = [f"{s.number}", s.setting.label, *([s.setting.config.env] if tasks else []), seeds]
-        row += [_interval(s.final, 0), _interval(s.mean, 0), *([share] if known else []), better]
-        rows.append(row)
+        better = "-"
+        if s.improvement is not None:
+            chance = f"{s.improvement.estimate:.2f}" if brief else _interval(s.improvement, 2)
+            better = f"{chance} over {s.reference}"
+        row = [f"{s.number}", s.setting.label, *([s.setting.config.env] if tasks else []), *([count] if seeds else [])]
+        rows.append([*row, _interval(s.final, 0), _interval(s.mean, 0), *([share] if known else []), better])
     return header, rows
 
 
@@ -793,8 +797,11 @@ def _interval(interval: Interval | None, digits: int) -> str:
 
 
 def _print(summaries: list[Summary], total: int) -> None:
-    header, rows = _columns(summaries)
-    table = Table(title=f"{len(summaries)} of {total} settings, best final return first (IQM, 95% interval)")
+    header, rows = _columns(summaries, brief=True)
+    table = Table(
+        box=rich.box.SIMPLE_HEAD,
+        title=f"{len(summaries)} of {total} settings, best final return first (IQM, 95% interval)",
+    )
     for name, cells in zip(header, zip(*rows)):
         # No value is cut or torn: it is what one would type.
         longest = max(len(word) for cell in cells for word in cell.split()) if name == "values" else None
