@@ -1,7 +1,7 @@
-"""Writes the tables of README.md from the committed result files.
+"""Writes the tables of README.md and docs/ from the committed result files.
 
-    python benchmarks/tables.py           rewrite README.md
-    python benchmarks/tables.py --check   exit 1 if README.md is not what the result files say
+    python benchmarks/tables.py           rewrite them
+    python benchmarks/tables.py --check   exit 1 if one is not what the result files say
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`; where there is no
 result yet, a line says so.
@@ -113,6 +113,9 @@ TABLES = {
     "figure1": functools.partial(experiment, "figure1"),
     "ablation": functools.partial(experiment, "ablation"),
     "table1": functools.partial(experiment, "table1"),
+    "gasil_tuning": functools.partial(experiment, "gasil_tuning"),
+    "gasil_delayed": functools.partial(experiment, "gasil_delayed"),
+    "combinations": functools.partial(experiment, "combinations"),
 }
 
 
@@ -125,16 +128,22 @@ def render(text: str) -> str:
     return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
 
 
+def pages() -> list[pathlib.Path]:
+    """The pages that hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
 def main() -> int:
-    path = ROOT / "README.md"
-    text = path.read_text()
-    new = render(text)
-    if "--check" in sys.argv[1:]:
-        if new != text:
-            print("README.md does not show the committed results; run: python benchmarks/tables.py", file=sys.stderr)
-        return int(new != text)
-    path.write_text(new)
-    return 0
+    stale = False
+    for path in pages():
+        text = path.read_text()
+        new = render(text)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(new)
+        elif new != text:
+            stale = True
+            print(f"{path.name} does not show the committed results; run: python benchmarks/tables.py", file=sys.stderr)
+    return int(stale)
 
 
 if __name__ == "__main__":

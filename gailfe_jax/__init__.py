@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gailfe_jax.data.demonstrations import Demonstrations
     from gailfe_jax.envs import make_env
     from gailfe_jax.evaluate import evaluate_policy
+    from gailfe_jax.interactive import forward_training, smile
+    from gailfe_jax.objectives.linear import register_features
     from gailfe_jax.policy import Policy, load_expert
     from gailfe_jax.presets import preset
     from gailfe_jax.runs import evaluate_path
@@ -44,6 +46,8 @@ _MODULES = {
     "data.demonstrations": ("Demonstrations",),
     "envs": ("make_env",),
     "evaluate": ("evaluate_policy",),
+    "objectives.linear": ("register_features",),
+    "interactive": ("forward_training", "smile"),
     "policy": ("Policy", "load_expert"),
     "presets": ("preset",),
     "runs": ("evaluate_path",),
@@ -69,12 +73,15 @@ __all__ = [
     "confidence",
     "evaluate_path",
     "evaluate_policy",
+    "forward_training",
     "load_expert",
     "load_policies",
     "make_env",
     "make_learner",
     "preset",
     "record_video",
+    "register_features",
+    "smile",
 ]
 
 

@@ -408,7 +408,7 @@ class Algorithms:
 
         table = Table("--algo", "what it does", "source", "policy step")
         for a in ALGORITHMS.values():
-            table.add_row(a.name, a.summary, a.source, a.generator or "--generator trpo | ppo | backprop")
+            table.add_row(a.name, a.summary, a.source, a.generator or f"--generator {' | '.join(a.generators)}")
         combinations = Table("combination", "what it does", "flags of gailfe train")
         for c in COMBINATIONS:
             combinations.add_row(c.name, c.summary, c.flags)

@@ -12,8 +12,8 @@ import numpy as np
 
 from gailfe_jax.data.annotators import Annotator, annotate, parse_annotator
 from gailfe_jax.data.demonstrations import Demonstrations, Trajectories, file_sha256, make_provenance
-from gailfe_jax.policy import Policy
-from gailfe_jax.types import Env, EnvSpec, GailfeError
+from gailfe_jax.policy import Policy, check_policy
+from gailfe_jax.types import Env, GailfeError
 
 ActFn = Callable[[np.ndarray], np.ndarray]
 _MOST_ATTEMPTS = 30  # per failure asked for
@@ -59,20 +59,6 @@ def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
     inside = np.arange(lengths.max())[None] < lengths[:, None]
     flat = {name: np.ascontiguousarray(value[inside]) for name, value in stacked.items()}
     return Trajectories(offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)
-
-
-def check_policy(name: str, policy: Policy, spec: EnvSpec) -> None:
-    """Checks that a policy is for an environment; `name` opens the message.
-
-    Raises:
-      GailfeError: it was trained on another one, or has other sizes.
-    """
-    task = policy.metadata.get("env", spec.name)
-    if task not in (spec.name, spec.gymnasium_id):
-        raise GailfeError(f"{name}: a policy for {task}; expected one for {spec.name}")
-    sizes, expected = (policy.obs_size, policy.action_size), (spec.obs_size, spec.action_size)
-    if sizes != expected:
-        raise GailfeError(f"{name}: observation and action sizes are {sizes}; expected {expected} for {spec.name}")
 
 
 def collect_demonstrations(

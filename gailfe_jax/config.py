@@ -11,7 +11,7 @@ from flax import struct
 
 from gailfe_jax.types import GailfeError
 
-GeneratorName = Literal["trpo", "ppo", "backprop"]
+GeneratorName = Literal["trpo", "ppo", "backprop", "likelihood"]
 CONFIG_VERSION = 1
 
 
@@ -49,7 +49,14 @@ class Config:
     bc_steps: int = 0
     """Start imitation from behavioural cloning: maximum-likelihood steps on the demonstrations."""
     bc_minibatch: int = 256
-    """Pairs per such step."""
+    """Pairs per step of maximum likelihood, there and in bc, dagger, SMILe and Forward Training."""
+    bc_validation: float = 0.2
+    """BC: share of the demonstrated trajectories (of the pairs, where there is one trajectory) that is held out; the
+    snapshot that explains them best is kept. 0 holds nothing out and keeps the last one."""
+    fit_steps: int = 200
+    """DAgger: steps of maximum likelihood per iteration. SMILe, Forward Training: for each of their policies."""
+    aggregate_capacity: int = 200_000
+    """DAgger: labelled observations held; beyond them the oldest make room."""
     warmup_iterations: int = 0
     """Iterations at the start that fit the discriminator and the values and leave the policy as it is: after cloning,
     the first steps on an untrained discriminator and value network would undo much of it."""
@@ -58,7 +65,7 @@ class Config:
     """Add the demonstrations' log-likelihood, weighted by hyper.bc_weight, to what the policy maximises."""
 
     generator: GeneratorName = "trpo"
-    """How the policy steps: trpo, ppo, or backprop (MAIL: through a learned model)."""
+    """How the policy steps: trpo, ppo, or backprop (MAIL: through a learned model); likelihood is for bc and dagger."""
     normalise_reward: bool = True
     """Divide environment rewards by the running standard deviation of their discounted sum (PPO and TRPO alone)."""
     cg_iterations: int = 10
@@ -79,7 +86,8 @@ class Config:
     ppo_minibatches: int = 8
     """PPO: minibatches per pass."""
     anneal: bool = False
-    """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr, model_lr) linearly to zero over the run."""
+    """Decay the step sizes (policy_lr, value_lr, max_kl, disc_lr, irlf_lr, model_lr, bc_lr) linearly to zero over the
+    run."""
 
     warm_restarts: int = 0
     """Cycles in each of which disc_lr and model_lr decay from their value to zero along a half cosine (SGDR,
@@ -115,8 +123,10 @@ class Config:
     model_minibatch: int = 256
     """MAIL: moves per such step."""
 
-    disc_reward: Literal["-log_d", "1-d"] = "-log_d"
-    """What the policy maximises: -log D, or 1 - D (MAIL's sum of D, up to a constant that keeps it positive)."""
+    disc_reward: Literal["-log_d", "1-d", "log_1-d", "logit"] = "-log_d"
+    """What the policy maximises: -log D, or 1 - D (MAIL's sum of D, up to a constant that keeps it positive), which pay
+    for staying alive; log(1 - D), always negative, which pays for ending the episode; or the logit log(1 - D) - log D
+    (AIRL), of either sign and the least bias."""
     disc_hidden: tuple[int, ...] = (100, 100)
     """Hidden layers of the discriminator."""
     disc_steps: int = 5
@@ -128,10 +138,19 @@ class Config:
     gradient_penalty: bool = True
     """Add a gradient penalty (weight: hyper.gradient_penalty_weight) to the discriminator's loss."""
 
+    features: str = "quadratic"
+    """FEM, GTAL, IRLF: features of x, the standardised observation and action: linear [x, 1], quadratic
+    [x, (0.01 x)^2, 1], moments [x, x^2, 1], or a name given to gailfe_jax.register_features."""
+
+    linear_offset: Literal["policy", "positive", "negative", "none"] = "policy"
+    """FEM, GTAL, IRLF: what the reward w . phi is counted from: policy, its mean over the batch; positive, its least
+    value so far, which pays for staying alive; negative, its greatest, which pays for ending the episode; none, zero,
+    by which falling pays while the policy is unlike the expert."""
+
     failure_capacity: int = 1500
-    """GAILFE: failed trajectories kept (N)."""
+    """GAILFE, IRLF: failed trajectories kept (N)."""
     failure_last_steps: int = 0
-    """GAILFE: use only the last h steps of each failure; 0 uses whole trajectories."""
+    """GAILFE, IRLF: use only the last h steps of each failure; 0 uses whole trajectories."""
     positives: Literal["demonstrations", "own", "both"] = "demonstrations"
     """What the discriminator takes for good: demonstrations, the agent's own good episodes, or half of each."""
     own_episodes: str = "best"
@@ -144,9 +163,10 @@ class Config:
     alpha_decay: bool = False
     """Decay alpha (hyper.alpha) linearly to zero over the run."""
     failure_source: Literal["both", "own", "collected"] = "both"
-    """GAILFE: failures from the demonstration file, the agent's own, or both."""
+    """GAILFE, IRLF: failures from the demonstration file, the agent's own, or both."""
     annotator: str = "default"
-    """GAILFE: what counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or the task's default."""
+    """GAILFE, IRLF: what counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or the task's
+    default."""
     multiplier: Literal["dual", "fixed"] = "dual"
     """GAILFE: lambda_F adapted as a dual variable, or held at hyper.failure_weight."""
 
@@ -160,7 +180,7 @@ class Config:
             "mixture",
             *("num_envs", "unroll_length", "cg_iterations", "line_search_steps", "value_epochs", "value_minibatch"),
             *("bc_minibatch", "ppo_epochs", "ppo_minibatches", "disc_steps", "disc_minibatch", "failure_capacity"),
-            *("own_capacity", "sil_minibatch", "sil_capacity"),
+            *("own_capacity", "sil_minibatch", "sil_capacity", "fit_steps", "aggregate_capacity"),
             *("horizon", "policy_steps", "model_ensemble", "model_capacity", "model_fit_steps", "model_minibatch"),
         )
         for name in positive:
@@ -183,6 +203,8 @@ class Config:
             raise GailfeError(f"init_log_std: got {self.init_log_std}; expected a finite number")
         if not 0 <= self.policy_average < 1:
             raise GailfeError(f"policy_average: got {self.policy_average}; expected a decay in [0, 1)")
+        if not 0 <= self.bc_validation < 1:
+            raise GailfeError(f"bc_validation: got {self.bc_validation}; expected a share in [0, 1)")
         if not 0 < self.fisher_fraction <= 1:
             raise GailfeError(f"fisher_fraction: got {self.fisher_fraction}; expected a share in (0, 1]")
         if self.anneal and self.warm_restarts:
@@ -214,7 +236,14 @@ class Hyper:
     cg_damping: float = 0.1
     """TRPO: added to the Fisher matrix's diagonal."""
     bc_lr: float = 1e-3
-    """Adam learning rate of the start from behavioural cloning."""
+    """Adam learning rate of maximum likelihood: bc, dagger, and the start from behavioural cloning."""
+    bc_weight_decay: float = 0.0
+    """BC, DAgger: decoupled weight decay, the share of the weights that a step takes being bc_lr times this."""
+    bc_patience: float = 30.0
+    """BC: iterations without a better validation loss after which a seed stops."""
+    dagger_beta: float = 0.0
+    """DAgger: p of the share p^i of steps at which the expert acts in iteration i = 0, 1, ...; 0 lets it act alone in
+    the first iteration and never again."""
     bc_weight: float = 0.1
     """Weight of the demonstrations' log-likelihood beside the standardised advantages, where it is added."""
     policy_lr: float = 3e-4
@@ -259,6 +288,14 @@ class Hyper:
     """GAILFE: first value of the dual variable."""
     failure_weight: float = 1.0
     """GAILFE: lambda_F where the multiplier is fixed."""
+    irlf_lr: float = 0.05
+    """IRLF: step size of the demonstrations' weights w_D."""
+    irlf_lambda: float = 10.0
+    """IRLF: first lambda, the inverse weight of failures."""
+    irlf_lambda_min: float = 1.0
+    """IRLF: last lambda; positive."""
+    irlf_decay: float = 0.98
+    """IRLF: what lambda is multiplied by in every iteration."""
 
 
 def hyper_arrays(hyper: Hyper) -> Hyper:

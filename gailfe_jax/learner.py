@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -21,7 +22,8 @@ from gailfe_jax.data.pool import PaddedTrajectories, PoolState, TrajectoryPool
 from gailfe_jax.data.replay import Replay, ReplayState
 from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.objectives.constraint import update_dual, violation
-from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData, DiscriminatorState
+from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData
+from gailfe_jax.oracle import Oracle
 from gailfe_jax.rollout import clip_action, unroll
 from gailfe_jax.types import Array, AuxiliaryFn, Env, EnvState, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
 
@@ -46,6 +48,18 @@ class Generator(Protocol):
     ) -> tuple[PyTree, Metrics]: ...
 
 
+class Cost(Protocol):
+    """What the policy steps on; `Discriminator` describes the methods."""
+
+    @property
+    def draws(self) -> tuple[int, int]: ...
+    def init(self, key: Array, demos: Pairs | None) -> Any: ...
+    def fit(
+        self, state: Any, demos: Pairs | None, data: DiscriminatorData, multiplier: Array, key: Array, hyper: Hyper
+    ) -> tuple[Any, Metrics]: ...
+    def score(self, state: Any, obs: Array, action: Array) -> Array: ...
+
+
 @struct.dataclass
 class LearnerState:
     """Everything one seed needs to go on bit for bit.
@@ -55,7 +69,7 @@ class LearnerState:
       iteration: `[]` int32, iterations done.
       env: `[B]` environment states.
       generator: the policy's side.
-      cost: the discriminator, or None where the true reward is used.
+      cost: the discriminator's state or another cost's, or None where the true reward is used.
       dual: `[]` lambda_F, or None without a failure constraint.
       failures: the failure buffer, or None.
       own: the agent's own good episodes, or None.
@@ -68,7 +82,7 @@ class LearnerState:
     iteration: Array
     env: EnvState
     generator: Any
-    cost: DiscriminatorState | None
+    cost: Any
     dual: Array | None
     failures: FailureState | None
     own: PoolState | None
@@ -85,11 +99,15 @@ class Demos:
       expert: `[N]` expert pairs, or None for what learns without.
       failures: failures of the collection phase, or None.
       next_obs: `[N, o]` where the expert's actions led, for a forward model's start; or None.
+      trajectory: `[N]` int32, which trajectory (numbered from 0) a pair is from; None where that is not known.
+      oracle: the expert itself, for methods that ask it; or None.
     """
 
     expert: Pairs | None
     failures: PaddedTrajectories | None = None
     next_obs: Array | None = None
+    trajectory: Array | None = None
+    oracle: Oracle | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +119,7 @@ class Learner:
       env: the environment.
       generator: how the policy steps.
       cost: what it steps on; None means the true reward.
-      failures: GAILFE's failure buffer; None means no constraint.
+      failures: the failure buffer; it constrains a discriminator (GAILFE) and is a term of a linear cost (IRLF).
       own: the agent's own episodes that the discriminator takes for good: the best, or (a failure buffer whose
         annotator has the opposite opinion) the last successes; or None.
       replay: past policy pairs shown to the discriminator beside the fresh ones; or None.
@@ -113,7 +131,7 @@ class Learner:
     config: Config
     env: Env
     generator: Generator
-    cost: Discriminator | None = None
+    cost: Cost | None = None
     failures: FailureBuffer | None = None
     own: BestBuffer | FailureBuffer | None = None
     replay: Replay | None = None
@@ -141,13 +159,18 @@ class Learner:
             env=jax.vmap(self.env.reset)(jax.random.split(key_env, self.config.num_envs)),
             generator=generator,
             cost=None if self.cost is None else per_seed(self.cost.init)(key_cost, self._shown(expert)),
-            dual=None if self.failures is None else jnp.asarray(hyper.dual_init, jnp.float32),
+            dual=jnp.asarray(hyper.dual_init, jnp.float32) if self._constrained else None,
             failures=failures,
             own=None if self.own is None else self.own.init(),
             replay=None if self.replay is None else self.replay.init(self._pair),
             experience=None if self.experience is None else self.experience.init(self._move),
             episodes=None if self.episodes is None else self.episodes.init(),
         )
+
+    @property
+    def _constrained(self) -> bool:
+        """Whether failures constrain the cost by a multiplier."""
+        return self.failures is not None and isinstance(self.cost, Discriminator)
 
     @property
     def _pair(self) -> Pairs:
@@ -192,12 +215,7 @@ class Learner:
         generator, episodes, self_metrics = self._imitate_self(
             generator, state.episodes, executed, jax.random.fold_in(key, 5), hyper
         )
-        metrics |= self_metrics | {
-            "episodes": totals.count,
-            "train_return": totals.returns / totals.count,
-            "train_length": totals.lengths / totals.count,
-            "train_falls": totals.falls / totals.count,
-        }
+        metrics |= self_metrics | totals.metrics
         if self.own is not None and own is not None:
             metrics |= {
                 "own_episodes": self.own.num_trajectories(own).astype(jnp.float32),
@@ -207,10 +225,13 @@ class Learner:
                 metrics["own_best_return"] = self.own.best_return(own)
         if self.failures is not None and failures is not None:
             metrics |= {
-                "multiplier": self._multiplier(dual, hyper),
-                "violation": violation(metrics["failure_log_d"], hyper.failure_threshold),
                 "failures_in_buffer": self.failures.num_trajectories(failures).astype(jnp.float32),
                 "failure_transitions": self.failures.num_transitions(failures).astype(jnp.float32),
+            }
+        if self._constrained:
+            metrics |= {
+                "multiplier": self._multiplier(dual, hyper),
+                "violation": violation(metrics["failure_log_d"], hyper.failure_threshold),
             }
         state = state.replace(
             iteration=state.iteration + 1, env=env, generator=generator, cost=cost, dual=dual, failures=failures,
@@ -221,7 +242,7 @@ class Learner:
     def _learn(
         self,
         generator: PyTree,
-        cost: DiscriminatorState | None,
+        cost: Any,
         dual: Array | None,
         transition: Transition,
         data: DiscriminatorData | None,
@@ -230,19 +251,20 @@ class Learner:
         key_cost: Array,
         key_policy: Array,
         hyper: Hyper,
-    ) -> tuple[PyTree, DiscriminatorState | None, Array | None, Metrics]:
+    ) -> tuple[PyTree, Any, Array | None, Metrics]:
         """Fits the cost, moves the multiplier, steps the policy."""
         step = functools.partial(self.generator.update, generator, transition)
         auxiliary = self._auxiliary(expert, key_policy, hyper)
         if self.cost is None:
             generator, metrics = step(None, key_policy, hyper, moves, auxiliary)
             return generator, None, None, metrics
-        assert cost is not None and data is not None
+        assert data is not None
         shown = self._shown(expert)
         fitted, metrics = self.cost.fit(cost, shown, data, self._multiplier(dual, hyper), key_cost, hyper)
         if dual is not None and data.has_failures is not None:
-            waiting = self.config.positives == "own" and data.has_own is not None
-            active = data.has_failures & data.has_own if waiting else data.has_failures
+            active = data.has_failures
+            if self.config.positives == "own" and data.has_own is not None:
+                active = active & data.has_own
             dual = update_dual(dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, active)
         generator, step_metrics = step(self._score(fitted, data, hyper), key_policy, hyper, moves, auxiliary)
         return generator, fitted, dual, metrics | step_metrics
@@ -251,7 +273,7 @@ class Learner:
         """The demonstrations, where the discriminator takes them for good."""
         return None if self.config.positives == "own" else expert
 
-    def _score(self, cost: DiscriminatorState, data: DiscriminatorData, hyper: Hyper) -> ScoreFn:
+    def _score(self, cost: Any, data: DiscriminatorData, hyper: Hyper) -> ScoreFn:
         """The cost's reward; alpha times it beside the true one, none while there is nothing good to compare with."""
         assert self.cost is not None
         score = functools.partial(self.cost.score, cost)
@@ -263,22 +285,26 @@ class Learner:
         return lambda obs, action: weight * score(obs, action)
 
     def _auxiliary(self, expert: Pairs | None, key: Array, hyper: Hyper) -> AuxiliaryFn | None:
-        """The weighted log-likelihood of as many demonstrated pairs as an iteration has, where it is asked for."""
+        """The weighted log-likelihood of as many demonstrated pairs as the policy steps on, where it is asked for."""
         if not self.config.bc_auxiliary or expert is None:
             return None
         key = jax.random.fold_in(key, 1)
         rows = jax.random.randint(key, (self.config.batch_size,), 0, expert.obs.shape[0])
         obs, action = expert.obs[rows], expert.action[rows]
-        return lambda policy: hyper.bc_weight * jnp.mean(policy(obs).log_prob(action))
+
+        def log_likelihood(policy: Callable[[Array], Any], part: Array | None) -> Array:
+            x, a = (obs, action) if part is None else (obs[part], action[part])
+            return hyper.bc_weight * jnp.mean(policy(x).log_prob(a))
+
+        return log_likelihood
 
     def _select(
         self, state: LearnerState, executed: Transition, key: Array
     ) -> tuple[FailureState | None, PoolState | None, ReplayState | None, DiscriminatorData | None]:
-        """Files the unroll in the buffers and draws what the discriminator will see; moves data, rounds nothing."""
+        """Files the unroll in the buffers and draws what the cost will see; moves data, rounds nothing."""
         if self.cost is None:
             return None, None, None, None
-        steps = self.config.disc_steps
-        size = min(self.config.disc_minibatch, self.config.batch_size)
+        steps, size = self.cost.draws
         key_policy, key_replay, key_failure = jax.random.split(key, 3)
         obs = executed.obs.reshape(-1, executed.obs.shape[-1])
         action = executed.action.reshape(-1, executed.action.shape[-1])
@@ -349,7 +375,7 @@ class Learner:
         scale: dict[str, Array] = {}
         if self.config.anneal:
             left = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
-            scale = dict.fromkeys(("policy_lr", "value_lr", "max_kl", "disc_lr", "model_lr"), left)
+            scale = dict.fromkeys(("policy_lr", "value_lr", "max_kl", "disc_lr", "irlf_lr", "model_lr"), left)
         if self.config.alpha_decay:
             scale["alpha"] = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
         if self.config.warm_restarts:

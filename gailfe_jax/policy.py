@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from gailfe_jax.tensorfile import layer_tensors, pop_layers, read_tensors, write_tensors
-from gailfe_jax.types import GailfeError
+from gailfe_jax.types import EnvSpec, GailfeError
 
 OBS_CLIP = 10.0
 """Normalised observations are clipped to this many standard deviations, as in training."""
@@ -303,6 +303,20 @@ def load_expert(env_name: str) -> Policy:
     resource = importlib.resources.files("gailfe_jax") / "experts" / f"{env_name}.safetensors"
     with importlib.resources.as_file(resource) as path:
         return Policy.load(path)
+
+
+def check_policy(name: str, policy: Policy, spec: EnvSpec) -> None:
+    """Checks that a policy is for an environment; `name` opens the message.
+
+    Raises:
+      GailfeError: it was trained on another one, or has other sizes.
+    """
+    task = policy.metadata.get("env", spec.name)
+    if task not in (spec.name, spec.gymnasium_id):
+        raise GailfeError(f"{name}: a policy for {task}; expected one for {spec.name}")
+    sizes, expected = (policy.obs_size, policy.action_size), (spec.obs_size, spec.action_size)
+    if sizes != expected:
+        raise GailfeError(f"{name}: observation and action sizes are {sizes}; expected {expected} for {spec.name}")
 
 
 def _is_policy(name: str) -> bool:

@@ -31,6 +31,12 @@ _IMITATION_AVERAGE = 0.95
 _IMITATION_CONFIG: dict[str, dict[str, Any]] = {"halfcheetah": {"obs_normaliser": "running"}}
 _IMITATION_HYPER = {"halfcheetah": Hyper(gamma=0.99, gae_lambda=0.95)}
 
+# Iterations of 2048 pairs: scarce demonstrations are overfitted within a hundred steps, and the best snapshot is one
+# of those that are looked at.
+_CLONING_CONFIG: dict[str, Any] = {"num_envs": 8, "unroll_length": 256, "anneal": True}
+_CLONING_HYPER = Hyper(bc_weight_decay=0.01)
+_DAGGER_SETTINGS = RunSettings(steps=200_000, eval_every=20_000)
+
 
 def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
     """Defaults for `algo` on `env`.
@@ -46,7 +52,7 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
         # As PPO on the true reward, which stays: GASIL is for tasks where that alone is hard to learn from.
         config = dataclasses.replace(config, generator="ppo", env_reward=True, **_EXPERT_CONFIG)
         hyper = Hyper(**_EXPERT_HYPER, entropy=_EXPERT_ENTROPY.get(env, 0.0))
-    elif algorithm.adversarial:
+    elif algorithm.cost is not None:
         config = dataclasses.replace(config, policy_average=_IMITATION_AVERAGE, **_IMITATION_CONFIG.get(env, {}))
         hyper = _IMITATION_HYPER.get(env, hyper)
     if config.generator == "backprop":
@@ -54,6 +60,14 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
         hyper = hyper.replace(max_kl=0.01)
     if algo == "trpo":
         config = dataclasses.replace(config, **_TRPO_CONFIG)
+    if algorithm.clones:
+        config = dataclasses.replace(config, **_CLONING_CONFIG)
+        hyper, settings = (
+            _CLONING_HYPER,
+            RunSettings(steps=1000 * config.batch_size, eval_every=100 * config.batch_size),
+        )
+    if algorithm.interactive:
+        settings = _DAGGER_SETTINGS
     if algo == "ppo":
         config = dataclasses.replace(config, **_EXPERT_CONFIG)
         hyper = Hyper(**_EXPERT_HYPER, entropy=_EXPERT_ENTROPY.get(env, 0.0))

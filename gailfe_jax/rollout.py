@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.types import Array, Env, EnvState, PyTree, Transition
+from gailfe_jax.types import Array, Env, EnvState, Metrics, PyTree, Transition
 
 ActFn = Callable[[PyTree, Array, Array], tuple[Array, Array]]
 ModeFn = Callable[[PyTree, Array], Array]
+StepFn = Callable[[PyTree, Array, Array, Array], Array]
 
 
 @struct.dataclass
@@ -27,6 +28,16 @@ class EpisodeTotals:
     returns: Array
     lengths: Array
     falls: Array
+
+    @property
+    def metrics(self) -> Metrics:
+        """What a learner logs: means over the episodes, of nothing where none ended."""
+        return {
+            "episodes": self.count,
+            "train_return": self.returns / self.count,
+            "train_length": self.lengths / self.count,
+            "train_falls": self.falls / self.count,
+        }
 
 
 def clip_action(env: Env, action: Array) -> Array:
@@ -101,21 +112,38 @@ def evaluate(env: Env, mode: ModeFn, agent: PyTree, key: Array, episodes: int) -
       key: `[]` draws the initial states.
       episodes: `E`.
     """
+    return evaluate_steps(env, lambda agent, obs, step, key: mode(agent, obs), agent, key, episodes)
+
+
+def evaluate_steps(
+    env: Env, act: StepFn, agent: PyTree, key: Array, episodes: int, max_steps: int | None = None
+) -> Episodes:
+    """`evaluate` for policies that draw at random or change with time.
+
+    Args:
+      env: the environment.
+      act: `(agent, obs [E, o], step [] int32, key []) -> action [E, a]`.
+      agent: the policy's state.
+      key: `[]` draws the initial states, and folded with the step number what `act` gets.
+      episodes: `E`.
+      max_steps: cuts the episodes; the environment's own time limit if None.
+    """
     state = jax.vmap(env.reset)(jax.random.split(key, episodes))
 
     def running(carry) -> Array:
-        return jnp.any(~carry[1])
+        going = jnp.any(~carry[1])
+        return going if max_steps is None else going & (carry[3] < max_steps)
 
     def step(carry):
-        state, finished, result = carry
-        action = clip_action(env, mode(agent, state.obs))
+        state, finished, result, count = carry
+        action = clip_action(env, act(agent, state.obs, count, jax.random.fold_in(key, count)))
         state, time_step = jax.vmap(env.step)(state, action)
         result = Episodes(
             returns=result.returns + jnp.where(finished, 0.0, time_step.reward),
             lengths=result.lengths + jnp.where(finished, 0, 1),
             terminated=result.terminated | (~finished & time_step.terminated),
         )
-        return state, finished | time_step.terminated | time_step.truncated, result
+        return state, finished | time_step.terminated | time_step.truncated, result, count + 1
 
     empty = Episodes(jnp.zeros(episodes), jnp.zeros(episodes, jnp.int32), jnp.zeros(episodes, bool))
-    return jax.lax.while_loop(running, step, (state, jnp.zeros(episodes, bool), empty))[2]
+    return jax.lax.while_loop(running, step, (state, jnp.zeros(episodes, bool), empty, jnp.int32(0)))[2]

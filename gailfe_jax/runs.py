@@ -8,18 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gailfe_jax.envs import make_env
 from gailfe_jax.evaluate import evaluate_policies, normalised_score
-from gailfe_jax.networks import OBS_CLIP
+from gailfe_jax.oracle import Oracle
 from gailfe_jax.policy import Policy, expert_names, load_expert
 from gailfe_jax.provenance import provenance
 from gailfe_jax.rollout import Episodes, evaluate
 from gailfe_jax.statistics import bootstrap_interval
 from gailfe_jax.train import load_policies, load_run
-from gailfe_jax.types import Array, Env, EnvSpec, GailfeError, PyTree
+from gailfe_jax.types import Array, Env, EnvSpec, GailfeError
 
 
 def policies_of(path: str | pathlib.Path, env: str | None = None) -> tuple[list[Policy], EnvSpec]:
@@ -136,21 +135,11 @@ def evaluate_path(
 
 def evaluate_on_engine(policy: Policy, env: Env, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """`(returns [E], lengths [E])` of the deterministic policy on this package's own environment."""
-    agent = jax.tree.map(jnp.asarray, (policy.weights, policy.obs_mean, policy.obs_std))
-    result = _evaluator(env, policy.activation, episodes)(agent, jax.random.key(seed))
+    result = _evaluator(env, episodes)(Oracle.of(policy), jax.random.key(seed))
     return np.asarray(result.returns), np.asarray(result.lengths)
 
 
 @functools.lru_cache(maxsize=8)
-def _evaluator(env: Env, activation_name: str, episodes: int) -> Callable[[PyTree, Array], Episodes]:
+def _evaluator(env: Env, episodes: int) -> Callable[[Oracle, Array], Episodes]:
     """The compiled evaluation, for all policies of a run."""
-    activation = jnp.tanh if activation_name == "tanh" else jax.nn.relu
-
-    def mode(agent: PyTree, obs: Array) -> Array:
-        weights, mean, std = agent
-        x = jnp.clip((obs - mean) / std, -OBS_CLIP, OBS_CLIP)
-        for kernel, bias in weights[:-1]:
-            x = activation(x @ kernel + bias)
-        return x @ weights[-1][0] + weights[-1][1]
-
-    return jax.jit(lambda agent, key: evaluate(env, mode, agent, key, episodes))
+    return jax.jit(lambda oracle, key: evaluate(env, Oracle.act, oracle, key, episodes))

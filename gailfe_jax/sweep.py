@@ -59,7 +59,7 @@ _TIMING = ("steps_per_second",)
 # What may differ when a sweep resumes: how it is shown, and where the demonstrations lie (their content is compared).
 _FREE_ON_RESUME = (
     *("run.checkpoint_seconds", "run.keep", "run.snapshots", "run.tensorboard", "run.wandb", "run.quiet"),
-    *("demos.demos", "imitation.demos", "imitation.sha256"),
+    *("demos.demos", "demos.expert", "imitation.demos", "imitation.expert", "imitation.sha256"),
 )
 
 

@@ -28,19 +28,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gailfe_jax.algorithms import find_algorithm, make_learner, needs_demos, resolve_config
+from gailfe_jax.algorithms import AnyLearner, asks_expert, find_algorithm, make_learner, needs_demos, resolve_config
 from gailfe_jax.checkpoint import CheckpointManager, check_config
 from gailfe_jax.confidences import FOLDER, Confidence
 from gailfe_jax.config import CONFIG_VERSION, Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
 from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
-from gailfe_jax.envs import canonical_name, make_env
+from gailfe_jax.envs import base_name, canonical_name, make_env
 from gailfe_jax.learner import Demos, Learner, LearnerState
 from gailfe_jax.logging import RunLogger, read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.objectives.discriminator import DiscriminatorState
+from gailfe_jax.oracle import Oracle
 from gailfe_jax.plotting import learning_curves
-from gailfe_jax.policy import Policy, mlp_weights
+from gailfe_jax.policy import Policy, check_policy, expert_names, load_expert, mlp_weights
 from gailfe_jax.provenance import provenance
 from gailfe_jax.rollout import Episodes, evaluate
+from gailfe_jax.supervised import CloningState
 from gailfe_jax.types import Array, Env, GailfeError, Metrics, Pairs, PyTree
 
 _SEEDS = 2**32  # Keys are folded with 32 bits: beyond them seeds would repeat.
@@ -51,7 +54,8 @@ class RunSettings:
     """How a run is carried out; none of it changes what an iteration computes."""
 
     steps: float = 1e6
-    """Environment steps of each seed, rounded up to whole evaluation intervals."""
+    """Environment steps of each seed (bc, which takes none: demonstrated pairs fitted), rounded up to whole evaluation
+    intervals."""
     seeds: int = 1
     """How many seeds run side by side, vmapped."""
     first_seed: int = 0
@@ -98,6 +102,8 @@ class DemoSettings:
     """Keep one state-action pair in so many, with a random phase per trajectory."""
     demo_seed: int | None = None
     """Draw the trajectories at random from this seed; the first ones by default."""
+    expert: str | None = None
+    """DAgger: policy file (.safetensors) of the expert that is asked; the one shipped for the task by default."""
 
     def __post_init__(self) -> None:
         for name, least in (("trajectories", 1), ("subsample", 1), ("demo_seed", 0)):
@@ -108,7 +114,7 @@ class DemoSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Imitation:
-    """Demonstrations made ready for a learner.
+    """Demonstrations, or the expert that is asked, made ready for a learner.
 
     Attributes:
       demos: what goes to the device; None for methods without demonstrations.
@@ -181,13 +187,19 @@ def prepare_imitation(
       GailfeError: the algorithm needs demonstrations and there are none, or they do not fit the environment.
     """
     algorithm = find_algorithm(config.algo)
+    if asks_expert(config):
+        return _prepare_expert(config, settings)
     if not needs_demos(config):
         judges = _annotators(config, env, None, annotator)
         return Imitation(annotator=judges[0], success=judges[1], record=_judged(*judges))
     record: dict[str, Any] = dataclasses.asdict(settings)
     if demonstrations is None:
         if settings.demos is None:
-            why = f"--algo {config.algo}" if algorithm.adversarial else "bc_steps or bc_auxiliary"
+            why = (
+                f"--algo {config.algo}"
+                if algorithm.imitates and config.positives != "own"
+                else "bc_steps or bc_auxiliary"
+            )
             raise GailfeError(f"demos: {why} needs a demonstration file; make one with gailfe demos")
         demonstrations = load_demonstrations(settings.demos, env)
         if pathlib.Path(settings.demos).is_file():
@@ -220,25 +232,56 @@ def prepare_imitation(
     if annotator is not None:
         failures = demonstrations.failures
         if config.failure_source != "own" and failures.num_trajectories:
-            buffer = make_learner(config, env, annotator=annotator).failures
-            assert buffer is not None
-            padded = buffer.pad(failures)
+            learner = make_learner(config, env, annotator=annotator)
+            assert isinstance(learner, Learner) and learner.failures is not None
+            padded = learner.failures.pad(failures)
             content.update(np.asarray(padded.data).tobytes() + np.asarray(padded.lengths).tobytes())
             padded = jax.tree.map(jnp.asarray, padded)
             record["collected_failures"] = min(failures.num_trajectories, config.failure_capacity)
         elif config.failure_source == "collected":
             raise GailfeError(f"demos: failure_source=collected, but {settings.demos or 'they'} have no failures")
-    record["content_sha256"] = content.hexdigest()
     obs, action, next_obs = (jnp.asarray(x) for x in (pairs.obs, pairs.action, pairs.next_obs))
     demos = Demos(Pairs(obs, action), padded, next_obs)
+    if algorithm.clones:
+        # Which pairs belong together decides what is held out.
+        trajectory = pairs.trajectory.astype(np.int32)
+        content.update(trajectory.tobytes())
+        demos = demos.replace(trajectory=jnp.asarray(trajectory))
+    record["content_sha256"] = content.hexdigest()
     return Imitation(demos, annotator, success, expert_return, record)
+
+
+def _prepare_expert(config: Config, settings: DemoSettings) -> Imitation:
+    """The expert's policy for methods that ask it.
+
+    Raises:
+      GailfeError: no such file, a damaged one, one for another task, or none is shipped for this one.
+    """
+    spec = make_env(base_name(config.env), config.engine).spec
+    if settings.expert is None and spec.name not in expert_names():
+        raise GailfeError(
+            f"expert: --algo {config.algo} asks an expert's policy and none is shipped for {spec.name}; expected a "
+            "policy file (.safetensors)"
+        )
+    policy = load_expert(spec.name) if settings.expert is None else Policy.load(settings.expert)
+    check_policy("expert", policy, spec)
+    content = hashlib.sha256(policy.activation.encode())
+    for array in (*(x for layer in policy.weights for x in layer), policy.obs_mean, policy.obs_std):
+        content.update(array.tobytes())
+    try:
+        expert_return = float(policy.metadata["expert_return"])
+    except (KeyError, ValueError):
+        expert_return = math.nan
+    known = expert_return if math.isfinite(expert_return) else None
+    record = {"expert": settings.expert, "expert_return": known, "content_sha256": content.hexdigest()}
+    return Imitation(Demos(None, oracle=Oracle.of(policy)), expert_return=known, record=record)
 
 
 def _annotators(
     config: Config, env: Env, expert_return: float | None, annotator: Annotator | None
 ) -> tuple[Annotator | None, Annotator | None]:
     """What counts as a failure and what as a success, None where nothing asks."""
-    if not find_algorithm(config.algo).constrained:
+    if not find_algorithm(config.algo).fails:
         annotator = None
     elif annotator is None:
         annotator = parse_annotator(config.annotator, task=env.spec.name, expert_return=expert_return)
@@ -274,7 +317,7 @@ class Trainer:
       GailfeError: a traced setting that is not finite, or neither one number nor one per seed.
     """
 
-    def __init__(self, learner: Learner, hyper: Hyper, seeds: np.ndarray, *, chunk: int, eval_episodes: int):
+    def __init__(self, learner: AnyLearner, hyper: Hyper, seeds: np.ndarray, *, chunk: int, eval_episodes: int):
         self.learner = learner
         self.hyper = hyper_arrays(hyper)
         self.seeds = jnp.asarray(seeds, jnp.uint32)
@@ -306,7 +349,8 @@ class Trainer:
 
     def _advance(self, state: LearnerState, hyper: Hyper, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         self.traces += 1
-        step = jax.vmap(self.learner.step, in_axes=(0, self._hyper_axes, None))
+        one: Callable[..., tuple[PyTree, Metrics]] = self.learner.step
+        step = jax.vmap(one, in_axes=(0, self._hyper_axes, None))
         return jax.lax.scan(lambda s, _: step(s, hyper, demos), state, None, length=self.chunk)
 
     def lower(self, state: LearnerState, demos: Demos | None) -> jax.stages.Lowered:
@@ -379,7 +423,7 @@ def _save_policies(policies: list[Policy | None], names: Sequence[int], folder: 
 
 def to_confidences(state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray) -> list[Confidence]:
     """The discriminators of `[S]` states as NumPy objects, one per seed; none without a discriminator."""
-    if state.cost is None:
+    if not isinstance(state.cost, DiscriminatorState):
         return []
     params, stats = jax.tree.map(np.asarray, (state.cost.params, state.cost.stats))
     std = np.asarray(stats.std)
@@ -492,13 +536,15 @@ def train(
     trained_seconds, eval_seconds, last_save, saved_step = 0.0, 0.0, time.monotonic(), done_steps
     with _deferred_signals() as caught, contextlib.closing(logger) if logger else contextlib.nullcontext():
         start_step = done_steps
-        while done_steps < total_steps and not caught:
+        finished = done_steps >= total_steps or _ended(state)
+        while not finished and not caught:
             start = time.perf_counter()
             compiled_before = trainer.compile_seconds
             state, traced = trainer.advance(state, imitation.demos)
             metrics = {name: np.asarray(value) for name, value in traced.items()}
             trained_seconds += time.perf_counter() - start - (trainer.compile_seconds - compiled_before)
             done_steps += chunk_steps
+            finished = done_steps >= total_steps or _ended(state)
             start = time.perf_counter()
             episodes = jax.tree.map(np.asarray, trainer.evaluate(state, done_steps))
             eval_seconds += time.perf_counter() - start
@@ -515,7 +561,7 @@ def train(
                 if settings.snapshots:
                     shown = to_policies(state, config, env, done_steps, numbers, lenient)
                     _save_policies(shown, names, run_dir / "snapshots", f"step_{done_steps:09d}_")
-                if caught or done_steps >= total_steps or time.monotonic() - last_save > settings.checkpoint_seconds:
+                if caught or finished or time.monotonic() - last_save > settings.checkpoint_seconds:
                     checkpoints.save(done_steps, state, identity)
                     last_save, saved_step = time.monotonic(), done_steps
             if on_evaluation is not None:
@@ -540,11 +586,16 @@ def train(
             for name, judge in zip(names, to_confidences(state, config, env, done_steps, numbers)):
                 judge.save(run_dir / FOLDER / f"seed_{name}.safetensors")
             _save_policies(policies, names, run_dir / "policies")
-            summary = _finish(run_dir, config, done_steps, total_steps, curves, imitation, timing, len(names))
+            summary = _finish(run_dir, config, done_steps, finished, curves, imitation, timing, len(names))
             place = "" if lenient else f"; run folder: {run_dir}"
-            messages(f"{'interrupted' if caught else 'finished'} at step {done_steps:,}{place}")
+            messages(f"{'finished' if finished else 'interrupted'} at step {done_steps:,}{place}")
     made = [policy for policy in policies if policy is not None]
-    return TrainResult(run_dir, done_steps, made, curves, summary, bool(caught) and done_steps < total_steps)
+    return TrainResult(run_dir, done_steps, made, curves, summary, not finished)
+
+
+def _ended(state: PyTree) -> bool:
+    """Whether more iterations would change nothing: cloning whose seeds have all lost patience."""
+    return isinstance(state, CloningState) and bool(np.all(state.progress.stopped))
 
 
 def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
@@ -630,7 +681,7 @@ def _identity(
 _FREE_ON_RESUME = (
     *("settings.steps", "settings.checkpoint_seconds", "settings.keep", "settings.snapshots"),
     *("settings.tensorboard", "settings.wandb", "settings.quiet"),
-    *("demos.demos", "demos.sha256", "demos.provenance"),
+    *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
 )
 
 
@@ -681,13 +732,15 @@ def _logger(
 
 def _summarise(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Means over a chunk, `[chunk, S] -> [S]`; counts at its end; episode means weighted by episodes."""
-    last = {"multiplier", "failures_in_buffer", "failure_transitions", "entropy"}
+    last = {"multiplier", "failures_in_buffer", "failure_transitions", "entropy", "irlf_lambda"}
+    last |= {"validation_loss", "best_validation_loss", "stopped", "aggregate"}
 
     def over_chunk(value: np.ndarray) -> np.ndarray:
         # Each seed's numbers in a row of their own: else NumPy's order of summation depends on the number of seeds.
         return np.ascontiguousarray(value.T, np.float64).sum(axis=1)
 
-    weights = metrics["episodes"]
+    # Cloning sees no episodes.
+    weights = metrics.get("episodes", np.zeros_like(next(iter(metrics.values()))))
     total = over_chunk(weights)
     row = {}
     for name, value in metrics.items():
@@ -726,7 +779,7 @@ def _finish(
     run_dir: pathlib.Path,
     config: Config,
     done_steps: int,
-    total_steps: int,
+    finished: bool,
     curves: dict[str, tuple[np.ndarray, np.ndarray]],
     imitation: Imitation,
     timing: dict[str, float],
@@ -736,7 +789,7 @@ def _finish(
         "algo": config.algo,
         "env": config.env,
         "steps": done_steps,
-        "finished": done_steps >= total_steps,
+        "finished": finished,
         "expert_return": imitation.expert_return,
         "annotator": imitation.record.get("annotator"),
         **timing,

@@ -16,8 +16,9 @@ Scalar: TypeAlias = jax.Array | float
 Metrics: TypeAlias = dict[str, Array]
 ScoreFn: TypeAlias = Callable[[Array, Array], Array]
 """A cost's reward: `(obs [..., o], action [..., a]) -> [...]`."""
-AuxiliaryFn: TypeAlias = Callable[[Callable[[Array], Any]], Array]
-"""What a policy maximises besides its reward: `(obs [..., o] -> its distribution) -> []`."""
+AuxiliaryFn: TypeAlias = Callable[[Callable[[Array], Any], jax.Array | None], Array]
+"""What a policy maximises besides its reward: `(obs [..., o] -> its distribution, rows) -> []`; `rows [m]` of a batch
+name the minibatch it goes beside, None the whole batch."""
 
 
 class GailfeError(ValueError):

@@ -213,6 +213,14 @@ def test_the_flags_it_prints_are_understood(combination):
     assert {name: getattr(config, name) for name in combination.settings} == combination.settings
 
 
+@pytest.mark.parametrize("value", ["-log_d", "1-d", "log_1-d", "logit"])
+def test_the_names_of_rewards_are_no_flags(value):
+    parsed = _parse(
+        Train, prog="gailfe train", args=["--out", "x", "--disc-reward", value], default=_defaults("train", [])
+    )
+    assert parsed.config.disc_reward == value
+
+
 def test_the_console_script_is_this_main(capfd):
     """`python -m gailfe_jax.cli`, the other way in, is what the killed run was started by."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -253,6 +261,13 @@ def test_words_that_do_not_parse_exit_with_2(words, capsys, tmp_path, monkeypatc
         ("train --out x --env brax:nonsense --algo ppo", "unknown brax environment 'nonsense'"),
         ("train --out x --engine nonsense --algo ppo", "engine: unknown engine 'nonsense'"),
         ("train --out x --steps -5", "steps: got -5"),
+        ("train --out x --algo bc", "demos: --algo bc needs a demonstration file"),
+        ("train --out x --algo bc --demos {demos} --bc-minibatch 100", "bc_minibatch: got 100; expected a divisor"),
+        ("train --out x --algo bc --bc-validation 1", "bc_validation: got 1.0; expected a share in [0, 1)"),
+        ("train --out x --algo dagger --expert missing.safetensors", "missing.safetensors: expected a readable policy"),
+        ("train --out x --algo dagger --expert damaged.npz", "damaged.npz: expected"),
+        ("train --out x --algo dagger --env walker2d --expert {expert}", "expert: a policy for hopper; expected one"),
+        ("train --out x --algo gail --generator likelihood", "generator: --algo gail has more than a likelihood"),
         ("train --out x --algo ppo --num-envs 0", "num_envs: got 0"),
         ("train --out x --algo ppo --seeds 0", "seeds: got 0; expected a number from 1"),
         ("train --out full --algo ppo", "full: exists and holds no run"),

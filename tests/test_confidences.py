@@ -56,6 +56,8 @@ def test_it_is_the_discriminators_own_belief():
     np.testing.assert_allclose(judges[0].logit(obs, action), logit, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(judges[0](obs, action), 1 - jax.nn.sigmoid(logit), rtol=1e-3, atol=1e-4)
     assert not np.allclose(judges[1](obs, action), judges[0](obs, action))
+    # On the true reward and under a cost that is no discriminator there is none.
+    assert to_confidences(State(()), TINY, make_env("hopper"), 7, np.array([4])) == []
     assert to_confidences(State(None), TINY, make_env("hopper"), 7, np.array([4])) == []
 
 

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.algorithms import COMBINATIONS, make_learner, needs_demos
+from gailfe_jax.algorithms import COMBINATIONS, asks_expert, make_learner, needs_demos
 from gailfe_jax.checkpoint import CheckpointManager
 from gailfe_jax.config import Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, survived
 from gailfe_jax.envs import make_env
 from gailfe_jax.learner import Demos
-from gailfe_jax.policy import Policy
+from gailfe_jax.oracle import Oracle
+from gailfe_jax.policy import Policy, load_expert
 from gailfe_jax.rollout import unroll
 from gailfe_jax.train import Trainer, to_policies
 from gailfe_jax.types import GailfeError, Pairs
@@ -46,6 +47,8 @@ class Runner:
         env = make_env(config.env, config.engine)
         self.learner = make_learner(config, env, annotator=annotator, success=success)
         self.demos = random_demos() if needs_demos(self.learner.config) else None
+        if asks_expert(config):
+            self.demos = Demos(None, oracle=Oracle.of(load_expert("hopper")))
         self.trainer = Trainer(self.learner, hyper, np.arange(num_seeds), chunk=1, eval_episodes=2)
 
     def run(self, seeds, hyper=None):
@@ -314,6 +317,7 @@ def test_the_demonstrations_likelihood_beside_the_reward(generator):
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: c.name)
 def test_every_combination_trains_and_resumes(combination, tmp_path):
     small = dict(unroll_length=32, horizon=8, own_capacity=3, model_fit_steps=2, sil_minibatch=16, sil_capacity=4)
+    small |= dict(bc_minibatch=32, fit_steps=4, aggregate_capacity=300)
     # Nothing here comes near the expert's return.
     own = {"own_episodes": "survived"} if "own_episodes" in combination.settings else {}
     runner = Runner(Config(**TINY | small | combination.settings | own), 1)
@@ -322,7 +326,7 @@ def test_every_combination_trains_and_resumes(combination, tmp_path):
     assert shapes[0] == shapes[1]
     assert all(np.isfinite(x).all() for x in leaves(states[-1].generator.policy).values())
     assert differing(*(leaves(state.generator.policy) for state in (states[0], states[-1])))
-    if runner.learner.own is not None and not own:
+    if getattr(runner.learner, "own", None) is not None and not own:
         assert 1 <= rows[-2]["own_episodes"][0] <= 3
 
     checkpoints = CheckpointManager(tmp_path)
@@ -331,6 +335,23 @@ def test_every_combination_trains_and_resumes(combination, tmp_path):
     assert step == ITERATIONS - 1
     resumed, _ = runner.trainer.advance(state, runner.demos)
     assert differing(leaves(on_host(resumed)), leaves(states[-1])) == []
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_irlf_has_failures_and_no_multiplier():
+    states, rows = Runner(Config(algo="irlf", **TINY), 1).run([0])
+    assert states[-1].dual is None and "multiplier" not in rows[-2] and "violation" not in rows[-2]
+    assert rows[-2]["failures_in_buffer"][0] == TINY["failure_capacity"] and rows[-2]["failure_weights_norm"][0] > 0
+    assert "discriminator_accuracy" not in rows[-2]
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_the_control_needs_no_demonstrations_and_pays_the_same_for_every_step():
+    runner = Runner(Config(algo="constant", **TINY), 1)
+    assert runner.demos is None and runner.learner.config.obs_normaliser == "running"
+    states, rows = runner.run([0])
+    assert all(state.cost == () for state in states)
+    assert [row["reward_mean"][0] for row in rows[:-1]] == [1.0] * ITERATIONS
 
 
 def test_gasil_with_alpha_zero_is_ppo_to_the_bit():
@@ -371,6 +392,17 @@ def test_without_a_good_episode_the_multiplier_waits():
         (dict(algo="trpo", sil_updates=1), r"^sil_updates: --generator trpo has no optimiser for them; expected ppo"),
         (dict(algo="gail", generator="ppo", sil_updates=1), r"^sil_updates: they go by the true reward"),
         (dict(algo="gail", own_episodes="survived"), r"^own_episodes: nothing is done with them"),
+        (dict(algo="constant", generator="backprop"), r"^generator: a constant reward has no gradient through a model"),
+        (dict(algo="fem", positives="both"), r"^positives: --algo fem has no discriminator"),
+        (dict(algo="gtal", disc_reward="logit"), r"^disc_reward: --algo gtal has no discriminator"),
+        (dict(algo="irlf", disc_replay=9), r"^disc_replay: --algo irlf has no discriminator"),
+        (dict(algo="irlf", multiplier="fixed"), r"^multiplier: --algo irlf has none; expected gailfe, or irlf_lambda"),
+        (dict(algo="fem", features="cubic"), r"^features: unknown features 'cubic'; expected one of linear, quadratic"),
+        (
+            dict(algo="gail", features="linear"),
+            r"^features: --algo gail has no linear cost; expected fem",
+        ),
+        (dict(algo="constant", linear_offset="none"), r"^linear_offset: --algo constant has no linear cost"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(settings, message):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -13,12 +14,19 @@ def tables():
     return module
 
 
-def test_the_readme_shows_what_the_result_files_hold():
-    text = (ROOT / "README.md").read_text()
+def test_the_pages_show_what_the_result_files_hold():
     module = tables()
-    assert module.render(text) == text, "run: python benchmarks/tables.py"
+    texts = {path.name: path.read_text() for path in module.pages()}
+    for name, text in texts.items():
+        assert module.render(text) == text, f"{name}: run: python benchmarks/tables.py"
     for name in module.TABLES:
-        assert f"<!-- table: {name} -->" in text
+        assert sum(f"<!-- table: {name} -->" in text for text in texts.values()) == 1
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    for path in tables().pages():
+        for link in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name}: {link}"
 
 
 def test_a_stale_table_is_noticed():

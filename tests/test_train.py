@@ -120,6 +120,56 @@ def assert_same_run(folder, whole):
     assert checkpointed(folder) == checkpointed(whole.run_dir)
 
 
+@pytest.fixture(scope="module")
+def expert_file(tmp_path_factory):
+    return str(random_policy().save(tmp_path_factory.mktemp("expert") / "expert.safetensors"))
+
+
+SUPERVISED = dict(bc_minibatch=32, fit_steps=4, aggregate_capacity=300)
+
+
+@pytest.mark.parametrize("algo", ["bc", "dagger"])
+def test_supervised_too_a_resumed_run_equals_an_uninterrupted_one(algo, demos_file, expert_file, tmp_path):
+    config = dataclasses.replace(TINY, algo=algo, **SUPERVISED)
+    # Each takes of them what it needs.
+    shown = DemoSettings(str(demos_file), expert=expert_file)
+
+    def go(folder, evaluations=EVALUATIONS, **options):
+        return train(config, Hyper(), settings(evaluations), out=folder, demos=shown, **options)
+
+    whole = go(tmp_path / "whole")
+    go(tmp_path / "half", EVALUATIONS // 2)
+    go(tmp_path / "half", resume=True)
+    assert_same_run(tmp_path / "half", whole)
+    assert whole.policies[0].metadata["generator"] == "likelihood"
+    if algo == "dagger":
+        moved = DemoSettings(expert=str(shutil.copy(expert_file, tmp_path / "moved.safetensors")))
+        train(config, Hyper(), settings(), out=whole.run_dir, demos=moved, resume=True)
+        random_policy(1).save(tmp_path / "moved.safetensors")
+        with pytest.raises(GailfeError, match=r"field demos\.content_sha256"):
+            train(config, Hyper(), settings(), out=whole.run_dir, demos=moved, resume=True)
+
+
+def test_a_run_whose_seeds_have_all_stopped_is_at_its_end(demos_file, tmp_path):
+    """A rate at which every step makes it worse: the first snapshot is the best, and patience ends after two more."""
+    config = dataclasses.replace(TINY, algo="bc", **SUPERVISED)
+    hyper = Hyper(bc_lr=30.0, bc_patience=2.0)
+
+    def go(**options):
+        shown = DemoSettings(str(demos_file))
+        return train(config, hyper, settings(50), out=tmp_path / "run", demos=shown, **options)
+
+    first = go()
+    assert first.steps < 40 * CHUNK and first.summary["finished"] and not first.interrupted
+    assert first.metrics["stopped"][1][:, -1].tolist() == [1, 1]
+    assert (first.metrics["stopped"][1][:, -2] == 0).any()
+    before = contents(tmp_path / "run" / "policies")
+    again = go(resume=True)
+    assert again.steps == first.steps and again.summary["finished"]
+    assert contents(tmp_path / "run" / "policies") == before
+    assert metrics_of(tmp_path / "run")[-1]["step"] == first.steps
+
+
 def test_with_a_learned_model_a_resumed_run_equals_an_uninterrupted_one(go, tmp_path):
     """MAIL's step under GAILFE's constraint, from a clone: the state holds the model and its experience too."""
     small = dict(horizon=8, model_hidden=(8,), model_fit_steps=2, model_minibatch=16, model_capacity=300)
@@ -358,6 +408,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(demos_file, tmp
         attempt(Config(algo="gail", env="halfcheetah"), demonstrations=alone)
     with pytest.raises(GailfeError, match=r"^max_kl: got shape \(3,\); expected one number or 2 of them"):
         train(TINY, Hyper(max_kl=(1, 2, 3)), settings(), out=tmp_path / "run", demos=DemoSettings(str(demos_file)))
+    with pytest.raises(GailfeError, match=r"^demos: --algo bc needs a demonstration file"):
+        attempt(Config(algo="bc"))
+    with pytest.raises(GailfeError, match=r"^expert: --algo dagger asks an expert's policy and none is shipped for br"):
+        attempt(Config(algo="dagger", env="brax:fast"))
     assert not (tmp_path / "run").exists()
 
 

@@ -15,7 +15,7 @@ from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, Distribution, GaussianPolicy, MixturePolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
 from gailfe_jax.objectives.optimiser import adam, adam_step, shuffled_minibatches
-from gailfe_jax.types import Array, AuxiliaryFn, EnvSpec, Pairs, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, EnvSpec, Pairs, PyTree, Scalar, ScoreFn, Transition
 
 
 @struct.dataclass
@@ -165,11 +165,14 @@ class ActorCritic:
         dist: Any = self._policy_net.apply(params, x)
         return dist
 
-    def auxiliary(self, state: ActorCriticState, params: PyTree, auxiliary: AuxiliaryFn | None) -> Array:
-        """`[]` what `auxiliary` says of the policy with parameters `params`; zero where there is none."""
+    def auxiliary(
+        self, state: ActorCriticState, params: PyTree, auxiliary: AuxiliaryFn | None, rows: Array | None = None
+    ) -> Array:
+        """`[]` what `auxiliary` says of the policy with parameters `params` beside the batch's `rows [m]`, or beside
+        all of it; zero where there is none."""
         if auxiliary is None:
             return jnp.float32(0.0)
-        return auxiliary(lambda obs: self.policy(params, state.obs_stats.normalise(obs)))
+        return auxiliary(lambda obs: self.policy(params, state.obs_stats.normalise(obs)), rows)
 
     def standardise(self, state: ActorCriticState, demos: Pairs) -> ActorCriticState:
         """Takes the normaliser from the demonstrations `[N]`, where the configuration or cloning asks for it."""
@@ -177,25 +180,60 @@ class ActorCritic:
             return state
         return state.replace(obs_stats=state.obs_stats.update(demos.obs))
 
+    def negative_log_likelihood(self, state: ActorCriticState, params: PyTree, demos: Pairs) -> Array:
+        """`[n]` nats: minus the log-density of `demos [n]` under the policy with parameters `params`."""
+        return -self.policy(params, state.obs_stats.normalise(demos.obs)).log_prob(demos.action)
+
+    def imitate(
+        self,
+        state: StateT,
+        demos: Pairs,
+        order: Array | None,
+        count: Scalar,
+        keys: Array,
+        lr: Array,
+        weight_decay: Scalar | None = None,
+    ) -> tuple[StateT, Array]:
+        """`K` Adam steps of maximum likelihood, each on `Config.bc_minibatch` pairs drawn with replacement.
+
+        Args:
+          state: its `policy` and `policy_opt` move.
+          demos: `[N]`.
+          order: `[N]` rows of which the first `count` are drawn from; as they come if None.
+          count: `[]`, at least 1.
+          keys, lr: `[K]`, of each step.
+          weight_decay: `[]`, see `adam_step`.
+
+        Returns:
+          `(state, losses [K])`.
+        """
+
+        def loss(params: PyTree, rows: Array) -> Array:
+            shown = Pairs(demos.obs[rows], demos.action[rows])
+            return jnp.mean(self.negative_log_likelihood(state, params, shown))
+
+        def step(carry, inputs):
+            (params, opt), (key, lr) = carry, inputs
+            rows = jax.random.randint(key, (self.config.bc_minibatch,), 0, count)
+            rows = rows if order is None else order[rows]
+            value, grads = jax.value_and_grad(loss)(params, rows)
+            return adam_step(grads, opt, params, lr, weight_decay), value
+
+        (policy, opt), losses = jax.lax.scan(step, (state.policy, state.policy_opt), (keys, lr))
+        return state.replace(policy=policy, policy_opt=opt), losses
+
     def clone(self, state: StateT, demos: Pairs, next_obs: Array | None, key: Array, hyper: Hyper) -> StateT:
         """Behavioural cloning: `Config.bc_steps` steps of maximum likelihood on the demonstrations `[N]`.
 
         The learning rate decays linearly to zero: how a clone fares in closed loop hangs on its last few steps. The
         standard deviation becomes the expert's. `next_obs [N, o]`, where the actions led, is for forward models.
         """
-
-        def loss(params: PyTree, rows: Array) -> Array:
-            dist = self.policy(params, state.obs_stats.normalise(demos.obs[rows]))
-            return -jnp.mean(dist.log_prob(demos.action[rows]))
-
-        def step(carry, inputs):
-            (params, opt), (key, left) = carry, inputs
-            rows = jax.random.randint(key, (self.config.bc_minibatch,), 0, demos.obs.shape[0])
-            return adam_step(jax.grad(loss)(params, rows), opt, params, hyper.bc_lr * left), None
-
         keys = jax.random.split(key, self.config.bc_steps)
         left = 1.0 - jnp.arange(self.config.bc_steps) / self.config.bc_steps
-        (policy, _), _ = jax.lax.scan(step, (state.policy, adam(state.policy)), (keys, left))
+        fitted, _ = self.imitate(
+            state.replace(policy_opt=adam(state.policy)), demos, None, demos.obs.shape[0], keys, hyper.bc_lr * left
+        )
+        policy = fitted.policy
         return state.replace(policy=policy, average=policy if self.config.policy_average else ())
 
     def act(self, state: ActorCriticState, obs: Array, key: Array) -> tuple[Array, Array]:

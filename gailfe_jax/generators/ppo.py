@@ -42,15 +42,15 @@ class PPO(ActorCritic):
         forward model `experience` is not used."""
         state, batch, metrics = self.prepare(state, transition, score, hyper)
 
-        def policy_loss(policy: PyTree, batch: Batch) -> Array:
+        def policy_loss(policy: PyTree, batch: Batch, rows: Array) -> Array:
             dist = self.policy(policy, batch.x)
             gain = clipped_surrogate(dist, batch.action, batch.log_prob, batch.advantage, hyper.clip)
-            return -gain - hyper.entropy * dist.entropy() - self.auxiliary(state, policy, auxiliary)
+            return -gain - hyper.entropy * dist.entropy() - self.auxiliary(state, policy, auxiliary, rows)
 
         def minibatch_step(carry, indices):
             policy, policy_opt, value, value_opt = carry
             part = jax.tree.map(lambda x: x[indices], batch)
-            policy_grad = clip_by_norm(jax.grad(policy_loss)(policy, part), hyper.max_grad_norm)
+            policy_grad = clip_by_norm(jax.grad(policy_loss)(policy, part, indices), hyper.max_grad_norm)
             loss, value_grad = jax.value_and_grad(self.value_loss)(value, part.x, part.target)
             value_grad = clip_by_norm(value_grad, hyper.max_grad_norm)
             policy, policy_opt = adam_step(policy_grad, policy_opt, policy, hyper.policy_lr)

@@ -6,6 +6,7 @@ The policy's reward is `-log D >= 0` by default. Most public code has expert = 1
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,6 +34,21 @@ def bernoulli_entropy(logit: Array) -> Array:
     """`[...]` entropy of `D` in nats."""
     probability = jax.nn.sigmoid(logit)
     return -probability * log_d(logit) - (1 - probability) * log_one_minus_d(logit)
+
+
+REWARDS: dict[str, Callable[[Array], Array]] = {
+    "-log_d": lambda logit: -log_d(logit),
+    "1-d": lambda logit: jax.nn.sigmoid(-logit),
+    "log_1-d": log_one_minus_d,
+    "logit": jnp.negative,
+}
+"""Rewards by the names of `Config.disc_reward`, as functions of the logit; all fall as D rises.
+
+`-log D` (GAIL algorithm 1 with the sign of GAILFE) and `1 - D` (the discriminator beliefs that MAIL sums) are positive:
+every further step pays, and on tasks that can end they teach to stay alive by themselves. `log(1 - D)` is negative:
+every further step costs, which suits tasks that end in success and teaches to fall early on others. The logit of the
+expert's probability, `log(1 - D) - log D` (AIRL, Fu et al. 2018, where it is the reward less the policy's own
+log-likelihood), has either sign and the least such bias: a policy that cannot be told from the expert gets zero."""
 
 
 def adversarial_loss(policy_logit: Array, expert_logit: Array, entropy_weight: Scalar) -> Array:
@@ -91,6 +107,11 @@ class Discriminator:
     spec: EnvSpec
 
     @property
+    def draws(self) -> tuple[int, int]:
+        """How many draws of how many policy pairs `fit` takes: `(K, m)`, one for each gradient step."""
+        return self.config.disc_steps, min(self.config.disc_minibatch, self.config.batch_size)
+
+    @property
     def _net(self) -> MLP:
         return MLP(self.config.disc_hidden, 1, self.config.activation)
 
@@ -99,17 +120,15 @@ class Discriminator:
         size = self.spec.obs_size + self.spec.action_size
         params = self._net.init(key, jnp.zeros((1, size)))
         stats = RunningStats.init(size)
-        return DiscriminatorState(params, adam(params), stats if demos is None else stats.update(_join(demos)))
+        return DiscriminatorState(params, adam(params), stats if demos is None else stats.update(join(demos)))
 
     def logit(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
         """`[...]` logits at `obs [..., o]`, `action [..., a]`."""
-        return self._apply(state.params, state.stats.normalise(_join(Pairs(obs, action))))
+        return self._apply(state.params, state.stats.normalise(join(Pairs(obs, action))))
 
     def score(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
-        """`[...]` the policy's reward, positive either way: `-log D` (GAIL algorithm 1 with the sign of GAILFE), or
-        `1 - D` (the discriminator beliefs that MAIL sums)."""
-        logit = self.logit(state, obs, action)
-        return jax.nn.sigmoid(-logit) if self.config.disc_reward == "1-d" else -log_d(logit)
+        """`[...]` the policy's reward, one of `REWARDS`."""
+        return REWARDS[self.config.disc_reward](self.logit(state, obs, action))
 
     def _apply(self, params: PyTree, x: Array) -> Array:
         logit: Any = self._net.apply(params, x)
@@ -145,12 +164,12 @@ class Discriminator:
         steps = data.policy.obs.shape[0]
         key_demo, key_noise, key_mix = jax.random.split(key, 3)
         expert = self._positives(demos, data, key_demo)
-        policy = _join(data.policy)
+        policy = join(data.policy)
         stats = state.stats.update(policy).update(expert)
         expert, policy = stats.normalise(expert), stats.normalise(policy)
         expert = expert + hyper.expert_noise * jax.random.normal(key_noise, expert.shape)
         present = data.has_failures
-        failures = None if data.failures is None else stats.normalise(_join(data.failures))
+        failures = None if data.failures is None else stats.normalise(join(data.failures))
 
         def gail_loss(params, policy_x, expert_x, key):
             # One pass over both halves keeps the products large.
@@ -211,14 +230,14 @@ class Discriminator:
         """`[K, m, o + a]` the pairs that are taken for good."""
         if demos is None:
             assert data.own is not None
-            return _join(data.own)
+            return join(data.own)
         steps, size = data.policy.obs.shape[:2]
         rows = jax.random.randint(key, (steps, size), 0, demos.obs.shape[0])
-        expert = _join(jax.tree.map(lambda x: x[rows], demos))
+        expert = join(jax.tree.map(lambda x: x[rows], demos))
         if data.own is None or data.has_own is None:
             return expert
         half = jnp.arange(size)[:, None] < size // 2
-        return jnp.where(half & data.has_own, _join(data.own), expert)
+        return jnp.where(half & data.has_own, join(data.own), expert)
 
     def _gradient_penalty(self, params: PyTree, policy_x: Array, expert_x: Array, key: Array) -> Array:
         """Mean squared distance from 1 of the logit's input gradient between the two sets (Gulrajani et al. 2017)."""
@@ -232,5 +251,6 @@ def _where(condition: Array, x: PyTree, y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
 
 
-def _join(pairs: Pairs) -> Array:
+def join(pairs: Pairs) -> Array:
+    """`[..., o + a]` observations and actions in one row."""
     return jnp.concatenate([pairs.obs, pairs.action], axis=-1)

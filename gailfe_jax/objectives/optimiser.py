@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,9 +18,21 @@ def adam(params: PyTree) -> PyTree:
     return _ADAM.init(params)
 
 
-def adam_step(grads: PyTree, opt: PyTree, params: PyTree, lr: Scalar) -> tuple[PyTree, PyTree]:
-    """One descent step; returns `(params, opt)`."""
+def adam_step(
+    grads: PyTree, opt: PyTree, params: PyTree, lr: Scalar, weight_decay: Scalar | None = None
+) -> tuple[PyTree, PyTree]:
+    """One descent step; returns `(params, opt)`.
+
+    `weight_decay` is decoupled (Loshchilov & Hutter 2019): each step takes `lr * weight_decay` of every kernel. Biases
+    and log standard deviations stay as they are, for zero is nothing that those should tend to.
+    """
     updates, opt = _ADAM.update(grads, opt)
+    if weight_decay is not None:
+
+        def decayed(path: Any, update: Array, param: Array) -> Array:
+            return update + weight_decay * param if path[-1] == jax.tree_util.DictKey("kernel") else update
+
+        updates = jax.tree_util.tree_map_with_path(decayed, updates, params)
     return jax.tree.map(lambda p, u: p - lr * u, params, updates), opt
 
 

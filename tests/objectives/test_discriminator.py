@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from gailfe_jax.config import Config, Hyper, hyper_arrays
 from gailfe_jax.objectives.discriminator import (
+    REWARDS,
     Discriminator,
     DiscriminatorData,
     adversarial_loss,
@@ -70,6 +72,23 @@ def test_d_is_the_probability_of_the_policy_and_the_reward_falls_with_it(cost):
     assert jnp.all(reward >= 0)
     assert jnp.mean(cost.score(state, demos.obs, demos.action)) > jnp.mean(reward)
     np.testing.assert_allclose(reward, -jnp.log(jax.nn.sigmoid(on_policy)), rtol=1e-4, atol=1e-5)
+
+
+def test_the_shapes_of_the_reward():
+    logit = jnp.array([-3.0, 0.0, 2.0])
+    d = 1 / (1 + np.exp(-np.array([-3.0, 0.0, 2.0])))
+    demos = pairs(0, (50,))
+    by_hand = {"-log_d": -np.log(d), "1-d": 1 - d, "log_1-d": np.log(1 - d), "logit": np.log(1 - d) - np.log(d)}
+    assert by_hand.keys() == REWARDS.keys() == set(typing.get_args(typing.get_type_hints(Config)["disc_reward"]))
+    for name, expected in by_hand.items():
+        np.testing.assert_allclose(REWARDS[name](logit), expected, rtol=1e-5, atol=1e-6)
+        assert np.isfinite(REWARDS[name](jnp.array([1e4, -1e4]))).all()
+        # Paid for survival, for ending, or either.
+        assert np.all(expected > 0) == (name in ("-log_d", "1-d")) and np.all(expected < 0) == (name == "log_1-d")
+        cost = Discriminator(Config(disc_hidden=(4,), disc_reward=name), SPEC)
+        state = cost.init(jax.random.key(0), demos)
+        score = cost.score(state, demos.obs, demos.action)
+        np.testing.assert_array_equal(score, REWARDS[name](cost.logit(state, demos.obs, demos.action)))
 
 
 def test_a_zero_multiplier_or_an_empty_buffer_is_gail_to_the_bit(cost):
