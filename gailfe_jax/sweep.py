@@ -479,6 +479,10 @@ class _Study:
         shutil.rmtree(folder, ignore_errors=True)
         rows = slice(position * len(seeds), (position + 1) * len(seeds))
         curves = {name: (s, v[rows]) for name, (s, v) in metrics.items() if name not in _TIMING}
+        if "stopped" in curves and curves["stopped"][1].all(axis=0).any():
+            # Cloning that lost patience waits for the settings beside it; by itself it would have ended here.
+            last = curves["stopped"][0][curves["stopped"][1].all(axis=0).argmax()]
+            curves = {name: (s[s <= last], v[:, s <= last]) for name, (s, v) in curves.items()}
         record = {name: value for name, value in load_run(program).items() if name != "seeds"}
         record |= {"hyper": dataclasses.asdict(setting.hyper), "settings": dataclasses.asdict(setting.run)}
         write_json_atomic(folder / "config.json", record | {"sweep": {"setting": number, "values": setting.values}})
