@@ -500,11 +500,10 @@ class _Study:
                 target = folder / path.parent.name / f"{match[1]}{seeds[int(match[2]) - rows.start]}.safetensors"
                 target.parent.mkdir(exist_ok=True)
                 shutil.copyfile(path, target)
-        kept = ("algo", "env", "steps", "finished", "expert_return", "annotator", "provenance")
+        kept = ("algo", "env", "finished", "expert_return", "annotator", "provenance")
+        row = {name: summary[name] for name in kept} | {"steps": steps[-1], "values": setting.values}
         final = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
-        write_json_atomic(
-            folder / "summary.json", {name: summary[name] for name in kept} | {"final": final, "values": setting.values}
-        )
+        write_json_atomic(folder / "summary.json", row | {"final": final})
 
     def curves(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """`(steps [k], returns [seeds, k])` of a setting that is done; nan for seeds that diverged."""
