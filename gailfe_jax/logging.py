@@ -113,7 +113,7 @@ class RunLogger:
             lines = [
                 line for line in _split_lines(self.metrics_path) if _parse(self.metrics_path, *line)["step"] <= step
             ]
-            _write_text_atomic(self.metrics_path, "".join(f"{text}\n" for _, text in lines))
+            write_text_atomic(self.metrics_path, "".join(f"{text}\n" for _, text in lines))
         # TensorBoard hides events from the purge step on, once the next writer announces it.
         self._close_writers()
         self._purge_step = step + 1
@@ -242,7 +242,28 @@ def write_json_atomic(path: str | os.PathLike[str], obj: Any) -> None:
     Raises:
       TypeError: `obj` holds something JSON has no word for.
     """
-    _write_text_atomic(Path(path), json.dumps(_plain(obj), indent=2, allow_nan=False) + "\n")
+    write_text_atomic(Path(path), json.dumps(_plain(obj), indent=2, allow_nan=False) + "\n")
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Writes `text` so that a reader, or a kill, never sees half of it; makes the folder if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    if os.name == "posix":
+        # The rename itself is safe from a power cut only once the folder is on disk.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 class _Display:
@@ -408,27 +429,7 @@ def _parse(path: Path, number: int, text: str) -> dict[str, Any]:
 def _drop_torn_line(path: Path) -> None:
     if path.exists() and not path.read_bytes().endswith(b"\n"):
         lines = _split_lines(path)
-        _write_text_atomic(path, "".join(f"{text}\n" for _, text in lines))
-
-
-def _write_text_atomic(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    if os.name == "posix":
-        # The rename itself is safe from a power cut only once the folder is on disk.
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_text_atomic(path, "".join(f"{text}\n" for _, text in lines))
 
 
 def _start_wandb(run_dir: Path, title: str, run_config: Mapping[str, Any] | None) -> Any:
@@ -441,5 +442,5 @@ def _start_wandb(run_dir: Path, title: str, run_config: Mapping[str, Any] | None
     config = _plain(dict(run_config or {}))
     run = wandb.init(project="gailfe", name=title, dir=str(run_dir), config=config, id=run_id, resume="allow")
     run.define_metric("*", step_metric="step")
-    _write_text_atomic(id_file, f"{run.id}\n")
+    write_text_atomic(id_file, f"{run.id}\n")
     return run

@@ -21,7 +21,7 @@ import math
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -353,12 +353,16 @@ class Trainer:
         step = jax.vmap(one, in_axes=(0, self._hyper_axes, None))
         return jax.lax.scan(lambda s, _: step(s, hyper, demos), state, None, length=self.chunk)
 
+    def lower(self, state: LearnerState, demos: Demos | None) -> jax.stages.Lowered:
+        """The program of `advance`, traced for `state` (or its shapes) and not yet compiled."""
+        return jax.jit(self._advance, donate_argnums=0).lower(state, self.hyper, demos)
+
     def advance(self, state: LearnerState, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         """`chunk` iterations of every seed; `state` is donated. Metrics are `[chunk, S]`."""
         if self._compiled is None:
             start = time.perf_counter()
             # Compiled ahead of time: the program exists once, and what compiling took is known apart.
-            self._compiled = jax.jit(self._advance, donate_argnums=0).lower(state, self.hyper, demos).compile()
+            self._compiled = self.lower(state, demos).compile()
             self.compile_seconds = time.perf_counter() - start
         return self._compiled(state, self.hyper, demos)
 
@@ -371,15 +375,25 @@ class Trainer:
         return self._evaluate(state.generator, self.seeds, jnp.uint32(step), episodes or self._episodes)
 
 
-def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray) -> list[Policy]:
+def to_policies(
+    state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray, lenient: bool = False
+) -> list[Policy | None]:
     """The policies of `[S]` states as NumPy objects, one per seed.
+
+    Args:
+      state: `[S]` states.
+      config: static settings.
+      env: the environment.
+      steps: environment steps of each seed.
+      seeds: `[S]` seed numbers.
+      lenient: None instead of an error where training has diverged.
 
     Raises:
       GailfeError: a seed's training has diverged, so that its policy is not finite.
     """
     generator = jax.tree.map(np.asarray, (state.generator.judged, state.generator.obs_stats))
     metadata = {"env": config.env, "algo": config.algo, "generator": config.generator, "steps": str(steps)}
-    policies = []
+    policies: list[Policy | None] = []
     for i, seed in enumerate(seeds):
         params, stats = jax.tree.map(lambda x, i=i: x[i], generator)
         try:
@@ -394,9 +408,17 @@ def to_policies(state: LearnerState, config: Config, env: Env, steps: int, seeds
                 metadata=metadata | {"seed": str(int(seed))},
             )
         except GailfeError as error:
-            raise GailfeError(f"seed {seed}: training has diverged at step {steps} ({error})") from None
+            if not lenient:
+                raise GailfeError(f"seed {seed}: training has diverged at step {steps} ({error})") from None
+            policy = None
         policies.append(policy)
     return policies
+
+
+def _save_policies(policies: list[Policy | None], names: Sequence[int], folder: pathlib.Path, prefix: str = "") -> None:
+    for name, policy in zip(names, policies, strict=True):
+        if policy is not None:
+            policy.save(folder / f"{prefix}seed_{name}.safetensors")
 
 
 def to_confidences(state: LearnerState, config: Config, env: Env, steps: int, seeds: np.ndarray) -> list[Confidence]:
@@ -451,12 +473,13 @@ def train(
     annotator: Annotator | None = None,
     resume: bool = False,
     on_evaluation: Callable[[int, dict[str, np.ndarray]], None] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> TrainResult:
     """Trains `settings.seeds` seeds side by side.
 
     Args:
       config: static settings.
-      hyper: traced settings; the defaults if None.
+      hyper: traced settings, one number for all seeds or `[S]` of them; the defaults if None.
       settings: budget, evaluation, logs.
       out: run folder; nothing is written if None.
       demos: which demonstration file, and which part of it.
@@ -464,6 +487,8 @@ def train(
       annotator: what counts as failed, instead of `config.annotator`.
       resume: continue the run in `out` from its newest checkpoint, bit for bit; start it if there is none.
       on_evaluation: called with `(step, metrics [S])` after each evaluation.
+      seeds: `[S]` train these instead, which may repeat beside `[S]` traced settings (a sweep's). Records and files
+        then go by position, and a row whose training diverges leaves no policy instead of ending the run of all.
 
     Raises:
       GailfeError: bad settings or demonstrations, a folder that already holds a run, or one of another configuration.
@@ -479,18 +504,21 @@ def train(
     learner = make_learner(
         config, env, total_iterations=num_chunks * chunk, annotator=imitation.annotator, success=imitation.success
     )
-    seeds = np.arange(settings.first_seed, settings.first_seed + settings.seeds)
-    trainer = Trainer(learner, hyper, seeds, chunk=chunk, eval_episodes=settings.eval_episodes)
+    lenient = seeds is not None
+    numbers = np.arange(settings.first_seed, settings.first_seed + settings.seeds) if seeds is None else np.array(seeds)
+    names = list(range(len(numbers))) if lenient else numbers.tolist()
+    trainer = Trainer(learner, hyper, numbers, chunk=chunk, eval_episodes=settings.eval_episodes)
 
     run_dir = None if out is None else pathlib.Path(out)
     if settings.wandb and importlib.util.find_spec("wandb") is None:
         raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
     identity = _identity(config, hyper, settings, imitation.record, env.spec.engine)
+    identity |= {"seeds": numbers.tolist()} if lenient else {}
     checkpoints = None
     if run_dir is not None:
         _open_run(run_dir, identity, resume)
         checkpoints = CheckpointManager(run_dir / "checkpoints", keep=settings.keep)
-    logger = None if run_dir is None else _logger(run_dir, config, settings, total_steps, imitation, identity)
+    logger = None if run_dir is None else _logger(run_dir, config, settings, total_steps, imitation, identity, names)
     messages = (lambda text: None) if logger is None else logger.message
 
     done_steps, state = 0, None
@@ -524,16 +552,15 @@ def train(
                 "return_mean": episodes.returns.mean(axis=1),
                 "return_std": episodes.returns.std(axis=1),
                 "length_mean": episodes.lengths.mean(axis=1),
-                "steps_per_second": np.full(len(seeds), len(seeds) * (done_steps - start_step) / trained_seconds),
+                "steps_per_second": np.full(len(names), len(names) * (done_steps - start_step) / trained_seconds),
             }
             for name, value in row.items():
                 history.setdefault(name, []).append((done_steps, value))
             if logger is not None and run_dir is not None and checkpoints is not None:
                 logger.log(done_steps, row)
                 if settings.snapshots:
-                    for policy in to_policies(state, config, env, done_steps, seeds):
-                        name = f"step_{done_steps:09d}_seed_{policy.metadata['seed']}.safetensors"
-                        policy.save(run_dir / "snapshots" / name)
+                    shown = to_policies(state, config, env, done_steps, numbers, lenient)
+                    _save_policies(shown, names, run_dir / "snapshots", f"step_{done_steps:09d}_")
                 if caught or finished or time.monotonic() - last_save > settings.checkpoint_seconds:
                     checkpoints.save(done_steps, state, identity)
                     last_save, saved_step = time.monotonic(), done_steps
@@ -543,7 +570,7 @@ def train(
         if checkpoints is not None and saved_step != done_steps:
             checkpoints.save(done_steps, state, identity)
 
-        policies = to_policies(state, config, env, done_steps, seeds)
+        policies = to_policies(state, config, env, done_steps, numbers, lenient)
         curves = {name: _stack(points) for name, points in history.items()}
         summary: dict[str, Any] = {}
         if run_dir is not None:
@@ -556,11 +583,14 @@ def train(
             }
             if done_steps == start_step:
                 timing |= _recorded_timing(run_dir, timing)
-            for judge in to_confidences(state, config, env, done_steps, seeds):
-                judge.save(run_dir / FOLDER / f"seed_{judge.metadata['seed']}.safetensors")
-            summary = _finish(run_dir, config, done_steps, finished, curves, imitation, timing, policies)
-            messages(f"{'finished' if finished else 'interrupted'} at step {done_steps:,}; run folder: {run_dir}")
-    return TrainResult(run_dir, done_steps, policies, curves, summary, not finished)
+            for name, judge in zip(names, to_confidences(state, config, env, done_steps, numbers)):
+                judge.save(run_dir / FOLDER / f"seed_{name}.safetensors")
+            _save_policies(policies, names, run_dir / "policies")
+            summary = _finish(run_dir, config, done_steps, finished, curves, imitation, timing, len(names))
+            place = "" if lenient else f"; run folder: {run_dir}"
+            messages(f"{'finished' if finished else 'interrupted'} at step {done_steps:,}{place}")
+    made = [policy for policy in policies if policy is not None]
+    return TrainResult(run_dir, done_steps, made, curves, summary, not finished)
 
 
 def _ended(state: PyTree) -> bool:
@@ -666,7 +696,9 @@ def _open_run(run_dir: pathlib.Path, identity: dict[str, Any], resume: bool) -> 
         saved = load_run(run_dir)
         config, hyper, settings, _ = settings_from_run(saved)
         engine = saved.get("engine", identity["engine"])
-        check_config(_identity(config, hyper, settings, saved["demos"], engine), identity, ignore=_FREE_ON_RESUME)
+        before = _identity(config, hyper, settings, saved["demos"], engine)
+        before |= {"seeds": saved["seeds"]} if "seeds" in saved else {}
+        check_config(before, identity, ignore=_FREE_ON_RESUME)
         origin = {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
     elif run_dir.exists() and any(run_dir.iterdir()):
         raise GailfeError(f"{run_dir}: exists and holds no run; choose another --out")
@@ -681,13 +713,15 @@ def _logger(
     total_steps: int,
     imitation: Imitation,
     identity: dict[str, Any],
+    names: Sequence[int],
 ) -> RunLogger:
+    rows = f"{len(names) // settings.seeds} settings x " if "seeds" in identity else ""
     return RunLogger(
         run_dir,
-        num_seeds=settings.seeds,
-        seeds=range(settings.first_seed, settings.first_seed + settings.seeds),
+        num_seeds=len(names),
+        seeds=names,
         total_steps=total_steps,
-        title=f"{config.algo} ({config.generator}) on {config.env}, {settings.seeds} seed(s)",
+        title=f"{config.algo} ({config.generator}) on {config.env}, {rows}{settings.seeds} seed(s)",
         use_tensorboard=settings.tensorboard,
         use_wandb=settings.wandb,
         quiet=settings.quiet,
@@ -749,10 +783,8 @@ def _finish(
     curves: dict[str, tuple[np.ndarray, np.ndarray]],
     imitation: Imitation,
     timing: dict[str, float],
-    policies: list[Policy],
+    num_seeds: int,
 ) -> dict[str, Any]:
-    for policy in policies:
-        policy.save(run_dir / "policies" / f"seed_{policy.metadata['seed']}.safetensors")
     summary: dict[str, Any] = {
         "algo": config.algo,
         "env": config.env,
@@ -764,7 +796,7 @@ def _finish(
         "provenance": provenance(),
     }
     if timing["train_seconds"] > 0:
-        summary["steps_per_second"] = timing["steps_this_session"] * len(policies) / timing["train_seconds"]
+        summary["steps_per_second"] = timing["steps_this_session"] * num_seeds / timing["train_seconds"]
     if "return_mean" in curves:
         steps, returns = curves["return_mean"]
         summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}

@@ -57,7 +57,7 @@ def quick_programs() -> Iterator[list[Any]]:
         def advance(self, state: Any, demos: Any) -> Any:
             config = self.learner.config
             length = self.learner.total_iterations if config.anneal or config.warm_restarts else None
-            key = (repr(config), length, self.chunk, len(self.seeds))
+            key = (repr(config), length, self.chunk, len(self.seeds), repr(self._hyper_axes))
             self._compiled = programs.get(key)
             result = super().advance(state, demos)
             programs[key] = self._compiled

@@ -167,6 +167,7 @@ def test_expert_writes_a_policy_and_its_report(tmp_path, capsys):
 
 COMMANDS = {
     "train": ["--out", "--resume", "--algo", "--env", "--demos", "--steps", "--seeds", "--failure-threshold"],
+    "sweep": ["--out", "--grid", "--random", "--settings", "--resume", "--seeds", "--demos", "--disc-lr"],
     "expert": ["--out", "--env", "--run-dir", "--episodes", "--policy-lr"],
     "demos": ["--out", "--env", "--trajectories", "--failures", "--annotator", "--snapshots"],
     "evaluate": ["PATH", "--episodes", "--backend", "--json"],

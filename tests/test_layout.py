@@ -37,6 +37,7 @@ LEVELS = {
     "supervised": 4,
     "algorithms": 5,
     "train": 6,
+    "search": 6,
     "sweep": 6,
     "cli": 9,
 }

@@ -436,6 +436,8 @@ def test_a_diverged_seed_is_named():
     state.generator.policy["params"]["log_std"][1] = np.nan
     with pytest.raises(GailfeError, match=r"^seed 4: training has diverged at step 7 \(log_std: .*nan"):
         to_policies(state, TINY, env, 7, np.array(SEEDS))
+    first, second = to_policies(state, TINY, env, 7, np.array(SEEDS), lenient=True)
+    assert first.metadata["seed"] == "3" and second is None
 
 
 def test_an_environment_of_brax_trains_and_is_judged_on_its_own_engine(tmp_path):
