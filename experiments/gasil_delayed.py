@@ -32,7 +32,7 @@ EXPERIMENT = "gasil_delayed"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
 METHODS = {"gasil": "GASIL+PPO", "ppo": "PPO", "sil": "PPO+SIL", "bc": "PPO+BC"}
 STEPS, SEEDS, DELAY = 600_000, 5, 20
-WEIGHTS = {"gasil": {"alpha": 0.1}, "sil": {"sil_weight": 0.1}, "bc": {"bc_weight": 0.1}}
+WEIGHTS = {"gasil": {"alpha": 0.1}, "sil": {"sil_weight": 0.1}, "bc": {"bc_weight": 0.3}}
 """Of what each adds to PPO; chosen by gasil_tuning.py."""
 
 

@@ -173,7 +173,8 @@ def bench_train(
       GailfeError: an unknown task, method or engine, or a count below 1.
     """
     for algo in algos:
-        find_algorithm(algo)
+        if find_algorithm(algo).generator == "likelihood":
+            raise GailfeError(f"algo: {algo} has no policy step to time; expected one that learns by playing")
     rows = []
     for env in _make_envs(envs, engine, repeats):
         rng = np.random.default_rng(0)
