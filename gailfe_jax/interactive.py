@@ -142,7 +142,7 @@ def smile(
     Raises:
       GailfeError: an expert for another task, no iterations, no seeds, or an alpha outside (0, 1).
 
-    Source: Ross & Bagnell 2010, algorithm 4.1; [003] section 2.2.
+    Source: Ross & Bagnell 2010, algorithm 4.1; Baram et al. 2016, section 2.2.
     """
     if iterations < 1:
         raise GailfeError(f"iterations: got {iterations}; expected at least 1")
@@ -182,7 +182,7 @@ def forward_training(
     Raises:
       GailfeError: an expert for another task, no seeds, or a horizon that is not within the task's time limit.
 
-    Source: Ross & Bagnell 2010, algorithm 3.1; [003] section 2.2.
+    Source: Ross & Bagnell 2010, algorithm 3.1; Baram et al. 2016, section 2.2.
     """
     if not 1 <= horizon <= env.spec.max_episode_steps:
         raise GailfeError(f"horizon: got {horizon}; expected 1 to {env.spec.max_episode_steps}, the time limit")

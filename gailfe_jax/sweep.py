@@ -12,10 +12,8 @@ A sweep folder:
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import json
 import math
 import pathlib
@@ -27,20 +25,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rich.box
 from rich.console import Console
-from rich.table import Table
 
 from gailfe_jax.algorithms import make_learner
 from gailfe_jax.checkpoint import check_config
+from gailfe_jax.comparison import Summary, compare, draw, find_pyarrow, print_summaries, write_rows, write_summaries
 from gailfe_jax.config import Hyper
 from gailfe_jax.envs import base_name, make_env
-from gailfe_jax.logging import RunLogger, read_metrics, stack_metric, write_json_atomic, write_text_atomic
-from gailfe_jax.plotting import bar_intervals, learning_curve_panels
+from gailfe_jax.logging import RunLogger, read_metrics, stack_metric, write_json_atomic
 from gailfe_jax.policy import expert_names, load_expert
 from gailfe_jax.provenance import provenance
 from gailfe_jax.search import BaseFn, Distribution, Setting, build, field_of, read_value, show
-from gailfe_jax.statistics import Interval, bootstrap_interval, iqm, probability_of_improvement
+from gailfe_jax.statistics import bootstrap_interval, iqm
 from gailfe_jax.train import Imitation, Trainer, load_run, prepare_imitation, settings_from_run, train
 from gailfe_jax.types import GailfeError
 
@@ -50,9 +46,6 @@ _MEMORY_SHARE = 0.8  # Of what is free: estimates leave out the evaluation and w
 # on Hopper take 2 KiB (PPO) to 10 KiB (MAIL). Only what might not fit by this bound is compiled to be measured.
 _ROUGH_TEMPORARIES = 32 * 1024
 _UNBOUNDED_GIB = 2.0**40
-_SHOWN_CURVES = 7  # As many as there are colours.
-_SHOWN_ROWS = 30
-_LABEL = 48  # Letters of a setting's name that a figure has room for.
 _FIRST = ("seed", "step", "return_mean", "expert_normalised")
 # What the machine's speed decides is not a result of the setting.
 _TIMING = ("steps_per_second",)
@@ -61,35 +54,6 @@ _FREE_ON_RESUME = (
     *("run.checkpoint_seconds", "run.keep", "run.snapshots", "run.tensorboard", "run.wandb", "run.quiet"),
     *("demos.demos", "demos.expert", "imitation.demos", "imitation.expert", "imitation.sha256"),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """What a sweep says of one setting.
-
-    Attributes:
-      number: of the setting.
-      setting: its values.
-      returns: `[seeds, k]` deterministic returns over training.
-      steps: `[k]` environment steps of each seed.
-      diverged: seeds whose training diverged; no statistic is taken of a setting that has any.
-      expert_return: by which returns are normalised, where known.
-      final: interquartile mean over seeds of the last evaluation's return, with its 95% bootstrap interval.
-      mean: the same of the mean over all evaluations: how fast it learned.
-      reference: number of the setting it is compared with, the task's best or the baseline; None for that one itself.
-      improvement: probability that a random seed of it ends above one of the reference.
-    """
-
-    number: int
-    setting: Setting
-    returns: np.ndarray
-    steps: np.ndarray
-    diverged: int
-    expert_return: float | None
-    final: Interval | None
-    mean: Interval | None
-    reference: int | None = None
-    improvement: Interval | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +107,7 @@ def sweep(
     if baseline is not None and not 0 <= baseline < len(settings):
         raise GailfeError(f"baseline: got {baseline}; expected a setting's number, 0 to {len(settings) - 1}")
     if parquet:
-        _pyarrow()
+        find_pyarrow()
     executor = None if cluster is None else _executor(pathlib.Path(out), cluster, cluster_options)
     # What fits is for each job's machine to say; --memory-gib can.
     memory_gib = _UNBOUNDED_GIB if executor is not None and memory_gib is None else memory_gib
@@ -192,7 +156,7 @@ def search(
     except ImportError:
         raise GailfeError("optuna: not installed; expected `pip install 'gailfe-jax[sweep]'`") from None
     if parquet:
-        _pyarrow()
+        find_pyarrow()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = _Study(pathlib.Path(out), resume, memory_gib, words, growing=True)
     asked = {part.field.name: _optuna_distribution(optuna, part) for part in space}
@@ -520,11 +484,11 @@ class _Study:
             return []
         summaries = compare([self._summary(number) for number in numbers], baseline)
         names = list(dict.fromkeys(name for setting in self.settings for name in setting.values))
-        _write_rows(self.folder, [row for number in numbers for row in self._rows(number, names)], parquet)
-        _write_summaries(self.folder, summaries, names, len(self.settings))
-        _draw(self.folder, summaries)
+        write_rows(self.folder, [row for number in numbers for row in self._rows(number, names)], parquet)
+        write_summaries(self.folder, summaries, names, len(self.settings))
+        draw(self.folder, summaries)
         if not self.settings[0].run.quiet:
-            _print(summaries, len(self.settings))
+            print_summaries(summaries, len(self.settings))
         return summaries
 
     def _rows(self, number: int, names: list[str]) -> list[dict[str, Any]]:
@@ -689,21 +653,6 @@ def _room(setting: Setting, wanted: int, memory: float | None) -> tuple[int, flo
     return (wanted if wanted * need <= free else int(free // need)), need, free
 
 
-def compare(summaries: Sequence[Summary], baseline: int | None = None) -> list[Summary]:
-    """Best final return first, each beside its reference: the baseline on its task, else the best of its task."""
-    ranked = sorted(summaries, key=lambda s: -math.inf if s.final is None else s.final.estimate, reverse=True)
-    best = {s.setting.config.env: s for s in reversed(ranked) if s.final is not None}
-    best |= {s.setting.config.env: s for s in ranked if s.number == baseline}
-    compared = []
-    for summary in ranked:
-        other = best.get(summary.setting.config.env)
-        if other is not None and other is not summary and summary.final is not None and other.final is not None:
-            chance = probability_of_improvement(summary.returns[:, -1], other.returns[:, -1])
-            summary = dataclasses.replace(summary, reference=other.number, improvement=chance)
-        compared.append(summary)
-    return compared
-
-
 def _name(number: int) -> str:
     return f"{number:04d}"
 
@@ -712,132 +661,3 @@ def _shipped_return(env: str) -> float | None:
     task = base_name(env)
     known = load_expert(task).metadata.get("expert_return") if task in expert_names() else None
     return None if known is None else float(known)
-
-
-def _write_rows(folder: pathlib.Path, rows: list[dict[str, Any]], parquet: bool) -> None:
-    """The tidy table: one row per setting, seed and evaluation; the same columns in all, empty where not measured."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    tidy = [{name: _cell(row.get(name)) for name in columns} for row in rows]
-    write_text_atomic(folder / "sweep.csv", _csv(columns, tidy))
-    write_text_atomic(folder / "sweep.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in tidy))
-    if parquet:
-        pyarrow = _pyarrow()
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(tidy), folder / "sweep.parquet")
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return show(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        cells = (row.get(name) for name in columns)
-        writer.writerow(["" if cell is None else show(cell) for cell in cells])
-    return text.getvalue()
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow  # pyright: ignore[reportMissingImports]
-        import pyarrow.parquet  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise GailfeError("parquet: pyarrow is not installed; expected `pip install pyarrow`") from None
-    return pyarrow
-
-
-def _write_summaries(folder: pathlib.Path, summaries: list[Summary], names: list[str], total: int) -> None:
-    rows = []
-    for s in summaries:
-        row: dict[str, Any] = {"setting": s.number} | {name: _cell(s.setting.get(name)) for name in names}
-        row |= {"env": s.setting.config.env, "algo": s.setting.config.algo, "seeds": len(s.returns)}
-        row |= {"diverged": s.diverged, "steps": int(s.steps[-1]), "expert_return": s.expert_return}
-        for name, interval in (("final", s.final), ("mean", s.mean), ("improvement", s.improvement)):
-            ends = (None,) * 3 if interval is None else (interval.estimate, interval.low, interval.high)
-            row |= dict(zip((f"{name}_iqm" if name != "improvement" else name, f"{name}_low", f"{name}_high"), ends))
-        rows.append(row | {"reference": s.reference})
-    write_text_atomic(folder / "summary.csv", _csv(list(rows[0]), rows))
-    header, cells = _columns(summaries)
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in cells)]
-    note = (
-        "Interquartile means over seeds with 95% stratified bootstrap intervals; returns of the deterministic policy. "
-        "P(better): that a random seed of the setting ends above one of the setting it names. What is the best "
-        "of many is so partly by chance: judge it anew on other seeds."
-    )
-    done = f"{len(summaries)} of {total} settings are done."
-    write_text_atomic(folder / "summary.md", "\n".join([*lines, "", done, note, ""]))
-
-
-def _columns(summaries: list[Summary], brief: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Heading and cells of the table for people; `brief` for a terminal's width."""
-    tasks = len({s.setting.config.env for s in summaries}) > 1
-    known = any(s.expert_return for s in summaries)
-    seeds = not brief or any(s.diverged for s in summaries)
-    header = ["setting", "values", *(["task"] if tasks else []), *(["seeds"] if seeds else [])]
-    header += ["final return", "mean over training", *(["final / expert"] if known else []), "P(better)"]
-    rows = []
-    for s in summaries:
-        count = f"{len(s.returns)}" + (f" ({s.diverged} diverged)" if s.diverged else "")
-        share = "-" if s.final is None or not s.expert_return else f"{s.final.estimate / s.expert_return:.2f}"
-        better = "-"
-        if s.improvement is not None:
-            chance = f"{s.improvement.estimate:.2f}" if brief else _interval(s.improvement, 2)
-            better = f"{chance} over {s.reference}"
-        row = [f"{s.number}", s.setting.label, *([s.setting.config.env] if tasks else []), *([count] if seeds else [])]
-        rows.append([*row, _interval(s.final, 0), _interval(s.mean, 0), *([share] if known else []), better])
-    return header, rows
-
-
-def _interval(interval: Interval | None, digits: int) -> str:
-    if interval is None:
-        return "-"
-    estimate, low, high = (f"{x:,.{digits}f}" for x in (interval.estimate, interval.low, interval.high))
-    return f"{estimate} [{low}, {high}]"
-
-
-def _print(summaries: list[Summary], total: int) -> None:
-    header, rows = _columns(summaries, brief=True)
-    table = Table(
-        box=rich.box.SIMPLE_HEAD,
-        title=f"{len(summaries)} of {total} settings, best final return first (IQM, 95% interval)",
-    )
-    for name, cells in zip(header, zip(*rows)):
-        # No value is cut or torn: it is what one would type.
-        longest = max(len(word) for cell in cells for word in cell.split()) if name == "values" else None
-        table.add_column(name, min_width=longest)
-    for row in rows[:_SHOWN_ROWS]:
-        table.add_row(*row)
-    console = Console()
-    console.print(table)
-    if len(rows) > _SHOWN_ROWS:
-        console.print(f"and {len(rows) - _SHOWN_ROWS} more in summary.md", markup=False, highlight=False)
-
-
-def _draw(folder: pathlib.Path, summaries: list[Summary]) -> None:
-    """Final returns of all settings, a figure per task, and the learning curves of each task's best."""
-    whole = [s for s in summaries if s.final is not None]
-    tasks = list(dict.fromkeys(s.setting.config.env for s in whole))
-    label: Callable[[Summary], str] = lambda s: (  # noqa: E731
-        s.setting.label if len(s.setting.label) <= _LABEL else f"setting {s.number}"
-    )
-    panels, experts = {}, {}
-    for task in tasks:
-        of_task = [s for s in whole if s.setting.config.env == task]
-        expert = of_task[0].expert_return
-        name = "final" if len(tasks) == 1 else "final-" + re.sub(r"[^\w.-]", "_", task)
-        bar_intervals(
-            {label(s): s.returns[:, -1] for s in of_task[:_SHOWN_ROWS]},
-            folder / f"{name}.png",
-            title=task,
-            reference=expert,
-        )
-        title = task if len(of_task) <= _SHOWN_CURVES else f"{task}, the best {_SHOWN_CURVES} of {len(of_task)}"
-        panels[title] = {label(s): (s.steps, s.returns) for s in of_task[:_SHOWN_CURVES]}
-        if expert is not None:
-            experts[title] = expert
-    if panels:
-        learning_curve_panels(panels, folder / "curves.png", expert_returns=experts or None)

@@ -38,6 +38,7 @@ LEVELS = {
     "algorithms": 5,
     "train": 6,
     "search": 6,
+    "comparison": 6,
     "sweep": 6,
     "cli": 9,
 }
