@@ -294,7 +294,7 @@ class Hyper:
     """IRLF: quadratic penalty that keeps w_D small, so that features match nearly; 0, the paper's, sums all gaps."""
     irlf_lambda: float = 10.0
     """IRLF: first lambda, the inverse weight of failures."""
-    irlf_lambda_min: float = 1.0
+    irlf_lambda_min: float = 5.0
     """IRLF: last lambda; positive."""
     irlf_decay: float = 0.98
     """IRLF: what lambda is multiplied by in every iteration."""
