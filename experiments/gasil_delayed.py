@@ -97,7 +97,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
     print("\n".join(lines))
     learning_curve_panels(
         panels, folder / "gasil_delayed.png", title=f"Rewards paid every {DELAY} steps",
-        ylabel="return / expert, deterministic policy (IQM)",
+        ylabel="return / expert (IQM)",
     )  # fmt: skip
 
 
