@@ -272,8 +272,9 @@ class Hyper:
     """Self-imitation: weight of its value loss."""
     sil_beta: float = 0.1
     """Self-imitation: how far importance weights undo the priorities."""
-    alpha: float = 1.0
-    """GASIL: weight of the discriminator's reward beside the environment's (in units of its discounted sum)."""
+    alpha: float = 0.1
+    """Weight of the discriminator's reward, about 1 per step, beside the environment's, whose discounted sum varies by
+    about 1 once it is scaled."""
     disc_entropy: float = 1e-3
     """Weight of the discriminator's Bernoulli entropy bonus."""
     gradient_penalty_weight: float = 1.0

@@ -22,8 +22,6 @@ _EXPERT_CONFIG: dict[str, Any] = {
 _EXPERT_HYPER: dict[str, Any] = {"gamma": 0.995, "gae_lambda": 0.95, "policy_lr": 2e-4, "value_lr": 1e-3}
 _EXPERT_STEPS = {"hopper": 4e6, "halfcheetah": 2e6, "walker2d": 16e6}
 _EXPERT_ENTROPY = {"walker2d": 0.001}
-# A scaled reward's discounted sum varies by about 1, and the discriminator pays about 1 per step.
-_SELF_IMITATION_ALPHA = 0.1
 _TRPO_CONFIG: dict[str, Any] = {"num_envs": 64}
 
 # A single step can make a deterministic gait stumble; the average of the last twenty is steadier.
@@ -53,7 +51,7 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
     if algorithm.own:
         # As PPO on the true reward, which stays: GASIL is for tasks where that alone is hard to learn from.
         config = dataclasses.replace(config, generator="ppo", env_reward=True, **_EXPERT_CONFIG)
-        hyper = Hyper(**_EXPERT_HYPER, entropy=_EXPERT_ENTROPY.get(env, 0.0), alpha=_SELF_IMITATION_ALPHA)
+        hyper = Hyper(**_EXPERT_HYPER, entropy=_EXPERT_ENTROPY.get(env, 0.0))
     elif algorithm.cost is not None:
         config = dataclasses.replace(config, policy_average=_IMITATION_AVERAGE, **_IMITATION_CONFIG.get(env, {}))
         hyper = _IMITATION_HYPER.get(env, hyper)
