@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from gailfe_jax.batching import local_rows, mean_over_devices
+from gailfe_jax.batching import env_shards, local_rows, mean_over_devices
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.networks import Distribution
@@ -92,11 +92,17 @@ def trust_region_step(
 
     (start, old), gradient = jax.value_and_grad(flat_objective, has_aux=True)(theta)
     start, gradient = mean_over_devices((start, gradient))
-    x_some = x[local_rows(some)]
+    # Of rows that the devices do not divide, those left over are everyone's.
+    left = few % env_shards() if few > env_shards() else 0
+    x_left, x_some = x[some[:left]], x[local_rows(some[left:])]
     raw = fisher_product(lambda t: policy_fn(unravel(t), x_some), theta)
+    rest = fisher_product(lambda t: policy_fn(unravel(t), x_left), theta) if left else raw
 
     def product(v: Array) -> Array:
-        return mean_over_devices(raw(v)) + hyper.cg_damping * v
+        mean = mean_over_devices(raw(v))
+        if left:
+            mean = mean + (left / few) * (rest(v) - mean)
+        return mean + hyper.cg_damping * v
 
     direction = conjugate_gradient(product, gradient, config.cg_iterations)
     curvature = jnp.dot(direction, product(direction))
