@@ -306,30 +306,27 @@ def _judged(annotator: Annotator | None, success: Annotator | None) -> dict[str,
     return record
 
 
-def make_mesh(devices: int, seeds: int, num_envs: int) -> Mesh | None:
-    """Devices as `[seed shards, environment shards]`, as many of the first as divide both seeds and devices.
+def mesh_shape(devices: int, seeds: int, num_envs: int, available: int) -> tuple[int, int]:
+    """`(seed shards, environment shards)`: as many of the first as divide both seeds and devices.
 
     Args:
-      devices: how many; 0 for as many as there are and fit.
+      devices: how many to use; 0 for as many as fit.
       seeds: `S`, side by side.
       num_envs: environments of each seed, which the environment shards must divide.
-
-    Returns:
-      None for one device, which needs no mesh.
+      available: how many devices there are.
 
     Raises:
       GailfeError: there are not so many devices, or they do not divide the environments.
     """
-    here = jax.local_devices()
-    fitting = [n for n in range(1, len(here) + 1) if num_envs % (n // math.gcd(seeds, n)) == 0]
+    fitting = [n for n in range(1, available + 1) if num_envs % (n // math.gcd(seeds, n)) == 0]
     if devices and devices not in fitting:
         raise GailfeError(
-            f"devices: got {devices} for {seeds} seed(s) of {num_envs} environments on a machine with {len(here)}; "
-            f"expected one of {', '.join(map(str, fitting))}, or 0"
+            f"devices: got {devices} for {seeds} seed(s) of {num_envs} environments; expected 0 (all that fit) or one "
+            f"of {', '.join(map(str, fitting))} on a machine with {available}"
         )
     count = devices or max(fitting)
     shards = math.gcd(seeds, count)
-    return None if count == 1 else Mesh(np.array(here[:count]).reshape(shards, -1), (SEEDS, ENVS))
+    return shards, count // shards
 
 
 class Trainer:
@@ -353,7 +350,7 @@ class Trainer:
       traces: how often the learner's step was traced; stays 1.
 
     Raises:
-      GailfeError: a traced setting that is not finite, or neither one number nor one per seed; or see `make_mesh`.
+      GailfeError: a traced setting that is not finite, or neither one number nor one per seed; or see `mesh_shape`.
     """
 
     def __init__(
@@ -377,7 +374,11 @@ class Trainer:
         self.traces = 0
         self._hyper_axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, self.hyper)
         self._compiled: Callable[..., tuple[PyTree, Metrics]] | None = None
-        self.mesh = make_mesh(devices, len(self.seeds), learner.config.num_envs)
+        here = jax.local_devices()
+        shape = mesh_shape(devices, len(self.seeds), learner.config.num_envs, len(here))
+        # One device needs no mesh, and gets the program that it always got.
+        count = math.prod(shape)
+        self.mesh = None if count == 1 else Mesh(np.array(here[:count]).reshape(shape), (SEEDS, ENVS))
         self._evaluations: dict[int, Callable[..., Episodes]] = {}
         self._episodes = eval_episodes
         self._shared: tuple[Demos | None, Demos | None] = (None, None)

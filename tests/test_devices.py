@@ -8,10 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from tests.on_devices import CASES, DEVICES, ITERATIONS
+from gailfe_jax.train import RunSettings, mesh_shape
+from gailfe_jax.types import GailfeError
+from tests.on_devices import CASES, DEVICES
 
 # To rounding: an update may differ by this share of its length, a number by this share of its size.
-ROUNDING = 2e-3
+ROUNDING = 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +50,13 @@ def test_one_and_eight_devices_make_the_same_updates(results, case):
         elif "end" not in name:
             np.testing.assert_allclose(eight[name], one[name], rtol=ROUNDING, atol=ROUNDING, err_msg=name)
     assert difference(one, eight) < ROUNDING
-    assert one["['metrics0']['train_return']"].shape == (1, CASES[case][1])
-    assert f"['metrics{ITERATIONS - 1}']['episodes']" in one
+    if case == "gailfe":
+        assert (one["['metrics1']['failures_in_buffer']"] > 0).all() and (one["['metrics1']['multiplier']"] > 0).all()
 
 
 def test_devices_that_do_not_average_gradients_are_told_apart(results):
-    together, apart = (dict(np.load(results / f"{name}.npz")) for name in ("together", "apart"))
-    assert difference(together, apart) > 100 * ROUNDING
+    one, apart = (dict(np.load(results / f"dagger_{name}.npz")) for name in (1, "apart"))
+    assert difference(one, apart) > 100 * ROUNDING
 
 
 def test_a_checkpoint_of_one_device_goes_on_on_eight_and_the_other_way(results):
@@ -63,3 +65,30 @@ def test_a_checkpoint_of_one_device_goes_on_on_eight_and_the_other_way(results):
         whole = policies["1_1_" + name.rsplit("_", 1)[1]]
         np.testing.assert_allclose(policies[name], whole, rtol=ROUNDING, atol=ROUNDING / 10, err_msg=name)
     assert np.abs(policies["1_1_0"] - policies["1_1_1"]).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("devices", "seeds", "num_envs", "shape"),
+    [
+        (0, 1, 8, (1, 8)),
+        (0, 8, 3, (8, 1)),
+        (0, 2, 8, (2, 4)),
+        (4, 6, 8, (2, 2)),
+        # Some stay idle where all of them do not divide the environments.
+        (0, 1, 6, (1, 6)),
+        (0, 2, 3, (2, 3)),
+        (1, 5, 7, (1, 1)),
+    ],
+)
+def test_seeds_are_parted_before_environments(devices, seeds, num_envs, shape):
+    assert mesh_shape(devices, seeds, num_envs, 8) == shape
+
+
+def test_devices_that_do_not_fit_are_refused():
+    expected = r"expected 0 \(all that fit\) or one of 1, 2, 4, 8 on a machine with 8$"
+    with pytest.raises(GailfeError, match=r"^devices: got 3 for 1 seed\(s\) of 8 environments; " + expected):
+        mesh_shape(3, 1, 8, 8)
+    with pytest.raises(GailfeError, match=r"^devices: got 2 .* one of 1 on a machine with 1$"):
+        mesh_shape(2, 4, 8, 1)
+    with pytest.raises(GailfeError, match=r"^devices: got -1; expected 0 \(all that fit\) or more$"):
+        RunSettings(devices=-1)
