@@ -422,9 +422,10 @@ class Trainer:
 
     def init(self, demos: Demos | None) -> LearnerState:
         """Fresh states, `[S]`."""
-        specs = PartitionSpec(SEEDS), self._hyper_specs, PartitionSpec()
-        init = self._jit(self._init_all, specs, self._state_specs(self.template(demos)))
-        return init(self.seeds, self.hyper, self._share(demos))
+        in_specs = PartitionSpec(SEEDS), self._hyper_specs, PartitionSpec()
+        # Traced once more to learn the state's shape, where that is needed.
+        out_specs = None if self.mesh is None else self._state_specs(self.template(demos))
+        return self._jit(self._init_all, in_specs, out_specs)(self.seeds, self.hyper, self._share(demos))
 
     def template(self, demos: Demos | None) -> LearnerState:
         """Shapes and dtypes of the states, and where they belong on several devices, without computing them."""

@@ -34,7 +34,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "gailfe": (dict(algo="gailfe", generator="ppo", multiplier="fixed", unroll_length=24), 2),
     "mail": (dict(algo="mail", model_rollouts="model", **MODEL), 1),
     "dagger": (dict(algo="dagger", bc_minibatch=32, fit_steps=2, aggregate_capacity=300), 1),
-    "ppo": (dict(algo="ppo"), 4),
+    "ppo": (dict(algo="ppo"), 8),
 }
 HYPER = Hyper(failure_weight=1.0)
 
@@ -57,7 +57,10 @@ def trained(case: str, devices: int) -> dict[str, np.ndarray]:
     """Parameters before and after, the environments, metrics of every iteration and an evaluation, by name."""
     config, demos = config_of(case), shown(config_of(case))
     learner = make_learner(config, make_env(config.env, config.engine))
-    trainer = Trainer(learner, HYPER, np.arange(CASES[case][1]), chunk=1, eval_episodes=DEVICES, devices=devices)
+    seeds = np.arange(CASES[case][1])
+    # A setting that differs from seed to seed is sharded with them.
+    hyper = HYPER if len(seeds) == 1 else HYPER.replace(gamma=tuple(np.linspace(0.9, 0.99, len(seeds)).tolist()))
+    trainer = Trainer(learner, hyper, seeds, chunk=1, eval_episodes=DEVICES, devices=devices)
     state = trainer.init(demos)
     found = {"start": (state.generator.policy, state.generator.value)}
     for iteration in range(ITERATIONS):
@@ -65,6 +68,7 @@ def trained(case: str, devices: int) -> dict[str, np.ndarray]:
         found = jax.tree.map(np.array, found)
         state, metrics = trainer.advance(state, demos)
         found[f"metrics{iteration}"] = metrics
+    assert trainer.traces == 1
     generator, cost = state.generator, state.cost
     found["end"] = generator.policy, generator.value
     found["rest"] = generator.obs_stats, cost, getattr(generator, "model", None), state.env.obs, state.failures

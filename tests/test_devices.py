@@ -63,7 +63,7 @@ def test_a_checkpoint_of_one_device_goes_on_on_eight_and_the_other_way(results):
     policies = np.load(results / "resumed.npz")
     for name in policies.files:
         whole = policies["1_1_" + name.rsplit("_", 1)[1]]
-        np.testing.assert_allclose(policies[name], whole, rtol=ROUNDING, atol=ROUNDING / 10, err_msg=name)
+        np.testing.assert_allclose(policies[name], whole, rtol=ROUNDING, atol=1e-6, err_msg=name)
     assert np.abs(policies["1_1_0"] - policies["1_1_1"]).max() > 0.01
 
 
