@@ -54,7 +54,7 @@ def shown(config: Config) -> Demos | None:
 
 
 def trained(case: str, devices: int) -> dict[str, np.ndarray]:
-    """Parameters before and after, the environments, metrics of every iteration and an evaluation, by name."""
+    """Parameters before and after, the rest of the state, metrics of every iteration and one evaluation, by name."""
     config, demos = config_of(case), shown(config_of(case))
     learner = make_learner(config, make_env(config.env, config.engine))
     seeds = np.arange(CASES[case][1])
@@ -72,7 +72,8 @@ def trained(case: str, devices: int) -> dict[str, np.ndarray]:
     generator, cost = state.generator, state.cost
     found["end"] = generator.policy, generator.value
     found["rest"] = generator.obs_stats, cost, getattr(generator, "model", None), state.env.obs, state.failures
-    found["evaluation"] = vars(trainer.evaluate(state, 1))
+    if case == "gail":
+        found["evaluation"] = vars(trainer.evaluate(state, 1))
     return {jax.tree_util.keystr(path): np.array(x) for path, x in jax.tree_util.tree_leaves_with_path(found)}
 
 
