@@ -100,7 +100,8 @@ def _to_host(leaf: Any) -> np.ndarray:
 def _from_host(data: np.ndarray, like: Any, key_impl: str) -> Any:
     if isinstance(like, np.ndarray | np.generic):
         return data
-    placement = like.sharding if isinstance(like, jax.Array) and like.committed else None
+    placed = isinstance(like, jax.ShapeDtypeStruct) or (isinstance(like, jax.Array) and like.committed)
+    placement = like.sharding if placed else None
     if _is_key(like):
         keys = jax.random.wrap_key_data(jnp.array(data), impl=key_impl)
         return keys if placement is None else jax.device_put(keys, placement)
@@ -313,7 +314,7 @@ class CheckpointManager:
         Args:
           template: a state as it should come out, of arrays or `jax.ShapeDtypeStruct`s (`jax.eval_shape`). Where it
             holds NumPy arrays, NumPy arrays are returned; elsewhere JAX arrays, on the template's devices if it is
-            committed to them.
+            committed to them, sharded as it is.
           step: take exactly this step.
 
         Raises:

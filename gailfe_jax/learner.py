@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from gailfe_jax.batching import per_seed
+from gailfe_jax.batching import gather_rows, local_rows, per_seed, sum_over_devices
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.data.best import BestBuffer, BestState
 from gailfe_jax.data.episodes import EpisodeReplay, EpisodeState
@@ -67,7 +67,7 @@ class LearnerState:
     Attributes:
       key: `[]` the seed's key; iteration `i` draws from `fold_in(key, i)`.
       iteration: `[]` int32, iterations done.
-      env: `[B]` environment states.
+      env: `[B]` environment states; on several devices each holds its own.
       generator: the policy's side.
       cost: the discriminator's state or another cost's, or None where the true reward is used.
       dual: `[]` lambda_F, or None without a failure constraint.
@@ -156,7 +156,7 @@ class Learner:
         return LearnerState(
             key=key_run,
             iteration=jnp.int32(0),
-            env=jax.vmap(self.env.reset)(jax.random.split(key_env, self.config.num_envs)),
+            env=jax.vmap(self.env.reset)(local_rows(jax.random.split(key_env, self.config.num_envs))),
             generator=generator,
             cost=None if self.cost is None else per_seed(self.cost.init)(key_cost, self._shown(expert)),
             dual=jnp.asarray(hyper.dual_init, jnp.float32) if self._constrained else None,
@@ -203,6 +203,8 @@ class Learner:
         env, transition, totals = unroll(
             self.env, self.generator.act, state.generator, state.env, key_unroll, self.config.unroll_length
         )
+        # Each device has stepped its own environments; from here on all of them see the whole unroll.
+        transition, totals = gather_rows(transition, axis=1), sum_over_devices(totals)
         executed = transition.replace(action=clip_action(self.env, transition.action))
         failures, own, replay, data = self._select(state, executed, key_sample)
         experience, moves = self._remember(state.experience, executed, jax.random.fold_in(key, 4))
@@ -293,7 +295,7 @@ class Learner:
         obs, action = expert.obs[rows], expert.action[rows]
 
         def log_likelihood(policy: Callable[[Array], Any], part: Array | None) -> Array:
-            x, a = (obs, action) if part is None else (obs[part], action[part])
+            x, a = local_rows((obs, action)) if part is None else (obs[part], action[part])
             return hyper.bc_weight * jnp.mean(policy(x).log_prob(a))
 
         return log_likelihood

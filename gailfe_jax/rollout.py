@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from gailfe_jax.batching import local_rows
 from gailfe_jax.types import Array, Env, EnvState, Metrics, PyTree, Transition
 
 ActFn = Callable[[PyTree, Array, Array], tuple[Array, Array]]
@@ -127,8 +128,12 @@ def evaluate_steps(
       key: `[]` draws the initial states, and folded with the step number what `act` gets.
       episodes: `E`.
       max_steps: cuts the episodes; the environment's own time limit if None.
+
+    Returns:
+      This device's episodes, where devices share a seed.
     """
-    state = jax.vmap(env.reset)(jax.random.split(key, episodes))
+    state = jax.vmap(env.reset)(local_rows(jax.random.split(key, episodes)))
+    size = len(state.obs)
 
     def running(carry) -> Array:
         going = jnp.any(~carry[1])
@@ -145,5 +150,5 @@ def evaluate_steps(
         )
         return state, finished | time_step.terminated | time_step.truncated, result, count + 1
 
-    empty = Episodes(jnp.zeros(episodes), jnp.zeros(episodes, jnp.int32), jnp.zeros(episodes, bool))
-    return jax.lax.while_loop(running, step, (state, jnp.zeros(episodes, bool), empty, jnp.int32(0)))[2]
+    empty = Episodes(jnp.zeros(size), jnp.zeros(size, jnp.int32), jnp.zeros(size, bool))
+    return jax.lax.while_loop(running, step, (state, jnp.zeros(size, bool), empty, jnp.int32(0)))[2]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.batching import per_seed
+from gailfe_jax.batching import draw_rows, gather_rows, local_rows, per_seed, sum_over_devices
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.data.replay import Replay
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState
@@ -259,7 +259,7 @@ class Dagger:
         return start(
             LearnerState,
             key_run,
-            env=jax.vmap(self.env.reset)(jax.random.split(key_env, self.config.num_envs)),
+            env=jax.vmap(self.env.reset)(local_rows(jax.random.split(key_env, self.config.num_envs))),
             generator=bare_policy(self.generator, key_generator),
             replay=self.aggregate.init(Pairs(jnp.zeros(spec.obs_size), jnp.zeros(spec.action_size))),
         )
@@ -284,6 +284,7 @@ class Dagger:
         beta = expert_share(hyper.dagger_beta, state.iteration)
         mixture = _Mixture(state.generator, demos.oracle, beta)
         env, transition, totals = unroll(self.env, self._act, mixture, state.env, key_unroll, self.config.unroll_length)
+        transition, totals = gather_rows(transition, axis=1), sum_over_devices(totals)
         obs = transition.obs.reshape(-1, transition.obs.shape[-1])
         label = per_seed(Oracle.act)(demos.oracle, obs)
         replay = self.aggregate.add(state.replay, Pairs(obs, label))
@@ -303,7 +304,7 @@ class Dagger:
 
     def _act(self, mixture: _Mixture, obs: Array, key: Array) -> tuple[Array, Array]:
         """Actions of a batch of environments, with no density to speak of: `[B, o] -> ([B, a], [B])`."""
-        asked = jax.random.bernoulli(key, mixture.beta, (len(obs), 1))
+        asked = draw_rows(lambda x: jax.random.bernoulli(key, mixture.beta, (len(x), 1)), obs)
         own = self.generator.mode(mixture.generator, obs)
         return jnp.where(asked, per_seed(Oracle.act)(mixture.oracle, obs), own), jnp.zeros(len(obs))
 

@@ -49,9 +49,11 @@ _UNBOUNDED_GIB = 2.0**40
 _FIRST = ("seed", "step", "return_mean", "expert_normalised")
 # What the machine's speed decides is not a result of the setting.
 _TIMING = ("steps_per_second",)
-# What may differ when a sweep resumes: how it is shown, and where the demonstrations lie (their content is compared).
+# What may differ when a sweep resumes: where it runs and how it is shown, and where the demonstrations lie (their
+# content is compared).
 _FREE_ON_RESUME = (
     *("run.checkpoint_seconds", "run.keep", "run.snapshots", "run.tensorboard", "run.wandb", "run.quiet"),
+    "run.devices",
     *("demos.demos", "demos.expert", "imitation.demos", "imitation.expert", "imitation.sha256"),
 )
 

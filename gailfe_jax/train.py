@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import json
@@ -27,8 +28,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gailfe_jax.algorithms import AnyLearner, asks_expert, find_algorithm, make_learner, needs_demos, resolve_config
+from gailfe_jax.batching import ENVS, SEEDS
 from gailfe_jax.checkpoint import CheckpointManager, check_config
 from gailfe_jax.confidences import FOLDER, Confidence
 from gailfe_jax.config import CONFIG_VERSION, Config, Hyper, hyper_arrays
@@ -76,6 +79,8 @@ class RunSettings:
     """Log to Weights & Biases (extra: wandb)."""
     quiet: bool = False
     """Show nothing while training."""
+    devices: int = 0
+    """Share the work between so many devices, seeds first and then each seed's environments; 0 for all that fit."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "eval_every", "checkpoint_seconds"):
@@ -84,6 +89,8 @@ class RunSettings:
         for name in ("steps", "seeds", "eval_every", "eval_episodes", "keep"):
             if not 1 <= getattr(self, name) < math.inf:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected a number from 1")
+        if self.devices < 0:
+            raise GailfeError(f"devices: got {self.devices}; expected 0 (all that fit) or more")
         if not self.checkpoint_seconds >= 0:
             raise GailfeError(f"checkpoint_seconds: got {self.checkpoint_seconds}; expected 0 or more")
         if not 0 <= self.first_seed <= _SEEDS - self.seeds:
@@ -299,8 +306,35 @@ def _judged(annotator: Annotator | None, success: Annotator | None) -> dict[str,
     return record
 
 
+def mesh_shape(devices: int, seeds: int, num_envs: int, available: int) -> tuple[int, int]:
+    """`(seed shards, environment shards)`: as many of the first as divide both seeds and devices.
+
+    Args:
+      devices: how many to use; 0 for as many as fit.
+      seeds: `S`, side by side.
+      num_envs: environments of each seed, which the environment shards must divide.
+      available: how many devices there are.
+
+    Raises:
+      GailfeError: there are not so many devices, or they do not divide the environments.
+    """
+    fitting = [n for n in range(1, available + 1) if num_envs % (n // math.gcd(seeds, n)) == 0]
+    if devices and devices not in fitting:
+        raise GailfeError(
+            f"devices: got {devices} for {seeds} seed(s) of {num_envs} environments; expected 0 (all that fit) or one "
+            f"of {', '.join(map(str, fitting))} on a machine with {available}"
+        )
+    count = devices or max(fitting)
+    shards = math.gcd(seeds, count)
+    return shards, count // shards
+
+
 class Trainer:
     """The compiled programs of one run: `init`, a chunk of iterations, and an evaluation, vmapped over seeds.
+
+    On several devices each program is sharded over a mesh: seeds are trained apart, and the devices that share a seed
+    step their part of its environments and average their gradients (see `gailfe_jax.batching`). What is computed is the
+    same to rounding for any number of devices, and what comes out has the same shapes.
 
     Args:
       learner: one seed's functions.
@@ -308,16 +342,27 @@ class Trainer:
       seeds: `[S]` seed numbers.
       chunk: iterations per call of `advance`.
       eval_episodes: episodes per evaluation and seed.
+      devices: how many to use, 0 for all that fit.
 
     Attributes:
+      mesh: of devices, None for one.
       compile_seconds: what tracing and compiling `advance` took (once it has).
       traces: how often the learner's step was traced; stays 1.
 
     Raises:
-      GailfeError: a traced setting that is not finite, or neither one number nor one per seed.
+      GailfeError: a traced setting that is not finite, or neither one number nor one per seed; or see `mesh_shape`.
     """
 
-    def __init__(self, learner: AnyLearner, hyper: Hyper, seeds: np.ndarray, *, chunk: int, eval_episodes: int):
+    def __init__(
+        self,
+        learner: AnyLearner,
+        hyper: Hyper,
+        seeds: np.ndarray,
+        *,
+        chunk: int,
+        eval_episodes: int,
+        devices: int = 1,
+    ):
         self.learner = learner
         self.hyper = hyper_arrays(hyper)
         self.seeds = jnp.asarray(seeds, jnp.uint32)
@@ -329,8 +374,44 @@ class Trainer:
         self.traces = 0
         self._hyper_axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, self.hyper)
         self._compiled: Callable[..., tuple[PyTree, Metrics]] | None = None
-        self._evaluate = jax.jit(jax.vmap(self._evaluate_one, in_axes=(0, 0, None, None)), static_argnums=(3,))
+        here = jax.local_devices()
+        shape = mesh_shape(devices, len(self.seeds), learner.config.num_envs, len(here))
+        # One device needs no mesh, and gets the program that it always got.
+        count = math.prod(shape)
+        self.mesh = None if count == 1 else Mesh(np.array(here[:count]).reshape(shape), (SEEDS, ENVS))
+        self._evaluations: dict[int, Callable[..., Episodes]] = {}
         self._episodes = eval_episodes
+        self._shared: tuple[Demos | None, Demos | None] = (None, None)
+
+    def _jit(self, fn: Callable[..., Any], in_specs: PyTree, out_specs: PyTree, **options: Any) -> Any:
+        """`jax.jit`, sharded over the mesh where there is one."""
+        if self.mesh is None:
+            return jax.jit(fn, **options)
+        # Host callbacks and loops cannot be partitioned automatically: every device runs the program on its shard.
+        fn = jax.shard_map(fn, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+        return jax.jit(fn, in_shardings=self._shardings(in_specs), out_shardings=self._shardings(out_specs), **options)
+
+    def _shardings(self, specs: PyTree) -> PyTree:
+        assert self.mesh is not None
+        mesh = self.mesh
+        place = lambda spec: NamedSharding(mesh, spec)  # noqa: E731
+        return jax.tree.map(place, specs, is_leaf=lambda x: isinstance(x, PartitionSpec))
+
+    def _state_specs(self, state: LearnerState) -> LearnerState:
+        specs = jax.tree.map(lambda _: PartitionSpec(SEEDS), state)
+        return specs.replace(env=jax.tree.map(lambda _: PartitionSpec(SEEDS, ENVS), state.env))
+
+    @property
+    def _hyper_specs(self) -> Hyper:
+        return jax.tree.map(lambda x: PartitionSpec(SEEDS) if jnp.ndim(x) else PartitionSpec(), self.hyper)
+
+    def _share(self, demos: Demos | None) -> Demos | None:
+        """`demos` on every device, copied there once."""
+        if self.mesh is None or demos is None:
+            return demos
+        if self._shared[0] is not demos:
+            self._shared = demos, jax.device_put(demos, NamedSharding(self.mesh, PartitionSpec()))
+        return self._shared[1]
 
     def _key(self, seed: Array) -> Array:
         return jax.random.fold_in(jax.random.key(0), seed)
@@ -341,11 +422,18 @@ class Trainer:
 
     def init(self, demos: Demos | None) -> LearnerState:
         """Fresh states, `[S]`."""
-        return jax.jit(self._init_all)(self.seeds, self.hyper, demos)
+        in_specs = PartitionSpec(SEEDS), self._hyper_specs, PartitionSpec()
+        # Traced once more to learn the state's shape, where that is needed.
+        out_specs = None if self.mesh is None else self._state_specs(self.template(demos))
+        return self._jit(self._init_all, in_specs, out_specs)(self.seeds, self.hyper, self._share(demos))
 
     def template(self, demos: Demos | None) -> LearnerState:
-        """Shapes and dtypes of the states, without computing them."""
-        return jax.eval_shape(self._init_all, self.seeds, self.hyper, demos)
+        """Shapes and dtypes of the states, and where they belong on several devices, without computing them."""
+        shapes = jax.eval_shape(self._init_all, self.seeds, self.hyper, demos)
+        if self.mesh is None:
+            return shapes
+        placed = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)  # noqa: E731
+        return jax.tree.map(placed, shapes, self._shardings(self._state_specs(shapes)))
 
     def _advance(self, state: LearnerState, hyper: Hyper, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         self.traces += 1
@@ -355,10 +443,14 @@ class Trainer:
 
     def lower(self, state: LearnerState, demos: Demos | None) -> jax.stages.Lowered:
         """The program of `advance`, traced for `state` (or its shapes) and not yet compiled."""
-        return jax.jit(self._advance, donate_argnums=0).lower(state, self.hyper, demos)
+        specs = self._state_specs(state)
+        in_specs = specs, self._hyper_specs, PartitionSpec()
+        advance = self._jit(self._advance, in_specs, (specs, PartitionSpec(None, SEEDS)), donate_argnums=0)
+        return advance.lower(state, self.hyper, demos)
 
     def advance(self, state: LearnerState, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         """`chunk` iterations of every seed; `state` is donated. Metrics are `[chunk, S]`."""
+        demos = self._share(demos)
         if self._compiled is None:
             start = time.perf_counter()
             # Compiled ahead of time: the program exists once, and what compiling took is known apart.
@@ -366,13 +458,22 @@ class Trainer:
             self.compile_seconds = time.perf_counter() - start
         return self._compiled(state, self.hyper, demos)
 
-    def _evaluate_one(self, agent: PyTree, seed: Array, step: Array, episodes: int) -> Episodes:
+    def _evaluate_one(self, episodes: int, agent: PyTree, seed: Array, step: Array) -> Episodes:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)
         return evaluate(self.learner.env, self.learner.generator.mode, agent, key, episodes)
 
     def evaluate(self, state: LearnerState, step: int, episodes: int | None = None) -> Episodes:
         """Deterministic policies over fresh episodes, `[S, E]`; the episodes depend on seed and step only."""
-        return self._evaluate(state.generator, self.seeds, jnp.uint32(step), episodes or self._episodes)
+        episodes = episodes or self._episodes
+        if episodes not in self._evaluations:
+            one = jax.vmap(functools.partial(self._evaluate_one, episodes), in_axes=(0, 0, None))
+            # Each device plays its share, or, where they do not divide the episodes, all of its seeds'.
+            shared = self.mesh is not None and episodes % self.mesh.shape[ENVS] == 0
+            out = PartitionSpec(SEEDS, ENVS) if shared else PartitionSpec(SEEDS)
+            self._evaluations[episodes] = self._jit(
+                one, (PartitionSpec(SEEDS), PartitionSpec(SEEDS), PartitionSpec()), out
+            )
+        return self._evaluations[episodes](state.generator, self.seeds, jnp.uint32(step))
 
 
 def to_policies(
@@ -507,7 +608,9 @@ def train(
     lenient = seeds is not None
     numbers = np.arange(settings.first_seed, settings.first_seed + settings.seeds) if seeds is None else np.array(seeds)
     names = list(range(len(numbers))) if lenient else numbers.tolist()
-    trainer = Trainer(learner, hyper, numbers, chunk=chunk, eval_episodes=settings.eval_episodes)
+    trainer = Trainer(
+        learner, hyper, numbers, chunk=chunk, eval_episodes=settings.eval_episodes, devices=settings.devices
+    )
 
     run_dir = None if out is None else pathlib.Path(out)
     if settings.wandb and importlib.util.find_spec("wandb") is None:
@@ -520,6 +623,10 @@ def train(
         checkpoints = CheckpointManager(run_dir / "checkpoints", keep=settings.keep)
     logger = None if run_dir is None else _logger(run_dir, config, settings, total_steps, imitation, identity, names)
     messages = (lambda text: None) if logger is None else logger.message
+
+    used = 1 if trainer.mesh is None else trainer.mesh.size
+    if not settings.devices and used < jax.local_device_count():
+        messages(f"using {used} of {jax.local_device_count()} devices: more do not divide the environments")
 
     done_steps, state = 0, None
     if checkpoints is not None and resume and checkpoints.latest() is not None:
@@ -676,11 +783,11 @@ def _identity(
     }
 
 
-# What may change when a run resumes: where and how it is shown, how long it goes on, and where the demonstrations lie
-# (their content is compared).
+# What may change when a run resumes: where it runs and how it is shown, how long it goes on, and where the
+# demonstrations lie (their content is compared).
 _FREE_ON_RESUME = (
     *("settings.steps", "settings.checkpoint_seconds", "settings.keep", "settings.snapshots"),
-    *("settings.tensorboard", "settings.wandb", "settings.quiet"),
+    *("settings.tensorboard", "settings.wandb", "settings.quiet", "settings.devices"),
     *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
 )
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.batching import per_seed, sealed
+from gailfe_jax.batching import draw_rows, local_rows, mean_over_devices, per_seed, sealed
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, Distribution, GaussianPolicy, MixturePolicy, RunningStats
 from gailfe_jax.objectives.advantage import generalised_advantage
@@ -215,8 +215,8 @@ class ActorCritic:
         def step(carry, inputs):
             (params, opt), (key, lr) = carry, inputs
             rows = jax.random.randint(key, (self.config.bc_minibatch,), 0, count)
-            rows = rows if order is None else order[rows]
-            value, grads = jax.value_and_grad(loss)(params, rows)
+            rows = local_rows(rows if order is None else order[rows])
+            value, grads = mean_over_devices(jax.value_and_grad(loss)(params, rows))
             return adam_step(grads, opt, params, lr, weight_decay), value
 
         (policy, opt), losses = jax.lax.scan(step, (state.policy, state.policy_opt), (keys, lr))
@@ -240,8 +240,9 @@ class ActorCritic:
         """Draws actions for a batch of environments: `obs [B, o] -> (action [B, a], log_prob [B])`."""
 
         def draw(policy, obs_stats, obs, key):
-            dist = self.policy(policy, obs_stats.normalise(obs))
-            action = dist.sample(key)
+            x = obs_stats.normalise(obs)
+            dist = self.policy(policy, x)
+            action = dist.from_noise(draw_rows(lambda x: self.policy(policy, x).draw_noise(key), x))
             return action, dist.log_prob(action)
 
         return per_seed(draw)(state.policy, state.obs_stats, obs, key)
@@ -345,7 +346,9 @@ class ActorCritic:
 
         def step(carry, indices):
             value, opt = carry
-            loss, grads = jax.value_and_grad(self.value_loss)(value, batch.x[indices], batch.target[indices])
+            rows = local_rows(indices)
+            loss, grads = jax.value_and_grad(self.value_loss)(value, batch.x[rows], batch.target[rows])
+            loss, grads = mean_over_devices((loss, grads))
             return adam_step(grads, opt, value, hyper.value_lr), loss
 
         partition = jax.vmap(lambda k: shuffled_minibatches(k, size, count))

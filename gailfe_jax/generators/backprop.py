@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from gailfe_jax.batching import local_rows, mean_over_devices
 from gailfe_jax.config import Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.generators.trpo import trust_region_step
@@ -197,14 +198,15 @@ class Backprop(ActorCritic):
     ) -> tuple[PyTree, PyTree, Metrics]:
         key_noise, key_fisher = jax.random.split(key)
         if self.config.model_rollouts == "real":
-            rollout = self.real_rollout(state, policy, windows, score, hyper)
+            rollout = self.real_rollout(state, policy, local_rows(windows, axis=1), score, hyper)
         else:
             rollout = self.free_rollout(state, windows, score, key_noise, hyper)
+        part = local_rows(batch)
 
         def objective(policy: PyTree) -> tuple[Array, Distribution]:
-            dist = self.policy(policy, batch.x)
+            dist = self.policy(policy, part.x)
             through_model = rollout(policy)
-            likelihood = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage) * scale
+            likelihood = importance_surrogate(dist, part.action, part.log_prob, part.advantage) * scale
             gain = hyper.pathwise * through_model + (1 - hyper.pathwise) * likelihood
             gain = gain + hyper.entropy * dist.entropy()
             return gain + scale * self.auxiliary(state, policy, auxiliary), dist
@@ -213,11 +215,12 @@ class Backprop(ActorCritic):
             policy, metrics = trust_region_step(self.config, self.policy, policy, objective, batch.x, key_fisher, hyper)
             return policy, opt, metrics
         (gain, old), gradient = jax.value_and_grad(objective, has_aux=True)(policy)
+        gain, gradient = mean_over_devices((gain, gradient))
         descent = jax.tree.map(jnp.negative, clip_by_norm(gradient, hyper.max_grad_norm))
         policy, opt = adam_step(descent, opt, policy, hyper.policy_lr)
         new_gain, new = objective(policy)
-        metrics = {"kl": jnp.mean(old.kl(new)), "entropy": new.entropy(), "improvement": new_gain - gain}
-        return policy, opt, metrics
+        new_gain, kl, entropy = mean_over_devices((new_gain, jnp.mean(old.kl(new)), new.entropy()))
+        return policy, opt, {"kl": kl, "entropy": entropy, "improvement": new_gain - gain}
 
     def real_rollout(self, state: BackpropState, policy: PyTree, windows: Windows, score: ScoreFn, hyper: Hyper):
         """The objective along real windows, as a function of the policy's parameters.
@@ -267,11 +270,12 @@ class Backprop(ActorCritic):
         `disagreement_limit`: beyond its data the model is not to be believed. Falls are unknown to the model.
 
         Returns:
-          `parameters -> []`, to be maximised.
+          `parameters -> []`, to be maximised; on several devices each one's, of its share of the windows.
         """
         low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
         # Of the windows' shape; which policy says so is all the same.
         noises = self.policy(state.policy, state.obs_stats.normalise(windows.obs)).draw_noise(key)
+        windows, noises = local_rows((windows, noises), axis=1)
 
         def total(params: PyTree) -> Array:
             def step(carry, noise):

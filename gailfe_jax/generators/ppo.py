@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from gailfe_jax.batching import local_rows, mean_over_devices
 from gailfe_jax.config import Hyper
 from gailfe_jax.data.episodes import EpisodeSample
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
@@ -49,9 +50,12 @@ class PPO(ActorCritic):
 
         def minibatch_step(carry, indices):
             policy, policy_opt, value, value_opt = carry
-            part = jax.tree.map(lambda x: x[indices], batch)
-            policy_grad = clip_by_norm(jax.grad(policy_loss)(policy, part, indices), hyper.max_grad_norm)
+            rows = local_rows(indices)
+            part = jax.tree.map(lambda x: x[rows], batch)
+            policy_grad = jax.grad(policy_loss)(policy, part, rows)
             loss, value_grad = jax.value_and_grad(self.value_loss)(value, part.x, part.target)
+            policy_grad, loss, value_grad = mean_over_devices((policy_grad, loss, value_grad))
+            policy_grad = clip_by_norm(policy_grad, hyper.max_grad_norm)
             value_grad = clip_by_norm(value_grad, hyper.max_grad_norm)
             policy, policy_opt = adam_step(policy_grad, policy_opt, policy, hyper.policy_lr)
             value, value_opt = adam_step(value_grad, value_opt, value, hyper.value_lr)
@@ -65,13 +69,15 @@ class PPO(ActorCritic):
         carry = (state.policy, state.policy_opt, state.value, state.value_opt)
         (policy, policy_opt, value, value_opt), losses = jax.lax.scan(minibatch_step, carry, indices)
 
-        old, new = (self.policy(p, batch.x) for p in (state.policy, policy))
-        metrics |= {
-            "kl": jnp.mean(old.kl(new)),
-            "entropy": new.entropy(),
-            "clip_fraction": clip_fraction(new, batch.action, batch.log_prob, hyper.clip),
-            "value_loss": jnp.mean(losses),
-        }
+        part = local_rows(batch)
+        old, new = (self.policy(p, part.x) for p in (state.policy, policy))
+        metrics |= {"value_loss": jnp.mean(losses)} | mean_over_devices(
+            {
+                "kl": jnp.mean(old.kl(new)),
+                "entropy": new.entropy(),
+                "clip_fraction": clip_fraction(new, part.action, part.log_prob, hyper.clip),
+            }
+        )
         state = state.replace(policy=policy, policy_opt=policy_opt, value=value, value_opt=value_opt)
         return self.finish(state, transition), metrics
 

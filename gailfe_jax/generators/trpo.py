@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from gailfe_jax.batching import env_shards, local_rows, mean_over_devices
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.networks import Distribution
@@ -74,7 +75,8 @@ def trust_region_step(
       config: static settings.
       policy_fn: `(parameters, normalised observations [n, o]) -> the policy there`.
       policy: parameters to start from.
-      objective: `parameters -> (what is to be maximised [], the policy at all of x)`.
+      objective: `parameters -> (what is to be maximised [], the policy at x)`; on several devices each one's, of
+        `local_rows(x)`, and their mean is what counts.
       x: `[n, o]` observations over which the KL divergence is a mean; Fisher products are taken on a share of them.
       key: `[]` draws that share.
       hyper: traced settings.
@@ -89,11 +91,18 @@ def trust_region_step(
     flat_objective = lambda theta: objective(unravel(theta))  # noqa: E731
 
     (start, old), gradient = jax.value_and_grad(flat_objective, has_aux=True)(theta)
-    x_some = x[some]
+    start, gradient = mean_over_devices((start, gradient))
+    # Of rows that the devices do not divide, those left over are everyone's.
+    left = few % env_shards() if few > env_shards() else 0
+    x_left, x_some = x[some[:left]], x[local_rows(some[left:])]
     raw = fisher_product(lambda t: policy_fn(unravel(t), x_some), theta)
+    rest = fisher_product(lambda t: policy_fn(unravel(t), x_left), theta) if left else raw
 
     def product(v: Array) -> Array:
-        return raw(v) + hyper.cg_damping * v
+        mean = mean_over_devices(raw(v))
+        if left:
+            mean = mean + (left / few) * (rest(v) - mean)
+        return mean + hyper.cg_damping * v
 
     direction = conjugate_gradient(product, gradient, config.cg_iterations)
     curvature = jnp.dot(direction, product(direction))
@@ -101,7 +110,8 @@ def trust_region_step(
 
     def measure(theta: Array) -> tuple[Array, Array]:
         value, dist = flat_objective(theta)
-        return value - start, jnp.mean(old.kl(dist))
+        value, kl = mean_over_devices((value, jnp.mean(old.kl(dist))))
+        return value - start, kl
 
     def searching(carry) -> Array:
         tries, accepted, *_ = carry
@@ -121,7 +131,7 @@ def trust_region_step(
     policy = unravel(theta)
     return policy, {
         "kl": jnp.where(accepted, kl, 0.0),
-        "entropy": policy_fn(policy, x).entropy(),
+        "entropy": mean_over_devices(policy_fn(policy, local_rows(x)).entropy()),
         "improvement": jnp.where(accepted, gain, 0.0),
         "line_search_tries": tries.astype(jnp.float32),
         "step_accepted": accepted.astype(jnp.float32),
@@ -161,9 +171,11 @@ class TRPO(ActorCritic):
     def _policy_step(
         self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper, auxiliary: AuxiliaryFn | None
     ) -> tuple[PyTree, Metrics]:
+        part = local_rows(batch)
+
         def objective(policy: PyTree) -> tuple[Array, Distribution]:
-            dist = self.policy(policy, batch.x)
-            gain = importance_surrogate(dist, batch.action, batch.log_prob, batch.advantage)
+            dist = self.policy(policy, part.x)
+            gain = importance_surrogate(dist, part.action, part.log_prob, part.advantage)
             gain = gain + hyper.entropy * dist.entropy()
             return gain + self.auxiliary(state, policy, auxiliary), dist
 

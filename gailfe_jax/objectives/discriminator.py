@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.batching import sealed
+from gailfe_jax.batching import local_rows, mean_over_devices, sealed
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, RunningStats
 from gailfe_jax.objectives.optimiser import adam, adam_step
@@ -170,6 +170,11 @@ class Discriminator:
         expert = expert + hyper.expert_noise * jax.random.normal(key_noise, expert.shape)
         present = data.has_failures
         failures = None if data.failures is None else stats.normalise(join(data.failures))
+        size = policy.shape[1]
+        policy, expert, failures = local_rows((policy, expert, failures), axis=1)
+
+        def mix(key):
+            return local_rows(jax.random.uniform(key, (size, 1)))
 
         def gail_loss(params, policy_x, expert_x, key):
             # One pass over both halves keeps the products large.
@@ -177,7 +182,9 @@ class Discriminator:
             policy_logit, expert_logit = logit[: len(policy_x)], logit[len(policy_x) :]
             loss = adversarial_loss(policy_logit, expert_logit, hyper.disc_entropy)
             if self.config.gradient_penalty:
-                loss = loss + hyper.gradient_penalty_weight * self._gradient_penalty(params, policy_x, expert_x, key)
+                loss = loss + hyper.gradient_penalty_weight * self._gradient_penalty(
+                    params, policy_x, expert_x, mix(key)
+                )
             return loss, (policy_logit, expert_logit)
 
         # Sealed, like Adam's step below: a failure term beside them must not change how they are fused and rounded.
@@ -212,14 +219,16 @@ class Discriminator:
                     return jax.tree.map(lambda g, f: g - multiplier * f, grads, failure_grads)
 
                 grads = jax.lax.cond(active, constrain, lambda grads: grads, grads)
+            grads = mean_over_devices(grads)
             params, opt = sealed(adam_step)(grads, opt, params, hyper.disc_lr)
             return (params, opt), metrics
 
         keys = jax.random.split(key_mix, steps)
         (params, opt), metrics = jax.lax.scan(step, (state.params, state.opt), (policy, expert, failures, keys))
-        metrics = jax.tree.map(lambda x: x[-1], metrics)
+        metrics = mean_over_devices(jax.tree.map(lambda x: x[-1], metrics))
         if failures is not None and present is not None:
-            metrics["failure_log_d"] = jnp.where(present, failure_gain(params, failures[-1]), jnp.nan)
+            gain = mean_over_devices(failure_gain(params, failures[-1]))
+            metrics["failure_log_d"] = jnp.where(present, gain, jnp.nan)
         metrics["discriminator_accuracy"] = 0.5 * (metrics["disc_accuracy_policy"] + metrics["disc_accuracy_expert"])
         fitted = DiscriminatorState(params, opt, stats)
         if demos is None and data.has_own is not None:
@@ -239,9 +248,9 @@ class Discriminator:
         half = jnp.arange(size)[:, None] < size // 2
         return jnp.where(half & data.has_own, join(data.own), expert)
 
-    def _gradient_penalty(self, params: PyTree, policy_x: Array, expert_x: Array, key: Array) -> Array:
-        """Mean squared distance from 1 of the logit's input gradient between the two sets (Gulrajani et al. 2017)."""
-        mix = jax.random.uniform(key, (len(policy_x), 1))
+    def _gradient_penalty(self, params: PyTree, policy_x: Array, expert_x: Array, mix: Array) -> Array:
+        """Mean squared distance from 1 of the logit's input gradient between the two sets (Gulrajani et al. 2017), at
+        shares `mix [m, 1]` of the policy's pairs."""
         between = mix * policy_x + (1 - mix) * expert_x
         slope = jax.vmap(jax.grad(lambda x: self._apply(params, x)))(between)
         return jnp.mean(jnp.square(jnp.sqrt(jnp.sum(jnp.square(slope), axis=-1) + 1e-12) - 1.0))

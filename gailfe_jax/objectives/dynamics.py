@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from gailfe_jax.batching import local_rows, mean_over_devices
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.networks import MLP, GatedForward, RunningStats
 from gailfe_jax.objectives.optimiser import adam, adam_step
@@ -104,10 +105,10 @@ class ForwardModel:
             x = state.inputs.normalise(jnp.concatenate([batch.obs, batch.action], axis=-1))
             # A fall's last contact can be many deviations away: bounded, it does not outweigh everything else.
             target = state.change.normalise(batch.next_obs - batch.obs)
-            value, grads = jax.value_and_grad(loss)(params, x, target)
+            value, grads = mean_over_devices(jax.value_and_grad(loss)(params, x, target))
             return adam_step(grads, opt, params, hyper.model_lr), value / self.config.model_ensemble
 
-        (params, opt), losses = jax.lax.scan(step, (state.params, state.opt), batches)
+        (params, opt), losses = jax.lax.scan(step, (state.params, state.opt), local_rows(batches, axis=2))
         return state.replace(params=params, opt=opt), {"model_loss": losses[-1]}
 
     def errors(self, state: ModelState, moves: Moves, done: Array) -> Metrics:
