@@ -259,7 +259,7 @@ def test_resume_passes_over_a_damaged_checkpoint(go, whole, half, tmp_path, caps
 
 
 def test_a_signal_ends_the_chunk_and_saves(go, whole, tmp_path):
-    folder = tmp_path / "run"
+    folder, handler = tmp_path / "run", signal.getsignal(signal.SIGINT)
     # After the evaluation is written: the loop has looked for signals, and not saved, when this one comes.
     result = go(
         folder,
@@ -269,7 +269,7 @@ def test_a_signal_ends_the_chunk_and_saves(go, whole, tmp_path):
     assert result.interrupted and result.steps == 2 * CHUNK
     assert not json.loads((folder / "summary.json").read_text())["finished"]
     assert len(load_policies(folder)) == 2
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     go(folder, resume=True)
     assert_same_run(folder, whole)
 
