@@ -337,8 +337,8 @@ def from_file(path: str | pathlib.Path) -> list[Values]:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise GailfeError(f"{path}: no such file; expected one setting per row") from None
-    except UnicodeDecodeError:
-        raise GailfeError(f"{path}: not a text file; expected one setting per row") from None
+    except (OSError, UnicodeDecodeError):
+        raise GailfeError(f"{path}: not a text file that can be read; expected one setting per row") from None
     rows = list(_csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text))
     if not rows:
         raise GailfeError(f"{path}: holds no settings; expected one per row")

@@ -107,15 +107,12 @@ def start(kind: type[StateT], key: Array, **fields: Any) -> StateT:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cloning:
-    """Behavioural cloning: maximum likelihood on demonstrations, stopped early, its best snapshot kept.
-
-    Its budget counts the pairs it is shown, not environment steps: an iteration is `num_envs * unroll_length` pairs,
-    `Config.bc_minibatch` at a time. It does without the environment; only evaluations step it.
+class Supervised:
+    """What learners by maximum likelihood are made of.
 
     Attributes:
       config: static settings.
-      env: the environment, for its sizes and its evaluations.
+      env: the environment, for its sizes and its evaluations at least.
       total_iterations: length of the run, for annealing.
     """
 
@@ -127,6 +124,14 @@ class Cloning:
     def generator(self) -> ActorCritic:
         """The policy's side."""
         return ActorCritic(self.config, self.env.spec)
+
+
+class Cloning(Supervised):
+    """Behavioural cloning: maximum likelihood on demonstrations, stopped early, its best snapshot kept.
+
+    Its budget counts the pairs it is shown, not environment steps: an iteration is `num_envs * unroll_length` pairs,
+    `Config.bc_minibatch` at a time. It does without the environment; only evaluations step it.
+    """
 
     def init(self, key: Array, hyper: Hyper, demos: Demos | None) -> CloningState:
         """Fresh state of one seed from `key []`; seeds hold different trajectories out.
@@ -224,28 +229,13 @@ class _Mixture:
     beta: Array
 
 
-@dataclasses.dataclass(frozen=True)
-class Dagger:
+class Dagger(Supervised):
     """DAgger (Ross, Gordon & Bagnell 2011): the expert labels what the policy visits, and the policy fits all labels.
 
     Each step of each environment is the expert's with probability beta_i, else the policy's; both act without noise,
     as the policy will when it is judged. The paper trains a new policy in every iteration; here the old one is fitted
     further, which costs a fraction and tends to the same.
-
-    Attributes:
-      config: static settings.
-      env: the environment.
-      total_iterations: length of the run, for annealing.
     """
-
-    config: Config
-    env: Env
-    total_iterations: int = 1
-
-    @property
-    def generator(self) -> ActorCritic:
-        """The policy's side."""
-        return ActorCritic(self.config, self.env.spec)
 
     @property
     def aggregate(self) -> Replay:

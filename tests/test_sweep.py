@@ -168,6 +168,12 @@ def test_a_bad_file_is_one_clear_error(name, text, message, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_is_no_file_of_settings(tmp_path):
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(GailfeError, match=r"a\.csv: not a text file that can be read; expected one setting per row"):
+        from_file(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -21,6 +21,7 @@ What is said of Hopper is FEM, one seed, 200,000 steps by TRPO; counted from the
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import TypeAlias
@@ -102,7 +103,7 @@ class LinearState:
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearCost:
+class LinearCost(abc.ABC):
     """Base of the linear costs. Functions are for one seed.
 
     Attributes:
@@ -193,11 +194,11 @@ class LinearCost:
         features = self.features(state, pairs.obs, pairs.action)
         return jnp.mean(features.reshape(-1, features.shape[-1]), axis=0)
 
+    @abc.abstractmethod
     def _refit(
         self, state: LinearState, expert: Array, policy: Array, data: DiscriminatorData, hyper: Hyper
     ) -> tuple[LinearState, Metrics]:
         """New weights from `mu_E`, `mu_pi` `[k]`."""
-        raise NotImplementedError
 
 
 class FeatureMatching(LinearCost):
