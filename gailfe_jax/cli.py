@@ -365,10 +365,12 @@ class ConfidenceOf:
 class Bench:
     """Measure speed against the bare engine, in one run; compile time apart."""
 
-    what: _Positional[Literal["physics", "train", "horizon"]]
-    """physics: the engine inside a jitted scan. train: whole training iterations. horizon: MAIL's gradient."""
+    what: _Positional[Literal["physics", "train", "horizon", "peers"]]
+    """physics: the engine inside a jitted scan. train: whole training iterations. horizon: MAIL's gradient. peers:
+    training beside imitation's GAIL and Stable-Baselines3's PPO, which are installed under runs/ (from a checkout)."""
     env: tuple[str, ...] = ()
-    """Tasks; halfcheetah and hopper for physics, halfcheetah for train, hopper for horizon by default."""
+    """Tasks; halfcheetah and hopper for physics, halfcheetah for train and peers, hopper for horizon and for peers with
+    --learning by default."""
     algo: tuple[str, ...] = ("gail", "gailfe")
     """Methods (train)."""
     engine: str = "auto"
@@ -377,6 +379,12 @@ class Bench:
     """Environments (physics)."""
     repeats: int = 5
     """Timed repeats; medians are reported."""
+    learning: bool = False
+    """Peers: how long GAIL takes to 0.9 of the expert's return, instead of steps/s."""
+    seeds: int = 1
+    """Runs of each (peers with --learning)."""
+    time_limit: float = 1200.0
+    """Seconds of training after which a run counts as not reached (peers with --learning)."""
     out: str | None = None
     """Write the JSON result here."""
 
@@ -384,6 +392,8 @@ class Bench:
         from gailfe_jax.bench import bench_horizon, bench_physics, bench_train, print_horizon, print_report
         from gailfe_jax.logging import write_json_atomic
 
+        if self.what == "peers":
+            return self._peers()
         if self.what == "physics":
             envs = self.env or ("halfcheetah", "hopper")
             report = bench_physics(envs, engine=self.engine, num_envs=self.num_envs, repeats=self.repeats)
@@ -394,6 +404,19 @@ class Bench:
                 self.env or ("halfcheetah",), algos=self.algo, engine=self.engine, repeats=self.repeats
             )
         (print_horizon if self.what == "horizon" else print_report)(report)
+        if self.out:
+            write_json_atomic(self.out, report)
+        return 0
+
+    def _peers(self) -> int:
+        from gailfe_jax.logging import write_json_atomic
+        from gailfe_jax.peers import bench_learning, bench_peers, print_learning, print_peers
+
+        if self.learning:
+            report = bench_learning(self.env or ("hopper",), seeds=self.seeds, time_limit=self.time_limit)
+        else:
+            report = bench_peers(self.env or ("halfcheetah",), repeats=self.repeats)
+        (print_learning if self.learning else print_peers)(report)
         if self.out:
             write_json_atomic(self.out, report)
         return 0
