@@ -98,6 +98,53 @@ def horizon() -> str:
     return _markdown(head, rows) + f"\n\n({_machine(report)}; `benchmarks/results/horizon.json`)"
 
 
+def peers() -> str:
+    """Training speed beside imitation's GAIL and Stable-Baselines3's PPO."""
+    report = _read(ROOT / "benchmarks" / "results" / "peers.json")
+    if report is None:
+        return "Not measured yet (`gailfe bench peers --out benchmarks/results/peers.json`)."
+    rows = [
+        [
+            *(r["env"], r["peer"], f"{r['peer_steps_per_second']:,.0f}", r["configuration"], str(r["num_envs"])),
+            *(f"{r['steps_per_second']:,.0f}", f"{r['bare_steps_per_second']:,.0f}", f"{r['ratio']:.1f}"),
+        ]
+        for r in report["rows"]
+    ]
+    head = ["task", "peer", "peer, steps/s", "ours", "environments", "ours, steps/s", "bare engine, steps/s", "ratio"]
+    return (
+        _markdown(head, rows) + f"\n\n({_machine(report)}; {_peers_run_with(report)}; `benchmarks/results/peers.json`)"
+    )
+
+
+def peers_learning() -> str:
+    """Seconds until GAIL has learned, imitation's and ours."""
+    report = _read(ROOT / "benchmarks" / "results" / "peers_learning.json")
+    if report is None:
+        return "Not measured yet (`gailfe bench peers --learning --out benchmarks/results/peers_learning.json`)."
+
+    def times(side: dict[str, Any]) -> list[str]:
+        if not side["reached"]:
+            return [f"not within {report['time_limit']:.0f}", "-", "-"]
+        return [f"{side['seconds']:.1f}", f"{side['seconds_with_start']:.1f}", f"{side['steps']:,}"]
+
+    rows = [[r["env"], str(r["seed"]), *times(r["peer"]), *times(r["ours"])] for r in report["rows"]]
+    sides = [f"{who}, {what}" for who in ("imitation", "ours") for what in ("s", "with start, s", "steps")]
+    file = "`benchmarks/results/peers_learning.json`"
+    return _markdown(["task", "seed", *sides], rows) + f"\n\n({_machine(report)}; {_peers_run_with(report)}; {file})"
+
+
+def _peers_run_with(report: dict[str, Any]) -> str:
+    """What each peer was fastest with, and its release."""
+    package = {"imitation GAIL": "imitation", "Stable-Baselines3 PPO": "stable-baselines3"}
+    vec = {"dummy": "environments in turn", "subproc": "environments as processes"}
+    parts = [
+        f"{package[p['peer']]} {p['versions'][package[p['peer']]]} with {p['num_envs']} {vec[p['vec']]} and "
+        f"{p['threads']} torch thread{'s' if p['threads'] > 1 else ''}"
+        for p in report["peers"]
+    ]
+    return ", ".join(dict.fromkeys(parts))
+
+
 def experiment(name: str) -> str:
     """The table of experiments/<name>.py."""
     path = ROOT / "experiments" / "results" / name / "table.md"
@@ -110,6 +157,8 @@ TABLES = {
     "train": training,
     "train_mail": functools.partial(training, "train_mail"),
     "horizon": horizon,
+    "peers": peers,
+    "peers_learning": peers_learning,
     "figure1": functools.partial(experiment, "figure1"),
     "ablation": functools.partial(experiment, "ablation"),
     "table1": functools.partial(experiment, "table1"),

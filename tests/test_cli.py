@@ -172,7 +172,7 @@ COMMANDS = {
     "demos": ["--out", "--env", "--trajectories", "--failures", "--annotator", "--snapshots"],
     "evaluate": ["PATH", "--episodes", "--backend", "--json"],
     "video": ["PATH", "--out", "--episodes"],
-    "bench": ["physics", "train", "--engine", "--repeats"],
+    "bench": ["physics", "train", "peers", "--engine", "--repeats", "--learning"],
     "algorithms": ["usage: gailfe algorithms"],
     "quickstart": ["--out", "--seeds", "--steps"],
 }

@@ -8,15 +8,19 @@ import pathlib
 import subprocess
 import sys
 import textwrap
+import types
 
 import numpy as np
 import pytest
 
 from gailfe_jax import peers
+from gailfe_jax.algorithms import make_learner
 from gailfe_jax.cli import main
 from gailfe_jax.collect import collect_demonstrations
+from gailfe_jax.config import Config
 from gailfe_jax.envs import make_env
 from gailfe_jax.policy import load_expert
+from gailfe_jax.presets import preset
 from gailfe_jax.types import GailfeError
 
 SCRIPTS = peers.ROOT / "benchmarks" / "peers"
@@ -39,6 +43,11 @@ def executable(path: pathlib.Path, text: str) -> pathlib.Path:
     path.write_text(textwrap.dedent(text))
     path.chmod(0o755)
     return path
+
+
+@pytest.fixture(scope="module")
+def hopper_demos():
+    return collect_demonstrations(make_env("hopper"), load_expert("hopper"), trajectories=2)
 
 
 @pytest.fixture
@@ -174,10 +183,10 @@ def test_the_fastest_settings_are_taken_and_the_slow_given_up(monkeypatch):
 
 
 @pytest.fixture
-def small(monkeypatch, checkout, quick_programs):
-    """Ours and the demonstrations as small as can be, compiled in haste."""
-    monkeypatch.setattr(peers, "_TRAJECTORIES", 1)
-    monkeypatch.setattr(peers, "_STEPS", 32)
+def small(monkeypatch, checkout, hopper_demos, quick_programs):
+    """Ours as small as can be, compiled in haste, and demonstrations made once."""
+    monkeypatch.setattr(peers, "collect_demonstrations", lambda *args, **options: hopper_demos)
+    monkeypatch.setattr(peers, "_STEPS", 64)
     monkeypatch.setattr(peers, "_BARE_STEPS", 10)
     monkeypatch.setattr(peers, "_EVAL_EVERY", 1024)
     monkeypatch.setattr(peers, "_EVAL_EPISODES", 1)
@@ -187,7 +196,33 @@ def small(monkeypatch, checkout, quick_programs):
     return checkout
 
 
-def test_speed_beside_peers(small, capsys):
+def test_ours_counts_the_steps_of_its_iterations(small, hopper_demos, monkeypatch):
+    shape = peers.IMITATION.shapes["small"]
+    ours = peers._Ours(make_env("hopper"), "gail", shape, hopper_demos, repeats=1)
+    assert (ours.trainer.chunk, ours.steps, ours.bare_steps) == (2, 64, 10)
+    assert ours.config.policy_average > 0  # The preset's.
+    clock = iter([1.0, 3.0, 7.0])
+    monkeypatch.setattr(peers.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(ours.trainer, "advance", lambda state, demos: (state, {}))
+    assert ours.rates() == (10 / 2, 64 / 4)
+
+
+def test_every_configuration_of_ours_is_valid():
+    for comparison in (peers.IMITATION, peers.STABLE_BASELINES3):
+        for changes in comparison.shapes.values():
+            config = dataclasses.replace(preset(comparison.algo, "halfcheetah")[0], **changes)
+            assert make_learner(config, make_env("halfcheetah")) is not None
+            assert config.generator != "ppo" or config.batch_size % config.ppo_minibatches == 0
+
+
+def test_speed_beside_peers(small, monkeypatch, capsys):
+    class Ours:
+        def __init__(self, env, algo, changes, demos, repeats):
+            self.config = Config(**changes)
+            self.trainer = types.SimpleNamespace(compile_seconds=1.5)
+            self.rates = iter([(8000.0, 4000.0), (9000.0, 6000.0)]).__next__
+
+    monkeypatch.setattr(peers, "_Ours", Ours)
     assert main(["bench", "peers", "--env", "hopper", "--repeats", "2", "--out", str(small / "x.json")]) == 0
     report = json.loads((small / "x.json").read_text())
     assert [(row["env"], row["algo"], row["peer"]) for row in report["rows"]] == [
@@ -197,11 +232,11 @@ def test_speed_beside_peers(small, capsys):
     for row in report["rows"]:
         # The fastest of the pretended settings.
         assert row["peer_steps_per_second"] == 400.0 and len(row["raw"]) == 2
-        assert row["ratio"] == pytest.approx(row["steps_per_second"] / 400.0)
+        assert (row["steps_per_second"], row["bare_steps_per_second"], row["ratio"]) == (5000.0, 8500.0, 12.5)
         assert (row["num_envs"], row["batch"]) == (2, 32)
     for peer in report["peers"]:
         assert (peer["vec"], peer["threads"], len(peer["trials"])) == ("subproc", 1, 4)
-    assert report["peers"][0]["demonstrations"]["trajectories"] == 1
+    assert report["peers"][0]["demonstrations"]["pairs"] > 0
     assert "--demos" in report["peers"][0]["configuration"] and "--demos" not in report["peers"][1]["configuration"]
     assert "ours/peer" in capsys.readouterr().out
 
@@ -248,11 +283,6 @@ def test_our_clock_counts_training_only(target, time_limit, points, seconds, mon
     result = peers._learn(make_env("hopper"), None, target, time_limit, seed=3)
     assert [point["seconds"] for point in result["curve"]] == [2.0 * k for k in range(1, points + 1)]
     assert result["seconds"] == seconds and result["start_seconds"] == 25.0
-
-
-@pytest.fixture(scope="module")
-def hopper_demos():
-    return collect_demonstrations(make_env("hopper"), load_expert("hopper"), trajectories=2)
 
 
 def test_peers_read_our_demonstrations(hopper_demos, tmp_path):
