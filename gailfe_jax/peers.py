@@ -424,15 +424,19 @@ def bench_learning(
 
 
 def print_peers(report: dict[str, Any]) -> None:
-    """Shows a report of `bench_peers`."""
-    table = Table(title="training steps per second", box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("task", "peer", "peer/s", "ours", "ours/s", "bare/s", "ours/peer"):
-        table.add_column(heading, justify="left" if heading in ("task", "peer", "ours") else "right")
-    for row in report["rows"]:
-        rates = [f"{row[name]:,.0f}" for name in ("peer_steps_per_second", "steps_per_second", "bare_steps_per_second")]
-        cells = (row["env"], row["peer"], rates[0], row["configuration"], *rates[1:], f"{row['ratio']:.1f}")
-        table.add_row(*cells)
-    Console().print(table)
+    """Shows a report of `bench_peers`: a table for each task and peer."""
+    rows = report["rows"]
+    for env, peer in dict.fromkeys((row["env"], row["peer"]) for row in rows):
+        beside = [row for row in rows if (row["env"], row["peer"]) == (env, peer)]
+        title = f"{env}, training steps per second; {peer}: {beside[0]['peer_steps_per_second']:,.0f}"
+        table = Table(title=title, box=rich.box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("ours", "envs", "ours/s", "bare/s", "ours/peer", "compile"):
+            table.add_column(heading, justify="left" if heading == "ours" else "right")
+        for row in beside:
+            rates = (f"{row['steps_per_second']:,.0f}", f"{row['bare_steps_per_second']:,.0f}", f"{row['ratio']:.1f}")
+            seconds = f"{row['compile_seconds']:.1f} s"
+            table.add_row(row["configuration"], str(row["num_envs"]), *rates, seconds)
+        Console().print(table)
 
 
 def print_learning(report: dict[str, Any]) -> None:
