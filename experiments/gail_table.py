@@ -56,12 +56,16 @@ ENDING: dict[str, Any] = {"anneal": True, "policy_average": 0.98}
 # Many small steps of the discriminator do more than few on whole batches, in less time (found on other demonstrations
 # and seeds).
 DISCRIMINATOR: dict[str, Any] = {"disc_steps": 20, "disc_minibatch": 128}
+# Thinned pairs are soon learned by heart (found likewise).
+CLONING: dict[str, Any] = {"bc_weight_decay": 1.0, "bc_patience": 100.0}
 
 
 def _cell(task: str, method: str, size: int | None = None) -> Cell:
     label, settings = (METHODS | ALWAYS)[method]
     config, hyper, run = preset(settings["algo"], task)
     config = dataclasses.replace(config, **settings)
+    if method == "bc":
+        hyper = hyper.replace(**CLONING)
     steps = run.steps if method in ("bc", "dagger") else STEPS[task]
     eval_every = run.eval_every if method in ("bc", "dagger") else 50_000
     if config.policy_average:
