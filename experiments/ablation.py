@@ -20,10 +20,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import cells
 import numpy as np
-from cells import Cell
+from cells import Cell, earlier_preset
 
 from gailfe_jax.plotting import bar_intervals
-from gailfe_jax.presets import preset
 from gailfe_jax.statistics import bootstrap_interval, iqm, mean_difference
 
 EXPERIMENT = "ablation"
@@ -55,7 +54,7 @@ CHANGES: list[tuple[str, str, dict[str, Any]]] = [
 
 
 def _cell(name: str, label: str, changes: dict[str, Any]) -> Cell:
-    config, hyper, _ = preset(changes.get("algo", "mail"), "hopper")
+    config, hyper = earlier_preset(changes.get("algo", "mail"), "hopper")
     static = {field.name for field in dataclasses.fields(config)}
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k in static})
     hyper = hyper.replace(**{k: v for k, v in changes.items() if k not in static})

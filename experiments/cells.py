@@ -24,6 +24,7 @@ from gailfe_jax.envs import base_name, make_env
 from gailfe_jax.evaluate import evaluate_policies
 from gailfe_jax.logging import write_json_atomic
 from gailfe_jax.policy import load_expert
+from gailfe_jax.presets import preset
 from gailfe_jax.provenance import provenance
 from gailfe_jax.train import DemoSettings, RunSettings, train
 from gailfe_jax.types import GailfeError
@@ -69,6 +70,12 @@ class Cell:
     def result_path(self, experiment: str) -> pathlib.Path:
         """Where the cell's result lies."""
         return RESULTS / experiment / f"{self.name}.json"
+
+
+def earlier_preset(algo: str, task: str) -> tuple[Config, Hyper]:
+    """The preset as it was for the first experiments: the discriminator took 5 steps on up to 1024 pairs."""
+    config, hyper, _ = preset(algo, task)
+    return dataclasses.replace(config, disc_steps=5, disc_minibatch=1024), hyper
 
 
 def demonstrations(task: str, trajectories: int = 30, failures: int = 100) -> pathlib.Path:

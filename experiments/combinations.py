@@ -20,11 +20,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import cells
 import table1
-from cells import Cell
+from cells import Cell, earlier_preset
 
 from gailfe_jax.algorithms import COMBINATIONS
 from gailfe_jax.plotting import learning_curve_panels
-from gailfe_jax.presets import preset
 from gailfe_jax.statistics import bootstrap_interval, mean_difference
 
 EXPERIMENT = "combinations"
@@ -41,7 +40,7 @@ def _cell(name: str, label: str) -> Cell:
     settings = next(c.settings for c in COMBINATIONS if c.name == label)
     model = settings.get("generator") == "backprop"
     # The shared cells' presets: GAIL's, with MAIL's bound on its several steps where there is a model.
-    config, hyper, _ = preset("mail" if model else "gailfe", "hopper")
+    config, hyper = earlier_preset("mail" if model else "gailfe", "hopper")
     config = dataclasses.replace(config, **settings)
     return Cell(
         name, label, config, hyper, table1.NOTHING_STEPS, table1.SEEDS, eval_every=16_384, trajectories=4,

@@ -20,11 +20,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import cells
 import numpy as np
-from cells import Cell
+from cells import Cell, earlier_preset
 
 from gailfe_jax.config import Hyper
 from gailfe_jax.plotting import bar_intervals, learning_curve_panels
-from gailfe_jax.presets import preset
 from gailfe_jax.statistics import (
     bootstrap_interval,
     iqm,
@@ -51,7 +50,7 @@ def _cell(
     **changes: Any,
 ):
     # Of what the paper does not say (discount, trust region, discriminator's steps) the presets are taken.
-    config, hyper, _ = preset(algo, task)
+    config, hyper = earlier_preset(algo, task)
     config = dataclasses.replace(config, num_envs=8, unroll_length=128, anneal=False, policy_average=0.0)
     known = {field.name for field in dataclasses.fields(Hyper)}
     config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k not in known})

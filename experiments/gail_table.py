@@ -47,15 +47,11 @@ METHODS = {
     "fem": ("FEM", {"algo": "fem"}),
     "gtal": ("GTAL", {"algo": "gtal"}),
 }
-ADVERSARIAL = ("gail", "gailfe", "mail", "gail-ppo")
 # Without demonstrations, so the same whatever their number.
 ALWAYS = {"dagger": ("DAgger", {"algo": "dagger"}), "constant": ("constant reward", {"algo": "constant"})}
 RANDOM = "random"
 # A last step can make a deterministic gait stumble: steps fade away, and the average of the last fifty is judged.
 ENDING: dict[str, Any] = {"anneal": True, "policy_average": 0.98}
-# Many small steps of the discriminator do more than few on whole batches, in less time (found on other demonstrations
-# and seeds).
-DISCRIMINATOR: dict[str, Any] = {"disc_steps": 20, "disc_minibatch": 128}
 # Thinned pairs are soon learned by heart (found likewise).
 CLONING: dict[str, Any] = {"bc_weight_decay": 1.0, "bc_patience": 100.0}
 
@@ -70,8 +66,6 @@ def _cell(task: str, method: str, size: int | None = None) -> Cell:
     eval_every = run.eval_every if method in ("bc", "dagger") else 50_000
     if config.policy_average:
         config = dataclasses.replace(config, **ENDING)
-    if method in ADVERSARIAL:
-        config = dataclasses.replace(config, **DISCRIMINATOR)
     name = f"{task}-{method}" if size is None else f"{task}-{size}-{method}"
     return Cell(
         name, label, config, hyper, steps, SEEDS, eval_every=eval_every, trajectories=size or 30, subsample=THINNED,

@@ -20,12 +20,11 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import cells
-from cells import Cell
+from cells import Cell, earlier_preset
 
 from gailfe_jax.algorithms import COMBINATIONS
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.plotting import learning_curve_panels
-from gailfe_jax.presets import preset
 from gailfe_jax.statistics import bootstrap_interval, mean_difference
 
 EXPERIMENT = "gasil_delayed"
@@ -39,7 +38,7 @@ WEIGHTS = {"gasil": {"alpha": 0.1}, "sil": {"sil_weight": 0.1}, "bc": {"bc_weigh
 def settings_of(task: str, method: str) -> tuple[Config, Hyper]:
     """What `method` runs with on the delayed `task`, before the weight of what it adds to PPO is chosen."""
     settings = next(c.settings for c in COMBINATIONS if c.name == METHODS[method])
-    config, hyper, _ = preset(settings["algo"], f"delayed{DELAY}:{task}")
+    config, hyper = earlier_preset(settings["algo"], f"delayed{DELAY}:{task}")
     return dataclasses.replace(config, **settings), hyper
 
 

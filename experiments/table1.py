@@ -22,10 +22,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import cells
 import numpy as np
-from cells import Cell
+from cells import Cell, earlier_preset
 
 from gailfe_jax.plotting import learning_curve_panels
-from gailfe_jax.presets import preset
 from gailfe_jax.statistics import bootstrap_interval
 
 EXPERIMENT = "table1"
@@ -56,7 +55,7 @@ METHODS = {
 
 
 def _cell(task: str, size: int, method: str) -> Cell:
-    config, hyper, _ = preset("mail" if method.startswith("mail") else "gail", task)
+    config, hyper = earlier_preset("mail" if method.startswith("mail") else "gail", task)
     steps, eval_every = STEPS[task], 8192
     if method.endswith("-nothing"):
         steps, eval_every = NOTHING_STEPS, 16_384

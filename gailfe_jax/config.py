@@ -129,9 +129,9 @@ class Config:
     (AIRL), of either sign and the least bias."""
     disc_hidden: tuple[int, ...] = (100, 100)
     """Hidden layers of the discriminator."""
-    disc_steps: int = 5
+    disc_steps: int = 20
     """Discriminator gradient steps per iteration."""
-    disc_minibatch: int = 1024
+    disc_minibatch: int = 128
     """Most pairs of each kind (policy, expert, failure) per discriminator step."""
     disc_replay: int = 0
     """Policy pairs kept for the discriminator beside the fresh batch; 0 trains it on the fresh batch only."""

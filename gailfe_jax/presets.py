@@ -31,6 +31,9 @@ _IMITATION_AVERAGE = 0.95
 _IMITATION_CONFIG: dict[str, dict[str, Any]] = {"halfcheetah": {"obs_normaliser": "running"}}
 _IMITATION_HYPER = {"halfcheetah": Hyper(gamma=0.99, gae_lambda=0.95)}
 
+# Beside iterations of 8192 steps.
+_OWN_CONFIG = {"disc_steps": 5, "disc_minibatch": 1024}
+
 # Iterations of 2048 pairs: scarce demonstrations are overfitted within a hundred steps, and the best snapshot is one
 # of those that are looked at.
 _CLONING_CONFIG: dict[str, Any] = {"num_envs": 8, "unroll_length": 256, "anneal": True}
@@ -50,7 +53,7 @@ def preset(algo: str, env: str) -> tuple[Config, Hyper, RunSettings]:
     algorithm = find_algorithm(algo)
     if algorithm.own:
         # As PPO on the true reward, which stays: GASIL is for tasks where that alone is hard to learn from.
-        config = dataclasses.replace(config, generator="ppo", env_reward=True, **_EXPERT_CONFIG)
+        config = dataclasses.replace(config, generator="ppo", env_reward=True, **_EXPERT_CONFIG, **_OWN_CONFIG)
         hyper = Hyper(**_EXPERT_HYPER, entropy=_EXPERT_ENTROPY.get(env, 0.0))
     elif algorithm.cost is not None:
         config = dataclasses.replace(config, policy_average=_IMITATION_AVERAGE, **_IMITATION_CONFIG.get(env, {}))
