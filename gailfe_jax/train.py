@@ -40,6 +40,7 @@ from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
 from gailfe_jax.envs import base_name, canonical_name, make_env
 from gailfe_jax.learner import Demos, Learner, LearnerState
 from gailfe_jax.logging import RunLogger, read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.memory import program_bytes
 from gailfe_jax.objectives.discriminator import DiscriminatorState
 from gailfe_jax.oracle import Oracle
 from gailfe_jax.plotting import learning_curves
@@ -457,6 +458,11 @@ class Trainer:
             self._compiled = self.lower(state, demos).compile()
             self.compile_seconds = time.perf_counter() - start
         return self._compiled(state, self.hyper, demos)
+
+    @property
+    def program_bytes(self) -> int | None:
+        """What the compiled `advance` takes while it runs; None before the first call, or where XLA does not say."""
+        return None if self._compiled is None else program_bytes(self._compiled)
 
     def _evaluate_one(self, episodes: int, agent: PyTree, seed: Array, step: Array) -> Episodes:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)
