@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import pathlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from gailfe_jax.generators.backprop import Backprop, Windows
 from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.learner import Demos, Learner
 from gailfe_jax.objectives.discriminator import Discriminator
+from gailfe_jax.plotting import bar_intervals, log_panels
 from gailfe_jax.provenance import provenance
 from gailfe_jax.rollout import clip_action
 from gailfe_jax.train import Trainer
@@ -111,9 +113,18 @@ def bare_engine(
     return _bare_jax(env, num_envs, actions)
 
 
-def _make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
+def check_repeats(repeats: int) -> None:
+    """Refuses a number of repeats that is none.
+
+    Raises:
+      GailfeError: it is below 1.
+    """
     if repeats < 1:
         raise GailfeError(f"repeats: got {repeats}; expected at least 1")
+
+
+def _make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
+    check_repeats(repeats)
     envs = [make_env(name, engine) for name in names]
     for env in envs:
         if env.spec.engine == "brax":
@@ -178,7 +189,7 @@ class Training:
     @classmethod
     def make(cls, config: Config, *, seeds: int = 1, chunk: int = 1) -> Training:
         """Builds the program of `config`; nothing is compiled yet but the first state's."""
-        env = make_env(config.env, config.engine)
+        env = make_env(config.env, config.engine, **config.engine_options)
         learner = make_learner(config, env)
         rng = np.random.default_rng(0)
         sizes = (env.spec.obs_size, env.spec.action_size)
@@ -347,6 +358,33 @@ def print_horizon(report: dict[str, Any]) -> None:
         cost = (f"{1e3 * row['seconds']:.2f}", f"{1e6 * row['seconds'] / row['horizon']:.0f}", memory)
         table.add_row(row["env"], str(row["windows"]), str(row["horizon"]), *cost, f"{row['compile_seconds']:.1f} s")
     Console().print(table)
+
+
+def draw_horizon(report: dict[str, Any], path: str | pathlib.Path) -> None:
+    """Draws a report of `bench_horizon`."""
+    panels: dict[str, dict[str, Any]] = {"one gradient, ms": {}, "memory, MiB": {}}
+    for env in dict.fromkeys(row["env"] for row in report["rows"]):
+        rows = [row for row in report["rows"] if row["env"] == env]
+        x = [row["horizon"] for row in rows]
+        panels["one gradient, ms"][env] = x, [1e3 * row["seconds"] for row in rows]
+        panels["memory, MiB"][env] = x, [(row["memory_bytes"] or math.nan) / 2**20 for row in rows]
+    log_panels(panels, path, title="one gradient through the model", xlabel="horizon")
+
+
+def draw_report(report: dict[str, Any], path: str | pathlib.Path) -> None:
+    """Draws ours / bare of a report of `bench_physics` or `bench_train`, every repeat."""
+    scores = {}
+    for row in report["rows"]:
+        ours = "train" if "algo" in row else "ours"
+        # What both take per repeat differs, but not from repeat to repeat.
+        scale = row["share_of_bare"] / statistics.median(raw["bare"] / raw[ours] for raw in row["raw_seconds"])
+        what = f"{row['algo']}, {row['iteration'].split('-')[0]} steps" if "algo" in row else f"{row['num_envs']} envs"
+        scores[f"{row['env']}, {what}"] = [scale * raw["bare"] / raw[ours] for raw in row["raw_seconds"]]
+    engines = ", ".join(sorted({row["engine"] for row in report["rows"]}))
+    bar_intervals(
+        scores, path, title=f"bench {report['what']}, {engines}", xlabel="share of the bare engine's steps/s",
+        reference=1.0, reference_label="bare engine",
+    )  # fmt: skip
 
 
 def print_report(report: dict[str, Any]) -> None:
