@@ -288,7 +288,7 @@ class _Study:
         """Demonstrations made ready, once per program."""
         key = setting.program_key
         if key not in self._imitations:
-            env = make_env(setting.config.env, setting.config.engine)
+            env = make_env(setting.config.env, setting.config.engine, **setting.config.engine_options)
             imitation = prepare_imitation(setting.config, env, setting.demos)
             make_learner(setting.config, env, annotator=imitation.annotator, success=imitation.success)
             record = {name: value for name, value in imitation.record.items() if name != "provenance"}
@@ -604,7 +604,7 @@ def setting_bytes(setting: Setting, *, rough: bool) -> float:
       setting: which.
       rough: bound the temporaries from above, instead of compiling the program and asking how much it takes.
     """
-    env = make_env(setting.config.env, setting.config.engine)
+    env = make_env(setting.config.env, setting.config.engine, **setting.config.engine_options)
     imitation = prepare_imitation(setting.config, env, setting.demos)
     learner = make_learner(setting.config, env, annotator=imitation.annotator, success=imitation.success)
     seeds = np.arange(setting.run.seeds)

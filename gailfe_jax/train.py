@@ -602,7 +602,7 @@ def train(
     """
     config = dataclasses.replace(resolve_config(config), env=canonical_name(config.env))
     hyper, settings = hyper or Hyper(), settings or RunSettings()
-    env = make_env(config.env, config.engine)
+    env = make_env(config.env, config.engine, **config.engine_options)
     imitation = prepare_imitation(config, env, demos or DemoSettings(), demonstrations, annotator)
     chunk = max(1, round(settings.eval_every / config.batch_size))
     chunk_steps = chunk * config.batch_size
