@@ -37,7 +37,8 @@ _DEMO_PAIRS = 30_000
 _FAILURE_STEPS = 50  # Of each failure that a buffer is filled with.
 
 
-def _seconds(fn: Callable[[], Any]) -> float:
+def seconds(fn: Callable[[], Any]) -> float:
+    """Wall time of one call, results waited for."""
     start = time.perf_counter()
     jax.block_until_ready(fn())
     return time.perf_counter() - start
@@ -49,7 +50,7 @@ def _fresh_policy(env: Env) -> tuple[PPO, PyTree]:
     return policy, jax.jit(policy.init)(jax.random.key(0))
 
 
-def _scan_with_policy(env: Env, num_envs: int, length: int) -> tuple[Callable[[PyTree], Any], PyTree]:
+def scan_with_policy(env: Env, num_envs: int, length: int) -> tuple[Callable[[PyTree], Any], PyTree]:
     """A jitted scan of the environment under a fresh 2x100 Gaussian policy, and its first state."""
     policy, agent = _fresh_policy(env)
 
@@ -104,9 +105,9 @@ def bare_engine(
       env: the environment.
       num_envs: how many side by side.
       length: steps of each; 100 if None.
-      rollout: what `_scan_with_policy` made for these, where that is at hand: compiling it can take a minute.
+      rollout: what `scan_with_policy` made for these, where that is at hand: compiling it can take a minute.
     """
-    run, state = rollout or _scan_with_policy(env, num_envs, length or _PHYSICS_STEPS)
+    run, state = rollout or scan_with_policy(env, num_envs, length or _PHYSICS_STEPS)
     actions, done = (np.asarray(x) for x in run(state)[1])
     if env.spec.engine == "mujoco_c":
         return _bare_c(env, num_envs, actions, done)
@@ -148,11 +149,11 @@ def bench_physics(
     rows = []
     for env in _make_envs(envs, engine, repeats):
         for count in num_envs:
-            run, state = _scan_with_policy(env, count, _PHYSICS_STEPS)
-            compile_seconds = _seconds(lambda: run(state))  # noqa: B023
+            run, state = scan_with_policy(env, count, _PHYSICS_STEPS)
+            compile_seconds = seconds(lambda: run(state))  # noqa: B023
             bare = bare_engine(env, count, rollout=(run, state))
             bare()
-            pairs = [(_seconds(bare), _seconds(lambda: run(state))) for _ in range(repeats)]  # noqa: B023
+            pairs = [(seconds(bare), seconds(lambda: run(state))) for _ in range(repeats)]  # noqa: B023
             steps = count * _PHYSICS_STEPS
             bare_s, ours_s = (statistics.median(column) for column in zip(*pairs, strict=True))
             rows.append(
@@ -269,7 +270,7 @@ def bench_train(
                 )  # fmt: skip
                 training = Training.make(config, seeds=seeds, chunk=max(1, steps // config.batch_size))
                 training.advance()
-                timings = [(_seconds(bare), _seconds(bare_256), training.advance()) for _ in range(repeats)]
+                timings = [(seconds(bare), seconds(bare_256), training.advance()) for _ in range(repeats)]
                 bare_rate = [num_envs * seeds * _PHYSICS_STEPS / t[0] for t in timings]
                 bare_256_rate = [256 * _PHYSICS_STEPS / t[1] for t in timings]
                 rate = [training.steps / t[2] for t in timings]
@@ -331,7 +332,7 @@ def bench_horizon(
             compiled = jax.jit(gradient).lower(state, judge, cut).compile()
             compile_seconds = time.perf_counter() - start
             compiled(state, judge, cut)
-            raw = [_seconds(lambda: compiled(state, judge, cut)) for _ in range(repeats)]  # noqa: B023
+            raw = [seconds(lambda: compiled(state, judge, cut)) for _ in range(repeats)]  # noqa: B023
             memory: Any = compiled.memory_analysis()
             rows.append(
                 {

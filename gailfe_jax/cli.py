@@ -365,15 +365,15 @@ class ConfidenceOf:
 class Bench:
     """Measure speed against the bare engine, in one run; compile time apart."""
 
-    what: _Positional[Literal["physics", "train", "sweep", "scaling", "fidelity", "horizon"]]
+    what: _Positional[Literal["physics", "train", "sweep", "scaling", "profile", "fidelity", "horizon"]]
     """physics: the engine inside a jitted scan. train: whole training iterations. sweep: seeds in one program, alone,
-    and in processes of their own. scaling: speed and memory along --axis. fidelity: what MJX's cheaper settings save
-    and how far off they are. horizon: MAIL's gradient by itself."""
+    and in processes of their own. scaling: speed and memory along --axis. profile: the parts of an iteration.
+    fidelity: what MJX's cheaper settings save and how far off they are. horizon: MAIL's gradient by itself."""
     env: tuple[str, ...] = ()
     """Tasks; halfcheetah and hopper for physics and fidelity, hopper for horizon, halfcheetah for the others by
     default."""
     algo: tuple[str, ...] = ()
-    """Methods; gail and gailfe for train, gail for sweep by default. Each axis of scaling has its own."""
+    """Methods; gail and gailfe for train, gail for sweep and profile by default. Each axis of scaling has its own."""
     engine: str = "auto"
     """Physics engine; for fidelity auto is mjx."""
     num_envs: tuple[int, ...] = (256,)
@@ -401,7 +401,7 @@ class Bench:
 
     def _measured(self) -> tuple[dict[str, Any], Callable[..., None], Callable[..., None]]:
         """The report, and how it is shown and drawn."""
-        from gailfe_jax import bench, fidelity, scaling
+        from gailfe_jax import bench, breakdown, fidelity, scaling
 
         repeats = (3 if self.what in ("scaling", "fidelity") else 5) if self.repeats is None else self.repeats
         if self.what == "physics":
@@ -421,6 +421,10 @@ class Bench:
             report = fidelity.bench_fidelity(self.env or ("halfcheetah", "hopper"), engine=engine, repeats=repeats)
             return report, fidelity.print_fidelity, fidelity.draw_fidelity
         env = _only("env", self.env, "halfcheetah")
+        if self.what == "profile":
+            algo = _only("algo", self.algo, "gail")
+            report = breakdown.bench_profile(env, algo=algo, engine=self.engine, repeats=repeats)
+            return report, breakdown.print_profile, breakdown.draw_profile
         if self.what == "sweep":
             report = scaling.bench_sweep(
                 env, algo=_only("algo", self.algo, "gail"), engine=self.engine, seeds=self.seeds, repeats=repeats
