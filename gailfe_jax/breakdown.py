@@ -32,15 +32,16 @@ def iteration_parts(training: Training) -> dict[str, Part]:
     Compiles them. The sum is not the whole: apart, each reads and writes what together stays where it is.
 
     Args:
-      training: what trains; its state is not moved.
+      training: what trains; it may go on, the parts have a copy of its state.
 
     Raises:
       GailfeError: a method without iterations of play.
     """
-    learner, hyper, state = training.trainer.learner, training.trainer.hyper, training.state
+    learner, hyper = training.trainer.learner, training.trainer.hyper
     if not isinstance(learner, Learner):
         raise GailfeError(f"algo: {learner.config.algo} has no iteration of play; expected one that learns by playing")
     config, expert = learner.config, training.demos.expert
+    state = jax.tree.map(lambda x: x.copy(), training.state)  # Training donates its own.
     keys = jax.random.split(jax.random.key(0), len(training.trainer.seeds))
 
     @jax.jit
@@ -62,7 +63,7 @@ def iteration_parts(training: Training) -> dict[str, Part]:
         return held.replace(failures=failures, own=own, replay=replay, experience=experience), data, moves
 
     kept = dict.fromkeys(("key", "env", "generator", "cost", "dual", "episodes"))
-    held = [jax.tree.map(lambda x: x.copy(), state.replace(**kept))]
+    held = [state.replace(**kept)]
     if learner.cost is not None:
 
         def run_file() -> Any:
