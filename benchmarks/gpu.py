@@ -338,10 +338,14 @@ def main() -> int:
     left = [point for point in points(sizes, words.dry_run) if point not in done]
     measurer = Measurer(words.dry_run)
 
+    def judged() -> list[dict[str, Any]]:
+        # Timings that mean nothing meet and miss nothing.
+        return [verdict | ({"met": None} if words.dry_run else {}) for verdict in verdicts(rows, sizes)]
+
     def write() -> None:
         report = {"what": "gpu", "dry_run": words.dry_run, "budget_seconds": words.budget_seconds}
         report |= {"note": DRY_NOTE} if words.dry_run else {}
-        report |= {"seconds": time.monotonic() - began, "verdicts": verdicts(rows, sizes), "rows": rows}
+        report |= {"seconds": time.monotonic() - began, "verdicts": judged(), "rows": rows}
         # The measuring process knows the hardware; asking for it here would take a share of the GPU.
         origin = (measurer.provenance or {}) | {"command": command_line(sys.argv)}
         write_json_atomic(words.out, report | {"provenance": origin})
@@ -363,9 +367,10 @@ def main() -> int:
             rows += [dataclasses.asdict(point) | {"error": why} for point in lost]
     measurer.close()
     write()
-    for verdict in verdicts(rows, sizes):
+    for verdict in judged():
+        word = {True: "met", False: "MISSED", None: "not judged"}[verdict["met"]]
         where = f"{verdict['algo']} on {verdict['env']}, {verdict['engine']}"
-        print(f"{'met' if verdict['met'] else 'MISSED'}: {verdict['target']}: {verdict['value']:.2f} ({where})")
+        print(f"{word}: {verdict['target']}: {verdict['value']:.2f} ({where})")
     for row in rows:
         if "largest" in row:
             print(f"largest cost, {row['engine']}: {row['largest']}")

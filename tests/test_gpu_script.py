@@ -111,6 +111,7 @@ def test_the_committed_dry_run_says_what_it_is(gpu):
     report = json.loads((ROOT / "benchmarks" / "results" / "gpu_dry_run.json").read_text())
     assert report["dry_run"] and report["note"] == gpu.DRY_NOTE
     assert report["provenance"]["hardware"]["accelerators"] == []
+    assert report["verdicts"] and all(verdict["met"] is None for verdict in report["verdicts"])
     errors = {row["engine"]: row["error"] for row in report["rows"] if "error" in row}
     assert list(errors) == ["warp"] and errors["warp"].startswith("skipped:")
     assert {row["kind"] for row in report["rows"] if "error" not in row} == {"physics", "train", "profile"}
