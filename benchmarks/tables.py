@@ -145,6 +145,117 @@ def _peers_run_with(report: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(parts))
 
 
+def _result(name: str, command: str) -> tuple[dict[str, Any], str] | str:
+    """A result file with the line that goes below its table, or the line that stands for it."""
+    report = _read(ROOT / "benchmarks" / "results" / f"{name}.json")
+    if report is None:
+        return f"Not measured yet (`{command} --out benchmarks/results/{name}.json`)."
+    return report, f"\n\n({_machine(report)}; `benchmarks/results/{name}.json`)"
+
+
+def _picture(name: str, text: str) -> str:
+    exists = (ROOT / "benchmarks" / "results" / f"{name}.png").exists()
+    return f"\n\n![{text}](../benchmarks/results/{name}.png)" if exists else ""
+
+
+def _cell(value: float | None, shape: str = ",.0f") -> str:
+    return "-" if value is None else f"{value:{shape}}"
+
+
+def sweep() -> str:
+    """Seeds in one program, alone and in processes of their own."""
+    found = _result("sweep", "gailfe bench sweep")
+    if isinstance(found, str):
+        return found
+    report, below = found
+    rows = [
+        [
+            f"{r['iteration']}",
+            r["way"],
+            f"{r['seconds_per_seed']:.2f}",
+            f"{r['over_alone']:.2f}",
+            f"{r['over_bare']:.2f}",
+            _cell(r.get("start_seconds"), ".1f"),
+            _cell(r.get("long_run_seconds_per_seed"), ".1f"),
+        ]
+        for r in report["rows"]
+    ]
+    first = report["rows"][0]
+    per = f"s per seed and {first['steps']:,} steps"
+    head = ["iteration", "way", per, "/ one alone", "/ bare engine", "start and compile, s", "s per seed and 1M steps"]
+    about = f"{first['algo']} on {first['env']}, {first['engine']}; the last column includes the start"
+    return f"{_markdown(head, rows)}\n\n{about}.{below}"
+
+
+def scaling(axis: str, label: str) -> str:
+    """Speed and memory along an axis, and its knee."""
+    name = f"scaling_{axis}"
+    found = _result(name, f"gailfe bench scaling --axis {axis}")
+    if isinstance(found, str):
+        return found
+    report, below = found
+    rows = []
+    for r in report["rows"]:
+        if "error" in r:
+            rows.append([f"{r['value']:,}", "failed", "", "", "", ""])
+            continue
+        memory = [_cell(None if r[held] is None else r[held] / 2**20) for held in ("program_bytes", "peak_bytes")]
+        rates = (f"{r['bare_steps_per_second']:,.0f}", f"{r['steps_per_second']:,.0f}", f"{r['share_of_bare']:.2f}")
+        rows.append([f"{r['value']:,}", *rates, *memory])
+    head = [label, "bare engine, steps/s", "training, steps/s", "ours / bare", "program, MiB", "process at most, MiB"]
+    first = report["rows"][0]
+    about = f"{first['algo']} on {first['env']}. {report['knee']['text']}"
+    return f"{_markdown(head, rows)}\n\n{about}{_picture(name, f'speed and memory against {label}')}{below}"
+
+
+def profile() -> str:
+    """The parts of an iteration."""
+    found = _result("profile", "gailfe bench profile")
+    if isinstance(found, str):
+        return found
+    report, below = found
+    rows = [[r["part"], f"{1e3 * r['seconds']:.1f}", f"{r['share_of_whole']:.0%}"] for r in report["rows"]]
+    first = report["rows"][0]
+    about = f"{first['algo']} on {first['env']}, {first['num_envs']} environments x 32 steps"
+    head = ["part", "ms", "share of the whole"]
+    return f"{_markdown(head, rows)}\n\n{about}. Largest: {report['largest']}.{below}"
+
+
+def fidelity() -> str:
+    """The simulator's cheaper settings."""
+    found = _result("fidelity", "gailfe bench fidelity")
+    if isinstance(found, str):
+        return found
+    report, below = found
+    rows = []
+    for r in report["rows"]:
+        off = ["not finite" if value is None else f"{value:.1e}" for value in r["error"].values()]
+        rows.append([r["env"], r["engine"], r["variant"], f"{r['steps_per_second']:,.0f}", *off])
+    after = [f"error after {k}" for k in report["rows"][0]["error"]]
+    return _markdown(["task", "engine", "setting", "steps/s", *after], rows) + below
+
+
+def gpu() -> str:
+    """What has been measured on a GPU."""
+    found = _result("gpu", "python benchmarks/gpu.py")
+    if isinstance(found, str):
+        return found
+    report, _ = found
+    rows = []
+    for r in report["rows"]:
+        if "error" in r:
+            continue
+        what = [r["kind"], r["engine"], r["env"], r["algo"] or "-", f"{r['num_envs']:,}", str(r["seeds"])]
+        rows.append([*what, r["largest"] if "largest" in r else f"{r['steps_per_second']:,.0f} steps/s"])
+    judged = []
+    for v in report["verdicts"]:
+        where = f"{v['algo']} on {v['env']}, {v['engine']}"
+        judged.append(f"* {v['target']}: {v['value']:.2f}, {'met' if v['met'] else 'missed'} ({where})")
+    table = _markdown(["what", "engine", "task", "method", "environments", "seeds", "result"], rows)
+    devices = ", ".join(report["provenance"]["hardware"]["accelerators"])
+    return "\n".join([table, "", *judged, "", f"({devices}; `benchmarks/results/gpu.json`)"])
+
+
 def experiment(name: str) -> str:
     """The table of experiments/<name>.py."""
     path = ROOT / "experiments" / "results" / name / "table.md"
@@ -159,6 +270,15 @@ TABLES = {
     "horizon": horizon,
     "peers": peers,
     "peers_learning": peers_learning,
+    "sweep": sweep,
+    "scaling_envs": functools.partial(scaling, "envs", "environments"),
+    "scaling_seeds": functools.partial(scaling, "seeds", "seeds"),
+    "scaling_width": functools.partial(scaling, "width", "hidden units"),
+    "scaling_horizon": functools.partial(scaling, "horizon", "horizon"),
+    "scaling_failures": functools.partial(scaling, "failures", "failures held"),
+    "profile": profile,
+    "fidelity": fidelity,
+    "gpu": gpu,
     "figure1": functools.partial(experiment, "figure1"),
     "ablation": functools.partial(experiment, "ablation"),
     "table1": functools.partial(experiment, "table1"),

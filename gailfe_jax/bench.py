@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+import pathlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,20 +20,25 @@ from rich.table import Table
 
 from gailfe_jax.algorithms import find_algorithm, make_learner
 from gailfe_jax.config import Config, Hyper, hyper_arrays
+from gailfe_jax.data.pool import PaddedTrajectories
 from gailfe_jax.envs import TASKS, make_env
 from gailfe_jax.generators.backprop import Backprop, Windows
 from gailfe_jax.generators.ppo import PPO
-from gailfe_jax.learner import Demos
+from gailfe_jax.learner import Demos, Learner
 from gailfe_jax.objectives.discriminator import Discriminator
+from gailfe_jax.plotting import bar_intervals, log_panels
 from gailfe_jax.provenance import provenance
 from gailfe_jax.rollout import clip_action
 from gailfe_jax.train import Trainer
 from gailfe_jax.types import Env, GailfeError, Pairs, PyTree
 
 _PHYSICS_STEPS = 100
+_DEMO_PAIRS = 30_000
+_FAILURE_STEPS = 50  # Of each failure that a buffer is filled with.
 
 
-def _seconds(fn: Callable[[], Any]) -> float:
+def seconds(fn: Callable[[], Any]) -> float:
+    """Wall time of one call, results waited for."""
     start = time.perf_counter()
     jax.block_until_ready(fn())
     return time.perf_counter() - start
@@ -43,7 +50,7 @@ def _fresh_policy(env: Env) -> tuple[PPO, PyTree]:
     return policy, jax.jit(policy.init)(jax.random.key(0))
 
 
-def _scan_with_policy(env: Env, num_envs: int, length: int) -> tuple[Callable[[PyTree], Any], PyTree]:
+def scan_with_policy(env: Env, num_envs: int, length: int) -> tuple[Callable[[PyTree], Any], PyTree]:
     """A jitted scan of the environment under a fresh 2x100 Gaussian policy, and its first state."""
     policy, agent = _fresh_policy(env)
 
@@ -89,18 +96,36 @@ def _bare_jax(env: Any, num_envs: int, actions: np.ndarray) -> Callable[[], Any]
     return lambda: run(state, traced)
 
 
-def bare_engine(env: Any, num_envs: int, length: int = _PHYSICS_STEPS) -> Callable[[], Any]:
-    """A function that steps the bare engine `length` times in `num_envs` environments."""
-    run, state = _scan_with_policy(env, num_envs, length)
+def bare_engine(
+    env: Any, num_envs: int, length: int | None = None, rollout: tuple[Callable[[PyTree], Any], PyTree] | None = None
+) -> Callable[[], Any]:
+    """A function that steps the bare engine in `num_envs` environments, as a fresh policy would.
+
+    Args:
+      env: the environment.
+      num_envs: how many side by side.
+      length: steps of each; 100 if None.
+      rollout: what `scan_with_policy` made for these, where that is at hand: compiling it can take a minute.
+    """
+    run, state = rollout or scan_with_policy(env, num_envs, length or _PHYSICS_STEPS)
     actions, done = (np.asarray(x) for x in run(state)[1])
     if env.spec.engine == "mujoco_c":
         return _bare_c(env, num_envs, actions, done)
     return _bare_jax(env, num_envs, actions)
 
 
-def _make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
+def check_repeats(repeats: int) -> None:
+    """Refuses a number of repeats that is none.
+
+    Raises:
+      GailfeError: it is below 1.
+    """
     if repeats < 1:
         raise GailfeError(f"repeats: got {repeats}; expected at least 1")
+
+
+def _make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
+    check_repeats(repeats)
     envs = [make_env(name, engine) for name in names]
     for env in envs:
         if env.spec.engine == "brax":
@@ -124,11 +149,11 @@ def bench_physics(
     rows = []
     for env in _make_envs(envs, engine, repeats):
         for count in num_envs:
-            run, state = _scan_with_policy(env, count, _PHYSICS_STEPS)
-            compile_seconds = _seconds(lambda: run(state))  # noqa: B023
-            bare = bare_engine(env, count)
+            run, state = scan_with_policy(env, count, _PHYSICS_STEPS)
+            compile_seconds = seconds(lambda: run(state))  # noqa: B023
+            bare = bare_engine(env, count, rollout=(run, state))
             bare()
-            pairs = [(_seconds(bare), _seconds(lambda: run(state))) for _ in range(repeats)]  # noqa: B023
+            pairs = [(seconds(bare), seconds(lambda: run(state))) for _ in range(repeats)]  # noqa: B023
             steps = count * _PHYSICS_STEPS
             bare_s, ours_s = (statistics.median(column) for column in zip(*pairs, strict=True))
             rows.append(
@@ -146,7 +171,66 @@ def bench_physics(
     return {"what": "physics", "rows": rows, "provenance": provenance()}
 
 
+@dataclasses.dataclass
+class Training:
+    """A training program and the state that it moves on.
+
+    Demonstrations are random pairs: their content does not change the arithmetic.
+
+    Attributes:
+      trainer: the program.
+      demos: what it imitates.
+      state: of all seeds.
+    """
+
+    trainer: Trainer
+    demos: Demos
+    state: PyTree
+
+    @classmethod
+    def make(cls, config: Config, *, seeds: int = 1, chunk: int = 1) -> Training:
+        """Builds the program of `config`; nothing is compiled yet but the first state's."""
+        env = make_env(config.env, config.engine, **config.engine_options)
+        learner = make_learner(config, env)
+        rng = np.random.default_rng(0)
+        sizes = (env.spec.obs_size, env.spec.action_size)
+        demos = Demos(Pairs(*(jnp.asarray(rng.uniform(-1, 1, (_DEMO_PAIRS, size)), jnp.float32) for size in sizes)))
+        trainer = Trainer(learner, Hyper(), np.arange(seeds), chunk=chunk, eval_episodes=1)
+        first = demos
+        if isinstance(learner, Learner) and learner.failures is not None:
+            # A full buffer, so that what is drawn from it comes from all over it.
+            shape = (learner.failures.capacity, _FAILURE_STEPS)
+            data = jnp.asarray(rng.uniform(-1, 1, (*shape, sum(sizes))), jnp.float32)
+            first = demos.replace(failures=PaddedTrajectories(data, jnp.full(shape[0], shape[1], jnp.int32)))
+        return cls(trainer, demos, trainer.init(first))
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of one call, all seeds together."""
+        return self.trainer.chunk * self.trainer.learner.config.batch_size * len(self.trainer.seeds)
+
+    def advance(self, calls: int = 1) -> float:
+        """Seconds that `calls` calls take; the first call compiles as well (see `Trainer.compile_seconds`)."""
+        start = time.perf_counter()
+        metrics: Any = None
+        for _ in range(calls):
+            self.state, metrics = self.trainer.advance(self.state, self.demos)
+        jax.block_until_ready((self.state, metrics))
+        return time.perf_counter() - start
+
+
 _TRAIN_SHAPES = {"1024-step iterations": (8, 128), "8192-step iterations": (256, 32)}
+
+
+def check_playing(algos: Sequence[str]) -> None:
+    """Refuses methods that have no iteration of play to time.
+
+    Raises:
+      GailfeError: an unknown method, or one that learns by likelihood.
+    """
+    for algo in algos:
+        if find_algorithm(algo).generator == "likelihood":
+            raise GailfeError(f"algo: {algo} has no policy step to time; expected one that learns by playing")
 
 
 def bench_train(
@@ -160,8 +244,6 @@ def bench_train(
 ) -> dict[str, Any]:
     """Training steps/s (unroll, discriminator, policy, values) beside the bare engine with as many environments.
 
-    Demonstrations are random pairs: their content does not change the arithmetic.
-
     Args:
       envs, algos: what to measure.
       engine: physics engine.
@@ -172,15 +254,9 @@ def bench_train(
     Raises:
       GailfeError: an unknown task, method or engine, or a count below 1.
     """
-    for algo in algos:
-        if find_algorithm(algo).generator == "likelihood":
-            raise GailfeError(f"algo: {algo} has no policy step to time; expected one that learns by playing")
+    check_playing(algos)
     rows = []
     for env in _make_envs(envs, engine, repeats):
-        rng = np.random.default_rng(0)
-        sizes = (env.spec.obs_size, env.spec.action_size)
-        pairs = [jnp.asarray(rng.uniform(-1, 1, (30_000, size)), jnp.float32) for size in sizes]
-        demos = Demos(Pairs(*pairs))
         for label, (num_envs, length) in _TRAIN_SHAPES.items():
             bare = bare_engine(env, num_envs * seeds)
             bare()
@@ -188,22 +264,16 @@ def bench_train(
             bare_256()
             for algo in algos:
                 horizon = math.gcd(Config.horizon, length)
-                config = Config(algo=algo, env=env.spec.name, num_envs=num_envs, unroll_length=length, horizon=horizon)
-                learner = make_learner(config, env)
-                chunk = max(1, steps // config.batch_size)
-                trainer = Trainer(learner, Hyper(), np.arange(seeds), chunk=chunk, eval_episodes=1)
-                state, _ = trainer.advance(trainer.init(demos), demos)
-                timings = []
-                for _ in range(repeats):
-                    bare_s, bare_256_s = _seconds(bare), _seconds(bare_256)
-                    start = time.perf_counter()
-                    state, metrics = trainer.advance(state, demos)
-                    jax.block_until_ready((state, metrics))
-                    timings.append((bare_s, bare_256_s, time.perf_counter() - start))
-                taken = chunk * config.batch_size * seeds
+                config = Config(
+                    algo=algo, env=env.spec.name, engine=engine, num_envs=num_envs, unroll_length=length,
+                    horizon=horizon,
+                )  # fmt: skip
+                training = Training.make(config, seeds=seeds, chunk=max(1, steps // config.batch_size))
+                training.advance()
+                timings = [(seconds(bare), seconds(bare_256), training.advance()) for _ in range(repeats)]
                 bare_rate = [num_envs * seeds * _PHYSICS_STEPS / t[0] for t in timings]
                 bare_256_rate = [256 * _PHYSICS_STEPS / t[1] for t in timings]
-                rate = [taken / t[2] for t in timings]
+                rate = [training.steps / t[2] for t in timings]
                 rows.append(
                     {
                         "env": env.spec.name,
@@ -217,7 +287,7 @@ def bench_train(
                         "steps_per_second": statistics.median(rate),
                         "share_of_bare": statistics.median(r / b for r, b in zip(rate, bare_rate, strict=True)),
                         "share_of_bare_256": statistics.median(r / b for r, b in zip(rate, bare_256_rate, strict=True)),
-                        "compile_seconds": trainer.compile_seconds,
+                        "compile_seconds": training.trainer.compile_seconds,
                         "raw_seconds": [{"bare": b, "bare_256": c, "train": o} for b, c, o in timings],
                     }
                 )
@@ -262,7 +332,7 @@ def bench_horizon(
             compiled = jax.jit(gradient).lower(state, judge, cut).compile()
             compile_seconds = time.perf_counter() - start
             compiled(state, judge, cut)
-            raw = [_seconds(lambda: compiled(state, judge, cut)) for _ in range(repeats)]  # noqa: B023
+            raw = [seconds(lambda: compiled(state, judge, cut)) for _ in range(repeats)]  # noqa: B023
             memory: Any = compiled.memory_analysis()
             rows.append(
                 {
@@ -289,6 +359,33 @@ def print_horizon(report: dict[str, Any]) -> None:
         cost = (f"{1e3 * row['seconds']:.2f}", f"{1e6 * row['seconds'] / row['horizon']:.0f}", memory)
         table.add_row(row["env"], str(row["windows"]), str(row["horizon"]), *cost, f"{row['compile_seconds']:.1f} s")
     Console().print(table)
+
+
+def draw_horizon(report: dict[str, Any], path: str | pathlib.Path) -> None:
+    """Draws a report of `bench_horizon`."""
+    panels: dict[str, dict[str, Any]] = {"one gradient, ms": {}, "memory, MiB": {}}
+    for env in dict.fromkeys(row["env"] for row in report["rows"]):
+        rows = [row for row in report["rows"] if row["env"] == env]
+        x = [row["horizon"] for row in rows]
+        panels["one gradient, ms"][env] = x, [1e3 * row["seconds"] for row in rows]
+        panels["memory, MiB"][env] = x, [(row["memory_bytes"] or math.nan) / 2**20 for row in rows]
+    log_panels(panels, path, title="one gradient through the model", xlabel="horizon")
+
+
+def draw_report(report: dict[str, Any], path: str | pathlib.Path) -> None:
+    """Draws ours / bare of a report of `bench_physics` or `bench_train`, every repeat."""
+    scores = {}
+    for row in report["rows"]:
+        ours = "train" if "algo" in row else "ours"
+        # What both take per repeat differs, but not from repeat to repeat.
+        scale = row["share_of_bare"] / statistics.median(raw["bare"] / raw[ours] for raw in row["raw_seconds"])
+        what = f"{row['algo']}, {row['iteration'].split('-')[0]} steps" if "algo" in row else f"{row['num_envs']} envs"
+        scores[f"{row['env']}, {what}"] = [scale * raw["bare"] / raw[ours] for raw in row["raw_seconds"]]
+    engines = ", ".join(sorted({row["engine"] for row in report["rows"]}))
+    bar_intervals(
+        scores, path, title=f"bench {report['what']}, {engines}", xlabel="share of the bare engine's steps/s",
+        reference=1.0, reference_label="bare engine",
+    )  # fmt: skip
 
 
 def print_report(report: dict[str, Any]) -> None:

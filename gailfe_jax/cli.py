@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -165,7 +165,7 @@ class Expert:
         from gailfe_jax.expert import train_expert
         from gailfe_jax.logging import write_json_atomic
 
-        spec = make_env(self.config.env, self.config.engine).spec
+        spec = make_env(self.config.env, self.config.engine, **self.config.engine_options).spec
         if spec.gymnasium_id is None:
             raise GailfeError(f"env: {spec.name} has no Gymnasium environment to judge an expert in; use gailfe train")
         report = train_expert(
@@ -365,61 +365,98 @@ class ConfidenceOf:
 class Bench:
     """Measure speed against the bare engine, in one run; compile time apart."""
 
-    what: _Positional[Literal["physics", "train", "horizon", "peers"]]
-    """physics: the engine inside a jitted scan. train: whole training iterations. horizon: MAIL's gradient. peers:
+    what: _Positional[Literal["physics", "train", "sweep", "scaling", "profile", "fidelity", "horizon", "peers"]]
+    """physics: the engine inside a jitted scan. train: whole training iterations. sweep: seeds in one program, alone,
+    and in processes of their own. scaling: speed and memory along --axis. profile: the parts of an iteration.
+    fidelity: what MJX's cheaper settings save and how far off they are. horizon: MAIL's gradient by itself. peers:
     training beside imitation's GAIL and Stable-Baselines3's PPO, which are installed under runs/ (from a checkout)."""
     env: tuple[str, ...] = ()
-    """Tasks; halfcheetah and hopper for physics, halfcheetah for train and peers, hopper for horizon and for peers with
-    --learning by default."""
-    algo: tuple[str, ...] = ("gail", "gailfe")
-    """Methods (train)."""
+    """Tasks; halfcheetah and hopper for physics and fidelity, hopper for horizon and for peers with --learning,
+    halfcheetah for the others by default."""
+    algo: tuple[str, ...] = ()
+    """Methods; gail and gailfe for train, gail for sweep and profile by default. Each axis of scaling has its own."""
     engine: str = "auto"
-    """Physics engine."""
+    """Physics engine; for fidelity auto is mjx."""
     num_envs: tuple[int, ...] = (256,)
     """Environments (physics)."""
-    repeats: int = 5
-    """Timed repeats; medians are reported."""
+    seeds: int | None = None
+    """Seeds side by side (sweep; 8 by default), or runs of each one (peers with --learning; 1)."""
+    axis: Literal["envs", "seeds", "width", "horizon", "failures"] = "envs"
+    """What is varied (scaling)."""
+    values: tuple[int, ...] = ()
+    """Its values (scaling); the axis' own by default."""
+    repeats: int | None = None
+    """Timed repeats; medians are reported. 5, for scaling and fidelity 3 by default."""
     learning: bool = False
     """Peers: how long GAIL takes to 0.9 of the expert's return, instead of steps/s."""
-    seeds: int = 1
-    """Runs of each (peers with --learning)."""
     time_limit: float = 1200.0
     """Seconds of training after which a run counts as not reached (peers with --learning)."""
     out: str | None = None
-    """Write the JSON result here."""
+    """Write the JSON result here, and a figure (.png) beside it."""
 
     def __call__(self) -> int:
-        from gailfe_jax.bench import bench_horizon, bench_physics, bench_train, print_horizon, print_report
         from gailfe_jax.logging import write_json_atomic
 
-        if self.what == "peers":
-            return self._peers()
+        report, show, draw = self._measured()
+        show(report)
+        if self.out:
+            write_json_atomic(self.out, report)
+            draw(report, pathlib.Path(self.out).with_suffix(".png"))
+        return 0
+
+    def _measured(self) -> tuple[dict[str, Any], Callable[..., None], Callable[..., None]]:
+        """The report, and how it is shown and drawn."""
+        from gailfe_jax import bench, breakdown, fidelity, peers, scaling
+
+        repeats = (3 if self.what in ("scaling", "fidelity") else 5) if self.repeats is None else self.repeats
         if self.what == "physics":
             envs = self.env or ("halfcheetah", "hopper")
-            report = bench_physics(envs, engine=self.engine, num_envs=self.num_envs, repeats=self.repeats)
-        elif self.what == "horizon":
-            report = bench_horizon(self.env or ("hopper",), repeats=self.repeats)
-        else:
-            report = bench_train(
-                self.env or ("halfcheetah",), algos=self.algo, engine=self.engine, repeats=self.repeats
+            report = bench.bench_physics(envs, engine=self.engine, num_envs=self.num_envs, repeats=repeats)
+            return report, bench.print_report, bench.draw_report
+        if self.what == "train":
+            report = bench.bench_train(
+                self.env or ("halfcheetah",), algos=self.algo or ("gail", "gailfe"), engine=self.engine, repeats=repeats
             )
-        (print_horizon if self.what == "horizon" else print_report)(report)
-        if self.out:
-            write_json_atomic(self.out, report)
-        return 0
+            return report, bench.print_report, bench.draw_report
+        if self.what == "horizon":
+            report = bench.bench_horizon(self.env or ("hopper",), repeats=repeats)
+            return report, bench.print_horizon, bench.draw_horizon
+        if self.what == "fidelity":
+            engine = "mjx" if self.engine == "auto" else self.engine
+            report = fidelity.bench_fidelity(self.env or ("halfcheetah", "hopper"), engine=engine, repeats=repeats)
+            return report, fidelity.print_fidelity, fidelity.draw_fidelity
+        if self.what == "peers" and self.learning:
+            report = peers.bench_learning(self.env or ("hopper",), seeds=self._seeds(1), time_limit=self.time_limit)
+            return report, peers.print_learning, peers.draw_learning
+        if self.what == "peers":
+            report = peers.bench_peers(self.env or ("halfcheetah",), repeats=repeats)
+            return report, peers.print_peers, peers.draw_peers
+        env = _only("env", self.env, "halfcheetah")
+        if self.what == "profile":
+            algo = _only("algo", self.algo, "gail")
+            report = breakdown.bench_profile(env, algo=algo, engine=self.engine, repeats=repeats)
+            return report, breakdown.print_profile, breakdown.draw_profile
+        if self.what == "sweep":
+            report = scaling.bench_sweep(
+                env, algo=_only("algo", self.algo, "gail"), engine=self.engine, seeds=self._seeds(8), repeats=repeats
+            )
+            return report, scaling.print_sweep, scaling.draw_sweep
+        report = scaling.bench_scaling(self.axis, env, engine=self.engine, values=self.values, repeats=repeats)
+        return report, scaling.print_scaling, scaling.draw_scaling
 
-    def _peers(self) -> int:
-        from gailfe_jax.logging import write_json_atomic
-        from gailfe_jax.peers import bench_learning, bench_peers, print_learning, print_peers
+    def _seeds(self, default: int) -> int:
+        return default if self.seeds is None else self.seeds
 
-        if self.learning:
-            report = bench_learning(self.env or ("hopper",), seeds=self.seeds, time_limit=self.time_limit)
-        else:
-            report = bench_peers(self.env or ("halfcheetah",), repeats=self.repeats)
-        (print_learning if self.learning else print_peers)(report)
-        if self.out:
-            write_json_atomic(self.out, report)
-        return 0
+
+def _only(name: str, values: tuple[str, ...], default: str) -> str:
+    """The one value given, or the default.
+
+    Raises:
+      GailfeError: there are several.
+    """
+    if len(values) > 1:
+        raise GailfeError(f"{name}: got {', '.join(values)}; expected one for this benchmark")
+    return values[0] if values else default
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,23 @@ class Config:
     every 20 steps."""
     engine: str = "auto"
     """Physics engine: auto, mujoco_c, mjx or warp."""
+    mjx_solver: Literal["newton", "cg"] | None = None
+    """MJX and warp: constraint solver, none for the model file's own, as for all settings of the simulator here; what
+    each costs in fidelity is in docs/performance.md. mujoco_c, bit for bit Gymnasium's, takes none of them."""
+    mjx_iterations: int | None = None
+    """MJX and warp: most iterations of the constraint solver."""
+    mjx_ls_iterations: int | None = None
+    """MJX and warp: most line-search steps per solver iteration."""
+    mjx_tolerance: float | None = None
+    """MJX and warp: improvement below which the solver stops."""
+    mjx_integrator: Literal["euler", "implicitfast", "rk4"] | None = None
+    """MJX and warp: integrator; rk4 evaluates the simulator four times a step, the others once."""
+    mjx_euler_damping: bool | None = None
+    """MJX and warp: whether the Euler integrator treats joint damping implicitly, which solves one more system."""
+    warp_nconmax: int | None = None
+    """Warp: contacts per environment; none for twice what the model can have."""
+    warp_njmax: int | None = None
+    """Warp: constraint rows per environment; none for twice what the model can have."""
     algo: str = "gail"
     """Method; `gailfe algorithms` lists them."""
     num_envs: int = 8
@@ -171,6 +188,13 @@ class Config:
     """GAILFE: lambda_F adapted as a dual variable, or held at hyper.failure_weight."""
 
     @property
+    def engine_options(self) -> dict[str, Any]:
+        """What goes to the physics engine: its settings that are not the model's own."""
+        named = ((field.name, field.name.partition("_")) for field in dataclasses.fields(self))
+        options = {option: getattr(self, name) for name, (part, _, option) in named if part in ("mjx", "warp")}
+        return {option: value for option, value in options.items() if value is not None}
+
+    @property
     def batch_size(self) -> int:
         """Environment steps per iteration and seed."""
         return self.num_envs * self.unroll_length
@@ -196,6 +220,11 @@ class Config:
         ):
             if getattr(self, name) < 0:
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected 0 or more")
+        for name in ("mjx_iterations", "mjx_ls_iterations", "warp_nconmax", "warp_njmax"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise GailfeError(f"{name}: got {getattr(self, name)}; expected at least 1, or none")
+        if self.mjx_tolerance is not None and not 0 <= self.mjx_tolerance < math.inf:
+            raise GailfeError(f"mjx_tolerance: got {self.mjx_tolerance}; expected 0 or more, or none")
         for name in ("hidden", "disc_hidden", "model_hidden"):
             if any(not isinstance(size, int) or size < 1 for size in getattr(self, name)):
                 raise GailfeError(f"{name}: got {getattr(self, name)}; expected layer sizes of at least 1")

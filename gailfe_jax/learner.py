@@ -21,6 +21,7 @@ from gailfe_jax.data.failures import FailureBuffer, FailureState
 from gailfe_jax.data.pool import PaddedTrajectories, PoolState, TrajectoryPool
 from gailfe_jax.data.replay import Replay, ReplayState
 from gailfe_jax.generators.ppo import PPO
+from gailfe_jax.memory import tree_bytes
 from gailfe_jax.objectives.constraint import update_dual, violation
 from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData
 from gailfe_jax.oracle import Oracle
@@ -166,6 +167,17 @@ class Learner:
             experience=None if self.experience is None else self.experience.init(self._move),
             episodes=None if self.episodes is None else self.episodes.init(),
         )
+
+    def buffer_bytes(self) -> dict[str, int]:
+        """What each buffer of one seed takes on the device."""
+        made: dict[str, Callable[[], PyTree] | None] = {
+            "failures": self.failures and self.failures.init,
+            "own episodes": self.own and self.own.init,
+            "replay": self.replay and functools.partial(self.replay.init, self._pair),
+            "experience": self.experience and functools.partial(self.experience.init, self._move),
+            "past episodes": self.episodes and self.episodes.init,
+        }
+        return {name: tree_bytes(jax.eval_shape(init)) for name, init in made.items() if init is not None}
 
     @property
     def _constrained(self) -> bool:

@@ -31,6 +31,7 @@ from gailfe_jax.bench import bare_engine
 from gailfe_jax.collect import collect_demonstrations
 from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
 from gailfe_jax.envs import canonical_name, make_env
+from gailfe_jax.plotting import bar_intervals, learning_curve_panels
 from gailfe_jax.policy import load_expert
 from gailfe_jax.presets import preset
 from gailfe_jax.provenance import provenance
@@ -452,3 +453,32 @@ def print_learning(report: dict[str, Any]) -> None:
             cells.append(times if side["reached"] else f"not within {report['time_limit']:.0f} s")
         table.add_row(row["env"], str(row["seed"]), *cells)
     Console().print(table)
+
+
+def draw_peers(report: dict[str, Any], path: str | Path) -> None:
+    """Draws how many times the peer's steps/s ours are, every repeat."""
+    scores = {
+        f"{row['env']}, {row['peer']}: {row['configuration']}": [raw["ours"] / raw["peer"] for raw in row["raw"]]
+        for row in report["rows"]
+    }
+    bar_intervals(
+        scores, path, title="training beside the peers", xlabel="times the peer's steps/s", reference=1.0,
+        reference_label="the peer",
+    )  # fmt: skip
+
+
+def draw_learning(report: dict[str, Any], path: str | Path) -> None:
+    """Draws return against seconds of training, a line for each run."""
+    panels: dict[str, dict[str, Any]] = {}
+    for row in report["rows"]:
+        expert = row["target"] / report["share"]
+        for name, side in (("imitation", row["peer"]), ("ours", row["ours"])):
+            points = [(point["seconds"], point["return"] / expert) for point in side["curve"]]
+            if points:
+                seconds, returns = np.array(points).T
+                label = name if report["rows"][-1]["seed"] == 0 else f"{name}, seed {row['seed']}"
+                panels.setdefault(row["env"], {})[label] = (seconds, returns[None])
+    learning_curve_panels(
+        panels, path, title="GAIL on the wall clock", expert_returns=dict.fromkeys(panels, 1.0),
+        xlabel="seconds of training", ylabel="return / expert, deterministic policy",
+    )  # fmt: skip

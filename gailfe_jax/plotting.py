@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from gailfe_jax.statistics import bootstrap_band, bootstrap_interval
 from gailfe_jax.types import GailfeError
@@ -236,6 +236,54 @@ def reliability_diagram(
         axes.set_ylabel("share that is")
         axes.set_title(title)
         _legend(figure, [_handle(index, label) for index, label in enumerate(curves)], 1)
+        _save(figure, path)
+
+
+def log_panels(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    xlabel: str,
+    mark: float | None = None,
+    mark_label: str = "knee",
+) -> None:
+    """Draws points joined by lines on logarithmic axes, one panel above the other over the same x.
+
+    Args:
+      panels: label of the y axis to its curves, label to `(x [k], y [k])`.
+      path: file to write.
+      title: over the figure.
+      xlabel: of the axis they share.
+      mark: a vertical line at this x, where given.
+      mark_label: its name.
+
+    Raises:
+      GailfeError: there are no curves.
+    """
+    if not panels or not all(panels.values()):
+        raise GailfeError("panels: got no curves; expected at least one in each")
+    with mpl.rc_context(_STYLE):
+        figure = _figure((6.0, 0.6 + 2.5 * len(panels)))
+        grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (ylabel, curves) in zip(grid, panels.items()):
+            for place, (label, (x, y)) in enumerate(curves.items()):
+                colour, dash = _look(place)
+                axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6, marker="o", markersize=4, label=label)
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(_number))
+            axes.yaxis.set_major_formatter(FuncFormatter(_count))
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
+            axes.set_ylabel(ylabel)
+            axes.grid()
+            if mark is not None:
+                axes.axvline(
+                    mark, color=_EXPERT_COLOUR, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1, label=mark_label
+                )
+            axes.legend()
+        grid[-1].set_xlabel(xlabel)
+        figure.suptitle(title, fontsize=11)
         _save(figure, path)
 
 

@@ -22,8 +22,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -33,6 +31,7 @@ from gailfe_jax.comparison import Summary, compare, draw, find_pyarrow, print_su
 from gailfe_jax.config import Hyper
 from gailfe_jax.envs import base_name, make_env
 from gailfe_jax.logging import RunLogger, read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.memory import free_bytes, program_bytes, tree_bytes
 from gailfe_jax.policy import expert_names, load_expert
 from gailfe_jax.provenance import provenance
 from gailfe_jax.search import BaseFn, Distribution, Setting, build, field_of, read_value, show
@@ -289,7 +288,7 @@ class _Study:
         """Demonstrations made ready, once per program."""
         key = setting.program_key
         if key not in self._imitations:
-            env = make_env(setting.config.env, setting.config.engine)
+            env = make_env(setting.config.env, setting.config.engine, **setting.config.engine_options)
             imitation = prepare_imitation(setting.config, env, setting.demos)
             make_learner(setting.config, env, annotator=imitation.annotator, success=imitation.success)
             record = {name: value for name, value in imitation.record.items() if name != "provenance"}
@@ -598,26 +597,6 @@ def stack_hyper(hypers: Sequence[Hyper], seeds: int) -> Hyper:
     return Hyper(**values)
 
 
-def free_bytes() -> float:
-    """Memory that a program may still take: the accelerator's, or on the CPU the machine's; infinity where unknown."""
-    device = jax.local_devices()[0]
-    if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        limit = stats.get("bytes_limit")
-        return math.inf if limit is None else float(limit - stats.get("bytes_in_use", 0))
-    free = math.inf
-    meminfo, group = pathlib.Path("/proc/meminfo"), pathlib.Path("/sys/fs/cgroup")
-    try:
-        match = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
-        free = float(match[1]) * 1024 if match else free
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, float(limit) - float((group / "memory.current").read_text()))
-    except (OSError, ValueError):
-        pass
-    return max(free, 0.0)
-
-
 def setting_bytes(setting: Setting, *, rough: bool) -> float:
     """Memory of one setting with all its seeds: its state twice (once as a checkpoint holds it) and temporaries.
 
@@ -625,25 +604,16 @@ def setting_bytes(setting: Setting, *, rough: bool) -> float:
       setting: which.
       rough: bound the temporaries from above, instead of compiling the program and asking how much it takes.
     """
-    env = make_env(setting.config.env, setting.config.engine)
+    env = make_env(setting.config.env, setting.config.engine, **setting.config.engine_options)
     imitation = prepare_imitation(setting.config, env, setting.demos)
     learner = make_learner(setting.config, env, annotator=imitation.annotator, success=imitation.success)
     seeds = np.arange(setting.run.seeds)
     trainer = Trainer(learner, setting.hyper, seeds, chunk=1, eval_episodes=setting.run.eval_episodes)
     template = trainer.template(imitation.demos)
-    state = float(sum(_bytes(leaf) for leaf in jax.tree.leaves(template)))
+    state = float(tree_bytes(template))
     bound = 2 * state + len(seeds) * setting.config.batch_size * _ROUGH_TEMPORARIES
-    analysis = None if rough else trainer.lower(template, imitation.demos).compile().memory_analysis()
-    if analysis is None:
-        return bound
-    held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-    return state + held + analysis.temp_size_in_bytes
-
-
-def _bytes(leaf: Any) -> int:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.eval_shape(jax.random.key_data, leaf)
-    return math.prod(leaf.shape) * leaf.dtype.itemsize
+    needed = None if rough else program_bytes(trainer.lower(template, imitation.demos).compile())
+    return bound if needed is None else state + needed
 
 
 def _room(setting: Setting, wanted: int, memory: float | None) -> tuple[int, float, float]:

@@ -40,6 +40,7 @@ from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
 from gailfe_jax.envs import base_name, canonical_name, make_env
 from gailfe_jax.learner import Demos, Learner, LearnerState
 from gailfe_jax.logging import RunLogger, read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.memory import free_bytes, program_bytes
 from gailfe_jax.objectives.discriminator import DiscriminatorState
 from gailfe_jax.oracle import Oracle
 from gailfe_jax.plotting import learning_curves
@@ -458,6 +459,11 @@ class Trainer:
             self.compile_seconds = time.perf_counter() - start
         return self._compiled(state, self.hyper, demos)
 
+    @property
+    def program_bytes(self) -> int | None:
+        """What the compiled `advance` takes while it runs; None before the first call, or where XLA does not say."""
+        return None if self._compiled is None else program_bytes(self._compiled)
+
     def _evaluate_one(self, episodes: int, agent: PyTree, seed: Array, step: Array) -> Episodes:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)
         return evaluate(self.learner.env, self.learner.generator.mode, agent, key, episodes)
@@ -596,7 +602,7 @@ def train(
     """
     config = dataclasses.replace(resolve_config(config), env=canonical_name(config.env))
     hyper, settings = hyper or Hyper(), settings or RunSettings()
-    env = make_env(config.env, config.engine)
+    env = make_env(config.env, config.engine, **config.engine_options)
     imitation = prepare_imitation(config, env, demos or DemoSettings(), demonstrations, annotator)
     chunk = max(1, round(settings.eval_every / config.batch_size))
     chunk_steps = chunk * config.batch_size
@@ -612,6 +618,9 @@ def train(
         learner, hyper, numbers, chunk=chunk, eval_episodes=settings.eval_episodes, devices=settings.devices
     )
 
+    shards = 1 if trainer.mesh is None else trainer.mesh.shape[SEEDS]
+    buffers = _check_memory(learner, len(numbers) // shards)
+
     run_dir = None if out is None else pathlib.Path(out)
     if settings.wandb and importlib.util.find_spec("wandb") is None:
         raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
@@ -624,6 +633,8 @@ def train(
     logger = None if run_dir is None else _logger(run_dir, config, settings, total_steps, imitation, identity, names)
     messages = (lambda text: None) if logger is None else logger.message
 
+    if buffers:
+        messages(f"buffers: {buffers}")
     used = 1 if trainer.mesh is None else trainer.mesh.size
     if not settings.devices and used < jax.local_device_count():
         messages(f"using {used} of {jax.local_device_count()} devices: more do not divide the environments")
@@ -698,6 +709,23 @@ def train(
             messages(f"{'finished' if finished else 'interrupted'} at step {done_steps:,}{place}")
     made = [policy for policy in policies if policy is not None]
     return TrainResult(run_dir, done_steps, made, curves, summary, not finished)
+
+
+def _check_memory(learner: AnyLearner, seeds: int) -> str:
+    """What the buffers of the `seeds` that one device holds take, in words; empty without buffers.
+
+    Raises:
+      GailfeError: they do not fit into what is free.
+    """
+    sizes = learner.buffer_bytes() if isinstance(learner, Learner) else {}
+    need, free = seeds * sum(sizes.values()), free_bytes()
+    words = ", ".join(f"{name} {seeds * size / 2**20:,.0f} MiB" for name, size in sizes.items())
+    if need > free:
+        raise GailfeError(
+            f"memory: the buffers of {seeds} seed(s) need {need / 2**30:.3g} GiB ({words}) and {free / 2**30:.3g} are "
+            "free; expected a smaller failure_capacity, own_capacity or model_capacity, fewer environments or seeds"
+        )
+    return words
 
 
 def _ended(state: PyTree) -> bool:

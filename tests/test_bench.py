@@ -17,7 +17,15 @@ def small(monkeypatch, quick_programs):
     monkeypatch.setattr(bench, "_TRAIN_SHAPES", {"16-step iterations": (2, 8)})
 
 
-def test_physics(capsys):
+def drawn(monkeypatch, how, draw, report):
+    """What a report hands to the function of `plotting` called `how`."""
+    shown = []
+    monkeypatch.setattr(bench, how, lambda data, path, **options: shown.append(data))
+    draw(report, "figure.png")
+    return shown[0]
+
+
+def test_physics(capsys, monkeypatch):
     report = bench_physics(["Hopper-v5"], engine="mujoco_c", num_envs=(2, 3), repeats=1)
     json.dumps(report, allow_nan=False)
     assert report["what"] == "physics" and report["provenance"]["versions"]["jax"] == jax.__version__
@@ -34,9 +42,13 @@ def test_physics(capsys):
     print_report(report)
     shown = capsys.readouterr().out
     assert "bench physics, engine mujoco_c" in shown and shown.count("scan with policy") == 2
+    scores = drawn(monkeypatch, "bar_intervals", bench.draw_report, report)
+    assert scores == {
+        f"hopper, {row['num_envs']} envs": [pytest.approx(row["share_of_bare"])] for row in report["rows"]
+    }
 
 
-def test_train():
+def test_train(monkeypatch):
     report = bench_train(["hopper"], algos=("ppo",), engine="mujoco_c", repeats=1, seeds=2, steps=32)
     json.dumps(report, allow_nan=False)
     (row,) = report["rows"]
@@ -47,9 +59,11 @@ def test_train():
     assert row["bare_steps_per_second"] == pytest.approx(4 * 5 / raw["bare"])
     assert row["share_of_bare"] == pytest.approx(row["steps_per_second"] / row["bare_steps_per_second"])
     assert raw["train"] < row["compile_seconds"]
+    scores = drawn(monkeypatch, "bar_intervals", bench.draw_report, report)
+    assert scores == {"hopper, ppo, 16 steps": [pytest.approx(row["share_of_bare"])]}
 
 
-def test_horizon(capsys):
+def test_horizon(capsys, monkeypatch):
     report = bench_horizon(["hopper"], horizons=(1, 8), windows=4, repeats=3)
     json.dumps(report, allow_nan=False)
     short, long = report["rows"]
@@ -57,6 +71,8 @@ def test_horizon(capsys):
     assert long["memory_bytes"] > short["memory_bytes"] and len(long["raw_seconds"]) == 3
     print_horizon(report)
     assert "through the model" in capsys.readouterr().out
+    panels = drawn(monkeypatch, "log_panels", bench.draw_horizon, report)
+    assert panels["one gradient, ms"]["hopper"] == ([1, 8], [1e3 * short["seconds"], 1e3 * long["seconds"]])
 
 
 def test_mail_trains_beside_gail():

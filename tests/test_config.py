@@ -22,6 +22,11 @@ from gailfe_jax.types import GailfeError
         ("policy_average", 1.0),
         ("fisher_fraction", 1.5),
         ("ppo_minibatches", 0),
+        ("mjx_iterations", 0),
+        ("mjx_ls_iterations", 0),
+        ("mjx_tolerance", -1.0),
+        ("warp_nconmax", 0),
+        ("warp_njmax", 0),
     ],
 )
 def test_a_value_out_of_range_is_one_line_that_names_the_field(field, value):
@@ -35,6 +40,12 @@ def test_more_minibatches_than_samples_is_refused_for_ppo_only():
     with pytest.raises(GailfeError, match="ppo_minibatches"):
         Config(generator="ppo", **small)
     assert Config(generator="trpo", **small).batch_size == 4
+
+
+def test_engine_options_are_those_that_are_not_the_models_own():
+    assert Config().engine_options == {}
+    options = Config(mjx_iterations=4, mjx_euler_damping=False, warp_njmax=50).engine_options
+    assert options == {"iterations": 4, "euler_damping": False, "njmax": 50}
 
 
 def test_hyper_arrays_are_float32_and_finite():

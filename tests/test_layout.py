@@ -25,6 +25,7 @@ LEVELS = {
     "data": 1,
     "objectives": 1,
     "logging": 1,
+    "memory": 1,
     "plotting": 1,
     "policy": 1,
     "confidences": 1,

@@ -239,6 +239,7 @@ def test_speed_beside_peers(small, monkeypatch, capsys):
     assert report["peers"][0]["demonstrations"]["pairs"] > 0
     assert "--demos" in report["peers"][0]["configuration"] and "--demos" not in report["peers"][1]["configuration"]
     assert "ours/peer" in capsys.readouterr().out
+    assert (small / "x.png").stat().st_size > 0
 
 
 def test_time_to_learn_beside_a_peer(small, monkeypatch, capsys):
@@ -255,11 +256,13 @@ def test_time_to_learn_beside_a_peer(small, monkeypatch, capsys):
     assert 0 < row["ours"]["seconds"] < row["ours"]["seconds_with_start"]
     assert report["peers"][0]["configuration"]["--target"] == str(row["target"])
 
-    report["rows"].append({"env": "hopper", "seed": 1, "peer": peers.outcome([], 1.0, 0.0), "ours": row["ours"]})
+    report["rows"].append(row | {"seed": 1, "peer": peers.outcome([], 1.0, 0.0)})
     capsys.readouterr()
     peers.print_learning(report)
     shown = capsys.readouterr().out
     assert "4.0 (4.5)" in shown and "not within 50 s" in shown
+    peers.draw_learning(report, small / "y.png")
+    assert (small / "y.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize(

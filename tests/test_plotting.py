@@ -101,3 +101,15 @@ def test_bad_input_is_one_clear_line(tmp_path, call, field):
     with pytest.raises(GailfeError, match=rf"^{field}.*expected") as error:
         call(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_log_panels_share_an_axis_and_mark_the_knee(tmp_path, drawn):
+    panels = {"steps/s": {"ours": ([1, 8, 64], [10.0, 70.0, 90.0])}, "MiB": {"process": ([1, 8, 64], [1.0, 2.0, 9.0])}}
+    plotting.log_panels(panels, tmp_path / "p.png", title="t", xlabel="environments", mark=16.0)
+    for axes, (ylabel, curves) in zip(drawn(), panels.items(), strict=True):
+        assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylabel()) == ("log", "log", ylabel)
+        curve, mark = axes.get_lines()
+        np.testing.assert_array_equal(curve.get_xydata().T, next(iter(curves.values())))
+        assert list(mark.get_xdata()) == [16.0, 16.0] and mark.get_label() == "knee"
+    with pytest.raises(GailfeError, match="panels: got no curves"):
+        plotting.log_panels({"steps/s": {}}, tmp_path / "p.png", title="t", xlabel="x")

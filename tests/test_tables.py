@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pathlib
 import re
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -38,3 +41,63 @@ def test_a_stale_table_is_noticed():
 def test_readme_names_the_two_commands():
     text = (ROOT / "README.md").read_text()
     assert "make quickstart" in text and "make test" in text
+
+
+def row(**values):
+    return {"env": "hopper", "engine": "mjx", "algo": "gail", "num_envs": 4, "seeds": 1} | values
+
+
+RESULTS = {
+    "scaling_envs": (
+        {
+            "rows": [
+                row(value=8, steps_per_second=1234.0, bare_steps_per_second=5000.0, share_of_bare=0.25,
+                    program_bytes=3 * 2**20, peak_bytes=2**30),
+                row(value=8192, error="out of memory"),
+            ],
+            "knee": {"text": "The knee is here."},
+        },
+        ["| 8 | 5,000 | 1,234 | 0.25 | 3 | 1,024 |", "| 8,192 | failed |", "The knee is here."],
+    ),
+    "sweep": (
+        {"rows": [row(iteration="8", way="alone", seconds_per_seed=1.5, over_alone=1.0, over_bare=3.0, steps=1000)]},
+        ["| 8 | alone | 1.50 | 1.00 | 3.00 | - | - |", "1,000 steps"],
+    ),
+    "profile": (
+        {"rows": [row(part="unroll", seconds=0.012, share_of_whole=0.6)], "largest": "unroll: 60%"},
+        ["| unroll | 12.0 | 60% |", "Largest: unroll: 60%."],
+    ),
+    "fidelity": (
+        {"rows": [row(variant="cg", steps_per_second=2000.0, error={"1": 1e-7, "10": None})]},
+        ["error after 10", "| hopper | mjx | cg | 2,000 | 1.0e-07 | not finite |"],
+    ),
+    "gpu": (
+        {
+            "rows": [
+                row(kind="train", steps_per_second=2e6),
+                row(kind="physics", error="skipped"),
+                row(kind="profile", largest="unroll: 60%"),
+            ],
+            "verdicts": [row(target="half", value=0.4, met=False)],
+        },
+        ["2,000,000 steps/s", "| unroll: 60% |", "* half: 0.40, missed (gail on hopper, mjx)"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_file_becomes_a_table(name, monkeypatch, tmp_path):
+    module = tables()
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    assert module.TABLES[name]().startswith("Not measured yet (`")
+    report, shown = RESULTS[name]
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    hardware = {"cpu": "a CPU", "cores": 2, "accelerators": ["a GPU"]}
+    (folder / f"{name}.json").write_text(json.dumps(report | {"provenance": {"hardware": hardware}}))
+    (folder / f"{name}.png").touch()
+    text = module.TABLES[name]()
+    for part in shown:
+        assert part in text
+    assert ("a GPU" if name == "gpu" else "a CPU, 2 cores") in text
+    assert (f"](../benchmarks/results/{name}.png)" in text) == name.startswith("scaling")

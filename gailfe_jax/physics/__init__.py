@@ -45,6 +45,10 @@ def make_physics(task: Task, engine: str = "auto", **options) -> Physics:
     """
     engine = resolve_engine(engine)
     if engine == "mujoco_c":
+        for option in options.keys() - {"nthread"}:
+            raise GailfeError(
+                f"engine mujoco_c: takes no option {option}, being Gymnasium's physics bit for bit; expected mjx, warp"
+            )
         from gailfe_jax.physics.mujoco_c import MujocoC
 
         return MujocoC(task, **options)

@@ -4,7 +4,7 @@ Differences from MJX's own examples:
 - Only what the simulator carries from step to step travels (position, velocity, activation, time, solver warm start);
   the rest of an `mjx.Data`, some hundred arrays, is rebuilt inside each step. Every step recomputes it from those
   anyway, so the numbers are the same, while a reset is five `where`s and vmapped states stay small.
-- Solver iterations are the model file's own (Gymnasium's), not a cheaper setting.
+- Solver and integrator are the model file's own (Gymnasium's); a cheaper setting is an option that the caller names.
 - Matrix products are asked for in full float32, which accelerators otherwise round to fewer bits.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import io
 from typing import Any
 
@@ -50,29 +51,80 @@ class MjxState:
     warmstart: Array
 
 
+@dataclasses.dataclass(frozen=True)
+class SolverOptions:
+    """Settings of the simulator that trade fidelity for speed; None keeps the model's own.
+
+    Attributes:
+      solver: `newton` or `cg`.
+      iterations: of the constraint solver, at most.
+      ls_iterations: of its line search, at most.
+      tolerance: improvement below which it stops.
+      integrator: `euler`, `implicitfast` or `rk4`.
+      euler_damping: whether the Euler integrator treats joint damping implicitly.
+    """
+
+    solver: str | None = None
+    iterations: int | None = None
+    ls_iterations: int | None = None
+    tolerance: float | None = None
+    integrator: str | None = None
+    euler_damping: bool | None = None
+
+    def apply(self, model: mujoco.MjModel) -> None:
+        """Sets them in `model`.
+
+        Raises:
+          GailfeError: an option is out of range.
+        """
+        for option in ("iterations", "ls_iterations", "tolerance"):
+            value = getattr(self, option)
+            if value is not None:
+                if value < (0 if option == "tolerance" else 1):
+                    raise GailfeError(f"{option}: got {value}; expected a tolerance >= 0, or a number of steps >= 1")
+                setattr(model.opt, option, value)
+        for option, names in (("solver", _SOLVERS), ("integrator", _INTEGRATORS)):
+            value = getattr(self, option)
+            if value is not None:
+                if value not in names:
+                    raise GailfeError(f"{option}: got {value!r}; expected one of {', '.join(names)}")
+                setattr(model.opt, option, names[value])
+        if self.euler_damping is not None:
+            off = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
+            flags = model.opt.disableflags
+            model.opt.disableflags = flags & ~off if self.euler_damping else flags | off
+
+
+_SOLVERS = {"newton": mujoco.mjtSolver.mjSOL_NEWTON, "cg": mujoco.mjtSolver.mjSOL_CG}
+_INTEGRATORS = {
+    "euler": mujoco.mjtIntegrator.mjINT_EULER,
+    "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+    "rk4": mujoco.mjtIntegrator.mjINT_RK4,
+}
+
+
 class MjxBase:
     """`Physics` on MJX (see `gailfe_jax.types.Physics`), all but the simulator call.
 
     Args:
       task: which task.
-      iterations: constraint solver iterations at most, None for the model's own.
-      ls_iterations: line-search iterations at most per solver iteration, None for the model's own.
+      options: fields of `SolverOptions`.
 
     Raises:
-      GailfeError: an option is out of range.
+      GailfeError: an option is unknown or out of range.
     """
 
     name: str
 
-    def __init__(self, task: Task, *, iterations: int | None = None, ls_iterations: int | None = None):
+    def __init__(self, task: Task, **options: Any):
         self.task = task
         self.model = copy.deepcopy(load_model(task))
         self.dt = seconds_per_step(task)
-        for option, value in (("iterations", iterations), ("ls_iterations", ls_iterations)):
-            if value is not None:
-                if value < 1:
-                    raise GailfeError(f"{option}: got {value}; expected a number of solver iterations >= 1")
-                setattr(self.model.opt, option, value)
+        known = [field.name for field in dataclasses.fields(SolverOptions)]
+        for option in options:
+            if option not in known:
+                raise GailfeError(f"engine {self.name}: takes no option {option}; expected {', '.join(known)}")
+        SolverOptions(**options).apply(self.model)
         data = mujoco.MjData(self.model)
         self.init_qpos = data.qpos.astype(np.float32)
         self.init_qvel = data.qvel.astype(np.float32)
@@ -124,8 +176,8 @@ class Mjx(MjxBase):
 
     name = "mjx"
 
-    def __init__(self, task: Task, *, iterations: int | None = None, ls_iterations: int | None = None):
-        super().__init__(task, iterations=iterations, ls_iterations=ls_iterations)
+    def __init__(self, task: Task, **options: Any):
+        super().__init__(task, **options)
         # An engine may be made while some function is being traced, and outlives that trace.
         with jax.ensure_compile_time_eval():
             self._mjx_model = mjx.put_model(self.model, impl="jax")

@@ -29,7 +29,7 @@ class Warp(MjxBase):
 
     Args:
       task: which task.
-      iterations, ls_iterations: as in `MjxBase`.
+      options: as in `MjxBase`.
       nconmax: contacts per environment, None for twice what the model's geometry allows at once.
       njmax: constraint rows per environment, None for twice what the model can have at once.
       device: `gpu`, or `cpu` to run the same kernels on the processor (slow, for tests).
@@ -44,11 +44,10 @@ class Warp(MjxBase):
         self,
         task: Task,
         *,
-        iterations: int | None = None,
-        ls_iterations: int | None = None,
         nconmax: int | None = None,
         njmax: int | None = None,
         device: str = "gpu",
+        **options: Any,
     ):
         if device not in ("gpu", "cpu"):
             raise GailfeError(f"device: got {device!r}; expected gpu or cpu")
@@ -59,7 +58,7 @@ class Warp(MjxBase):
         for option, value in (("nconmax", nconmax), ("njmax", njmax)):
             if value is not None and value < 1:
                 raise GailfeError(f"{option}: got {value}; expected a capacity per environment >= 1")
-        super().__init__(task, iterations=iterations, ls_iterations=ls_iterations)
+        super().__init__(task, **options)
 
         # Warp reports every kernel it loads on stdout, which would corrupt machine-read output.
         importlib.import_module("warp").config.quiet = True

@@ -125,3 +125,10 @@ def test_unknown_names_are_one_clear_error(name, engine, message):
     with pytest.raises(GailfeError, match=message) as caught:
         make_env(name, engine)
     assert "\n" not in str(caught.value)
+
+
+def test_options_reach_the_engine_or_are_refused():
+    assert make_env("delayed2:hopper", "mjx", iterations=3).env.physics.model.opt.iterations == 3
+    for name, engine in (("hopper", "mujoco_c"), ("brax:fast", "auto")):
+        with pytest.raises(GailfeError, match="takes no option iterations"):
+            make_env(name, engine, iterations=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
@@ -38,17 +39,43 @@ def test_reset_leaves_the_others_alone():
         assert np.array_equal(new, old)
 
 
+OWN = {"solver": 2, "iterations": 100, "ls_iterations": 50, "tolerance": 1e-8, "integrator": 1}
+CHEAP = {"iterations": 3, "ls_iterations": 7, "tolerance": 1e-3, "solver": "cg", "integrator": "euler"}
+EULER_DAMPING = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
+
+
+def settings(physics):
+    compiled = physics._mjx_model.opt
+    return {name: pytest.approx(float(getattr(compiled, name))) for name in OWN}
+
+
 def test_solver_options_default_to_the_models_own():
     own = load_model(HOPPER).opt
-    assert (Mjx(HOPPER)._mjx_model.opt.iterations, Mjx(HOPPER)._mjx_model.opt.ls_iterations) == (100, 50)
-    cheap = make_physics(HOPPER, "mjx", iterations=3, ls_iterations=7)
+    assert {name: getattr(own, name) for name in OWN} == OWN == settings(Mjx(HOPPER))
+    assert not Mjx(HOPPER)._mjx_model.opt.disableflags & EULER_DAMPING
+
+
+def test_solver_options_reach_the_compiled_model():
+    cheap = make_physics(HOPPER, "mjx", **CHEAP, euler_damping=False)
     assert isinstance(cheap, Mjx)
-    assert (cheap._mjx_model.opt.iterations, cheap._mjx_model.opt.ls_iterations) == (3, 7)
+    assert settings(cheap) == CHEAP | {"solver": 1, "integrator": 0}
+    assert cheap._mjx_model.opt.disableflags & EULER_DAMPING
+    assert not Mjx(HOPPER, euler_damping=True)._mjx_model.opt.disableflags & EULER_DAMPING
     # The loaded model is shared by all engines.
-    assert (own.iterations, own.ls_iterations) == (100, 50)
+    assert {name: getattr(load_model(HOPPER).opt, name) for name in OWN} == OWN
 
 
-@pytest.mark.parametrize("option", ["iterations", "ls_iterations"])
-def test_bad_solver_option_is_one_clear_error(option):
-    with pytest.raises(GailfeError, match=rf"^{option}: got 0; expected"):
-        Mjx(HOPPER, **{option: 0})
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("iterations", 0, "iterations: got 0; expected"),
+        ("ls_iterations", 0, "ls_iterations: got 0; expected"),
+        ("tolerance", -1.0, "tolerance: got -1.0; expected"),
+        ("solver", "pgs", "solver: got 'pgs'; expected one of newton, cg"),
+        ("integrator", "leapfrog", "integrator: got 'leapfrog'; expected one of euler"),
+        ("nconmax", 4, "engine mjx: takes no option nconmax"),
+    ],
+)
+def test_bad_solver_option_is_one_clear_error(option, value, message):
+    with pytest.raises(GailfeError, match=f"^{message}"):
+        Mjx(HOPPER, **{option: value})
