@@ -21,8 +21,21 @@ from gailfe_jax.types import GailfeError
 ROOT = pathlib.Path(__file__).parent.parent
 CHUNK, EVALUATIONS, SEEDS = 64, 3, [0, 1, 2]
 TINY = [
-    *("--algo", "gail", "--generator", "ppo", "--ppo-epochs", "1", "--ppo-minibatches", "2", "--env", "hopper"),
-    *("--num-envs", "4", "--unroll-length", "16", "--hidden", "4", "--value-minibatch", "32", "--disc-hidden", "4"),
+    *("--algo", "gail", "--generator", "ppo", "--ppo-epochs", "1", "--ppo-minibatches", "2", "--policy-lr", "0.05"),
+    *(
+        "--env",
+        "hopper",
+        "--num-envs",
+        "4",
+        "--unroll-length",
+        "16",
+        "--hidden",
+        "4",
+        "--value-minibatch",
+        "32",
+        "--disc-hidden",
+        "4",
+    ),
     *("--disc-steps", "2", "--disc-minibatch", "32", "--seeds", "3", "--eval-every", "64", "--eval-episodes", "2"),
     *("--checkpoint-seconds", "1e9", "--no-tensorboard"),
 ]
@@ -70,12 +83,6 @@ def ended(*processes, timeout=300):
     return [(process.returncode, *texts) for process, texts in zip(processes, shown)]
 
 
-def train_on_two(out, *words, stop_at=0):
-    address = f"127.0.0.1:{free_port()}"
-    command = ["-m", "tests.on_hosts", "train", str(stop_at), "train", "--out", str(out), *words]
-    return ended(*(start([*command, "--distributed", address, "2", str(i)], DEVICES) for i in range(2)))
-
-
 def train_on_one(out, *words):
     return main(["train", "--out", str(out), "--quiet", *words])
 
@@ -105,23 +112,30 @@ def demos_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(quick_programs, demos_file, tmp_path_factory):
+def whole(quick_programs, demos_file):
     """The folder of what one process trained uninterrupted."""
-    folder = tmp_path_factory.mktemp("hosts") / "whole"
+    folder = demos_file.parent / "whole"
     assert train_on_one(folder, *TINY, "--demos", str(demos_file), "--steps", str(EVALUATIONS * CHUNK)) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
-def cut(demos_file, tmp_path_factory):
-    """The folder of two processes of which the second got a signal after the first evaluation."""
-    folder = tmp_path_factory.mktemp("hosts") / "cut"
-    words = [*TINY, "--demos", str(demos_file), "--steps", str(EVALUATIONS * CHUNK)]
-    (first, out, err), (second, _, other) = train_on_two(folder, *words, stop_at=CHUNK)
-    assert (first, second) == (130, 130), err[-3000:] + other[-3000:]
-    assert f"continue with: gailfe train --out {folder} --resume" in err and "continue with" not in other
-    assert out.count("interrupted at step") == 1
-    return folder
+def said(whole, demos_file):
+    """What two processes printed, on standard output and on the other, and how they ended; see on_hosts.py.
+
+    `cut` is the run that they began and half, the one that they continued. One is told where the other is, and one
+    started as Slurm would.
+    """
+    folder, port = demos_file.parent, free_port()
+    words = [*TINY, "--demos", str(demos_file)]
+    assert train_on_one(folder / "half", *words, "--steps", str(CHUNK)) == 0
+    (folder / "steps").write_text(str(EVALUATIONS * CHUNK))
+    words = ["train", "--out", str(folder / "cut"), *words, "--steps", str(EVALUATIONS * CHUNK)]
+    (folder / "words").write_text("\n".join(words))
+    command = ["-m", "tests.on_hosts", str(folder)]
+    slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2", "SLURM_PROCID": "1"}
+    slurm |= {"SLURM_LOCALID": "1", "JAX_COORDINATOR_PORT": str(port)}
+    return ended(start([*command, f"localhost:{port}", "2", "0"], DEVICES), start(command, DEVICES, **slurm))
 
 
 def assert_same_to_rounding(folder, whole):
@@ -136,48 +150,42 @@ def assert_same_to_rounding(folder, whole):
     assert json.loads((folder / "summary.json").read_text())["finished"]
 
 
-def test_a_signal_to_one_process_ends_all_with_one_checkpoint(cut, whole):
+def test_a_signal_to_one_process_ends_all_with_one_checkpoint(said, whole):
+    cut = whole.parent / "cut"
+    (_, out, err), (_, other, nothing) = said
+    assert out.count("interrupted at step") == 1 and "interrupted" not in other + nothing, err[-3000:]
+    assert f"continue with: gailfe train --out {cut} --resume" in err
+    assert out.count("ended 130") == other.count("ended 130") == 1
     assert CheckpointManager(cut / "checkpoints").steps() == [CHUNK]
     assert [record["step"] for record in metrics_of(cut)] == [CHUNK] * len(SEEDS)
     assert load_run(cut)["provenance"]["hardware"]["processes"] == 2
-    assert "127.0.0.1" not in (cut / "config.json").read_text()
     # What the comparisons below must tell apart: two more iterations.
-    assert np.abs(parameters_of(cut) - parameters_of(whole)).max() > 10 * ROUNDING
+    assert np.abs(parameters_of(cut) - parameters_of(whole)).max() > 100 * ROUNDING
 
 
-def test_a_checkpoint_of_two_processes_goes_on_in_one(cut, whole, tmp_path):
-    folder = shutil.copytree(cut, tmp_path / "run")
+def test_a_checkpoint_of_two_processes_goes_on_in_one(said, whole, tmp_path):
+    folder = shutil.copytree(whole.parent / "cut", tmp_path / "run")
     assert train_on_one(folder, "--resume") == 0
     assert_same_to_rounding(folder, whole)
 
 
-def test_a_checkpoint_of_one_process_goes_on_in_two(cut, whole, tmp_path):
-    """Started as Slurm would."""
-    folder = shutil.copytree(cut, tmp_path / "run")
-    assert train_on_one(folder, "--resume", "--steps", str(2 * CHUNK)) == 0
-    slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
-    slurm |= {"JAX_COORDINATOR_PORT": str(free_port())}
-    words = ["-m", "gailfe_jax.cli", "train", "--out", str(folder), "--resume", "--steps", str(EVALUATIONS * CHUNK)]
-    tasks = [
-        start([*words, "--distributed"], DEVICES, **slurm, SLURM_PROCID=str(i), SLURM_LOCALID=str(i)) for i in range(2)
-    ]
-    (first, out, err), (second, _, other) = ended(*tasks)
-    assert (first, second) == (0, 0), err[-3000:] + other[-3000:]
-    assert f"resuming at step {2 * CHUNK}" in out
-    assert_same_to_rounding(folder, whole)
+def test_a_checkpoint_of_one_process_goes_on_in_two(said, whole):
+    (_, out, err), (_, other, _) = said
+    assert f"resuming at step {CHUNK}" in out and "resuming" not in other
+    assert out.count("ended 0") == other.count("ended 0") == 1, err[-3000:]
+    assert_same_to_rounding(whole.parent / "half", whole)
 
 
-def test_what_one_process_refuses_all_refuse(demos_file):
-    address, folder = f"127.0.0.1:{free_port()}", demos_file.parent
-    command = ["-m", "tests.on_hosts", "refused", str(folder), address, "2"]
-    (first, out, err), (second, other, _) = ended(*(start([*command, str(i)]) for i in range(2)))
-    lines = [[line for line in text.splitlines() if not line.startswith("[Gloo]")] for text in (out, other)]
+def test_what_one_process_refuses_all_refuse(said, demos_file):
+    (first, out, err), (second, other, _) = said
+    kept = ("refused", "sent")
+    lines = [[line for line in text.splitlines() if line.startswith(kept)] for text in (out, other)]
     assert lines[0] == lines[1]
     missing, gamma, devices, held, sent = lines[0]
-    assert missing.startswith(f"refused process 1: {folder / 'missing.npz'}: ")
+    assert missing.startswith(f"refused process 1: {demos_file.parent / 'missing.npz'}: ")
     assert gamma.startswith("refused gamma: process 1 was given another one than process 0; ")
-    assert "expected 0 (all that fit) or one of 2 on 2 processes with 2" in devices
-    assert held == f"refused process 0: {folder}: exists and holds no run; choose another --out"
+    assert "expected 0 (all that fit) or one of 2, 4 on 2 processes with 6" in devices
+    assert held == f"refused process 0: {demos_file.parent}: exists and holds no run; choose another --out"
     assert sent == "sent {'x': array([-0., nan,  0.], dtype=float32), 'y': array(False)}"
     # One of them died at the end, which the other is not to wait for.
     assert second == 7 and first not in (0, None), err[-3000:]
