@@ -82,8 +82,9 @@ def _connect(words: Sequence[str], timeout: float) -> None:
     # It would take SIGTERM from us.
     jax.config.update("jax_enable_preemption_service", False)
     # JAX aborts with a stack trace when its own time is up, so ours comes first.
-    missing = f"distributed: not all processes have come together within {timeout:.0f} s"
-    timer = threading.Timer(timeout, _end, (f"{missing} (process 0 at {words[0] if words else 'auto'})", 2))
+    place = f" at {words[0]}" if words else ""
+    missing = f"distributed: not all processes have come together{place} within {timeout:.0f} s"
+    timer = threading.Timer(timeout, _end, (missing, 2))
     timer.daemon = True
     timer.start()
     try:

@@ -393,8 +393,8 @@ class Trainer:
         chosen = np.array(here).reshape(processes, -1)[:, : math.prod(shape) // processes]
         # One device needs no mesh, and gets the program that it always got.
         self.mesh = None if chosen.size == 1 else Mesh(chosen.reshape(shape), (SEEDS, ENVS))
-        self._spread = processes > 1
-        if self._spread:
+        self._several = processes > 1
+        if self._several:
             places = self._shardings((PartitionSpec(SEEDS), self._hyper_specs))
             self.seeds, self.hyper = jax.device_put((self.seeds, self.hyper), places)
             self._gather = jax.jit(lambda tree: tree, out_shardings=self._shardings(PartitionSpec()))
@@ -452,20 +452,20 @@ class Trainer:
         Not where, if those are devices of several processes: what one of them has read, `spread` puts there.
         """
         shapes = jax.eval_shape(self._init_all, self.seeds, self.hyper, demos)
-        if self.mesh is None or self._spread:
+        if self.mesh is None or self._several:
             return shapes
         placed = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)  # noqa: E731
         return jax.tree.map(placed, shapes, self._shardings(self._state_specs(shapes)))
 
     def whole(self, tree: PyTree) -> PyTree:
         """What a method returned, as arrays that this process has all of; a collective."""
-        if not self._spread:
+        if not self._several:
             return tree
         return jax.tree.map(lambda x: x.addressable_data(0), self._gather(tree))
 
     def spread(self, state: LearnerState | None, demos: Demos | None) -> LearnerState | None:
         """Process 0's `state` on the devices of all processes, whatever the others bring; a collective."""
-        if not self._spread:
+        if not self._several:
             return state
         shapes = self.template(demos)
         found = hosts.anywhere(hosts.is_first() and state is not None)
