@@ -10,11 +10,13 @@ Orbax writes the arrays; this layer adds what a resumed run has to rely on. A st
 that is written under a temporary name, synced to disk, sealed by its manifest (the last file written) and renamed into
 place. A step without an intact manifest does not exist for anybody; one whose data no longer match it is passed over
 on restore, with a warning. Reading never changes the directory; only `save` tidies it, so evaluating a run that is
-still training is safe. One process may save into a directory at a time.
+still training is safe. One process may save into a directory at a time, and restores what it saved by itself: the
+processes of a distributed run have to bring the state together, and part it again (see `train.Trainer`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -190,6 +192,24 @@ def _config_json(config: dict[str, Any]) -> bytes:
         raise GailfeError(f"configuration: expected values that JSON can hold ({error})") from None
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Lets orbax believe that this process is the only one.
+
+    In a run of several it waits for all of them whatever its options say (0.12 compares everybody's path even where one
+    process is named as the only active one); here one process saves what all have brought together.
+    """
+    count = jax.process_count
+    if count() == 1:
+        yield
+        return
+    setattr(jax, "process_count", lambda *_: 1)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(jax, "process_count", count)  # noqa: B010
+
+
 class _PartWriter:
     """Cuts a stream of flat arrays into orbax checkpoints of at most `PART_BYTES`, and keeps account of the pieces."""
 
@@ -221,7 +241,8 @@ class _PartWriter:
     def flush(self) -> None:
         if self._pending:
             # Blocks until everything is written, so an error of orbax's background threads is raised here.
-            ocp.save(str(self._folder / f"part_{len(self.parts):04d}"), self._pending)
+            with _alone():
+                ocp.save(str(self._folder / f"part_{len(self.parts):04d}"), self._pending)
             self.parts.append(self._pieces)
         self._pending, self._pieces, self._bytes = {}, {}, 0
 
@@ -482,7 +503,8 @@ def _read_leaves(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np
     flats: dict[int, np.ndarray] = {}
     for number, part in enumerate(manifest["parts"]):
         try:
-            arrays = ocp.load(str(path / f"part_{number:04d}"))
+            with _alone():
+                arrays = ocp.load(str(path / f"part_{number:04d}"))
         except MemoryError:
             raise
         except Exception as error:  # orbax and tensorstore report damage as many types

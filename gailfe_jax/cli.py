@@ -37,21 +37,25 @@ class Train:
     """Run folder."""
     resume: bool = False
     """Continue the run in --out from its newest checkpoint, with the settings it was started with."""
+    distributed: tuple[str, ...] | None = None
+    """Share the run between processes, on one host or several, that are all started with this command: HOST:PORT of
+    the first, how many there are, and which one this is, from 0; no words on Slurm, Open MPI and TPU pods."""
     run: _Flat[RunSettings] = dataclasses.field(default_factory=RunSettings)
     demonstrations: _Flat[DemoSettings] = dataclasses.field(default_factory=DemoSettings)
     config: _Flat[Config] = dataclasses.field(default_factory=Config)
     hyper: _Flat[Hyper] = dataclasses.field(default_factory=Hyper)
 
     def __call__(self) -> int:
+        from gailfe_jax import hosts
         from gailfe_jax.train import train
 
-        result = train(
-            self.config, self.hyper, self.run, out=self.out, demos=self.demonstrations, resume=self.resume
-        )  # fmt: skip
-        if result.interrupted:
+        with hosts.connected(self.distributed):
+            result = train(
+                self.config, self.hyper, self.run, out=self.out, demos=self.demonstrations, resume=self.resume
+            )  # fmt: skip
+        if result.interrupted and result.run_dir is not None:
             print(f"interrupted; continue with: gailfe train --out {self.out} --resume", file=sys.stderr)
-            return 130
-        return 0
+        return 130 if result.interrupted else 0
 
 
 @dataclasses.dataclass(frozen=True)

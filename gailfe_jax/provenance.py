@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import itertools
 import os
 import platform
 import shlex
@@ -24,8 +25,9 @@ def provenance() -> dict[str, Any]:
 
     Returns:
       `command`, `date` (UTC, ISO 8601), `git` (`commit`, `dirty`; None outside a clone of this project), `hardware`
-      (`cpu`, `cores` this process may use, `memory_gib`, `accelerators`, `system`), `python` and `versions`. It names
-      neither the machine nor its user, and paths outside the working directory are cut to their last part.
+      (`cpu`, `cores` this process may use, `memory_gib`, `accelerators` and number of all `processes` of the run,
+      `system`), `python` and `versions`. It names neither the machine nor its user, and paths outside the working
+      directory are cut to their last part.
     """
     return {
         "command": command_line(sys.argv),
@@ -36,6 +38,7 @@ def provenance() -> dict[str, Any]:
             "cores": _cores(),
             "memory_gib": _memory_gib(),
             "accelerators": _accelerators(),
+            "processes": _processes(),
             "system": f"{platform.system()} {platform.machine()}",
         },
         "python": platform.python_version(),
@@ -55,7 +58,11 @@ def command_line(argv: Sequence[str]) -> str:
             words = ["python", _short_path(str(program))]
     else:
         words = [program.name]
-    for word in argv[1:]:
+    for before, word in itertools.pairwise(argv):
+        # The word behind it names a machine.
+        if before == "--distributed" and ":" in word:
+            words.append("HOST:PORT")
+            continue
         flag, equals, value = word.partition("=")
         words.append(f"{flag}={_short_path(value)}" if equals and flag.startswith("-") else _short_path(word))
     return shlex.join(words)
@@ -127,6 +134,12 @@ def _accelerators() -> list[str]:
     import jax
 
     return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+
+
+def _processes() -> int:
+    import jax
+
+    return jax.process_count()
 
 
 def package_versions() -> dict[str, str]:

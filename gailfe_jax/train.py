@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gailfe_jax import hosts
 from gailfe_jax.algorithms import AnyLearner, asks_expert, find_algorithm, make_learner, needs_demos, resolve_config
 from gailfe_jax.batching import ENVS, SEEDS
 from gailfe_jax.checkpoint import CheckpointManager, check_config
@@ -81,7 +82,8 @@ class RunSettings:
     quiet: bool = False
     """Show nothing while training."""
     devices: int = 0
-    """Share the work between so many devices, seeds first and then each seed's environments; 0 for all that fit."""
+    """Share the work between so many devices (of all processes), seeds first and then each seed's environments; 0 for
+    all that fit."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "eval_every", "checkpoint_seconds"):
@@ -307,7 +309,7 @@ def _judged(annotator: Annotator | None, success: Annotator | None) -> dict[str,
     return record
 
 
-def mesh_shape(devices: int, seeds: int, num_envs: int, available: int) -> tuple[int, int]:
+def mesh_shape(devices: int, seeds: int, num_envs: int, available: int, processes: int = 1) -> tuple[int, int]:
     """`(seed shards, environment shards)`: as many of the first as divide both seeds and devices.
 
     Args:
@@ -315,19 +317,26 @@ def mesh_shape(devices: int, seeds: int, num_envs: int, available: int) -> tuple
       seeds: `S`, side by side.
       num_envs: environments of each seed, which the environment shards must divide.
       available: how many devices there are.
+      processes: which have as many of them each, and all take part.
 
     Raises:
       GailfeError: there are not so many devices, or they do not divide the environments.
     """
-    fitting = [n for n in range(1, available + 1) if num_envs % (n // math.gcd(seeds, n)) == 0]
-    if devices and devices not in fitting:
+    shared = range(processes, available + 1, processes)
+    fitting = [n for n in shared if num_envs % (n // math.gcd(seeds, n)) == 0]
+    place = "a machine" if processes == 1 else f"{processes} processes"
+    if not fitting or (devices and devices not in fitting):
         raise GailfeError(
             f"devices: got {devices} for {seeds} seed(s) of {num_envs} environments; expected 0 (all that fit) or one "
-            f"of {', '.join(map(str, fitting))} on a machine with {available}"
+            f"of {', '.join(map(str, fitting)) or 'none'} on {place} with {available}"
         )
     count = devices or max(fitting)
     shards = math.gcd(seeds, count)
     return shards, count // shards
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 class Trainer:
@@ -336,6 +345,9 @@ class Trainer:
     On several devices each program is sharded over a mesh: seeds are trained apart, and the devices that share a seed
     step their part of its environments and average their gradients (see `gailfe_jax.batching`). What is computed is the
     same to rounding for any number of devices, and what comes out has the same shapes.
+
+    Of several processes (see `gailfe_jax.hosts`) each makes the same trainer and calls the same methods in the same
+    order. What comes out is then spread over all of them; `whole` fetches it.
 
     Args:
       learner: one seed's functions.
@@ -375,11 +387,18 @@ class Trainer:
         self.traces = 0
         self._hyper_axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, self.hyper)
         self._compiled: Callable[..., tuple[PyTree, Metrics]] | None = None
-        here = jax.local_devices()
-        shape = mesh_shape(devices, len(self.seeds), learner.config.num_envs, len(here))
+        here, processes = jax.devices(), jax.process_count()
+        shape = mesh_shape(devices, len(self.seeds), learner.config.num_envs, len(here), processes)
+        # As many of each process, and side by side: what shares a seed is then on one host if it can be.
+        here = sorted(here, key=lambda device: device.process_index)
+        chosen = np.array(here).reshape(processes, -1)[:, : math.prod(shape) // processes]
         # One device needs no mesh, and gets the program that it always got.
-        count = math.prod(shape)
-        self.mesh = None if count == 1 else Mesh(np.array(here[:count]).reshape(shape), (SEEDS, ENVS))
+        self.mesh = None if chosen.size == 1 else Mesh(chosen.reshape(shape), (SEEDS, ENVS))
+        self._several = processes > 1
+        if self._several:
+            places = self._shardings((PartitionSpec(SEEDS), self._hyper_specs))
+            self.seeds, self.hyper = jax.device_put((self.seeds, self.hyper), places)
+            self._gather = jax.jit(lambda tree: tree, out_shardings=self._shardings(PartitionSpec()))
         self._evaluations: dict[int, Callable[..., Episodes]] = {}
         self._episodes = eval_episodes
         self._shared: tuple[Demos | None, Demos | None] = (None, None)
@@ -429,12 +448,37 @@ class Trainer:
         return self._jit(self._init_all, in_specs, out_specs)(self.seeds, self.hyper, self._share(demos))
 
     def template(self, demos: Demos | None) -> LearnerState:
-        """Shapes and dtypes of the states, and where they belong on several devices, without computing them."""
+        """Shapes and dtypes of the states, and where they belong on several devices, without computing them.
+
+        Not where, if those are devices of several processes: what one of them has read, `spread` puts there.
+        """
         shapes = jax.eval_shape(self._init_all, self.seeds, self.hyper, demos)
-        if self.mesh is None:
+        if self.mesh is None or self._several:
             return shapes
         placed = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)  # noqa: E731
         return jax.tree.map(placed, shapes, self._shardings(self._state_specs(shapes)))
+
+    def whole(self, tree: PyTree) -> PyTree:
+        """What a method returned, as arrays that this process has all of; a collective."""
+        if not self._several:
+            return tree
+        return jax.tree.map(lambda x: x.addressable_data(0), self._gather(tree))
+
+    def spread(self, state: LearnerState | None, demos: Demos | None) -> LearnerState | None:
+        """Process 0's `state` on the devices of all processes, whatever the others bring; a collective."""
+        if not self._several:
+            return state
+        shapes = self.template(demos)
+        found = hosts.anywhere(hosts.is_first() and state is not None)
+        if not found:
+            return None
+        # Keys travel as the numbers that they are made of.
+        bare = lambda tree: jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)  # noqa: E731
+        clothe = lambda x, like: jax.random.wrap_key_data(x) if _is_key(like) else x  # noqa: E731
+        blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(bare, shapes))
+        data = hosts.from_first(jax.tree.map(np.asarray, bare(state)) if hosts.is_first() else blank)
+        place = self._shardings(self._state_specs(shapes))
+        return jax.jit(lambda data: jax.tree.map(clothe, data, shapes), out_shardings=place)(data)
 
     def _advance(self, state: LearnerState, hyper: Hyper, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         self.traces += 1
@@ -566,7 +610,8 @@ def _deferred_signals() -> Iterator[list[int]]:
         yield caught
     finally:
         for number, previous in old.items():
-            signal.signal(number, previous)
+            # None is a handler that Python does not know, such as the one of JAX's preemption service.
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
 def train(
@@ -584,6 +629,10 @@ def train(
 ) -> TrainResult:
     """Trains `settings.seeds` seeds side by side.
 
+    Where JAX runs in several processes (`gailfe_jax.hosts.connected`, or `jax.distributed.initialize`), they train one
+    run together: every process calls this with the same arguments. Process 0 alone reads and writes `out`; the others
+    return the same policies, no run folder, no summary, and the metrics of this session.
+
     Args:
       config: static settings.
       hyper: traced settings, one number for all seeds or `[S]` of them; the defaults if None.
@@ -598,12 +647,19 @@ def train(
         then go by position, and a row whose training diverges leaves no policy instead of ending the run of all.
 
     Raises:
-      GailfeError: bad settings or demonstrations, a folder that already holds a run, or one of another configuration.
+      GailfeError: bad settings or demonstrations, a folder that already holds a run, or one of another configuration;
+        in one process or in any of several.
     """
-    config = dataclasses.replace(resolve_config(config), env=canonical_name(config.env))
     hyper, settings = hyper or Hyper(), settings or RunSettings()
-    env = make_env(config.env, config.engine, **config.engine_options)
-    imitation = prepare_imitation(config, env, demos or DemoSettings(), demonstrations, annotator)
+    with hosts.agreed():
+        config = dataclasses.replace(resolve_config(config), env=canonical_name(config.env))
+        env = make_env(config.env, config.engine, **config.engine_options)
+        imitation = prepare_imitation(config, env, demos or DemoSettings(), demonstrations, annotator)
+    lenient = seeds is not None
+    numbers = np.arange(settings.first_seed, settings.first_seed + settings.seeds) if seeds is None else np.array(seeds)
+    identity = _identity(config, hyper, settings, imitation.record, env.spec.engine)
+    identity |= {"seeds": numbers.tolist()} if lenient else {}
+    hosts.check_same(_alike(identity) | {"out": out is not None, "resume": resume})
     chunk = max(1, round(settings.eval_every / config.batch_size))
     chunk_steps = chunk * config.batch_size
     num_chunks = max(1, -int(-settings.steps // chunk_steps))
@@ -611,60 +667,57 @@ def train(
     learner = make_learner(
         config, env, total_iterations=num_chunks * chunk, annotator=imitation.annotator, success=imitation.success
     )
-    lenient = seeds is not None
-    numbers = np.arange(settings.first_seed, settings.first_seed + settings.seeds) if seeds is None else np.array(seeds)
     names = list(range(len(numbers))) if lenient else numbers.tolist()
     trainer = Trainer(
         learner, hyper, numbers, chunk=chunk, eval_episodes=settings.eval_episodes, devices=settings.devices
     )
 
-    shards = 1 if trainer.mesh is None else trainer.mesh.shape[SEEDS]
-    buffers = _check_memory(learner, len(numbers) // shards)
-
-    run_dir = None if out is None else pathlib.Path(out)
-    if settings.wandb and importlib.util.find_spec("wandb") is None:
-        raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
-    identity = _identity(config, hyper, settings, imitation.record, env.spec.engine)
-    identity |= {"seeds": numbers.tolist()} if lenient else {}
-    checkpoints = None
-    if run_dir is not None:
-        _open_run(run_dir, identity, resume)
-        checkpoints = CheckpointManager(run_dir / "checkpoints", keep=settings.keep)
-    logger = None if run_dir is None else _logger(run_dir, config, settings, total_steps, imitation, identity, names)
-    messages = (lambda text: None) if logger is None else logger.message
-
-    if buffers:
-        messages(f"buffers: {buffers}")
-    used = 1 if trainer.mesh is None else trainer.mesh.size
-    if not settings.devices and used < jax.local_device_count():
-        messages(f"using {used} of {jax.local_device_count()} devices: more do not divide the environments")
-
-    done_steps, state = 0, None
-    if checkpoints is not None and resume and checkpoints.latest() is not None:
-        done_steps, state = checkpoints.restore(trainer.template(imitation.demos))
-        for step, why in checkpoints.skipped.items():
-            messages(f"checkpoint at step {step} is damaged ({why}); using an older one")
-        messages(f"resuming at step {done_steps:,}")
+    run_dir = None if out is None or not hosts.is_first() else pathlib.Path(out)
+    checkpoints = logger = state = None
+    messages: Callable[[str], None] = lambda text: None  # noqa: E731
+    done_steps = 0
+    with hosts.agreed():
+        shards = 1 if trainer.mesh is None else trainer.mesh.shape[SEEDS]
+        buffers = _check_memory(learner, len(numbers) // shards)
+        if settings.wandb and importlib.util.find_spec("wandb") is None:
+            raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
+        if run_dir is not None:
+            _open_run(run_dir, identity, resume)
+            checkpoints = CheckpointManager(run_dir / "checkpoints", keep=settings.keep)
+            logger = _logger(run_dir, config, settings, total_steps, imitation, identity, names)
+            messages = logger.message
+            if buffers:
+                messages(f"buffers: {buffers}")
+            used, available = 1 if trainer.mesh is None else trainer.mesh.size, jax.device_count()
+            if not settings.devices and used < available:
+                messages(f"using {used} of {available} devices: more do not divide the environments")
+            if resume and checkpoints.latest() is not None:
+                done_steps, state = checkpoints.restore(trainer.template(imitation.demos))
+                for step, why in checkpoints.skipped.items():
+                    messages(f"checkpoint at step {step} is damaged ({why}); using an older one")
+                messages(f"resuming at step {done_steps:,}")
+            if resume:
+                logger.truncate_after(done_steps)
+    done_steps = int(hosts.from_first(np.array(done_steps)))
+    state = trainer.spread(state, imitation.demos)
     if state is None:
         state = trainer.init(imitation.demos)
-    if logger is not None and resume:
-        logger.truncate_after(done_steps)
 
     history: dict[str, list[tuple[int, np.ndarray]]] = {}
     trained_seconds, eval_seconds, last_save, saved_step = 0.0, 0.0, time.monotonic(), done_steps
     with _deferred_signals() as caught, contextlib.closing(logger) if logger else contextlib.nullcontext():
         start_step = done_steps
-        finished = done_steps >= total_steps or _ended(state)
-        while not finished and not caught:
+        finished = done_steps >= total_steps or _ended(trainer, state)
+        while not finished and not hosts.anywhere(bool(caught)):
             start = time.perf_counter()
             compiled_before = trainer.compile_seconds
             state, traced = trainer.advance(state, imitation.demos)
-            metrics = {name: np.asarray(value) for name, value in traced.items()}
+            metrics = {name: np.asarray(value) for name, value in trainer.whole(traced).items()}
             trained_seconds += time.perf_counter() - start - (trainer.compile_seconds - compiled_before)
             done_steps += chunk_steps
-            finished = done_steps >= total_steps or _ended(state)
+            finished = done_steps >= total_steps or _ended(trainer, state)
             start = time.perf_counter()
-            episodes = jax.tree.map(np.asarray, trainer.evaluate(state, done_steps))
+            episodes = jax.tree.map(np.asarray, trainer.whole(trainer.evaluate(state, done_steps)))
             eval_seconds += time.perf_counter() - start
             row = _summarise(metrics) | {
                 "return_mean": episodes.returns.mean(axis=1),
@@ -674,16 +727,22 @@ def train(
             }
             for name, value in row.items():
                 history.setdefault(name, []).append((done_steps, value))
-            if logger is not None and run_dir is not None and checkpoints is not None:
+            if logger is not None:
                 logger.log(done_steps, row)
-                if settings.snapshots:
-                    shown = to_policies(state, config, env, done_steps, numbers, lenient)
-                    _save_policies(shown, names, run_dir / "snapshots", f"step_{done_steps:09d}_")
-                if caught or finished or time.monotonic() - last_save > settings.checkpoint_seconds:
-                    checkpoints.save(done_steps, state, identity)
+            due = bool(caught) or time.monotonic() - last_save > settings.checkpoint_seconds
+            save = out is not None and (finished or hosts.anywhere(hosts.is_first() and due))
+            if save or settings.snapshots:
+                shown = trainer.whole(state)
+                if run_dir is not None and settings.snapshots:
+                    snapshots = to_policies(shown, config, env, done_steps, numbers, lenient)
+                    _save_policies(snapshots, names, run_dir / "snapshots", f"step_{done_steps:09d}_")
+                if save and checkpoints is not None:
+                    checkpoints.save(done_steps, shown, identity)
+                if save:
                     last_save, saved_step = time.monotonic(), done_steps
             if on_evaluation is not None:
                 on_evaluation(done_steps, row)
+        state = trainer.whole(state)
         # A signal may come after the last look at `caught`.
         if checkpoints is not None and saved_step != done_steps:
             checkpoints.save(done_steps, state, identity)
@@ -728,9 +787,9 @@ def _check_memory(learner: AnyLearner, seeds: int) -> str:
     return words
 
 
-def _ended(state: PyTree) -> bool:
+def _ended(trainer: Trainer, state: PyTree) -> bool:
     """Whether more iterations would change nothing: cloning whose seeds have all lost patience."""
-    return isinstance(state, CloningState) and bool(np.all(state.progress.stopped))
+    return isinstance(state, CloningState) and bool(np.all(trainer.whole(state.progress.stopped)))
 
 
 def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
@@ -818,6 +877,13 @@ _FREE_ON_RESUME = (
     *("settings.tensorboard", "settings.wandb", "settings.quiet", "settings.devices"),
     *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
 )
+
+
+def _alike(identity: dict[str, Any]) -> dict[str, Any]:
+    """What of `identity` several processes must share, by name: all but where each finds the demonstrations."""
+    demos = {name: value for name, value in identity["demos"].items() if f"demos.{name}" not in _FREE_ON_RESUME}
+    fields = {name: value for part in ("config", "hyper", "settings") for name, value in identity[part].items()}
+    return fields | {"engine": identity["engine"], "demos": demos, "seeds": identity.get("seeds", fields["seeds"])}
 
 
 def _open_run(run_dir: pathlib.Path, identity: dict[str, Any], resume: bool) -> None:

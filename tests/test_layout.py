@@ -17,6 +17,7 @@ LEVELS = {
     "types": 0,
     "batching": 0,
     "config": 0,
+    "hosts": 1,
     "provenance": 0,
     "statistics": 0,
     "tensorfile": 0,

@@ -31,6 +31,8 @@ def test_command_line_reads_as_typed_and_hides_foreign_paths(tmp_path, monkeypat
         command_line(["gailfe", "--out", inside, f"--demos={outside}"]) == "gailfe --out runs/x --demos=.../demos.npz"
     )
     assert command_line([str(tmp_path / "experiments" / "figure1.py"), "a b"]) == "python experiments/figure1.py 'a b'"
+    words = ["gailfe", "train", "--distributed", "node17:1234", "2", "0"]
+    assert command_line(words) == "gailfe train --distributed HOST:PORT 2 0"
     cli = str(module.Path(module.__file__).parent / "cli.py")
     assert command_line([cli, "bench"]) == "python -m gailfe_jax.cli bench"
 
