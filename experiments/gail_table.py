@@ -37,7 +37,7 @@ TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Wa
 PUBLISHED_EXPERTS = {"Hopper": 3571, "HalfCheetah": 4464, "Walker2d": 6717}
 SIZES = (4, 11, 18, 25)
 SEEDS, EPISODES, THINNED = 5, 50, 20
-STEPS = {"hopper": 600_000, "halfcheetah": 600_000, "walker2d": 1_000_000}
+STEPS = {"hopper": 600_000, "halfcheetah": 1_000_000, "walker2d": 2_000_000}
 METHODS = {
     "gail": ("GAIL (TRPO)", {"algo": "gail"}),
     "bc": ("BC", {"algo": "bc"}),
