@@ -285,6 +285,7 @@ TABLES = {
     "gasil_tuning": functools.partial(experiment, "gasil_tuning"),
     "gasil_delayed": functools.partial(experiment, "gasil_delayed"),
     "combinations": functools.partial(experiment, "combinations"),
+    "gail_table": functools.partial(experiment, "gail_table"),
 }
 
 

@@ -25,6 +25,7 @@ import gymnasium
 import numpy as np
 from cells import Cell
 
+from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
 from gailfe_jax.logging import write_json_atomic
 from gailfe_jax.plotting import learning_curve_panels
 from gailfe_jax.policy import load_expert
@@ -109,6 +110,23 @@ def random_floor(task: str) -> dict[str, Any]:
     return record
 
 
+def demonstrated(task: str) -> dict[str, Any]:
+    """Returns of the demonstrations, in the order in which they are shown; from its file where there is one."""
+    path = cells.RESULTS / EXPERIMENT / f"{task}-demonstrations.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    file = cells.demonstrations(task)
+    record = {
+        "returns": Demonstrations.load(file).expert.returns.tolist(),
+        "expert_return": float(load_expert(task).metadata["expert_return"]),
+        "demos_sha256": file_sha256(file),
+        "provenance": provenance(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(path, record)
+    return record
+
+
 def published() -> dict[tuple[str, int, str], float]:
     """`(task, size, method) -> mean / expert` of Ho & Ermon 2016."""
     rows = (cells.HERE / "published" / "gail_returns.csv").read_text().splitlines()
@@ -137,6 +155,10 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         return scores, f"{final.estimate:.2f} [{final.low:.2f}, {final.high:.2f}]"
 
     for task, title in TASKS.items():
+        shown = demonstrated(task)
+        means = [float(np.mean(shown["returns"][:size])) / shown["expert_return"] for size in SIZES]
+        summary[f"{task}-demonstrations"] = means
+        lines.append("| " + " | ".join((title, "*what is shown*", *(f"*{mean:.2f}*" for mean in means))) + " |")
         for method, (label, _) in METHODS.items():
             texts, xs, ys = [], [], []
             for size in SIZES:

@@ -23,6 +23,7 @@ Curves: TypeAlias = Mapping[str, tuple[Any, Any]]
 
 # Okabe and Ito's colours, told apart under the common kinds of colour blindness; dashes repeat the distinction in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_FEW_POINTS = 8  # Of a curve, which then are shown themselves too.
 _DASHES: Any = ("-", "--", "-.", ":")
 _EXPERT_COLOUR = "#555555"
 _STYLE: Any = {
@@ -308,7 +309,13 @@ def _draw_curves(axes: Axes, curves: Curves, labels: Sequence[str], per_seed: bo
         band = bootstrap_band(values, confidence=confidence)
         if values.shape[0] > 1:
             axes.fill_between(steps, band.low, band.high, color=colour, alpha=0.18, linewidth=0, zorder=3)
-        axes.plot(steps, band.estimate, color=colour, linestyle=dash, linewidth=1.8, zorder=4 + 0.01 * place)
+        if values.shape[0] > 1 and len(steps) == 1:  # Where a band has no width.
+            axes.vlines(steps, band.low, band.high, color=colour, alpha=0.4, zorder=3)
+        marker = "o" if len(steps) < _FEW_POINTS else None
+        axes.plot(
+            steps, band.estimate, color=colour, linestyle=dash, linewidth=1.8, marker=marker, markersize=4,
+            zorder=4 + 0.01 * place,
+        )  # fmt: skip
     axes.grid(axis="y")
     axes.margins(x=0.01)
     axes.set_xlim(left=0)
