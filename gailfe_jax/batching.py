@@ -84,6 +84,18 @@ def mean_over_devices(tree: PyTree) -> PyTree:
     return unravel(jax.lax.pmean(flat, ENVS))
 
 
+def shuffled(key: Array, size: int) -> Array:
+    """`[size]` int32, the rows of a batch in random order."""
+    bits = (size - 1).bit_length()
+    if bits > 16:
+        return jax.random.permutation(key, size)
+    # On a CPU ten times as fast: one sort of plain numbers whose low bits are the row, where `permutation` sorts pairs
+    # more than once. Rows whose other bits, 16 or more, are alike keep their order.
+    drawn = jax.random.bits(key, (size,), jnp.uint32) >> bits << bits
+    rows = jnp.sort(drawn | jnp.arange(size, dtype=jnp.uint32)) & jnp.uint32((1 << bits) - 1)
+    return rows.astype(jnp.int32)
+
+
 def per_seed(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Makes `vmap` of `fn` over seeds a loop on the CPU, and leaves it a batched program on accelerators.
 

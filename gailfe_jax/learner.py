@@ -24,6 +24,7 @@ from gailfe_jax.generators.ppo import PPO
 from gailfe_jax.memory import tree_bytes
 from gailfe_jax.objectives.constraint import update_dual, violation
 from gailfe_jax.objectives.discriminator import Discriminator, DiscriminatorData
+from gailfe_jax.objectives.optimiser import shuffled_minibatches
 from gailfe_jax.oracle import Oracle
 from gailfe_jax.rollout import clip_action, unroll
 from gailfe_jax.types import Array, AuxiliaryFn, Env, EnvState, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
@@ -322,8 +323,11 @@ class Learner:
         key_policy, key_replay, key_failure = jax.random.split(key, 3)
         obs = executed.obs.reshape(-1, executed.obs.shape[-1])
         action = executed.action.reshape(-1, executed.action.shape[-1])
-        # Each step a random subset of the batch, without repetition inside it.
-        rows = jax.vmap(lambda k: jax.random.permutation(k, len(obs))[:size])(jax.random.split(key_policy, steps))
+        # Pass after pass over the batch, as far as the steps need; what does not fill a step is left out of its pass.
+        each = len(obs) // size
+        cut = functools.partial(shuffled_minibatches, size=len(obs), count=each)
+        passes = jax.vmap(cut)(jax.random.split(key_policy, -(-steps // each)))
+        rows = passes[..., :size].reshape(-1, size)[:steps]
         policy, replay = Pairs(obs[rows], action[rows]), state.replay
         if self.replay is not None and replay is not None:
             replay = self.replay.add(replay, Pairs(obs, action))

@@ -35,6 +35,9 @@ CONFIG: dict[str, Any] = {
     "warmup_iterations": 8,
     "anneal": True,
     "policy_average": 0.98,
+    # As in the recorded run; the default's many small steps were found for policies from nothing.
+    "disc_steps": 5,
+    "disc_minibatch": 1024,
 }
 HYPER = {"gamma": 0.997, "gae_lambda": 0.98}
 DETERMINISTIC, NOISY = "deterministic policy", "with its exploration noise"

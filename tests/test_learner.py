@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from gailfe_jax.oracle import Oracle
 from gailfe_jax.policy import Policy, load_expert
 from gailfe_jax.rollout import unroll
 from gailfe_jax.train import Trainer, to_policies
-from gailfe_jax.types import GailfeError, Pairs
+from gailfe_jax.types import GailfeError, Pairs, Transition
 
 ITERATIONS = 4
 TINY = dict(
@@ -440,3 +441,15 @@ def test_three_iterations_with_a_mixture_and_the_policy_they_leave(generator, tm
     agent = jax.tree.map(lambda x: np.asarray(x)[0], state.generator)
     mode = jax.jit(learner.generator.mode)(agent, obs)
     np.testing.assert_allclose(policy.act(obs), np.clip(mode, -1, 1), atol=1e-5)
+
+
+def test_the_discriminator_sees_no_step_twice_before_the_batch_is_through():
+    config = Config(algo="gail", **TINY | dict(disc_steps=5, disc_minibatch=30))
+    learner = make_learner(config, make_env("hopper", "mujoco_c"))
+    number = jnp.broadcast_to(jnp.arange(128.0).reshape(32, 4, 1), (32, 4, 11))
+    executed = Transition(number, number[..., :3], *[None] * 5)
+    state = types.SimpleNamespace(replay=None, failures=None, own=None)
+    pairs = jax.jit(lambda key: learner._select(state, executed, key)[3].policy)(jax.random.key(0))
+    rows = np.asarray(pairs.obs[..., 0])
+    assert rows.shape == (5, 30) and len(np.unique(rows[:4])) == 120 and len(np.unique(rows[4])) == 30
+    np.testing.assert_array_equal(rows, pairs.action[..., 0])

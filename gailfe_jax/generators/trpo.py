@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from gailfe_jax.batching import env_shards, local_rows, mean_over_devices
+from gailfe_jax.batching import env_shards, local_rows, mean_over_devices, shuffled
 from gailfe_jax.config import Config, Hyper
 from gailfe_jax.generators.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.networks import Distribution
@@ -87,7 +87,7 @@ def trust_region_step(
     theta, unravel = ravel_pytree(policy)
     size = x.shape[0]
     few = max(1, round(config.fisher_fraction * size))
-    some = jax.random.permutation(key, size)[:few] if few < size else jnp.arange(size)
+    some = shuffled(key, size)[:few] if few < size else jnp.arange(size)
     flat_objective = lambda theta: objective(unravel(theta))  # noqa: E731
 
     (start, old), gradient = jax.value_and_grad(flat_objective, has_aux=True)(theta)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gailfe_jax.batching import shuffled
 from gailfe_jax.types import Array, PyTree, Scalar
 
 _ADAM = optax.scale_by_adam(eps=1e-5)
@@ -45,4 +46,4 @@ def clip_by_norm(grads: PyTree, max_norm: Scalar) -> PyTree:
 def shuffled_minibatches(key: Array, size: int, count: int) -> Array:
     """`[count, size // count]` indices, a random partition of `range(size)` (a remainder is left out)."""
     each = size // count
-    return jax.random.permutation(key, size)[: count * each].reshape(count, each)
+    return shuffled(key, size)[: count * each].reshape(count, each)
