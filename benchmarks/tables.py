@@ -51,10 +51,21 @@ def _machine(report: dict[str, Any]) -> str:
     return f"{hardware['cpu']}, {hardware['cores']} cores"
 
 
-def _speed(name: str, what: Callable[[dict[str, Any]], list[str]], head: list[str]) -> str:
+def _accelerators(report: dict[str, Any]) -> str:
+    return ", ".join(report["provenance"]["hardware"]["accelerators"])
+
+
+def _result(
+    name: str, command: str, text: Callable[[dict[str, Any]], str], where: Callable[[dict[str, Any]], str] = _machine
+) -> str:
+    """What `text` makes of a result file and where it comes from, or the line that stands for it."""
     report = _read(ROOT / "benchmarks" / "results" / f"{name}.json")
     if report is None:
-        return f"Not measured yet (`gailfe bench {name.split('_')[0]} --out benchmarks/results/{name}.json`)."
+        return f"Not measured yet (`{command} --out benchmarks/results/{name}.json`)."
+    return f"{text(report)}\n\n({where(report)}; `benchmarks/results/{name}.json`)"
+
+
+def _speed(report: dict[str, Any], what: Callable[[dict[str, Any]], list[str]], head: list[str]) -> str:
     rows = [
         [
             *what(row),
@@ -66,24 +77,30 @@ def _speed(name: str, what: Callable[[dict[str, Any]], list[str]], head: list[st
         for row in report["rows"]
     ]
     head = [*head, "bare engine, steps/s", "ours, steps/s", "ours / bare", "compile, s"]
-    return _markdown(head, rows) + f"\n\n({_machine(report)}; `benchmarks/results/{name}.json`)"
+    return _markdown(head, rows)
 
 
 def physics() -> str:
     """The engine inside a jitted scan with a 2x100 policy."""
-    return _speed("physics", lambda r: [r["env"], r["engine"], str(r["num_envs"])], ["task", "engine", "environments"])
+    what = lambda r: [r["env"], r["engine"], str(r["num_envs"])]  # noqa: E731
+    text = functools.partial(_speed, what=what, head=["task", "engine", "environments"])
+    return _result("physics", "gailfe bench physics", text)
 
 
 def training(name: str = "train") -> str:
     """Whole training iterations."""
-    return _speed(name, lambda r: [r["env"], r["algo"], r["iteration"]], ["task", "method", "iteration"])
+    what = lambda r: [r["env"], r["algo"], r["iteration"]]  # noqa: E731
+    return _result(
+        name, "gailfe bench train", functools.partial(_speed, what=what, head=["task", "method", "iteration"])
+    )
 
 
 def horizon() -> str:
     """One gradient through MAIL's model."""
-    report = _read(ROOT / "benchmarks" / "results" / "horizon.json")
-    if report is None:
-        return "Not measured yet (`gailfe bench horizon --out benchmarks/results/horizon.json`)."
+    return _result("horizon", "gailfe bench horizon", _horizon)
+
+
+def _horizon(report: dict[str, Any]) -> str:
     rows = [
         [
             r["env"],
@@ -94,15 +111,15 @@ def horizon() -> str:
         ]
         for r in report["rows"]
     ]
-    head = ["task", "windows", "H", "one gradient, ms", "memory, MiB"]
-    return _markdown(head, rows) + f"\n\n({_machine(report)}; `benchmarks/results/horizon.json`)"
+    return _markdown(["task", "windows", "H", "one gradient, ms", "memory, MiB"], rows)
 
 
 def peers() -> str:
     """Training speed beside imitation's GAIL and Stable-Baselines3's PPO."""
-    report = _read(ROOT / "benchmarks" / "results" / "peers.json")
-    if report is None:
-        return "Not measured yet (`gailfe bench peers --out benchmarks/results/peers.json`)."
+    return _result("peers", "gailfe bench peers", _peers)
+
+
+def _peers(report: dict[str, Any]) -> str:
     rows = [
         [
             *(r["env"], r["peer"], f"{r['peer_steps_per_second']:,.0f}", r["configuration"], str(r["num_envs"])),
@@ -111,17 +128,15 @@ def peers() -> str:
         for r in report["rows"]
     ]
     head = ["task", "peer", "peer, steps/s", "ours", "environments", "ours, steps/s", "bare engine, steps/s", "ratio"]
-    return (
-        _markdown(head, rows) + f"\n\n({_machine(report)}; {_peers_run_with(report)}; `benchmarks/results/peers.json`)"
-    )
+    return f"{_markdown(head, rows)}\n\n{_peers_run_with(report)}."
 
 
 def peers_learning() -> str:
     """Seconds until GAIL has learned, imitation's and ours."""
-    report = _read(ROOT / "benchmarks" / "results" / "peers_learning.json")
-    if report is None:
-        return "Not measured yet (`gailfe bench peers --learning --out benchmarks/results/peers_learning.json`)."
+    return _result("peers_learning", "gailfe bench peers --learning", _peers_learning)
 
+
+def _peers_learning(report: dict[str, Any]) -> str:
     def times(side: dict[str, Any]) -> list[str]:
         if not side["reached"]:
             return [f"not within {report['time_limit']:.0f}", "-", "-"]
@@ -129,8 +144,7 @@ def peers_learning() -> str:
 
     rows = [[r["env"], str(r["seed"]), *times(r["peer"]), *times(r["ours"])] for r in report["rows"]]
     sides = [f"{who}, {what}" for who in ("imitation", "ours") for what in ("s", "with start, s", "steps")]
-    file = "`benchmarks/results/peers_learning.json`"
-    return _markdown(["task", "seed", *sides], rows) + f"\n\n({_machine(report)}; {_peers_run_with(report)}; {file})"
+    return f"{_markdown(['task', 'seed', *sides], rows)}\n\n{_peers_run_with(report)}."
 
 
 def _peers_run_with(report: dict[str, Any]) -> str:
@@ -145,14 +159,6 @@ def _peers_run_with(report: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(parts))
 
 
-def _result(name: str, command: str) -> tuple[dict[str, Any], str] | str:
-    """A result file with the line that goes below its table, or the line that stands for it."""
-    report = _read(ROOT / "benchmarks" / "results" / f"{name}.json")
-    if report is None:
-        return f"Not measured yet (`{command} --out benchmarks/results/{name}.json`)."
-    return report, f"\n\n({_machine(report)}; `benchmarks/results/{name}.json`)"
-
-
 def _picture(name: str, text: str) -> str:
     exists = (ROOT / "benchmarks" / "results" / f"{name}.png").exists()
     return f"\n\n![{text}](../benchmarks/results/{name}.png)" if exists else ""
@@ -164,10 +170,10 @@ def _cell(value: float | None, shape: str = ",.0f") -> str:
 
 def sweep() -> str:
     """Seeds in one program, alone and in processes of their own."""
-    found = _result("sweep", "gailfe bench sweep")
-    if isinstance(found, str):
-        return found
-    report, below = found
+    return _result("sweep", "gailfe bench sweep", _sweep)
+
+
+def _sweep(report: dict[str, Any]) -> str:
     rows = [
         [
             f"{r['iteration']}",
@@ -184,16 +190,17 @@ def sweep() -> str:
     per = f"s per seed and {first['steps']:,} steps"
     head = ["iteration", "way", per, "/ one alone", "/ bare engine", "start and compile, s", "s per seed and 1M steps"]
     about = f"{first['algo']} on {first['env']}, {first['engine']}; the last column includes the start"
-    return f"{_markdown(head, rows)}\n\n{about}.{below}"
+    return f"{_markdown(head, rows)}\n\n{about}."
 
 
 def scaling(axis: str, label: str) -> str:
     """Speed and memory along an axis, and its knee."""
     name = f"scaling_{axis}"
-    found = _result(name, f"gailfe bench scaling --axis {axis}")
-    if isinstance(found, str):
-        return found
-    report, below = found
+    text = functools.partial(_scaling, picture=_picture(name, f"speed and memory against {label}"), label=label)
+    return _result(name, f"gailfe bench scaling --axis {axis}", text)
+
+
+def _scaling(report: dict[str, Any], picture: str, label: str) -> str:
     rows = []
     for r in report["rows"]:
         if "error" in r:
@@ -205,42 +212,42 @@ def scaling(axis: str, label: str) -> str:
     head = [label, "bare engine, steps/s", "training, steps/s", "ours / bare", "program, MiB", "process at most, MiB"]
     first = report["rows"][0]
     about = f"{first['algo']} on {first['env']}. {report['knee']['text']}"
-    return f"{_markdown(head, rows)}\n\n{about}{_picture(name, f'speed and memory against {label}')}{below}"
+    return f"{_markdown(head, rows)}\n\n{about}{picture}"
 
 
 def profile() -> str:
     """The parts of an iteration."""
-    found = _result("profile", "gailfe bench profile")
-    if isinstance(found, str):
-        return found
-    report, below = found
+    return _result("profile", "gailfe bench profile", _profile)
+
+
+def _profile(report: dict[str, Any]) -> str:
     rows = [[r["part"], f"{1e3 * r['seconds']:.1f}", f"{r['share_of_whole']:.0%}"] for r in report["rows"]]
     first = report["rows"][0]
     about = f"{first['algo']} on {first['env']}, {first['num_envs']} environments x 32 steps"
     head = ["part", "ms", "share of the whole"]
-    return f"{_markdown(head, rows)}\n\n{about}. Largest: {report['largest']}.{below}"
+    return f"{_markdown(head, rows)}\n\n{about}. Largest: {report['largest']}."
 
 
 def fidelity() -> str:
     """The simulator's cheaper settings."""
-    found = _result("fidelity", "gailfe bench fidelity")
-    if isinstance(found, str):
-        return found
-    report, below = found
+    return _result("fidelity", "gailfe bench fidelity", _fidelity)
+
+
+def _fidelity(report: dict[str, Any]) -> str:
     rows = []
     for r in report["rows"]:
         off = ["not finite" if value is None else f"{value:.1e}" for value in r["error"].values()]
         rows.append([r["env"], r["engine"], r["variant"], f"{r['steps_per_second']:,.0f}", *off])
     after = [f"error after {k}" for k in report["rows"][0]["error"]]
-    return _markdown(["task", "engine", "setting", "steps/s", *after], rows) + below
+    return _markdown(["task", "engine", "setting", "steps/s", *after], rows)
 
 
 def gpu() -> str:
     """What has been measured on a GPU."""
-    found = _result("gpu", "python benchmarks/gpu.py")
-    if isinstance(found, str):
-        return found
-    report, _ = found
+    return _result("gpu", "python benchmarks/gpu.py", _gpu, where=_accelerators)
+
+
+def _gpu(report: dict[str, Any]) -> str:
     rows = []
     for r in report["rows"]:
         if "error" in r:
@@ -252,8 +259,7 @@ def gpu() -> str:
         where = f"{v['algo']} on {v['env']}, {v['engine']}"
         judged.append(f"* {v['target']}: {v['value']:.2f}, {'met' if v['met'] else 'missed'} ({where})")
     table = _markdown(["what", "engine", "task", "method", "environments", "seeds", "result"], rows)
-    devices = ", ".join(report["provenance"]["hardware"]["accelerators"])
-    return "\n".join([table, "", *judged, "", f"({devices}; `benchmarks/results/gpu.json`)"])
+    return "\n".join([table, "", *judged])
 
 
 def experiment(name: str) -> str:
