@@ -2,6 +2,7 @@
 
     python benchmarks/tables.py           rewrite them
     python benchmarks/tables.py --check   exit 1 if one is not what the result files say
+    python benchmarks/tables.py --draw    rewrite them, and draw the benchmarks' figures again
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`; where there is no
 result yet, a line says so.
@@ -16,6 +17,9 @@ import re
 import sys
 from collections.abc import Callable
 from typing import Any
+
+from gailfe_jax.cli import benchmark_views
+from gailfe_jax.scaling import knee
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PUBLISHED = {"halfcheetah": 4464, "hopper": 3571, "walker2d": 6717}
@@ -211,7 +215,7 @@ def _scaling(report: dict[str, Any], picture: str, label: str) -> str:
         rows.append([f"{r['value']:,}", *rates, *memory])
     head = [label, "bare engine, steps/s", "training, steps/s", "ours / bare", "program, MiB", "process at most, MiB"]
     first = report["rows"][0]
-    about = f"{first['algo']} on {first['env']}. {report['knee']['text']}"
+    about = f"{first['algo']} on {first['env']}. {knee(report['rows'])[1]}"
     return f"{_markdown(head, rows)}\n\n{about}{picture}"
 
 
@@ -309,7 +313,16 @@ def pages() -> list[pathlib.Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+def draw() -> None:
+    """Draws the figures of `gailfe bench` again, each beside its result file."""
+    for path in sorted((ROOT / "benchmarks" / "results").glob("*.png")):
+        report = json.loads(path.with_suffix(".json").read_text())
+        benchmark_views(report)[1](report, path)
+
+
 def main() -> int:
+    if "--draw" in sys.argv[1:]:
+        draw()
     stale = False
     for path in pages():
         text = path.read_text()

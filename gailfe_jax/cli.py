@@ -401,55 +401,68 @@ class Bench:
     def __call__(self) -> int:
         from gailfe_jax.logging import write_json_atomic
 
-        report, show, draw = self._measured()
+        report = self._measured()
+        show, draw = benchmark_views(report)
         show(report)
         if self.out:
             write_json_atomic(self.out, report)
             draw(report, pathlib.Path(self.out).with_suffix(".png"))
         return 0
 
-    def _measured(self) -> tuple[dict[str, Any], Callable[..., None], Callable[..., None]]:
-        """The report, and how it is shown and drawn."""
+    def _measured(self) -> dict[str, Any]:
         from gailfe_jax import bench, breakdown, fidelity, peers, scaling
 
         repeats = (3 if self.what in ("scaling", "fidelity") else 5) if self.repeats is None else self.repeats
         if self.what == "physics":
             envs = self.env or ("halfcheetah", "hopper")
-            report = bench.bench_physics(envs, engine=self.engine, num_envs=self.num_envs, repeats=repeats)
-            return report, bench.print_report, bench.draw_report
+            return bench.bench_physics(envs, engine=self.engine, num_envs=self.num_envs, repeats=repeats)
         if self.what == "train":
-            report = bench.bench_train(
+            return bench.bench_train(
                 self.env or ("halfcheetah",), algos=self.algo or ("gail", "gailfe"), engine=self.engine, repeats=repeats
             )
-            return report, bench.print_report, bench.draw_report
         if self.what == "horizon":
-            report = bench.bench_horizon(self.env or ("hopper",), repeats=repeats)
-            return report, bench.print_horizon, bench.draw_horizon
+            return bench.bench_horizon(self.env or ("hopper",), repeats=repeats)
         if self.what == "fidelity":
             engine = "mjx" if self.engine == "auto" else self.engine
-            report = fidelity.bench_fidelity(self.env or ("halfcheetah", "hopper"), engine=engine, repeats=repeats)
-            return report, fidelity.print_fidelity, fidelity.draw_fidelity
+            return fidelity.bench_fidelity(self.env or ("halfcheetah", "hopper"), engine=engine, repeats=repeats)
         if self.what == "peers" and self.learning:
-            report = peers.bench_learning(self.env or ("hopper",), seeds=self._seeds(1), time_limit=self.time_limit)
-            return report, peers.print_learning, peers.draw_learning
+            return peers.bench_learning(self.env or ("hopper",), seeds=self._seeds(1), time_limit=self.time_limit)
         if self.what == "peers":
-            report = peers.bench_peers(self.env or ("halfcheetah",), repeats=repeats)
-            return report, peers.print_peers, peers.draw_peers
+            return peers.bench_peers(self.env or ("halfcheetah",), repeats=repeats)
         env = _only("env", self.env, "halfcheetah")
         if self.what == "profile":
-            algo = _only("algo", self.algo, "gail")
-            report = breakdown.bench_profile(env, algo=algo, engine=self.engine, repeats=repeats)
-            return report, breakdown.print_profile, breakdown.draw_profile
+            return breakdown.bench_profile(
+                env, algo=_only("algo", self.algo, "gail"), engine=self.engine, repeats=repeats
+            )
         if self.what == "sweep":
-            report = scaling.bench_sweep(
+            return scaling.bench_sweep(
                 env, algo=_only("algo", self.algo, "gail"), engine=self.engine, seeds=self._seeds(8), repeats=repeats
             )
-            return report, scaling.print_sweep, scaling.draw_sweep
-        report = scaling.bench_scaling(self.axis, env, engine=self.engine, values=self.values, repeats=repeats)
-        return report, scaling.print_scaling, scaling.draw_scaling
+        return scaling.bench_scaling(self.axis, env, engine=self.engine, values=self.values, repeats=repeats)
 
     def _seeds(self, default: int) -> int:
         return default if self.seeds is None else self.seeds
+
+
+def benchmark_views(report: dict[str, Any]) -> tuple[Callable[..., None], Callable[..., None]]:
+    """`show(report)` and `draw(report, path)` for a report of `gailfe bench`.
+
+    Raises:
+      KeyError: it is none.
+    """
+    from gailfe_jax import bench, breakdown, fidelity, peers, scaling
+
+    return {
+        "physics": (bench.print_report, bench.draw_report),
+        "train": (bench.print_report, bench.draw_report),
+        "horizon": (bench.print_horizon, bench.draw_horizon),
+        "fidelity": (fidelity.print_fidelity, fidelity.draw_fidelity),
+        "peers": (peers.print_peers, peers.draw_peers),
+        "peers_learning": (peers.print_learning, peers.draw_learning),
+        "profile": (breakdown.print_profile, breakdown.draw_profile),
+        "sweep": (scaling.print_sweep, scaling.draw_sweep),
+        "scaling": (scaling.print_scaling, scaling.draw_scaling),
+    }[report["what"]]
 
 
 def _only(name: str, values: tuple[str, ...], default: str) -> str:

@@ -96,6 +96,7 @@ STABLE_BASELINES3 = Comparison(
     {
         "preset, 64 environments": {"num_envs": 64, "unroll_length": 128},
         "preset, 8 environments": {"num_envs": 8, "unroll_length": 1024},
+        "the peer's networks, 256 environments": {"num_envs": 256, "unroll_length": 32, "hidden": (64, 64)},
         # Its default: 2048 steps of 8 environments, 10 passes in minibatches of 64.
         "the peer's settings": {
             "num_envs": 8, "unroll_length": 2048, "hidden": (64, 64), "ppo_epochs": 10, "ppo_minibatches": 256,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -21,9 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import rich.box
-import scipy.optimize
 from rich.console import Console
 from rich.table import Table
 
@@ -265,7 +264,6 @@ class Axis:
       algo: method.
       fixed: fields of `Config` for all points.
       vary: value to the fields that it sets; none for seeds.
-      power: of the value that an iteration's time grows with.
     """
 
     label: str
@@ -273,7 +271,6 @@ class Axis:
     algo: str
     fixed: dict[str, Any]
     vary: Callable[[int], dict[str, Any]]
-    power: int = 1
 
 
 _SMALL = {"num_envs": 8, "unroll_length": 128}
@@ -285,7 +282,7 @@ AXES: dict[str, Axis] = {
     "seeds": Axis("seeds", (1, 2, 4, 8, 16, 32, 64), "gail", _SMALL, lambda n: {}),
     "width": Axis(
         "hidden units per layer", (32, 64, 128, 256, 512), "gail", _LARGE,
-        lambda n: {"hidden": (n, n), "disc_hidden": (n, n)}, power=2,
+        lambda n: {"hidden": (n, n), "disc_hidden": (n, n)},
     ),
     "horizon": Axis("horizon of MAIL", (1, 4, 16, 32, 64, 128), "mail", _SMALL, lambda n: {"horizon": n}),
     "failures": Axis(
@@ -338,7 +335,7 @@ def bench_scaling(
         except GailfeError as error:
             row |= {"error": str(error)}
         rows.append(row)
-    return {"what": "scaling", "axis": axis, "rows": rows, "knee": knee(along, rows), "provenance": provenance()}
+    return {"what": "scaling", "axis": axis, "rows": rows, "provenance": provenance()}
 
 
 def _measure(program: Program, repeats: int, seconds: float) -> dict[str, Any]:
@@ -369,37 +366,32 @@ def _measure(program: Program, repeats: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def knee(axis: Axis, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Where an iteration's time turns from fixed to growing: `a + b x^p` fitted to it, relative errors least.
+def knee(rows: Sequence[dict[str, Any]]) -> tuple[float | None, str]:
+    """Where half of the best speed is reached, or what is left of it.
+
+    Where an iteration costs a fixed part and one that grows in proportion, there both are equal: before it a larger
+    value costs little, beyond it an iteration takes longer in proportion. Read off between the points on logarithmic
+    axes, for no such law fits small batches, which take fewer and smaller minibatches as well.
 
     Args:
-      axis: of the points.
       rows: of a report; those with an error do not count.
 
     Returns:
-      `fixed_seconds` a, `growing_seconds` b, `power` p, `value` (a / b)^(1 / p) at which both parts are equal (None
-      where nothing grows, or nothing is fixed), `worst_error` of the fit at the points, and `text` that says so.
+      The value, None where all points are faster, and a sentence.
     """
-    points = [(row["value"], row["iteration_seconds"]) for row in rows if "error" not in row]
-    if len(points) < 3:
-        return {"text": "Too few points for a knee."}
-    x, y = np.array(points, np.float64).T
-    (a, b), _ = scipy.optimize.nnls(np.stack([1 / y, x**axis.power / y], axis=1), np.ones_like(y))
-    worst = float(np.max(np.abs((a + b * x**axis.power) / y - 1)))
-    found: dict[str, Any] = {"fixed_seconds": a, "growing_seconds": b, "power": axis.power, "value": None}
-    found |= {"worst_error": worst}
-    parts = f"An iteration takes {1e3 * a:.3g} ms and {1e6 * b:.3g} us times {axis.label}"
-    parts += "" if axis.power == 1 else f" to the power {axis.power}"
-    parts += f" (within {100 * worst:.0f}% of every point)"
-    grown = b * x[-1] ** axis.power
-    if grown < 0.25 * a:
-        text = f"{parts}: no knee up to {x[-1]:,.0f}, where the growing part is {grown / (a + grown):.0%} of it."
-    elif b * x[0] ** axis.power > a:
-        text = f"{parts}: the growing part is most of it everywhere; the knee lies below {x[0]:,.0f}."
-    else:
-        found["value"] = (a / b) ** (1 / axis.power)
-        text = f"{parts}: the knee, where both parts are equal, is at {found['value']:,.0f}."
-    return {**found, "text": text}
+    points = [(row["value"], row["steps_per_second"]) for row in rows if "error" not in row]
+    if len(points) < 2:
+        return None, "Too few points for a knee."
+    best = max(rate for _, rate in points)
+    for (x, rate), (next_x, next_rate) in itertools.pairwise(points):
+        if min(rate, next_rate) < best / 2 <= max(rate, next_rate):
+            share = math.log(best / 2 / rate) / math.log(next_rate / rate)
+            value = x * (next_x / x) ** share
+            what = "is reached" if rate < next_rate else "is left"
+            return value, f"Half of the best speed ({best:,.0f} steps/s) {what} at about {value:,.0f}: the knee."
+    low, high = points[0][0], points[-1][0]
+    least = min(rate for _, rate in points) / best
+    return None, f"No knee from {low:,} to {high:,}: the slowest point has {least:.0%} of the best speed."
 
 
 def print_scaling(report: dict[str, Any]) -> None:
@@ -425,7 +417,7 @@ def print_scaling(report: dict[str, Any]) -> None:
         if "error" in row:
             print(f"{row['value']:,}: {row['error']}")
     print("memory in MiB: what the compiled program takes, and the most its process held, compiling included")
-    print(report["knee"]["text"])
+    print(knee(report["rows"])[1])
 
 
 def mebibytes(count: int | None) -> str:
@@ -453,7 +445,7 @@ def draw_scaling(report: dict[str, Any], path: str | pathlib.Path) -> None:
         "memory, MiB": {"program": curve("program_bytes", 2**-20), "process, peak": curve("peak_bytes", 2**-20)},
     }
     shape = f"{first['algo']} on {first['env']}, {first['engine']}"
-    log_panels(panels, path, title=shape, xlabel=axis.label, mark=report["knee"].get("value"))
+    log_panels(panels, path, title=shape, xlabel=axis.label, mark=knee(rows)[0])
 
 
 def _config(env: str, algo: str, engine: str, **fields: Any) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_a_point_that_fails_is_a_row(clockwork, capsys, tmp_path):
     assert (one["calls"], one["iterations_per_call"], one["iteration_seconds"]) == (1, 16, 2.0 / 16)
     assert (one["program_bytes"], one["peak_bytes"], one["compile_seconds"]) == (2**20, 2**30, 3.0)
     shown = capsys.readouterr().out
-    assert "failed" in shown and "code -9" in shown and "Too few points" in shown
+    assert "failed" in shown and "code -9" in shown and "No knee from 1 to 8" in shown
 
 
 @pytest.mark.parametrize("name", AXES)
@@ -100,29 +100,35 @@ def test_every_axis_varies_what_it_says(clockwork, name):
     assert report["axis"] == name and report["rows"][0]["algo"] == axis.algo
 
 
-def rows(seconds):
-    return [{"value": value, "iteration_seconds": taken} for value, taken in seconds.items()]
+def rows(rates):
+    return [{"value": value, "steps_per_second": rate} for value, rate in rates.items()]
 
 
 def test_the_knee_is_where_the_fixed_part_equals_the_growing_one():
-    linear = knee(AXES["envs"], [*rows({n: 0.01 + 0.001 * n for n in (1, 8, 64)}), {"value": 9, "error": "x"}])
-    assert linear["value"] == pytest.approx(10.0) and linear["worst_error"] < 1e-6
-    assert linear["fixed_seconds"] == pytest.approx(0.01) and "is at 10." in linear["text"]
-    square = knee(AXES["width"], rows({n: 0.01 + 1e-6 * n**2 for n in (32, 128, 512)}))
-    assert square["value"] == pytest.approx(100.0) and "to the power 2" in square["text"]
+    # Speed is x / (a + b x), half of its limit at a / b.
+    points = {2**k: 2**k / (0.01 + 0.001 * 2**k) for k in range(15)}
+    value, text = knee([*rows(points), {"value": 9, "error": "x"}])
+    assert value == pytest.approx(10.0, rel=0.03) and "reached at about 10: the knee" in text
+    # And 1 / (a + b x^2), half of it at sqrt(a / b).
+    value, text = knee(rows({2**k: 1 / (0.01 + 1e-6 * 4**k) for k in range(10)}))
+    assert value == pytest.approx(100.0, rel=0.06) and "left at about 94" in text
+
+
+def test_between_points_the_knee_lies_on_a_straight_line_of_the_logarithms():
+    assert knee(rows({1: 1.0, 16: 8.0, 32: 8.0}))[0] == pytest.approx(16 ** (2 / 3))
+    assert knee(rows({1: 8.0, 16: 2.0}))[0] == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("rates", "text"),
     [
-        ({1: 0.01, 10: 0.01, 100: 0.01}, "no knee up to 100"),
-        ({1: 1.0, 10: 10.0, 100: 100.0}, "the knee lies below 1"),
-        ({1: 1.0, 10: 1.0}, "Too few points"),
+        ({1: 100.0, 10: 101.0, 1000: 76.0}, "No knee from 1 to 1,000: the slowest point has 75% of the best speed."),
+        ({1: 1.0}, "Too few points"),
     ],
 )
-def test_where_there_is_no_knee_it_says_so(seconds, text):
-    found = knee(AXES["envs"], rows(seconds))
-    assert text in found["text"] and found.get("value") is None
+def test_where_there_is_no_knee_it_says_so(rates, text):
+    value, said = knee(rows(rates))
+    assert text in said and value is None
 
 
 def test_a_process_measures_itself(monkeypatch):

@@ -32,6 +32,19 @@ def test_every_link_to_a_file_leads_somewhere():
             assert (path.parent / link).exists(), f"{path.name}: {link}"
 
 
+def test_the_figures_are_drawn_from_the_result_files(tmp_path, monkeypatch):
+    module = tables()
+    results = tmp_path / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    figures = sorted((ROOT / "benchmarks" / "results").glob("*.png"))
+    for figure in figures:
+        (results / figure.name).write_bytes(b"old")
+        (results / f"{figure.stem}.json").write_bytes(figure.with_suffix(".json").read_bytes())
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    module.draw()
+    assert figures and all((results / path.name).read_bytes().startswith(b"\x89PNG") for path in figures)
+
+
 def test_a_stale_table_is_noticed():
     text = "<!-- table: experts -->\n| hopper | 9999 |\n<!-- end -->\n"
     new = tables().render(text)
@@ -55,9 +68,8 @@ RESULTS = {
                     program_bytes=3 * 2**20, peak_bytes=2**30),
                 row(value=8192, error="out of memory"),
             ],
-            "knee": {"text": "The knee is here."},
         },
-        ["| 8 | 5,000 | 1,234 | 0.25 | 3 | 1,024 |", "| 8,192 | failed |", "The knee is here."],
+        ["| 8 | 5,000 | 1,234 | 0.25 | 3 | 1,024 |", "| 8,192 | failed |", "Too few points for a knee."],
     ),
     "sweep": (
         {"rows": [row(iteration="8", way="alone", seconds_per_seed=1.5, over_alone=1.0, over_bare=3.0, steps=1000)]},
