@@ -195,7 +195,7 @@ def bar_intervals(
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
-        axes.xaxis.set_major_formatter(FuncFormatter(_number))
+        axes.xaxis.set_major_formatter(FuncFormatter(_count))
         # Over the whole figure, both: long labels leave the axes too narrow for them.
         figure.supxlabel(f"{xlabel} (dot: IQM, bar: {100 * confidence:g}% interval)", fontsize=10)
         figure.suptitle(title)
@@ -275,7 +275,7 @@ def log_panels(
             axes.set_yscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(_number))
             axes.yaxis.set_major_formatter(FuncFormatter(_count))
-            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
+            axes.yaxis.set_minor_formatter(_MinorCounts(minor_thresholds=(1, 0.5)))
             axes.set_ylabel(ylabel)
             axes.grid()
             if mark is not None:
@@ -349,6 +349,13 @@ def _count(value: float, _: Any = None) -> str:
         if abs(value) >= size:
             return f"{value / size:.6g}{letter}"
     return f"{value:g}"
+
+
+class _MinorCounts(LogFormatter):
+    """Names as many minor ticks as matplotlib would, but as `_count` does."""
+
+    def __call__(self, x: float, pos: Any = None) -> str:
+        return _count(x) if super().__call__(x, pos) else ""
 
 
 def _number(value: float, _: Any = None) -> str:
