@@ -459,7 +459,7 @@ def print_learning(report: dict[str, Any]) -> None:
 def draw_peers(report: dict[str, Any], path: str | Path) -> None:
     """Draws how many times the peer's steps/s ours are, every repeat."""
     scores = {
-        f"{row['env']}, {row['peer']}: {row['configuration']}": [raw["ours"] / raw["peer"] for raw in row["raw"]]
+        f"{row['configuration']}\n{row['peer']}, {row['env']}": [raw["ours"] / raw["peer"] for raw in row["raw"]]
         for row in report["rows"]
     }
     bar_intervals(
