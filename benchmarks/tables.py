@@ -19,7 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gailfe_jax.cli import benchmark_views
-from gailfe_jax.scaling import knee
+from gailfe_jax.fidelity import errors
+from gailfe_jax.scaling import knee, mebibytes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PUBLISHED = {"halfcheetah": 4464, "hopper": 3571, "walker2d": 6717}
@@ -210,7 +211,7 @@ def _scaling(report: dict[str, Any], picture: str, label: str) -> str:
         if "error" in r:
             rows.append([f"{r['value']:,}", "failed", "", "", "", ""])
             continue
-        memory = [_cell(None if r[held] is None else r[held] / 2**20) for held in ("program_bytes", "peak_bytes")]
+        memory = [mebibytes(r[held]) for held in ("program_bytes", "peak_bytes")]
         rates = (f"{r['bare_steps_per_second']:,.0f}", f"{r['steps_per_second']:,.0f}", f"{r['share_of_bare']:.2f}")
         rows.append([f"{r['value']:,}", *rates, *memory])
     head = [label, "bare engine, steps/s", "training, steps/s", "ours / bare", "program, MiB", "process at most, MiB"]
@@ -240,8 +241,7 @@ def fidelity() -> str:
 def _fidelity(report: dict[str, Any]) -> str:
     rows = []
     for r in report["rows"]:
-        off = ["not finite" if value is None else f"{value:.1e}" for value in r["error"].values()]
-        rows.append([r["env"], r["engine"], r["variant"], f"{r['steps_per_second']:,.0f}", *off])
+        rows.append([r["env"], r["engine"], r["variant"], f"{r['steps_per_second']:,.0f}", *errors(r)])
     after = [f"error after {k}" for k in report["rows"][0]["error"]]
     return _markdown(["task", "engine", "setting", "steps/s", *after], rows)
 

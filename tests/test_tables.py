@@ -69,7 +69,7 @@ RESULTS = {
                 row(value=8192, error="out of memory"),
             ],
         },
-        ["| 8 | 5,000 | 1,234 | 0.25 | 3 | 1,024 |", "| 8,192 | failed |", "Too few points for a knee."],
+        ["| 8 | 5,000 | 1,234 | 0.25 | 3.0 | 1,024 |", "| 8,192 | failed |", "Too few points for a knee."],
     ),
     "sweep": (
         {"rows": [row(iteration="8", way="alone", seconds_per_seed=1.5, over_alone=1.0, over_bare=3.0, steps=1000)]},
