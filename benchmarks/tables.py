@@ -239,9 +239,7 @@ def fidelity() -> str:
 
 
 def _fidelity(report: dict[str, Any]) -> str:
-    rows = []
-    for r in report["rows"]:
-        rows.append([r["env"], r["engine"], r["variant"], f"{r['steps_per_second']:,.0f}", *errors(r)])
+    rows = [[r["env"], r["engine"], r["variant"], f"{r['steps_per_second']:,.0f}", *errors(r)] for r in report["rows"]]
     after = [f"error after {k}" for k in report["rows"][0]["error"]]
     return _markdown(["task", "engine", "setting", "steps/s", *after], rows)
 
