@@ -317,7 +317,7 @@ def _draw_curves(axes: Axes, curves: Curves, labels: Sequence[str], per_seed: bo
             zorder=4 + 0.01 * place,
         )  # fmt: skip
     axes.grid(axis="y")
-    axes.margins(x=0.01)
+    axes.margins(x=0.02)  # Room for the last marker.
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(_count))

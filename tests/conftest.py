@@ -36,19 +36,38 @@ def strict_promotion() -> Iterator[None]:
 
 @pytest.fixture
 def compiled_in_haste() -> Iterator[None]:
-    """For tests of what a program does, not of its speed or last bits: compiling takes nearly all of their time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    """See `tests.haste`."""
+    from tests.haste import in_haste
+
+    with in_haste():
+        yield
+
+
+@pytest.fixture
+def compiled_in_haste_to_the_bit() -> Iterator[None]:
+    """The same for tests of bits that must not depend on how many are computed side by side."""
+    from tests.haste import in_haste
+
+    with in_haste({}):
+        yield
 
 
 @pytest.fixture(scope="module")
-def quick_programs() -> Iterator[list[Any]]:
+def haste_options() -> dict[str, bool]:
+    """XLA's options of `quick_programs`; a module can have its own."""
+    from tests.haste import OPTIONS
+
+    return OPTIONS
+
+
+@pytest.fixture(scope="module")
+def quick_programs(haste_options: dict[str, bool]) -> Iterator[list[Any]]:
     """For tests of what happens around the training program: it is compiled in haste, and once per configuration.
 
     Compiling takes nearly all of a tiny run's time. Yields the trainers that advanced, in order, once per call.
     """
     from gailfe_jax import train
+    from tests.haste import in_haste
 
     programs: dict[Any, Any] = {}
     advanced: list[Any] = []
@@ -66,9 +85,8 @@ def quick_programs() -> Iterator[list[Any]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "Trainer", SharedTrainer)
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield advanced
-        jax.config.update("jax_disable_most_optimizations", False)
+        with in_haste(haste_options):
+            yield advanced
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,6 @@ def resumed(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def main(folder: pathlib.Path) -> None:
-    jax.config.update("jax_disable_most_optimizations", True)
     assert len(jax.devices()) == DEVICES
     for case in CASES:
         for devices in (1, DEVICES):

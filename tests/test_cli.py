@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -11,7 +10,6 @@ import sys
 import time
 import tomllib
 
-import jax
 import numpy as np
 import pytest
 
@@ -21,6 +19,7 @@ from gailfe_jax.config import Hyper
 from gailfe_jax.data.demonstrations import Demonstrations
 from gailfe_jax.policy import Policy
 from gailfe_jax.train import load_run
+from tests import haste
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = [
@@ -61,11 +60,7 @@ def contents(folder):
 
 
 def start(*words):
-    env = os.environ | {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir or "",
-        "PYTHONPATH": str(ROOT),
-    }
+    env = haste.environment() | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "gailfe_jax.cli", *map(str, words)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import pytest
 
 from gailfe_jax.train import RunSettings, mesh_shape
 from gailfe_jax.types import GailfeError
+from tests import haste
 from tests.on_devices import CASES, DEVICES
 
 # To rounding: an update may differ by this share of its length, a number by this share of its size.
@@ -21,9 +21,12 @@ def results(tmp_path_factory):
     """The folder of what one and eight devices trained."""
     folder = tmp_path_factory.mktemp("devices")
     # Eight devices on few cores: one may keep the others waiting.
-    flags = f"--xla_force_host_platform_device_count={DEVICES} --xla_cpu_collective_call_terminate_timeout_seconds=600"
+    flags = (
+        f"--xla_force_host_platform_device_count={DEVICES}",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+    )
     root = pathlib.Path(__file__).parents[1]
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = haste.environment(*flags) | {"JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "tests.on_devices", str(folder)]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -9,7 +8,6 @@ import socket
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 
@@ -18,6 +16,7 @@ from gailfe_jax.cli import main
 from gailfe_jax.data.demonstrations import Demonstrations, Trajectories
 from gailfe_jax.train import load_policies, load_run, mesh_shape
 from gailfe_jax.types import GailfeError
+from tests import haste
 
 ROOT = pathlib.Path(__file__).parent.parent
 CHUNK, EVALUATIONS, SEEDS = 64, 3, [0, 1, 2]
@@ -54,16 +53,12 @@ def free_port():
 
 
 def start(words, devices=1, **environment):
-    cache = jax.config.jax_compilation_cache_dir
-    env = os.environ | {
-        # Six devices on few cores: one may keep the others waiting.
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+    # Six devices on few cores: one may keep the others waiting.
+    flags = (
+        f"--xla_force_host_platform_device_count={devices}",
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    env |= {"JAX_COMPILATION_CACHE_DIR": cache} if cache else {}
+    )
+    env = haste.environment(*flags) | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, *words],
         env=env | environment,

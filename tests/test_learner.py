@@ -131,12 +131,14 @@ def test_a_seed_and_its_hyper_parameters_alone_equal_a_row_of_the_vmapped_run(si
     assert differing(*policies)
 
 
+@pytest.mark.usefixtures("compiled_in_haste_to_the_bit")
 def test_on_the_true_reward_too_a_seed_alone_equals_itself_among_others():
     config = Config(algo="ppo", **TINY)
     one, two = Runner(config, 1), Runner(config, 2)
     assert_same_run(one.run([3]), two.run([2, 3]), 1)
 
 
+@pytest.mark.usefixtures("compiled_in_haste_to_the_bit")
 def test_through_a_model_too_a_seed_alone_equals_itself_among_others():
     """GAILFE's constraint with MAIL's step: all that MAIL has, and more."""
     small = dict(horizon=8, model_hidden=(8,), model_fit_steps=2, model_minibatch=16, model_capacity=200)
@@ -224,6 +226,7 @@ def test_the_failure_buffer_holds_the_last_failed_episodes(single, alone):
     assert len(failed) > 2 * TINY["failure_capacity"] and outside > 0
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 @pytest.mark.parametrize("generator", ["trpo", "ppo"])
 def test_the_policy_waits_while_it_warms_up(generator):
     config = Config(algo="gail", generator=generator, warmup_iterations=2, **TINY)
@@ -235,6 +238,7 @@ def test_the_policy_waits_while_it_warms_up(generator):
         assert all(differing(a, b) for a, b in itertools.pairwise(fitted))
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 @pytest.mark.parametrize(("normaliser", "bc_steps"), [("demonstrations", 0), ("running", 0), ("running", 1)])
 def test_whose_statistics_standardise_observations(normaliser, bc_steps):
     config = Config(algo="gail", obs_normaliser=normaliser, bc_steps=bc_steps, **TINY)
@@ -355,6 +359,7 @@ def test_the_control_needs_no_demonstrations_and_pays_the_same_for_every_step():
     assert [row["reward_mean"][0] for row in rows[:-1]] == [1.0] * ITERATIONS
 
 
+@pytest.mark.usefixtures("compiled_in_haste_to_the_bit")
 def test_gasil_with_alpha_zero_is_ppo_to_the_bit():
     hyper = HYPER.replace(alpha=0.0)
     ppo = Runner(Config(algo="ppo", **TINY), 2, hyper).run([0, 5])[0]

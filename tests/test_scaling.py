@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 
-import jax
 import pytest
 
 from gailfe_jax import scaling
 from gailfe_jax.cli import main
 from gailfe_jax.scaling import AXES, Axis, bench_scaling, bench_sweep, knee
 from gailfe_jax.types import GailfeError
+from tests import haste
 
 
 class Clockwork:
@@ -132,8 +132,8 @@ def test_where_there_is_no_knee_it_says_so(rates, text):
 
 
 def test_a_process_measures_itself(monkeypatch):
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir or "")
+    for name, value in haste.environment().items():
+        monkeypatch.setenv(name, value)
     tiny = {"num_envs": 2, "hidden": (4,), "disc_hidden": (4,)}
     axis = Axis("failures held", (2,), "gailfe", tiny, lambda n: {"unroll_length": 8, "failure_capacity": n})
     monkeypatch.setitem(scaling.AXES, "failures", axis)

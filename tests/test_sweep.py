@@ -28,6 +28,13 @@ from gailfe_jax.types import GailfeError
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
+
+@pytest.fixture(scope="module")
+def haste_options():
+    """What is trained side by side is to be what is trained one by one, to the bit."""
+    return {}
+
+
 TINY = [
     *("--algo", "gailfe", "--num-envs", "4", "--unroll-length", "32", "--value-minibatch", "64", "--disc-hidden", "8"),
     *("--disc-minibatch", "64", "--failure-capacity", "6", "--eval-every", "128", "--eval-episodes", "1"),

@@ -14,6 +14,8 @@ from gailfe_jax.generators.backprop import Backprop, Windows, clip_inward, cut_w
 from gailfe_jax.objectives.surrogate import importance_surrogate
 from gailfe_jax.types import EnvSpec, GailfeError, Moves, Pairs, Transition
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 FAR = 1e6
 SPEC = EnvSpec("toy", None, "none", 3, 2, (-FAR, -FAR), (FAR, FAR), 100)
 CONFIG = Config(
@@ -25,12 +27,13 @@ HYPER = hyper_arrays(Hyper(gamma=0.9))
 
 def generator_and_state(config=CONFIG, spec=SPEC):
     generator = Backprop(config, spec)
-    state = generator.init(jax.random.key(0))
+    state = jax.jit(generator.init)(jax.random.key(0))
     # Away from the nearly-zero output layer, and with statistics that are no identity.
-    policy = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), state.policy)
+    move = lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape)  # noqa: E731
+    policy = jax.jit(lambda params: jax.tree.map(move, params))(state.policy)
     rows = 0.5 + 1.5 * jax.random.normal(jax.random.key(2), (50, spec.obs_size))
     moves = Moves(rows, jax.random.normal(jax.random.key(3), (50, spec.action_size)), rows * 0.9 + 0.1)
-    model = generator._model.observe(state.model, moves)
+    model = jax.jit(generator._model.observe)(state.model, moves)
     return generator, state.replace(policy=policy, obs_stats=state.obs_stats.update(rows), model=model)
 
 
@@ -56,7 +59,7 @@ def test_the_gradient_is_the_papers_recursion_from_jacobians():
     generator, state = generator_and_state()
     windows = random_windows(jax.random.key(4), 8, 1)
     total = generator.real_rollout(state, state.policy, windows, smooth_score, HYPER)
-    scanned = jax.grad(total)(state.policy)
+    scanned = jax.jit(jax.grad(total))(state.policy)
 
     dist = generator.policy(state.policy, state.obs_stats.normalise(windows.obs[:, 0]))
     noise = (windows.action[:, 0] - dist.mean) / jnp.exp(dist.log_std)
@@ -69,12 +72,15 @@ def test_the_gradient_is_the_papers_recursion_from_jacobians():
     def f(obs, action):
         return generator._model.predict(state.model, obs, action)[0]
 
+    score_gradients = jax.jit(jax.grad(smooth_score, argnums=(0, 1)))
+    model_jacobians = jax.jit(jax.jacobian(f, argnums=(0, 1)))
+    policy_jacobians = jax.jit(jax.jacobian(pi, argnums=(0, 1)))
     gamma, j_s, j_theta = 0.9, jnp.zeros(3), jnp.zeros_like(flat)
     for t in reversed(range(8)):
         obs, action = windows.obs[t, 0], windows.action[t, 0]
-        d_s, d_a = jax.grad(smooth_score, argnums=(0, 1))(obs, action)
-        f_s, f_a = jax.jacobian(f, argnums=(0, 1))(obs, action)
-        pi_theta, pi_s = jax.jacobian(pi, argnums=(0, 1))(flat, obs, noise[t])
+        d_s, d_a = score_gradients(obs, action)
+        f_s, f_a = model_jacobians(obs, action)
+        pi_theta, pi_s = policy_jacobians(flat, obs, noise[t])
         j_theta = d_a @ pi_theta + gamma * (j_s @ f_a @ pi_theta + j_theta)
         j_s = d_s + d_a @ pi_s + gamma * j_s @ (f_s + f_a @ pi_s)
     # The objective is a mean over windows and steps.
@@ -114,7 +120,7 @@ def test_on_a_linear_quadratic_task_the_gradient_is_the_analytic_one():
 
     # No hidden layer and no normaliser: mean = obs @ kernel.
     linear = dataclasses.replace(CONFIG, hidden=())
-    generator, state = Known(linear, SPEC), Backprop(linear, SPEC).init(jax.random.key(0))
+    generator, state = Known(linear, SPEC), jax.jit(Backprop(linear, SPEC).init)(jax.random.key(0))
     kernel = 0.2 * rng.normal(size=(3, 2))
     params = {"params": {"mean": {"Dense_0": {"kernel": kernel, "bias": np.zeros(2)}}, "log_std": np.full(2, -30.0)}}
     policy = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
@@ -138,7 +144,7 @@ def test_on_a_linear_quadratic_task_the_gradient_is_the_analytic_one():
     windows = Windows(path32[:-1], path32[:-1] @ jnp.asarray(kernel, jnp.float32), path32[1:], path32[1:], none, none)
     score = lambda s, u: -jnp.einsum("...i,ij,...j", s, q, s) - jnp.einsum("...i,ij,...j", u, r, u)  # noqa: E731
     total = generator.real_rollout(state, policy, windows, score, HYPER)
-    ours = jax.grad(total)(policy)["params"]["mean"]["Dense_0"]["kernel"]
+    ours = jax.jit(jax.grad(total))(policy)["params"]["mean"]["Dense_0"]["kernel"]
     np.testing.assert_allclose(ours * 8, gradient, rtol=1e-3, atol=1e-4 * np.abs(gradient).max())
 
 
@@ -149,8 +155,12 @@ def test_no_gradient_crosses_an_episodes_end(terminal_value):
     end = jnp.zeros((8, 5), bool).at[3].set(True)
     windows = random_windows(jax.random.key(6), 8, 5, done=end, terminated=end)
     parts = [jax.tree.map(lambda x, at=at: x[at], windows) for at in (slice(0, 4), slice(4, 8))]
-    value = lambda w: jax.value_and_grad(generator.real_rollout(state, state.policy, w, smooth_score, HYPER))  # noqa: E731
-    whole, first, second = (value(w)(state.policy) for w in (windows, *parts))
+
+    @jax.jit
+    def value(w, policy):
+        return jax.value_and_grad(generator.real_rollout(state, state.policy, w, smooth_score, HYPER))(policy)
+
+    whole, first, second = (value(w, state.policy) for w in (windows, *parts))
     jax.tree.map(lambda w, a, b: np.testing.assert_allclose(w, a + b, rtol=1e-3, atol=1e-5), whole, first, second)
 
     # The state that a reset draws moves nothing before it.
@@ -159,7 +169,7 @@ def test_no_gradient_crosses_an_episodes_end(terminal_value):
         return generator.real_rollout(state, state.policy, changed, lambda s, a: 0 * s[..., 0], HYPER)(state.policy)
 
     if not terminal_value:
-        assert not np.any(jax.grad(early_gain)(windows.obs[4]))
+        assert not np.any(jax.jit(jax.grad(early_gain))(windows.obs[4]))
 
 
 def test_a_time_limit_is_valued_and_a_fall_is_not():
@@ -168,7 +178,7 @@ def test_a_time_limit_is_valued_and_a_fall_is_not():
     nothing = lambda s, a: 0 * s[..., 0]  # noqa: E731
     cut = random_windows(jax.random.key(7), 8, 5, done=end)
     fallen = cut.replace(terminated=end)
-    worth = lambda w: generator.real_rollout(state, state.policy, w, nothing, HYPER)(state.policy)  # noqa: E731
+    worth = jax.jit(lambda w: generator.real_rollout(state, state.policy, w, nothing, HYPER)(state.policy))
     value = generator._values(state, cut.next_obs[-1])
     np.testing.assert_allclose(worth(cut), 0.9**8 * jnp.mean(value) / 8, rtol=1e-3)
     assert worth(fallen) == 0.0
@@ -182,14 +192,20 @@ def test_free_rollouts_equal_a_loop_and_stop_where_the_models_disagree():
     windows, key = random_windows(jax.random.key(8), 8, 4), jax.random.key(9)
     noises = jax.random.normal(key, windows.action.shape)
 
+    @jax.jit
+    def act(obs, noise):
+        dist = generator.policy(state.policy, state.obs_stats.normalise(obs))
+        return dist.mean + jnp.exp(dist.log_std) * noise
+
+    predict = jax.jit(lambda obs, action: generator._model.predict(state.model, obs, action))
+
     def loop(limit, weight):
         total = 0.0
         for w in range(4):
             obs, gain, discount = windows.obs[0, w], 0.0, 1.0
             for t in range(8):
-                dist = generator.policy(state.policy, state.obs_stats.normalise(obs))
-                action = dist.mean + jnp.exp(dist.log_std) * noises[t, w]
-                next_obs, disagreement = generator._model.predict(state.model, obs, action)
+                action = act(obs, noises[t, w])
+                next_obs, disagreement = predict(obs, action)
                 if disagreement > limit:
                     break
                 gain += discount * (smooth_score(obs, action) - weight * disagreement)
@@ -273,7 +289,7 @@ def test_the_two_gradients_estimate_the_same_one():
         def _values(self, state, obs):
             return jnp.zeros(obs.shape[:-1])
 
-    generator, state = Known(config, spec), Backprop(config, spec).init(jax.random.key(0))
+    generator, state = Known(config, spec), jax.jit(Backprop(config, spec).init)(jax.random.key(0))
     mean = {"Dense_0": {"kernel": jnp.array([[-0.3]]), "bias": jnp.array([0.1])}}
     policy = {"params": {"mean": mean, "log_std": jnp.array([-0.5])}}
     keys = jax.random.split(jax.random.key(1), 5)
@@ -295,8 +311,8 @@ def test_the_two_gradients_estimate_the_same_one():
         return importance_surrogate(generator.policy(policy, batch.x), batch.action, batch.log_prob, batch.advantage)
 
     windows = cut_windows(transition, following[-1], 4)
-    through_model = jax.grad(generator.real_rollout(state, policy, windows, score, hyper))(policy)
-    ratio = jax.tree.map(lambda g: g * metrics["advantage_std"], jax.grad(likelihood)(policy))
+    through_model = jax.jit(jax.grad(generator.real_rollout(state, policy, windows, score, hyper)))(policy)
+    ratio = jax.tree.map(lambda g: g * metrics["advantage_std"], jax.jit(jax.grad(likelihood))(policy))
     ours, other = (jnp.concatenate([x.ravel() for x in jax.tree.leaves(g)]) for g in (through_model, ratio))
     np.testing.assert_allclose(ours, other, rtol=0.15, atol=0.03 * float(jnp.linalg.norm(ours)))
 
@@ -309,7 +325,7 @@ def test_a_horizon_that_does_not_divide_the_unroll_is_refused():
 def test_a_clones_model_starts_from_the_demonstrations():
     config = dataclasses.replace(CONFIG, bc_steps=300, model_ensemble=2, model_minibatch=32, model_hidden=(16,))
     generator = Backprop(config, SPEC)
-    state = generator.init(jax.random.key(0))
+    state = jax.jit(generator.init)(jax.random.key(0))
     obs, action = jax.random.normal(jax.random.key(1), (400, 3)), jax.random.normal(jax.random.key(2), (400, 2))
     next_obs = 0.9 * obs + action @ jnp.array([[0.5, 0.0, 0.2], [0.0, -0.5, 0.1]])
     hyper = HYPER.replace(model_lr=jnp.float32(1e-2))

@@ -11,6 +11,8 @@ from gailfe_jax.generators.trpo import TRPO, conjugate_gradient, fisher_product
 from gailfe_jax.networks import GaussianPolicy, MixturePolicy
 from gailfe_jax.types import EnvSpec, Transition
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 SPEC = EnvSpec("toy", None, "none", 4, 2, (-1.0, -1.0), (1.0, 1.0), 100)
 
 
@@ -28,8 +30,8 @@ def small_policy(net):
 def test_fisher_product_is_the_hessian_of_the_mean_kl(net):
     dist_fn, theta = small_policy(net)
     old = jax.lax.stop_gradient(dist_fn(theta))
-    hessian = jax.hessian(lambda t: jnp.mean(old.kl(dist_fn(t))))(theta)
-    product = fisher_product(dist_fn, theta)
+    hessian = jax.jit(jax.hessian(lambda t: jnp.mean(old.kl(dist_fn(t)))))(theta)
+    product = jax.jit(fisher_product(dist_fn, theta))
     vectors = jax.random.normal(jax.random.key(3), (5, theta.size))
     for v in vectors:
         np.testing.assert_allclose(product(v), hessian @ v, rtol=1e-3, atol=1e-4)
@@ -61,7 +63,7 @@ def test_the_step_stays_inside_its_kl_bound_and_improves_the_surrogate(max_kl, m
     small = dict(num_envs=4, unroll_length=64, hidden=(16,), fisher_fraction=1.0)
     trpo = TRPO(Config(init_log_std=-0.5, mixture=mixture, **small), SPEC)
     hyper = hyper_arrays(Hyper(max_kl=max_kl))
-    state = trpo.init(jax.random.key(0))
+    state = jax.jit(trpo.init)(jax.random.key(0))
     update = jax.jit(lambda s, t, k: trpo.update(s, t, None, k, hyper))
     kls = []
     for i in range(5):
@@ -80,9 +82,10 @@ def test_the_step_stays_inside_its_kl_bound_and_improves_the_surrogate(max_kl, m
 
 def test_a_hopeless_line_search_leaves_the_policy_alone():
     trpo = TRPO(Config(num_envs=4, unroll_length=16, hidden=(16,)), SPEC)
-    state = trpo.init(jax.random.key(0))
+    state = jax.jit(trpo.init)(jax.random.key(0))
     transition = fake_unroll(trpo, state, jax.random.key(0), 16)
-    new, metrics = trpo.update(state, transition, None, jax.random.key(0), hyper_arrays(Hyper(max_kl=0.0)))
+    hyper = hyper_arrays(Hyper(max_kl=0.0))
+    new, metrics = jax.jit(lambda s, t, k: trpo.update(s, t, None, k, hyper))(state, transition, jax.random.key(0))
     assert metrics["step_accepted"] == 0.0
     for a, b in zip(jax.tree.leaves(state.policy), jax.tree.leaves(new.policy), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -15,6 +15,7 @@ import pytest
 from gailfe_jax.envs.base import MujocoEnv
 from gailfe_jax.physics.model import without_expected_warning
 from gailfe_jax.physics.mujoco_c import MujocoC
+from tests import haste
 
 
 class Oracle:
@@ -102,7 +103,8 @@ class RoundingContract:
         self.c = MujocoC(task)
         self.nq, self.nv = self.c.model.nq, self.c.model.nv
         self.env = MujocoEnv(task, physics)
-        self.step = jax.jit(jax.vmap(jax.vmap(self.env.step)))
+        self.reset = jax.jit(jax.vmap(jax.vmap(self.env.reset)), compiler_options=haste.OPTIONS)
+        self.step = jax.jit(jax.vmap(jax.vmap(self.env.step)), compiler_options=haste.OPTIONS)
         self.n = math.prod(self.shape)
 
     def sample(self):
@@ -141,7 +143,7 @@ class RoundingContract:
     def env_state(self, phys, step_count):
         """Environments `shape` at `phys [n, ...]`."""
         fold = functools.partial(jax.tree.map, lambda x: jnp.asarray(x).reshape(*self.shape, *x.shape[1:]))
-        start = jax.vmap(jax.vmap(self.env.reset))(jax.random.split(jax.random.key(5), self.shape))
+        start = self.reset(jax.random.split(jax.random.key(5), self.shape))
         return start.replace(phys=fold(phys), step_count=fold(jnp.asarray(step_count, jnp.int32)))
 
     def agrees(self, warm):
