@@ -43,15 +43,6 @@ def compiled_in_haste() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def compiled_in_haste_to_the_bit() -> Iterator[None]:
-    """The same for tests of bits that must not depend on how many are computed side by side."""
-    from tests.haste import in_haste
-
-    with in_haste({}):
-        yield
-
-
 @pytest.fixture(scope="module")
 def haste_options() -> dict[str, bool]:
     """XLA's options of `quick_programs`; a module can have its own."""

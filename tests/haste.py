@@ -39,9 +39,10 @@ def in_haste(options: dict[str, bool] = OPTIONS) -> Iterator[None]:
 
 
 def environment(*flags: str) -> dict[str, str]:
-    """This process's environment for one of its own that compiles in haste; `flags` are XLA's."""
+    """This process's environment for one of its own that compiles in haste; `flags` are XLA's, the last one counts."""
+    hasty = (f"--{name}={str(value).lower()}" for name, value in OPTIONS.items())
     return os.environ | {
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir or "",
-        "XLA_FLAGS": " ".join((*(f"--{name}={str(value).lower()}" for name, value in OPTIONS.items()), *flags)),
+        "XLA_FLAGS": " ".join((os.environ.get("XLA_FLAGS", ""), *hasty, *flags)).strip(),
     }

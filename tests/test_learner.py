@@ -131,14 +131,12 @@ def test_a_seed_and_its_hyper_parameters_alone_equal_a_row_of_the_vmapped_run(si
     assert differing(*policies)
 
 
-@pytest.mark.usefixtures("compiled_in_haste_to_the_bit")
 def test_on_the_true_reward_too_a_seed_alone_equals_itself_among_others():
     config = Config(algo="ppo", **TINY)
     one, two = Runner(config, 1), Runner(config, 2)
     assert_same_run(one.run([3]), two.run([2, 3]), 1)
 
 
-@pytest.mark.usefixtures("compiled_in_haste_to_the_bit")
 def test_through_a_model_too_a_seed_alone_equals_itself_among_others():
     """GAILFE's constraint with MAIL's step: all that MAIL has, and more."""
     small = dict(horizon=8, model_hidden=(8,), model_fit_steps=2, model_minibatch=16, model_capacity=200)
@@ -359,7 +357,6 @@ def test_the_control_needs_no_demonstrations_and_pays_the_same_for_every_step():
     assert [row["reward_mean"][0] for row in rows[:-1]] == [1.0] * ITERATIONS
 
 
-@pytest.mark.usefixtures("compiled_in_haste_to_the_bit")
 def test_gasil_with_alpha_zero_is_ppo_to_the_bit():
     hyper = HYPER.replace(alpha=0.0)
     ppo = Runner(Config(algo="ppo", **TINY), 2, hyper).run([0, 5])[0]

@@ -15,7 +15,6 @@ import pytest
 from gailfe_jax.envs.base import MujocoEnv
 from gailfe_jax.physics.model import without_expected_warning
 from gailfe_jax.physics.mujoco_c import MujocoC
-from tests import haste
 
 
 class Oracle:
@@ -103,8 +102,8 @@ class RoundingContract:
         self.c = MujocoC(task)
         self.nq, self.nv = self.c.model.nq, self.c.model.nv
         self.env = MujocoEnv(task, physics)
-        self.reset = jax.jit(jax.vmap(jax.vmap(self.env.reset)), compiler_options=haste.OPTIONS)
-        self.step = jax.jit(jax.vmap(jax.vmap(self.env.step)), compiler_options=haste.OPTIONS)
+        self.reset = jax.jit(jax.vmap(jax.vmap(self.env.reset)))
+        self.step = jax.jit(jax.vmap(jax.vmap(self.env.step)))
         self.n = math.prod(self.shape)
 
     def sample(self):

@@ -13,13 +13,11 @@ from gailfe_jax.physics import make_physics
 from gailfe_jax.physics.mjx import Mjx
 from gailfe_jax.physics.model import load_model
 from gailfe_jax.types import GailfeError
-from tests.haste import in_haste
 
 
 @pytest.fixture(scope="module", params=TASKS.values(), ids=TASKS)
 def contract(request, rounding_contract):
-    with in_haste():
-        yield rounding_contract(Mjx(request.param))
+    return rounding_contract(Mjx(request.param))
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "fresh"])
