@@ -183,11 +183,11 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         summary[f"{task}-noisy-expert"] = noisy_expert
         lines.append("| " + " | ".join((title, "*what is shown*", *(f"*{mean:.2f}*" for mean in means))) + " |")
         wanted = METHODS | {method: longer[:2] for method, longer in LONGER.items() if task in longer[2]}
-        for method, (label, _) in wanted.items():
+        for method, (label, settings) in wanted.items():
             texts, of_noisy, xs, ys = [], [], [], []
             for size in SIZES:
                 key = f"{task}-{size}-{method}"
-                old = theirs.get((task, size, label.replace(",", "").split()[0]))
+                old = theirs.get((task, size, settings["algo"].upper()))
                 text = also = "not run" if key in planned else "-"
                 if key in results:
                     scores, text = score(key, results[key])
