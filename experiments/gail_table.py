@@ -220,7 +220,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
     print("\n".join(lines))
     learning_curve_panels(
         panels, folder / "gail_table.png", title=f"One demonstrated pair in {THINNED}",
-        xlabel="demonstrations", ylabel="return / expert, deterministic policy (IQM)",
+        xlabel="demonstrations", ylabel="return / expert (IQM)",
     )  # fmt: skip
 
 
