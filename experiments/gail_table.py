@@ -59,6 +59,7 @@ LONGER = {
     "fem-large": ("FEM, 8192 pairs a fit, 2.2 M steps", {"algo": "fem"} | LARGE, {"hopper": 2_200_000}),
     "gtal-large": ("GTAL, 8192 pairs a fit, 2.2 M steps", {"algo": "gtal"} | LARGE, {"hopper": 2_200_000}),
     "gail-long": ("GAIL (TRPO), 6 M steps", {"algo": "gail"}, {"walker2d": 6_000_000}),
+    "gail-clone-long": ("GAIL from a clone, 6 M steps", METHODS["gail-clone"][1], {"walker2d": 6_000_000}),
 }
 # Without demonstrations, so the same whatever their number.
 ALWAYS = {"dagger": ("DAgger", {"algo": "dagger"}), "constant": ("constant reward", {"algo": "constant"})}
