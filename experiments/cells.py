@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import json
 import pathlib
 import sys
@@ -183,6 +184,13 @@ def main(experiment: str, cells: list[Cell], draw: Callable[[dict[str, dict[str,
     parser.add_argument("--only", nargs="*", help="names of cells to train; all by default")
     args = parser.parse_args()
     try:
+        names = [cell.name for cell in cells]
+        for name in args.only or ():
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=3)
+                raise GailfeError(
+                    f"--only: no cell is called {name!r}; expected a name such as {', '.join(near or names[:3])}"
+                )
         if not args.draw:
             run_cells([cell for cell in cells if not args.only or cell.name in args.only], experiment)
         results = run_cells(cells, experiment, train_missing=False)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NAMES = [path.parent.name for path in sorted((ROOT / "experiments" / "results").glob("*/table.md"))]
+# Beside the cells' own: what no training made.
+FLOORS = ("random", "demonstrations")
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """A function from an experiment's name to its module and the module of its cells."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    return lambda name: (importlib.import_module(name), importlib.import_module("cells"))
+
+
+def files(experiment):
+    folder = ROOT / "experiments" / "results" / experiment
+    return [path for path in sorted(folder.glob("*.json")) if path.stem != "summary"]
+
+
+def test_all_experiments_have_results():
+    scripts = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"cells"}
+    assert scripts == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_are_drawn_from_the_result_files_alone(name, load, monkeypatch, tmp_path, capsys):
+    experiment, cells = load(name)
+    committed = ROOT / "experiments" / "results" / name
+    shutil.copytree(
+        committed.parent, tmp_path, ignore=shutil.ignore_patterns("*.png", "*.md", "summary.json"), dirs_exist_ok=True
+    )
+    monkeypatch.setattr(cells, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--draw"])
+    assert cells.main(name, experiment.CELLS, experiment.draw, None) == 0
+    for file in ("table.md", "summary.json"):
+        again = f"{file}: run: python experiments/{name}.py --draw"
+        assert (tmp_path / name / file).read_text() == (committed / file).read_text(), again
+    assert {path.name for path in committed.glob("*.png")} == {path.name for path in (tmp_path / name).glob("*.png")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_result_file_holds_what_its_cell_asks_for(name, load):
+    planned = {cell.name: cell for cell in load(name)[0].CELLS}
+    assert len(planned) == len(load(name)[0].CELLS)
+    for path in files(name):
+        record = json.loads(path.read_text())
+        origin = record["provenance"]
+        assert origin["git"]["commit"] and not origin["git"]["dirty"], path.name
+        assert all(origin[key] for key in ("command", "date", "hardware", "python", "versions")), path.name
+        if path.stem.endswith(FLOORS):
+            continue
+        cell, held = dataclasses.asdict(planned[path.stem]), record["cell"]
+        assert held["config"]["algo"] == cell["config"]["algo"] and held["config"]["env"] == cell["config"]["env"]
+        for key in ("name", "steps", "seeds", "first_seed", "trajectories", "subsample", "final_episodes"):
+            assert held.get(key, cell[key]) == cell[key], f"{path.name}: {key}"
+        assert np.shape(record["final_gymnasium_returns"]) == (cell["seeds"], cell["final_episodes"]), path.name
+        assert np.isfinite(record["final_gymnasium_returns"]).all(), path.name
+
+
+def test_an_unknown_cell_ends_in_one_line(load, monkeypatch, capsys):
+    experiment, cells = load("gail_table")
+    monkeypatch.setattr(sys, "argv", ["gail_table.py", "--only", "hopper-4-gial"])
+    monkeypatch.setattr(cells, "run_cell", lambda *_: pytest.fail("it trains"))
+    assert cells.main("gail_table", experiment.CELLS, experiment.draw, None) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "'hopper-4-gial'" in error and "hopper-4-gail" in error
+
+
+def test_only_what_is_named_is_trained(load, monkeypatch):
+    experiment, cells = load("gail_table")
+    trained = []
+    monkeypatch.setattr(cells, "run_cell", lambda cell, _: trained.append(cell.name) or {})
+    monkeypatch.setattr(sys, "argv", ["gail_table.py", "--only", "hopper-4-gail", "walker2d-11-bc"])
+    drawn = []
+    assert cells.main("gail_table", experiment.CELLS[:1], drawn.append, None) == 2  # The second is not among these.
+    assert not trained
+    wanted = [cell for cell in experiment.CELLS if cell.name in ("hopper-4-gail", "walker2d-11-bc")]
+    assert cells.main("gail_table", wanted, drawn.append, None) == 0
+    assert trained[:2] == ["hopper-4-gail", "walker2d-11-bc"] and set(drawn[0]) == {"hopper-4-gail", "walker2d-11-bc"}
+
+
+def test_returns_become_shares_of_the_expert(load):
+    cells = load("gail_table")[1]
+    record = {
+        "steps": [10, 20], "evaluations": {"return_mean": [[1.0, 3.0], [2.0, 4.0]]},
+        "final_gymnasium_returns": [[2.0, 4.0], [5.0, 5.0]], "expert_return": 4.0,
+    }  # fmt: skip
+    np.testing.assert_allclose(cells.final_scores(record), [0.75, 1.25])
+    np.testing.assert_allclose(cells.area_scores(record), [0.5, 0.75])
+    np.testing.assert_allclose(cells.curve(record)[1], [[1.0, 3.0], [2.0, 4.0]])
