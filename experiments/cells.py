@@ -12,7 +12,7 @@ import difflib
 import json
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -177,11 +177,18 @@ def area_scores(record: dict[str, Any]) -> np.ndarray:
     return curve(record, normalise=True)[1].mean(axis=1)
 
 
-def main(experiment: str, cells: list[Cell], draw: Callable[[dict[str, dict[str, Any]]], None], doc: str | None) -> int:
-    """The command line of an experiment: trains what has no result yet, then draws; the exit code."""
+def main(
+    experiment: str, cells: list[Cell], draw: Callable[[dict[str, dict[str, Any]]], None], doc: str | None,
+    *, later: Container[str] = (),
+) -> int:  # fmt: skip
+    """The command line of an experiment: trains what has no result yet, then draws; the exit code.
+
+    Cells whose names are in `later` are too long for a first table: they train only if named or asked for by `--all`.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draw", action="store_true", help="train nothing")
-    parser.add_argument("--only", nargs="*", help="names of cells to train; all by default")
+    parser.add_argument("--only", nargs="*", metavar="CELL", help="names of cells to train")
+    parser.add_argument("--all", action="store_true", help="train also what a first table leaves out, if anything")
     args = parser.parse_args()
     try:
         names = [cell.name for cell in cells]
@@ -191,8 +198,9 @@ def main(experiment: str, cells: list[Cell], draw: Callable[[dict[str, dict[str,
                 raise GailfeError(
                     f"--only: no cell is called {name!r}; expected a name such as {', '.join(near or names[:3])}"
                 )
+        wanted = args.only or [name for name in names if args.all or name not in later]
         if not args.draw:
-            run_cells([cell for cell in cells if not args.only or cell.name in args.only], experiment)
+            run_cells([cell for cell in cells if cell.name in wanted], experiment)
         results = run_cells(cells, experiment, train_missing=False)
         if not results:
             raise GailfeError(f"{RESULTS / experiment}: no results to draw yet")

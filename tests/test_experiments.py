@@ -77,17 +77,24 @@ def test_an_unknown_cell_ends_in_one_line(load, monkeypatch, capsys):
     assert error.count("\n") == 1 and "'hopper-4-gial'" in error and "hopper-4-gail" in error
 
 
-def test_only_what_is_named_is_trained(load, monkeypatch):
+def test_what_is_trained(load, monkeypatch):
     experiment, cells = load("gail_table")
-    trained = []
-    monkeypatch.setattr(cells, "run_cell", lambda cell, _: trained.append(cell.name) or {})
-    monkeypatch.setattr(sys, "argv", ["gail_table.py", "--only", "hopper-4-gail", "walker2d-11-bc"])
-    drawn = []
-    assert cells.main("gail_table", experiment.CELLS[:1], drawn.append, None) == 2  # The second is not among these.
-    assert not trained
-    wanted = [cell for cell in experiment.CELLS if cell.name in ("hopper-4-gail", "walker2d-11-bc")]
-    assert cells.main("gail_table", wanted, drawn.append, None) == 0
-    assert trained[:2] == ["hopper-4-gail", "walker2d-11-bc"] and set(drawn[0]) == {"hopper-4-gail", "walker2d-11-bc"}
+    some = [cell for cell in experiment.CELLS if cell.name in ("hopper-4-gail", "hopper-25-bc", "walker2d-11-bc")]
+    folder = pathlib.Path("/nowhere")  # Nothing has run yet.
+    monkeypatch.setattr(cells, "RESULTS", folder)
+
+    def trained(*arguments):
+        names = []
+        monkeypatch.setattr(cells, "run_cell", lambda cell, _: names.append(cell.name))
+        monkeypatch.setattr(sys, "argv", ["gail_table.py", *arguments])
+        code = cells.main("gail_table", some, lambda _: None, None, later=experiment.LATER)
+        assert code == 2  # There is still nothing to draw.
+        return names
+
+    assert trained() == ["hopper-4-gail", "hopper-25-bc"]
+    assert trained("--all") == [cell.name for cell in some]
+    assert trained("--only", "walker2d-11-bc") == ["walker2d-11-bc"]
+    assert trained("--draw") == []
 
 
 def test_returns_become_shares_of_the_expert(load):
