@@ -54,13 +54,18 @@ METHODS = {
     "fem": ("FEM", {"algo": "fem"}),
     "gtal": ("GTAL", {"algo": "gtal"}),
 }
-# Questions beside the table, each on one task with its own steps: are the steps short, or is it something else?
+# Questions beside the table, with their own steps on few tasks: are the steps short, or is it something else?
 LARGE: dict[str, Any] = {"num_envs": 64}
+SHORT = {task: 3 * STEPS[task] for task in ("halfcheetah", "walker2d")}
 LONGER = {
     "fem-large": ("FEM, 8192 pairs a fit, 2.2 M steps", {"algo": "fem"} | LARGE, {"hopper": 2_200_000}),
     "gtal-large": ("GTAL, 8192 pairs a fit, 2.2 M steps", {"algo": "gtal"} | LARGE, {"hopper": 2_200_000}),
-    "gail-long": ("GAIL (TRPO), 6 M steps", {"algo": "gail"}, {"walker2d": 6_000_000}),
-    "gail-clone-long": ("GAIL from a clone, 6 M steps", METHODS["gail-clone"][1], {"walker2d": 6_000_000}),
+    "gail-long": ("GAIL (TRPO), three times the steps", METHODS["gail"][1], SHORT),
+    "gail-clone-long": (
+        "GAIL from a clone, three times the steps",
+        METHODS["gail-clone"][1],
+        {"walker2d": SHORT["walker2d"]},
+    ),
 }
 # Without demonstrations, so the same whatever their number.
 ALWAYS = {"dagger": ("DAgger", {"algo": "dagger"}), "constant": ("constant reward", {"algo": "constant"})}
