@@ -1,7 +1,7 @@
 """The table every newcomer looks for (Figure 1 of Ho & Ermon 2016): all methods on few and thinned demonstrations.
 
     python experiments/gail_table.py           train what has no result yet and fits three hours of two cores; draw
-    python experiments/gail_table.py --all     train all that has no result yet (about a day); draw
+    python experiments/gail_table.py --all     train all that has no result yet (half a day); draw
     python experiments/gail_table.py --draw    only draw what there is
     python experiments/gail_table.py --only hopper-4-gail hopper-4-bc
 
