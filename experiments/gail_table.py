@@ -212,7 +212,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             lines.append("| " + " | ".join((title, label, *texts)) + " |")
             if method.startswith("gail") and method != "gailfe":
                 noisy.append("| " + " | ".join((title, label, *of_noisy)) + " |")
-            if xs:
+            if xs and method in METHODS:
                 panels.setdefault(title, {})[label] = (np.array(xs), np.stack(ys, axis=1))
         floors = {name: (label, results.get(f"{task}-{name}")) for name, (label, _) in ALWAYS.items()}
         floors[RANDOM] = ("random actions", random_floor(task))
