@@ -229,7 +229,10 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         *noisy,
     ]
     hours = sum(r["train_seconds_last_session"] * r["provenance"]["hardware"]["cores"] for r in results.values()) / 3600
-    lines += ["", f"{len(results)} of {len(CELLS)} cells have run; training took {hours:.1f} core hours."]
+    lines += [
+        "",
+        f"{len(results)} of {len(CELLS)} cells have run; their last sessions trained for {hours:.1f} core hours.",
+    ]
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     print("\n".join(lines))
