@@ -93,7 +93,7 @@ def points(sizes: Sizes, dry: bool) -> list[Point]:
 
 def missing(point: Point) -> str | None:
     """Why a point cannot run here at all, or None."""
-    from gailfe_jax.physics import has_nvidia_gpu
+    from gailfe_jax.envs.physics import has_nvidia_gpu
 
     if point.engine == "warp" and importlib.util.find_spec("warp") is None:
         return "skipped: warp-lang is not installed"
@@ -104,9 +104,9 @@ def missing(point: Point) -> str | None:
 
 def prepare(point: Point, sizes: Sizes) -> Callable[[], dict[str, Any]]:
     """Compiles what the point needs and runs it once; the function it returns measures."""
-    from gailfe_jax import bench
-    from gailfe_jax.breakdown import iteration_parts, largest, time_parts
-    from gailfe_jax.config import Config
+    from gailfe_jax.bench.profile import iteration_parts, largest, time_parts
+    from gailfe_jax.bench import speed as bench
+    from gailfe_jax.config.flat import Config
     from gailfe_jax.envs import make_env
 
     began = time.perf_counter()
@@ -165,8 +165,8 @@ def serve(sizes: Sizes, dry: bool) -> None:
     import jax
 
     from gailfe_jax.envs import make_env
-    from gailfe_jax.memory import peak_bytes
-    from gailfe_jax.provenance import provenance
+    from gailfe_jax.io.provenance import provenance
+    from gailfe_jax.parallel.memory import peak_bytes
 
     if dry:
         jax.config.update("jax_disable_most_optimizations", True)
@@ -324,8 +324,8 @@ def main() -> int:
         serve(sizes, words.dry_run)
         return 0
 
-    from gailfe_jax.logging import write_json_atomic
-    from gailfe_jax.provenance import command_line
+    from gailfe_jax.io.provenance import command_line
+    from gailfe_jax.training.logger import write_json_atomic
 
     began = time.monotonic()
     deadline = began + words.budget_seconds

@@ -18,9 +18,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from gailfe_jax.cli import benchmark_views
-from gailfe_jax.fidelity import errors
-from gailfe_jax.scaling import knee, mebibytes
+from gailfe_jax.bench.fidelity import errors
+from gailfe_jax.bench.scaling import knee, mebibytes
+from gailfe_jax.cli.main import benchmark_views
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PUBLISHED = {"halfcheetah": 4464, "hopper": 3571, "walker2d": 6717}
@@ -39,13 +39,13 @@ def experts() -> str:
     """Returns of the shipped experts beside the published ones."""
     rows = []
     for task, published in PUBLISHED.items():
-        report = _read(ROOT / "gailfe_jax" / "experts" / f"{task}.json")
+        report = _read(ROOT / "gailfe_jax" / "artifacts" / "experts" / f"{task}.json")
         if report is None:
             rows.append([task, str(published), "not shipped yet", "", ""])
             continue
         steps = f"{report['steps']:,}"
         mine = f"{report['mean']:.0f} ± {report['std']:.0f}"
-        rows.append([task, str(published), mine, steps, f"`gailfe_jax/experts/{task}.json`"])
+        rows.append([task, str(published), mine, steps, f"`gailfe_jax/artifacts/experts/{task}.json`"])
     return _markdown(
         ["task", "published expert", "shipped expert, 50 Gymnasium episodes", "PPO steps", "result file"], rows
     )

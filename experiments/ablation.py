@@ -22,8 +22,8 @@ import cells
 import numpy as np
 from cells import Cell, earlier_preset
 
-from gailfe_jax.plotting import bar_intervals
-from gailfe_jax.statistics import bootstrap_interval, iqm, mean_difference
+from gailfe_jax.analysis.plots import bar_intervals
+from gailfe_jax.analysis.statistics import bootstrap_interval, iqm, mean_difference
 
 EXPERIMENT = "ablation"
 STEPS, SEEDS, FIRST_SEED, TRAJECTORIES = 102_400, 5, 100, 4

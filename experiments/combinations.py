@@ -22,9 +22,9 @@ import cells
 import table1
 from cells import Cell, earlier_preset
 
-from gailfe_jax.algorithms import COMBINATIONS
-from gailfe_jax.plotting import learning_curve_panels
-from gailfe_jax.statistics import bootstrap_interval, mean_difference
+from gailfe_jax.analysis.plots import learning_curve_panels
+from gailfe_jax.analysis.statistics import bootstrap_interval, mean_difference
+from gailfe_jax.methods.table import COMBINATIONS
 
 EXPERIMENT = "combinations"
 METHODS = {

@@ -22,15 +22,15 @@ import cells
 import numpy as np
 from cells import Cell, earlier_preset
 
-from gailfe_jax.config import Hyper
-from gailfe_jax.plotting import bar_intervals, learning_curve_panels
-from gailfe_jax.statistics import (
+from gailfe_jax.analysis.plots import bar_intervals, learning_curve_panels
+from gailfe_jax.analysis.statistics import (
     bootstrap_interval,
     iqm,
     mean_difference,
     minimum_detectable_difference,
     probability_of_improvement,
 )
+from gailfe_jax.config.flat import Hyper
 
 EXPERIMENT = "figure1"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5"}

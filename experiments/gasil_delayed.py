@@ -22,10 +22,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import cells
 from cells import Cell, earlier_preset
 
-from gailfe_jax.algorithms import COMBINATIONS
-from gailfe_jax.config import Config, Hyper
-from gailfe_jax.plotting import learning_curve_panels
-from gailfe_jax.statistics import bootstrap_interval, mean_difference
+from gailfe_jax.analysis.plots import learning_curve_panels
+from gailfe_jax.analysis.statistics import bootstrap_interval, mean_difference
+from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.methods.table import COMBINATIONS
 
 EXPERIMENT = "gasil_delayed"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}

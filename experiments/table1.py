@@ -24,8 +24,8 @@ import cells
 import numpy as np
 from cells import Cell, earlier_preset
 
-from gailfe_jax.plotting import learning_curve_panels
-from gailfe_jax.statistics import bootstrap_interval
+from gailfe_jax.analysis.plots import learning_curve_panels
+from gailfe_jax.analysis.statistics import bootstrap_interval
 
 EXPERIMENT = "table1"
 TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}

@@ -1,7 +1,7 @@
 """gailfe_jax: adversarial imitation learning in JAX, from demonstrations and from failures.
 
     from gailfe_jax import Config, DemoSettings, RunSettings
-    from gailfe_jax.train import train
+    from gailfe_jax.training.loop import train
 
     settings = RunSettings(steps=1e6, seeds=5)
     result = train(Config(algo="gail", env="hopper"), settings=settings, demos=DemoSettings("demos.npz"), out="runs/x")
@@ -16,44 +16,44 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gailfe_jax.algorithms import ALGORITHMS, make_learner
-    from gailfe_jax.collect import collect_demonstrations
-    from gailfe_jax.confidences import Confidence, confidence
-    from gailfe_jax.config import Config, Hyper
+    from gailfe_jax.analysis.evaluation import evaluate_policy
+    from gailfe_jax.analysis.video import record_video
+    from gailfe_jax.apps.evaluate_run import evaluate_path
+    from gailfe_jax.artifacts.confidence import Confidence, confidence
+    from gailfe_jax.artifacts.policy import Policy, load_expert
+    from gailfe_jax.config.flat import Config, Hyper
     from gailfe_jax.data import annotators
     from gailfe_jax.data.annotators import Annotator
+    from gailfe_jax.data.collection import collect_demonstrations
     from gailfe_jax.data.demonstrations import Demonstrations
     from gailfe_jax.envs import make_env
-    from gailfe_jax.evaluate import evaluate_policy
-    from gailfe_jax.interactive import forward_training, smile
-    from gailfe_jax.objectives.linear import register_features
-    from gailfe_jax.policy import Policy, load_expert
-    from gailfe_jax.presets import preset
-    from gailfe_jax.runs import evaluate_path
-    from gailfe_jax.train import DemoSettings, RunSettings, load_policies
+    from gailfe_jax.learners.interactive import forward_training, smile
+    from gailfe_jax.methods.presets import preset
+    from gailfe_jax.methods.table import ALGORITHMS, make_learner
+    from gailfe_jax.rewards.linear import register_features
+    from gailfe_jax.training.loop import DemoSettings, RunSettings, load_policies
     from gailfe_jax.types import GailfeError
-    from gailfe_jax.video import record_video
 
 __version__ = "0.1.0"
 
 _MODULES = {
-    "algorithms": ("ALGORITHMS", "make_learner"),
-    "collect": ("collect_demonstrations",),
-    "confidences": ("Confidence", "confidence"),
-    "config": ("Config", "Hyper"),
+    "analysis.evaluation": ("evaluate_policy",),
+    "analysis.video": ("record_video",),
+    "apps.evaluate_run": ("evaluate_path",),
+    "artifacts.confidence": ("Confidence", "confidence"),
+    "artifacts.policy": ("Policy", "load_expert"),
+    "config.flat": ("Config", "Hyper"),
     "data": ("annotators",),
     "data.annotators": ("Annotator",),
+    "data.collection": ("collect_demonstrations",),
     "data.demonstrations": ("Demonstrations",),
     "envs": ("make_env",),
-    "evaluate": ("evaluate_policy",),
-    "objectives.linear": ("register_features",),
-    "interactive": ("forward_training", "smile"),
-    "policy": ("Policy", "load_expert"),
-    "presets": ("preset",),
-    "runs": ("evaluate_path",),
-    "train": ("DemoSettings", "RunSettings", "load_policies"),
+    "learners.interactive": ("forward_training", "smile"),
+    "methods.presets": ("preset",),
+    "methods.table": ("ALGORITHMS", "make_learner"),
+    "rewards.linear": ("register_features",),
+    "training.loop": ("DemoSettings", "RunSettings", "load_policies"),
     "types": ("GailfeError",),
-    "video": ("record_video",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -57,7 +57,7 @@ def quick_programs(haste_options: dict[str, bool]) -> Iterator[list[Any]]:
 
     Compiling takes nearly all of a tiny run's time. Yields the trainers that advanced, in order, once per call.
     """
-    from gailfe_jax import train
+    from gailfe_jax.training import loop as train
     from tests.haste import in_haste
 
     programs: dict[Any, Any] = {}
@@ -114,7 +114,7 @@ def drift_env() -> Any:
 @pytest.fixture(scope="session")
 def linear_expert() -> Any:
     """An expert on the toy task whose action is linear in the observation, and never at its bounds there."""
-    from gailfe_jax.policy import Policy
+    from gailfe_jax.artifacts.policy import Policy
 
     return Policy(
         weights=[([[-0.5, 0.3], [0.1, -0.4]], [0.05, -0.1])], activation="tanh", obs_mean=[0, 0], obs_std=[1, 1],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from gailfe_jax.batching import computed_where
+from gailfe_jax.parallel.seeds import computed_where
 from gailfe_jax.types import Array, EnvSpec, EnvState, Physics, Task, TimeStep
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gailfe_jax.physics.model import without_expected_warning
+from gailfe_jax.envs.physics.model import without_expected_warning
 from gailfe_jax.types import Array, EnvSpec, EnvState, GailfeError, TimeStep
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from gailfe_jax.envs import find_task, make_env
 from gailfe_jax.envs.base import MujocoEnv
+from gailfe_jax.envs.physics.model import without_expected_warning
+from gailfe_jax.envs.physics.mujoco_c import MujocoC
 from gailfe_jax.envs.tasks import HALFCHEETAH, HOPPER, TASKS
-from gailfe_jax.physics.model import without_expected_warning
-from gailfe_jax.physics.mujoco_c import MujocoC
 from gailfe_jax.types import GailfeError
 
 

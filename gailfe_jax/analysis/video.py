@@ -1,0 +1,282 @@
+"""Videos of trained policies, on machines with or without a display.
+
+An OpenGL platform is chosen once per process, when MuJoCo is first imported, and a driver that does not work may take
+the process down. So a child process renders: it starts with the right environment variables, and if one platform fails
+the next one gets a fresh child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from gailfe_jax.artifacts.policy import Policy, PolicyBatch
+from gailfe_jax.types import GailfeError
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoResult:
+    """What was recorded.
+
+    Attributes:
+      path: the MP4 file.
+      frames: frames in it: the start and one per step, for every episode.
+      fps: frames per second.
+      backend: the OpenGL platform that rendered (`egl`, `osmesa` or `glfw`).
+      returns: undiscounted true return of each episode as far as it was recorded.
+    """
+
+    path: Path
+    frames: int
+    fps: float
+    backend: str
+    returns: tuple[float, ...]
+
+
+def record_video(
+    policy: Policy,
+    gymnasium_id: str,
+    path: str | os.PathLike[str],
+    *,
+    episodes: int = 1,
+    seed: int = 0,
+    fps: float | None = None,
+    width: int = 480,
+    height: int = 480,
+    max_steps: int = 1000,
+    deterministic: bool = True,
+) -> VideoResult:
+    """Record episodes of `policy` one after the other as an MP4 (H.264, yuv420p).
+
+    They are the episodes `evaluate_policy` measures under the same seed. Without MUJOCO_GL in the environment, EGL and
+    then OSMesa is tried on Linux (then GLFW if there is a display), GLFW elsewhere; with it, that platform only. The
+    file appears whole or not at all.
+
+    Args:
+      policy: what acts.
+      gymnasium_id: a Gymnasium id; one that only this process has registered must be named as `module:id`.
+      path: file to write, replaced if there; folders are made.
+      episodes: how many.
+      seed: of the episodes.
+      fps: playing speed in frames per second; by default the environment's own, so it plays in real time.
+      width, height: of the picture in pixels, even; environments other than MuJoCo's choose their own.
+      max_steps: cut each episode after this many steps.
+      deterministic: act by the mean; otherwise draw.
+
+    Raises:
+      GailfeError: a bad argument, an environment that cannot be made, does not fit the policy or does not render, or no
+        OpenGL platform that works.
+    """
+    path = Path(path).absolute()
+    for name, value in {"episodes": episodes, "max_steps": max_steps}.items():
+        if value < 1:
+            raise GailfeError(f"{name}: expected at least 1, got {value}")
+    for name, value in {"width": width, "height": height}.items():
+        if value < 16 or value % 2:
+            raise GailfeError(f"{name}: expected an even number of pixels from 16, got {value}")
+    if fps is not None and not 0 < fps <= 1000:
+        raise GailfeError(f"fps: expected a number in (0, 1000], got {fps}")
+    if path.suffix.lower() != ".mp4":
+        raise GailfeError(f"{path}: expected a file name that ends in .mp4")
+    evaluate = _evaluation()
+    # Here already, where it costs no child process; without a picture this needs no OpenGL.
+    with contextlib.closing(evaluate.make_env(gymnasium_id)) as env:
+        evaluate.check_fit(policy, env, gymnasium_id)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GailfeError(f"{path.parent}: expected a folder to write to ({error.strerror})") from None
+
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial.mp4")
+    failures = []
+    with tempfile.TemporaryDirectory(prefix="gailfe-video-") as folder:
+        order = {
+            "policy": str(policy.save(Path(folder, "policy.safetensors"))),
+            "result": str(Path(folder, "result.json")),
+            "video": str(partial),
+            "gymnasium_id": gymnasium_id,
+            "episodes": episodes,
+            "seed": seed,
+            "fps": fps,
+            "width": width,
+            "height": height,
+            "max_steps": max_steps,
+            "deterministic": deterministic,
+        }
+        try:
+            for backend in _backends():
+                outcome = _render_in_child(order, backend)
+                if "error" in outcome:
+                    raise GailfeError(outcome["error"])
+                if "frames" in outcome:
+                    os.replace(partial, path)
+                    returns = tuple(outcome["returns"])
+                    return VideoResult(path, outcome["frames"], outcome["fps"], backend, returns)
+                failures.append(f"{backend}: {outcome['no_picture']}")
+        finally:
+            partial.unlink(missing_ok=True)
+    raise GailfeError(
+        f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); "
+        "install libegl1 or libosmesa6, or set MUJOCO_GL to one that works"
+    )
+
+
+def _evaluation() -> ModuleType:
+    # Not at the top of the file: where MUJOCO_GL names a platform that is not installed, importing MuJoCo fails.
+    try:
+        from gailfe_jax.analysis import evaluation as evaluate
+    except Exception as error:
+        if "MUJOCO_GL" not in os.environ:
+            raise
+        wanted = os.environ["MUJOCO_GL"]
+        raise GailfeError(f"video: MuJoCo does not load with MUJOCO_GL={wanted} ({_one_line(error)})") from error
+    return evaluate
+
+
+def _backends() -> list[str]:
+    wanted = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if wanted:
+        return [wanted]
+    if not sys.platform.startswith("linux"):
+        return ["glfw"]
+    return ["egl", "osmesa", *(["glfw"] if os.environ.get("DISPLAY") else [])]
+
+
+def _render_in_child(order: dict[str, Any], backend: str) -> dict[str, Any]:
+    """The child's report: `frames`, `fps`, `returns`, or `error` (the user's), or `no_picture` (the platform's)."""
+    result = Path(order["result"])
+    result.unlink(missing_ok=True)
+    environment = os.environ | {
+        "MUJOCO_GL": backend,
+        # The child must find the same packages, wherever this process got them from.
+        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        "JAX_PLATFORMS": "cpu",
+    }
+    # Left there by whichever platform this process itself has loaded.
+    environment.pop("PYOPENGL_PLATFORM", None)
+    # -P: a user's logging.py in the working directory is not the standard library's.
+    command = [sys.executable, "-P", "-m", "gailfe_jax.analysis.video"]
+    done = subprocess.run(
+        command, input=json.dumps(order), env=environment, capture_output=True, text=True, check=False
+    )
+    try:
+        return json.loads(result.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        return {"no_picture": lines[-1] if lines else f"exit code {done.returncode}"}
+
+
+def _child() -> None:
+    order = json.loads(sys.stdin.read())
+
+    def report(**outcome: Any) -> None:
+        Path(order["result"]).write_text(json.dumps(outcome), encoding="utf-8")
+
+    try:
+        evaluate = _evaluation()
+    except GailfeError as failure:
+        report(no_picture=str(failure.__cause__))
+        return
+    try:
+        report(**_record(order, evaluate))
+    except _NoPicture as failure:
+        report(no_picture=str(failure))
+    except GailfeError as error:
+        report(error=str(error))
+    except Exception as error:
+        report(error=f"video of {order['gymnasium_id']!r}: {_one_line(error)}")
+
+
+class _NoPicture(Exception):
+    """The platform made no first frame."""
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
+    gymnasium_id, seed = order["gymnasium_id"], order["seed"]
+    policy = Policy.load(order["policy"])
+    batch = PolicyBatch([policy])
+    # The model's own camera follows the body; Gymnasium's default one stands still, and a runner leaves the picture.
+    view = {"width": order["width"], "height": order["height"], "camera_name": "track"}
+    try:
+        env = evaluate.make_env(gymnasium_id, render_mode="rgb_array", **view)
+    except GailfeError:
+        # Only MuJoCo's environments take a view.
+        env = evaluate.make_env(gymnasium_id, render_mode="rgb_array")
+    with contextlib.closing(env):
+        evaluate.check_fit(policy, env, gymnasium_id)
+        fps = float(order["fps"] or env.metadata.get("render_fps") or 30)
+        env.reset(seed=evaluate.episode_seed(seed, 0))
+        try:
+            first = _frame(env)
+        except gymnasium.error.Error as error:
+            # The environment lacks something of its own (a package, a render mode); another platform would not help.
+            raise GailfeError(f"env {gymnasium_id!r}: expected one that renders ({_one_line(error)})") from error
+        except Exception as error:
+            raise _NoPicture(_one_line(error)) from error
+        if not first.any():
+            raise _NoPicture("the first frame is black")
+        returns, frames = [], 0
+        with _writer(order["video"], first, fps) as write:
+            for episode in range(order["episodes"]):
+                obs, _ = env.reset(seed=evaluate.episode_seed(seed, episode))
+                draw = evaluate.episode_draws(seed, episode, policy.noise_size)
+                write(_frame(env))
+                total, steps, over = 0.0, 0, False
+                while not over and steps < order["max_steps"]:
+                    noise = None if order["deterministic"] else draw()[None, None]
+                    action = batch.act(np.asarray(obs)[None, None], noise=noise)[0, 0]
+                    obs, reward, terminated, truncated, _ = env.step(action)
+                    write(_frame(env))
+                    total, steps, over = total + float(reward), steps + 1, terminated or truncated
+                returns.append(total)
+                frames += steps + 1
+    return {"frames": frames, "fps": fps, "returns": returns}
+
+
+def _frame(env: Any) -> np.ndarray:
+    frame = np.asarray(env.render(), np.uint8)
+    # H.264 in yuv420p has no odd sizes.
+    return np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
+
+
+@contextlib.contextmanager
+def _writer(path: str, first: np.ndarray, fps: float):
+    import imageio_ffmpeg
+
+    stream = imageio_ffmpeg.write_frames(
+        path,
+        (first.shape[1], first.shape[0]),
+        fps=fps,  # pyright: ignore[reportArgumentType]  (its documentation takes floats)
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        quality=7,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        # The index first, so that a browser plays the file while it loads.
+        output_params=["-movflags", "+faststart"],
+    )
+    stream.send(None)
+    try:
+        yield stream.send
+    finally:
+        stream.close()
+
+
+if __name__ == "__main__":
+    _child()

@@ -1,0 +1,353 @@
+"""Trained policies as small files that act in plain NumPy: no environment, no compilation, no device.
+
+Shapes: `o`, `a` observation and action sizes, `K` components of a mixture, `S` policies, `n` observations each;
+leading batch dimensions are free.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gailfe_jax.io.safetensors_io import layer_tensors, pop_layers, read_tensors, write_tensors
+from gailfe_jax.types import EnvSpec, GailfeError
+
+OBS_CLIP = 10.0
+"""Normalised observations are clipped to this many standard deviations, as in training."""
+
+_FORMAT = "gailfe_jax policy 1"
+ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0)}
+
+_ROWS = 16
+"""Rows of every matrix product. BLAS rounds differently for different shapes, and a simulator turns one last bit into
+another trajectory; with one fixed shape an observation's action does not depend on what else is in the batch."""
+
+_normal_cdf = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2)), otypes=[np.float64])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Policy:
+    """An MLP policy on normalised observations: a diagonal Gaussian, or a mixture of them.
+
+    A Gaussian's mean is the network's output `[a]`. A mixture's output is `[K * a + K]`: the means, component by
+    component, and then the logits of the weights. `log_std` tells which of the two a policy is.
+
+    The network is `x = clip((obs - obs_mean) / obs_std, -10, 10)`, then `x = activation(x @ kernel + bias)` for every
+    layer but the last, which is linear. Arrays are kept as float32 and read-only.
+
+    Attributes:
+      weights: `(kernel [i, j], bias [j])` per layer.
+      activation: `tanh` or `relu`.
+      obs_mean, obs_std: `[o]`.
+      log_std: `[a]` of a Gaussian, `[K, a]` of a mixture.
+      action_low, action_high: `[a]` bounds that actions are clipped to; a single number is one bound for all.
+      metadata: where the policy comes from (env, algo, seed, steps, return, command, versions, ...), as text.
+    """
+
+    weights: Sequence[tuple[np.ndarray, np.ndarray]]
+    activation: str
+    obs_mean: np.ndarray
+    obs_std: np.ndarray
+    log_std: np.ndarray
+    action_low: np.ndarray
+    action_high: np.ndarray
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        """Raises GailfeError where a field has another shape than its neighbours imply, or holds no finite numbers."""
+        if self.activation not in ACTIVATIONS:
+            raise GailfeError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        if not self.weights:
+            raise GailfeError("weights: expected at least one layer, got none")
+        layers = []
+        for index, (kernel, bias) in enumerate(self.weights):
+            kernel = _array(f"weights[{index}] kernel", kernel, ndim=2)
+            if layers and kernel.shape[0] != layers[-1][0].shape[1]:
+                raise GailfeError(
+                    f"weights[{index}] kernel: expected {layers[-1][0].shape[1]} rows, got {kernel.shape[0]}"
+                )
+            layers.append((kernel, _array(f"weights[{index}] bias", bias, shape=kernel.shape[1:])))
+        obs_shape = layers[0][0].shape[:1]
+        fields: dict[str, Any] = {"weights": tuple(layers)}
+        for name in ("obs_mean", "obs_std"):
+            fields[name] = _array(name, getattr(self, name), shape=obs_shape)
+        fields["log_std"] = _log_std(self.log_std, layers[-1][0].shape[1])
+        action_shape = fields["log_std"].shape[-1:]
+        for name in ("action_low", "action_high"):
+            bound = np.asarray(getattr(self, name), np.float32)
+            bound = np.broadcast_to(bound, action_shape) if bound.ndim == 0 else bound
+            fields[name] = _array(name, bound, shape=action_shape, finite=False)
+        if not (fields["obs_std"] > 0).all():
+            raise GailfeError("obs_std: expected positive numbers")
+        if not (fields["action_low"] <= fields["action_high"]).all():
+            raise GailfeError("action_low: expected bounds at most action_high")
+        fields["metadata"] = {str(name): str(value) for name, value in self.metadata.items()}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def obs_size(self) -> int:
+        """`o`."""
+        return self.obs_mean.shape[0]
+
+    @property
+    def action_size(self) -> int:
+        """`a`."""
+        return self.log_std.shape[-1]
+
+    @property
+    def components(self) -> int:
+        """`K`; 1 for a Gaussian."""
+        return self.log_std.shape[0] if self.log_std.ndim == 2 else 1
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal draws behind one stochastic action: `a`, and for a mixture one more."""
+        return self.action_size + (self.log_std.ndim == 2)
+
+    def act(self, obs: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None) -> np.ndarray:
+        """The action for each observation, clipped to the bounds.
+
+        An observation's deterministic action is the same to the bit whatever batch it is in.
+
+        Args:
+          obs: `[..., o]`, any real dtype; rounded to float32, as in training.
+          deterministic: the mean, of a mixture the most probable component's; otherwise a draw.
+          rng: source of the draws, needed when not deterministic.
+
+        Returns:
+          `[..., a]` float32.
+
+        Raises:
+          GailfeError: `obs` has another size or is not finite, or `rng` is missing.
+        """
+        obs = np.asarray(obs)
+        if obs.ndim == 0 or obs.shape[-1] != self.obs_size:
+            raise GailfeError(f"obs: expected shape [..., {self.obs_size}], got {list(obs.shape)}")
+        noise = None
+        if not deterministic:
+            if rng is None:
+                raise GailfeError("rng: expected a numpy.random.Generator for stochastic actions, got None")
+            noise = rng.standard_normal((1, obs.size // self.obs_size, self.noise_size))
+        action = PolicyBatch([self]).act(obs.reshape(1, -1, self.obs_size), noise=noise)
+        return action.reshape(*obs.shape[:-1], self.action_size)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a safetensors file (about 50 KB for 2 x 100 units), whole or not at all; folders are made.
+
+        The same policy gives the same bytes.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
+        header = {"activation": self.activation, "metadata": json.dumps(self.metadata, sort_keys=True)}
+        return write_tensors(path, _FORMAT, self._tensors(), header)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Policy:
+        """Read a file that `save` wrote.
+
+        Raises:
+          GailfeError: the file is missing, foreign or damaged; the message names it.
+        """
+        tensors, header = read_tensors(path, _FORMAT)
+        try:
+            weights = pop_layers(tensors)
+            return cls(weights, header["activation"], metadata=json.loads(header["metadata"]), **tensors)
+        except (GailfeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise GailfeError(f"{path}: not a valid policy ({error})") from None
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        tensors = layer_tensors(self.weights)
+        for name in ("obs_mean", "obs_std", "log_std", "action_low", "action_high"):
+            tensors[name] = getattr(self, name)
+        return tensors
+
+
+class PolicyBatch:
+    """Policies of one architecture (say, the seeds of a run) that act in one vectorised call.
+
+    Each policy acts to the bit as it does alone.
+    """
+
+    def __init__(self, policies: Sequence[Policy]):
+        """Raises GailfeError where there is no policy or they differ in layer sizes, components or activation."""
+        if not policies:
+            raise GailfeError("policies: expected at least one, got none")
+        first = architecture(policies[0])
+        for index, policy in enumerate(policies):
+            if architecture(policy) != first:
+                raise GailfeError(f"policies[{index}]: expected architecture {first}, got {architecture(policy)}")
+        self._activation = ACTIVATIONS[policies[0].activation]
+        # Float64 makes the mean the correctly rounded one for nearly every input, whichever BLAS computes it.
+        self._kernels = [
+            np.stack([policy.weights[i][0] for policy in policies]).astype(np.float64)[:, None]
+            for i in range(len(policies[0].weights))
+        ]
+        self._biases = [
+            np.stack([policy.weights[i][1] for policy in policies]).astype(np.float64)[:, None, None]
+            for i in range(len(policies[0].weights))
+        ]
+
+        def stack(name: str) -> np.ndarray:
+            return np.stack([getattr(policy, name) for policy in policies])[:, None]
+
+        self._mean, self._scale = stack("obs_mean"), stack("obs_std")
+        self._std = np.exp(stack("log_std").astype(np.float64))
+        self._low, self._high = stack("action_low"), stack("action_high")
+        self._mixture = policies[0].log_std.ndim == 2
+        self.size, self.obs_size, self.action_size = len(policies), policies[0].obs_size, policies[0].action_size
+        self.noise_size = policies[0].noise_size
+
+    def act(self, obs: Any, *, noise: np.ndarray | None = None) -> np.ndarray:
+        """Each policy's actions on its own observations, clipped to its bounds.
+
+        Args:
+          obs: `[S, n, o]`, any real dtype; rounded to float32, as in training.
+          noise: `[S, n, noise_size]` standard normal draws, a mixture's last one choosing its component; None for the
+            deterministic action.
+
+        Returns:
+          `[S, n, a]` float32.
+
+        Raises:
+          GailfeError: `obs` has another shape or is not finite.
+        """
+        obs = np.asarray(obs)
+        if obs.ndim != 3 or obs.shape[::2] != (self.size, self.obs_size):
+            raise GailfeError(f"obs: expected shape [{self.size}, n, {self.obs_size}], got {list(obs.shape)}")
+        if obs.dtype.kind not in "fiub":
+            raise GailfeError(f"obs: expected real numbers, got {obs.dtype}")
+        with np.errstate(over="ignore"):
+            x = obs.astype(np.float32)
+        if not np.isfinite(x).all():
+            raise GailfeError("obs: expected finite numbers, got nan or infinity")
+        n = obs.shape[1]
+        blocks = -(-n // _ROWS)
+        # Normalised in float32: training does, and (obs - mean) cancels there.
+        x = np.clip((x - self._mean) / self._scale, -OBS_CLIP, OBS_CLIP)
+        padded = np.zeros((self.size, blocks * _ROWS, self.obs_size))
+        padded[:, :n] = x
+        x = padded.reshape(self.size, blocks, _ROWS, self.obs_size)
+        for layer, (kernel, bias) in enumerate(zip(self._kernels, self._biases)):
+            x = x @ kernel + bias
+            if layer < len(self._kernels) - 1:
+                x = self._activation(x)
+        x = x.reshape(self.size, blocks * _ROWS, x.shape[-1])[:, :n]
+        action, std = self._chosen(x, noise) if self._mixture else (x, self._std)
+        if noise is not None:
+            action = action + std * noise[..., : self.action_size]
+        return np.clip(action.astype(np.float32), self._low, self._high)
+
+    def _chosen(self, x: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation `[S, n, a]` of a component: the one `noise` chooses, else the most probable."""
+        components = self._std.shape[2]
+        means, logits = np.split(x, [components * self.action_size], axis=-1)
+        if noise is None:
+            choice = logits.argmax(axis=-1)
+        else:
+            cumulative = np.exp(logits - logits.max(axis=-1, keepdims=True)).cumsum(axis=-1)
+            # The share of a standard normal's draws that are lower is uniform.
+            level = _normal_cdf(noise[..., -1:]) * cumulative[..., -1:]
+            choice = (level > cumulative[..., :-1]).sum(axis=-1)
+        means = means.reshape(*x.shape[:2], components, self.action_size)
+        mean = np.take_along_axis(means, choice[..., None, None], axis=2)[:, :, 0]
+        return mean, self._std[np.arange(self.size)[:, None], 0, choice]
+
+
+def architecture(policy: Policy) -> tuple[Any, ...]:
+    """`(activation, o, hidden sizes ..., a)`, or `(K, a)` last: what policies share to stack in a `PolicyBatch`."""
+    hidden = (bias.shape[0] for _, bias in policy.weights[:-1])
+    last = policy.log_std.shape if policy.log_std.ndim == 2 else policy.action_size
+    return (policy.activation, policy.obs_size, *hidden, last)
+
+
+def mlp_weights(params: Mapping[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The layers of a flax MLP's parameters `{"Dense_0": {"kernel", "bias"}, ...}`, as `Policy.weights` wants them.
+
+    Raises:
+      GailfeError: the entries are not `Dense_0`, `Dense_1`, ...
+    """
+    names = [f"Dense_{index}" for index in range(len(params))]
+    if set(names) != set(params):
+        raise GailfeError(f"params: expected entries {', '.join(names)}, got {', '.join(sorted(params))}")
+    return [(np.asarray(params[name]["kernel"]), np.asarray(params[name]["bias"])) for name in names]
+
+
+def expert_names() -> list[str]:
+    """The tasks an expert is shipped for."""
+    folder = importlib.resources.files("gailfe_jax.artifacts") / "experts"
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name.removesuffix(".safetensors") for entry in folder.iterdir() if _is_policy(entry.name))
+
+
+def load_expert(env_name: str) -> Policy:
+    """The expert shipped for a task, e.g. `hopper`.
+
+    Raises:
+      GailfeError: there is none for this task; the message lists those there are.
+    """
+    if env_name not in expert_names():
+        listed = ", ".join(expert_names()) or "none"
+        raise GailfeError(f"env: expected a task with a shipped expert ({listed}), got {env_name!r}")
+    resource = importlib.resources.files("gailfe_jax.artifacts") / "experts" / f"{env_name}.safetensors"
+    with importlib.resources.as_file(resource) as path:
+        return Policy.load(path)
+
+
+def check_policy(name: str, policy: Policy, spec: EnvSpec) -> None:
+    """Checks that a policy is for an environment; `name` opens the message.
+
+    Raises:
+      GailfeError: it was trained on another one, or has other sizes.
+    """
+    task = policy.metadata.get("env", spec.name)
+    if task not in (spec.name, spec.gymnasium_id):
+        raise GailfeError(f"{name}: a policy for {task}; expected one for {spec.name}")
+    sizes, expected = (policy.obs_size, policy.action_size), (spec.obs_size, spec.action_size)
+    if sizes != expected:
+        raise GailfeError(f"{name}: observation and action sizes are {sizes}; expected {expected} for {spec.name}")
+
+
+def _is_policy(name: str) -> bool:
+    return re.fullmatch(r"[^.].*\.safetensors", name) is not None
+
+
+def _log_std(value: Any, outputs: int) -> np.ndarray:
+    """`[a]`, or `[K, a]` for a mixture, as a network with so many outputs wants it."""
+    array = _array("log_std", value, ndim=None)
+    if array.ndim != 2:
+        return _array("log_std", array, shape=(outputs,))
+    if array.shape[0] * (array.shape[1] + 1) != outputs:
+        raise GailfeError(
+            f"log_std: expected shape [K, a] with K * (a + 1) = {outputs} outputs, got {list(array.shape)}"
+        )
+    return array
+
+
+def _array(
+    name: str, value: Any, *, ndim: int | None = 1, shape: tuple[int, ...] | None = None, finite: bool = True
+) -> np.ndarray:
+    try:
+        array = np.array(value, np.float32, order="C")
+    except (TypeError, ValueError):
+        raise GailfeError(f"{name}: expected numbers, got {type(value).__name__}") from None
+    ndim = ndim if shape is None else len(shape)
+    if (ndim is not None and array.ndim != ndim) or 0 in array.shape:
+        raise GailfeError(f"{name}: expected {ndim} dimension(s) and no empty one, got shape {list(array.shape)}")
+    if shape is not None and array.shape != shape:
+        raise GailfeError(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
+    if np.isnan(array).any() or (finite and not np.isfinite(array).all()):
+        raise GailfeError(f"{name}: expected finite numbers, got nan or infinity")
+    array.setflags(write=False)
+    return array

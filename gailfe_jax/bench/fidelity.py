@@ -1,0 +1,159 @@
+"""What the simulator's cheaper settings save, and how far they lead from MuJoCo's own trajectories."""
+
+from __future__ import annotations
+
+import pathlib
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
+from gailfe_jax.analysis.plots import bar_intervals
+from gailfe_jax.bench.speed import check_repeats
+from gailfe_jax.envs import find_task, make_env
+from gailfe_jax.io.provenance import provenance
+from gailfe_jax.types import Array, GailfeError, PyTree
+
+OWN = "the model's own"
+VARIANTS: dict[str, dict[str, Any]] = {
+    OWN: {},
+    "iterations 4, line search 8": {"iterations": 4, "ls_iterations": 8},
+    "iterations 1, line search 4": {"iterations": 1, "ls_iterations": 4},
+    "tolerance 1e-4": {"tolerance": 1e-4},
+    "solver cg": {"solver": "cg"},
+    "integrator euler": {"integrator": "euler"},
+    "integrator implicitfast": {"integrator": "implicitfast"},
+    "integrator euler, no damping": {"integrator": "euler", "euler_damping": False},
+}
+_AFTER = (1, 10, 100)  # Steps after which the states are compared.
+
+
+def bench_fidelity(
+    envs: Sequence[str] = ("halfcheetah", "hopper"),
+    *,
+    engine: str = "mjx",
+    num_envs: int = 64,
+    repeats: int = 3,
+    variants: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Steps/s of the bare engine under each setting, and its error against the C engine from the same states.
+
+    All take the same random actions from the same resets, without resetting after falls. The error after some steps is
+    the largest difference in any position (m, rad), the median over environments. The model's own settings have one
+    too: float32 beside float64, which contacts amplify.
+
+    Args:
+      envs: tasks.
+      engine: `mjx` or `warp`.
+      num_envs: environments side by side.
+      repeats: timed repeats.
+      variants: some of `VARIANTS`; all by default.
+
+    Raises:
+      GailfeError: an unknown task, or engine, or variant; an engine without settings, or a count below 1.
+    """
+    check_repeats(repeats)
+    if engine not in ("mjx", "warp"):
+        raise GailfeError(f"engine: got {engine}, which has no settings to compare; expected mjx or warp")
+    if num_envs < 1:
+        raise GailfeError(f"num_envs: got {num_envs}; expected at least 1")
+    for name in variants:
+        if name not in VARIANTS:
+            raise GailfeError(f"variants: got {name!r}; expected some of {', '.join(VARIANTS)}")
+    rows = []
+    for name in envs:
+        task = find_task(name)
+        keys = jax.random.split(jax.random.key(0), num_envs)
+        start = jax.vmap(make_env(task.name, "mujoco_c").reset)(keys).phys
+        qpos, qvel = np.asarray(start.qpos), np.asarray(start.qvel)
+        shape = (max(_AFTER), num_envs, task.action_size)
+        actions = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+        reference, _, _ = _roll(task.name, "mujoco_c", {}, (qpos, qvel, actions), 1)
+        for variant in variants or VARIANTS:
+            found, compile_seconds, raw = _roll(task.name, engine, VARIANTS[variant], (qpos, qvel, actions), repeats)
+            error = np.abs(found - reference).max(axis=2)
+            steps = shape[0] * num_envs
+            rows.append(
+                {
+                    "env": task.name,
+                    "engine": engine,
+                    "variant": variant,
+                    "options": VARIANTS[variant],
+                    "num_envs": num_envs,
+                    "steps_per_second": steps / statistics.median(raw),
+                    # A state that has left the numbers is further away than any.
+                    "error": {str(k): _finite(np.median(error[k - 1])) for k in _AFTER},
+                    "compile_seconds": compile_seconds,
+                    "raw_seconds": raw,
+                }
+            )
+    return {"what": "fidelity", "rows": rows, "provenance": provenance()}
+
+
+def _roll(
+    name: str, engine: str, options: dict[str, Any], given: tuple[np.ndarray, np.ndarray, np.ndarray], repeats: int
+) -> tuple[np.ndarray, float, list[float]]:
+    """`(positions [T, n, nq], seconds to compile, seconds of each repeat)` of one engine."""
+    physics: Any = make_env(name, engine, **options).physics  # type: ignore[attr-defined]
+
+    def step(phys: PyTree, action: Array) -> tuple[PyTree, Array]:
+        phys, _ = jax.vmap(physics.step)(phys, action)
+        return phys, jax.vmap(physics.view)(phys)[0]
+
+    def run(qpos: Array, qvel: Array, actions: Array) -> Array:
+        return jax.lax.scan(step, jax.vmap(physics.init)(qpos, qvel), actions)[1]
+
+    arguments = [jnp.asarray(x) for x in given]
+    began = time.perf_counter()
+    compiled = jax.jit(run).lower(*arguments).compile()
+    compile_seconds = time.perf_counter() - began
+    positions, raw = np.asarray(compiled(*arguments)), []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(compiled(*arguments))
+        raw.append(time.perf_counter() - began)
+    return positions, compile_seconds, raw
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def print_fidelity(report: dict[str, Any]) -> None:
+    """Shows a report of `bench_fidelity`."""
+    engines = ", ".join(sorted({row["engine"] for row in report["rows"]}))
+    table = Table(title=f"bench fidelity, engine {engines}", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("task", "setting", "steps/s", *(f"error @{k}" for k in _AFTER)):
+        table.add_column(heading, justify="left" if heading in ("task", "setting") else "right")
+    for row in report["rows"]:
+        table.add_row(row["env"], row["variant"], f"{row['steps_per_second']:,.0f}", *errors(row))
+    Console().print(table)
+    print(
+        "error @n: difference from MuJoCo's C engine in any position after n steps (m, rad), median over environments"
+    )
+
+
+def errors(row: dict[str, Any]) -> list[str]:
+    """A row's errors as a table shows them."""
+    return ["not finite" if value is None else f"{value:.1e}" for value in row["error"].values()]
+
+
+def draw_fidelity(report: dict[str, Any], path: str | pathlib.Path) -> None:
+    """Draws a report of `bench_fidelity`: how much faster each setting is, named with its error after some steps."""
+    after = _AFTER[1]
+    own: dict[str, float] = {}
+    scores = {}
+    for row in report["rows"]:
+        own.setdefault(row["env"], statistics.median(row["raw_seconds"]))
+        error = errors(row)[_AFTER.index(after)]
+        name = f"{row['env']}, {row['variant']}\n{error} off after {after} steps"
+        scores[name] = [own[row["env"]] / raw for raw in row["raw_seconds"]]
+    xlabel = f"times the steps/s of {report['rows'][0]['variant']}"
+    bar_intervals(scores, path, title=f"settings of {report['rows'][0]['engine']}", xlabel=xlabel)

@@ -1,0 +1,157 @@
+"""Collects demonstrations and failed attempts by rolling a policy out."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gailfe_jax.artifacts.policy import Policy, check_policy
+from gailfe_jax.data.annotators import Annotator, annotate, parse_annotator
+from gailfe_jax.data.demonstrations import Demonstrations, Trajectories, file_sha256, make_provenance
+from gailfe_jax.types import Env, GailfeError
+
+ActFn = Callable[[np.ndarray], np.ndarray]
+_MOST_ATTEMPTS = 30  # per failure asked for
+
+
+@functools.lru_cache(maxsize=8)
+def _programs(env: Env) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compiled reset and step of many environments, for all roll-outs in one."""
+    return jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step), donate_argnums=0)
+
+
+def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
+    """Whole episodes, one in each of `episodes` environments.
+
+    Args:
+      env: the environment.
+      act: `obs [E, o] -> action [E, a]` inside the bounds.
+      episodes: `E`.
+      seed: of the initial states.
+
+    Returns:
+      Trajectories in order of their environment, with float64 simulator states where the engine has them.
+    """
+    reset, step = _programs(env)
+    state = reset(jax.random.split(jax.random.key(seed), episodes))
+    simulator_state = getattr(getattr(env, "physics", None), "simulator_state", None)
+    columns: dict[str, list[np.ndarray]] = {}
+    running = np.ones(episodes, bool)
+    lengths = np.zeros(episodes, np.int64)
+    while running.any():
+        obs = np.asarray(state.obs)
+        row = {"obs": obs.copy(), "action": np.asarray(act(obs), np.float32)}
+        if simulator_state is not None:
+            row["simulator_state"] = simulator_state(state.phys)
+        state, time_step = step(state, row["action"])
+        for name in ("next_obs", "reward", "terminated", "truncated"):
+            row[name] = np.array(getattr(time_step, name))
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+        lengths += running
+        running &= ~(row["terminated"] | row["truncated"])
+    stacked = {name: np.stack(values, axis=1) for name, values in columns.items()}
+    inside = np.arange(lengths.max())[None] < lengths[:, None]
+    flat = {name: np.ascontiguousarray(value[inside]) for name, value in stacked.items()}
+    return Trajectories(offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)
+
+
+def collect_demonstrations(
+    env: Env,
+    expert: Policy,
+    *,
+    trajectories: int,
+    failures: int = 0,
+    seed: int = 0,
+    deterministic: bool = False,
+    noise: float = 0.5,
+    annotator: str | Annotator = "default",
+    snapshots: Sequence[Policy] = (),
+    expert_name: str = "expert",
+    expert_file: str | pathlib.Path | None = None,
+    command: str | None = None,
+) -> Demonstrations:
+    """An expert's trajectories and failed attempts.
+
+    Failed attempts come from early snapshots of the expert's training where given, otherwise from the expert with
+    Gaussian noise on its actions; of either, only the episodes that the annotator calls failed are kept.
+
+    Args:
+      env: the environment.
+      expert: the policy to show.
+      trajectories: expert episodes to keep. All are kept as they come, none is chosen by its return.
+      failures: failed attempts to keep.
+      seed: of initial states, action noise and the order of snapshots.
+      deterministic: show the expert's mean action instead of samples.
+      noise: standard deviation of the noise on actions, in action units.
+      annotator: what counts as failed.
+      snapshots: policies that attempt and fail.
+      expert_name, expert_file, command: for the file's provenance.
+
+    Raises:
+      GailfeError: nothing to collect, a policy for another task, a bad seed or noise, or too few attempts fail.
+    """
+    if trajectories < 1 or failures < 0:
+        raise GailfeError(f"trajectories, failures: got {trajectories}, {failures}; expected at least 1 and at least 0")
+    if seed < 0:
+        raise GailfeError(f"seed: got {seed}; expected 0 or more")
+    if not 0 <= noise < np.inf:
+        raise GailfeError(f"noise: got {noise}; expected a finite number from 0")
+    for name, policy in (("expert", expert), *((f"snapshots[{i}]", policy) for i, policy in enumerate(snapshots))):
+        check_policy(name, policy, env.spec)
+    rng = np.random.default_rng(seed)
+    shown = roll_out(env, lambda obs: expert.act(obs, deterministic=deterministic, rng=rng), trajectories, seed)
+    recorded = expert.metadata.get("expert_return")
+    expert_return = float(recorded) if recorded else float(np.mean(shown.returns))
+    if isinstance(annotator, str):
+        annotator = parse_annotator(annotator, task=env.spec.name, expert_return=expert_return)
+    low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
+
+    def noisy(obs: np.ndarray) -> np.ndarray:
+        action = expert.act(obs, deterministic=True)
+        return np.clip(action + noise * rng.standard_normal(action.shape), low, high)
+
+    attempt = np.uint32(0)
+    failed = Trajectories.empty(env.spec.obs_size, env.spec.action_size)
+    tried = 0
+    while failed.num_trajectories < failures:
+        if tried >= _MOST_ATTEMPTS * failures:
+            how = "other snapshots" if snapshots else "more --noise"
+            raise GailfeError(
+                f"failures: {failed.num_trajectories} of {tried} attempts failed by annotator {annotator.name!r}; "
+                f"expected {failures}; try {how} or another annotator"
+            )
+        act: ActFn = noisy
+        if snapshots:
+            novice = snapshots[int(attempt) % len(snapshots)]
+            act = lambda obs, novice=novice: novice.act(obs, deterministic=False, rng=rng)  # noqa: E731
+        count = max(8, min(64, failures))
+        attempts = roll_out(env, act, count, seed + 1 + int(attempt))
+        tried += count
+        attempt += 1
+        kept = attempts.select(np.flatnonzero(annotate(annotator, attempts)))
+        # An empty selection has no simulator states and would drop the others'.
+        parts = [part for part in (failed, kept) if part.num_trajectories]
+        failed = Trajectories.concatenate(parts) if parts else failed
+    if failures:
+        failed = failed.take(failures)
+    provenance = make_provenance(
+        env_id=env.spec.gymnasium_id or env.spec.name,
+        expert=expert_name,
+        failure_source="none" if not failures else "expert snapshots" if snapshots else "noised expert",
+        engine=env.spec.engine,
+        expert_sha256=None if expert_file is None else file_sha256(expert_file),
+        seed=seed,
+        command=command,
+        annotator=annotator.name if failures else None,
+        noise=None if snapshots or not failures else noise,
+        action_mode="deterministic" if deterministic else "stochastic",
+        expert_return=expert_return,
+        failed_share=failed.num_trajectories / tried if tried else None,
+    )
+    return Demonstrations(env.spec.gymnasium_id or env.spec.name, shown, failed, provenance)

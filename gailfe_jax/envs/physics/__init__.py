@@ -1,0 +1,61 @@
+"""One MuJoCo model, three engines. See `make_physics`."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import jax
+
+from gailfe_jax.types import GailfeError, Physics, Task
+
+ENGINES = ("mujoco_c", "mjx", "warp")
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether JAX can use an NVIDIA GPU here (an AMD one also counts as platform `gpu`)."""
+    try:
+        return bool(jax.devices("cuda"))
+    except RuntimeError:
+        return False
+
+
+def resolve_engine(engine: str) -> str:
+    """Turns `auto` into an engine: CPU -> mujoco_c; NVIDIA -> warp if installed, else mjx; TPU -> mjx.
+
+    Raises:
+      GailfeError: `engine` is no known engine.
+    """
+    if engine == "auto":
+        platform = jax.default_backend()
+        if platform == "cpu":
+            return "mujoco_c"
+        if platform == "gpu" and has_nvidia_gpu() and importlib.util.find_spec("warp") is not None:
+            return "warp"
+        return "mjx"
+    if engine not in ENGINES:
+        raise GailfeError(f"engine: unknown engine {engine!r}; expected auto, {', '.join(ENGINES)}")
+    return engine
+
+
+def make_physics(task: Task, engine: str = "auto", **options) -> Physics:
+    """The engine called `engine` on `task`; `options` go to its constructor.
+
+    Raises:
+      GailfeError: unknown engine, or one that cannot run here (the message says what is missing).
+    """
+    engine = resolve_engine(engine)
+    if engine == "mujoco_c":
+        for option in options.keys() - {"nthread"}:
+            raise GailfeError(
+                f"engine mujoco_c: takes no option {option}, being Gymnasium's physics bit for bit; expected mjx, warp"
+            )
+        from gailfe_jax.envs.physics.mujoco_c import MujocoC
+
+        return MujocoC(task, **options)
+    if engine == "mjx":
+        from gailfe_jax.envs.physics.mjx import Mjx
+
+        return Mjx(task, **options)
+    from gailfe_jax.envs.physics.warp import Warp
+
+    return Warp(task, **options)

@@ -1,0 +1,228 @@
+"""The C engine: `mujoco.batch.Batch` behind a host callback, bit-identical to Gymnasium.
+
+Differences from a plain MuJoCo loop:
+- On the CPU the callback reads and writes XLA's buffers in place (`buffer_callback`): `jax.pure_callback` first makes
+  JAX arrays of its arguments, at every step.
+- The float64 simulator state travels through JAX as `uint32` pairs, so no x64 mode is needed and no bit is lost.
+- The task's observation, reward and termination are evaluated here, in NumPy float64, on the exact state; only their
+  results are rounded to float32.
+- A reset is lazy: it marks the environment as fresh and stores the float32 `(qpos, qvel)`; the next step builds the row
+  inside the same engine call. No second callback and no `cond`.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import mujoco.batch
+import numpy as np
+from flax import struct
+from jax.experimental.buffer_callback import buffer_callback
+
+from gailfe_jax.envs.physics.model import load_model, seconds_per_step
+from gailfe_jax.types import Array, StepResult, Task
+
+
+@struct.dataclass
+class CState:
+    """State of the C engine, one environment.
+
+    Attributes:
+      row: `[2 * nrow]` uint32, bits of the float64 simulator row (time, qpos, qvel, act, warm start).
+      fresh: `[]` bool, the row is stale and the next step starts from `(qpos, qvel)`.
+      qpos, qvel: `[nq]`, `[nv]` float32, the fresh state; meaningless where not `fresh`.
+    """
+
+    row: Array
+    fresh: Array
+    qpos: Array
+    qvel: Array
+
+
+class _Pool:
+    """One `Batch` for one batch size, with the views the callback writes and reads.
+
+    A Batch must not be used by two threads at once, and two XLA programs may call back at once: hence the lock.
+    """
+
+    def __init__(self, model: mujoco.MjModel, nsim: int, nthread: int):
+        self.lock = threading.Lock()
+        self.batch = mujoco.batch.Batch(model, nsim, nthread)
+        # The prefix of the integration state that changes from step to step; the rest (applied forces, mocap,
+        # equality flags) stays as the model has it.
+        self.nrow = prefix_size(model)
+        self.template = self.batch.state[0].copy()
+        self.rows = self.batch.state[:, : self.nrow]
+        self.qpos = self.batch.bind("qpos")
+        self.qvel = self.batch.bind("qvel")
+        self.ctrl = self.batch.bind("ctrl")
+
+
+def prefix_size(model: mujoco.MjModel) -> int:
+    """Length of the state prefix that ends with the warm start: time, qpos, qvel, act, history, qacc_warmstart."""
+    bits = mujoco.mjtState
+    spec = bits.mjSTATE_PHYSICS | bits.mjSTATE_TIME | bits.mjSTATE_HISTORY | bits.mjSTATE_WARMSTART
+    return mujoco.mj_stateSize(model, int(spec))
+
+
+class MujocoC:
+    """`Physics` on the CPU through MuJoCo's C engine (see `gailfe_jax.types.Physics`).
+
+    Args:
+      task: which task.
+      nthread: threads of the pool, 0 for all cores.
+    """
+
+    name = "mujoco_c"
+
+    def __init__(self, task: Task, nthread: int = 0):
+        self.task = task
+        self.model = load_model(task)
+        self.dt = seconds_per_step(task)
+        data = mujoco.MjData(self.model)
+        self.init_qpos = data.qpos.astype(np.float32)
+        self.init_qvel = data.qvel.astype(np.float32)
+        self.nrow = prefix_size(self.model)
+        self._nthread = nthread
+        self._pools: dict[int, _Pool] = {}
+        self._pools_lock = threading.Lock()
+
+    def init(self, qpos: Array, qvel: Array) -> CState:
+        return CState(
+            row=jnp.zeros(2 * self.nrow, jnp.uint32),
+            fresh=jnp.array(True),
+            qpos=jnp.asarray(qpos, jnp.float32),
+            qvel=jnp.asarray(qvel, jnp.float32),
+        )
+
+    def reset(self, phys: CState, done: Array, qpos: Array, qvel: Array) -> CState:
+        return phys.replace(
+            fresh=phys.fresh | done,
+            qpos=jnp.where(done, qpos, phys.qpos),
+            qvel=jnp.where(done, qvel, phys.qvel),
+        )
+
+    def step(self, phys: CState, action: Array) -> tuple[CState, StepResult]:
+        out_type = (
+            jax.ShapeDtypeStruct((2 * self.nrow,), jnp.uint32),
+            jax.ShapeDtypeStruct((self.task.obs_size,), jnp.float32),
+            jax.ShapeDtypeStruct((), jnp.float32),
+            jax.ShapeDtypeStruct((), jnp.bool_),
+        )
+        args = (phys.row, phys.fresh, phys.qpos, phys.qvel, action)
+        if jax.default_backend() == "cpu":
+            call = buffer_callback(self._step_buffers, out_type, vmap_method="broadcast_all")
+            row, obs, reward, terminated = call(*args)
+        else:
+            row, obs, reward, terminated = jax.pure_callback(
+                self._step_arrays, out_type, *args, vmap_method="broadcast_all"
+            )
+        return phys.replace(row=row, fresh=jnp.zeros_like(phys.fresh)), StepResult(obs, reward, terminated)
+
+    def view(self, phys: CState) -> tuple[Array, Array]:
+        nq, nv = self.model.nq, self.model.nv
+        out_type = (jax.ShapeDtypeStruct((nq,), jnp.float32), jax.ShapeDtypeStruct((nv,), jnp.float32))
+
+        def read(row, fresh, qpos, qvel):
+            state = np.ascontiguousarray(row).view(np.float64)
+            fresh = np.asarray(fresh)[..., None]
+            return (
+                np.where(fresh, qpos, state[..., 1 : 1 + nq]).astype(np.float32),
+                np.where(fresh, qvel, state[..., 1 + nq : 1 + nq + nv]).astype(np.float32),
+            )
+
+        return jax.pure_callback(
+            read, out_type, phys.row, phys.fresh, phys.qpos, phys.qvel, vmap_method="broadcast_all"
+        )
+
+    def simulator_state(self, phys: CState) -> np.ndarray:
+        """Host only: the float64 rows `[..., nrow]` (time, qpos, qvel, act, warm start) of a concrete `phys`."""
+        rows = np.ascontiguousarray(np.asarray(phys.row)).view(np.float64).copy()
+        fresh, nq, nv = np.asarray(phys.fresh), self.model.nq, self.model.nv
+        rows[fresh] = 0.0
+        rows[..., 1 : 1 + nq][fresh] = np.asarray(phys.qpos)[fresh]
+        rows[..., 1 + nq : 1 + nq + nv][fresh] = np.asarray(phys.qvel)[fresh]
+        return rows
+
+    def host_step(
+        self,
+        rows: np.ndarray,
+        fresh: np.ndarray,
+        qpos: np.ndarray,
+        qvel: np.ndarray,
+        action: np.ndarray,
+        out: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The engine call itself, in NumPy.
+
+        Args:
+          rows: `[n, nrow]` float64 simulator rows.
+          fresh: `[n]` bool, where the row is to be built from `(qpos, qvel)` first.
+          qpos, qvel: `[n, nq]`, `[n, nv]`.
+          action: `[n, a]`, passed to the simulator as it is (MuJoCo clamps to the control range itself).
+          out: `[n, nrow]` float64, takes the new rows; a new array by default.
+
+        Returns:
+          `(rows [n, nrow], obs [n, o], reward [n], terminated [n])`, float64, as Gymnasium computes them.
+        """
+        pool = self._pool(len(rows))
+        with pool.lock:
+            np.copyto(pool.rows, rows)
+            ids = np.flatnonzero(fresh)
+            if ids.size:
+                pool.batch.state[ids] = pool.template
+                pool.qpos[ids] = qpos[ids]
+                pool.qvel[ids] = qvel[ids]
+                # Gymnasium's set_state ends with mj_forward, which leaves a warm start behind.
+                pool.batch.forward(ids.astype(np.int32))
+            before = pool.qpos.copy()
+            np.copyto(pool.ctrl, action)
+            pool.batch.step(nstep=self.task.frame_skip)
+            after, velocity = pool.qpos, pool.qvel
+            obs = self.task.observe(np, after, velocity)
+            reward = self.task.reward(np, before, after, velocity, action, self.dt)
+            terminated = self.task.terminated(np, after, velocity)
+            out = np.empty_like(pool.rows) if out is None else out
+            np.copyto(out, pool.rows)
+            return out, obs, reward, terminated
+
+    def bare_batch(self, nsim: int) -> mujoco.batch.Batch:
+        """A `Batch` of its own with the same model and threads, reset: the limit that benchmarks compare with."""
+        batch = mujoco.batch.Batch(self.model, nsim, self._nthread)
+        batch.reset()
+        return batch
+
+    def _pool(self, nsim: int) -> _Pool:
+        with self._pools_lock:
+            if nsim not in self._pools:
+                self._pools[nsim] = _Pool(self.model, nsim, self._nthread)
+            return self._pools[nsim]
+
+    def _step_buffers(self, _context, out, *args):
+        # NumPy only: JAX operations inside a host callback can wait for the very device they run on.
+        row, obs, reward, terminated = (np.asarray(x) for x in out)
+        old_row, fresh, qpos, qvel, action = (np.asarray(x) for x in args)
+        n = fresh.size
+        _, new_obs, new_reward, new_terminated = self.host_step(
+            old_row.reshape(n, -1).view(np.float64),
+            fresh.reshape(n),
+            *(x.reshape(n, -1) for x in (qpos, qvel, action)),
+            out=row.reshape(n, -1).view(np.float64),
+        )
+        obs[...] = new_obs.reshape(obs.shape)
+        reward[...] = new_reward.reshape(reward.shape)
+        terminated[...] = new_terminated.reshape(terminated.shape)
+
+    def _step_arrays(self, *args):
+        shape = np.shape(args[1])
+        out = (
+            np.empty((*shape, 2 * self.nrow), np.uint32),
+            np.empty((*shape, self.task.obs_size), np.float32),
+            np.empty(shape, np.float32),
+            np.empty(shape, np.bool_),
+        )
+        self._step_buffers(None, out, *args)
+        return out

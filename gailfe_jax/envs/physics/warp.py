@@ -1,0 +1,107 @@
+"""MJX on NVIDIA GPUs through MuJoCo Warp: the same `Physics` as `mjx`, with the simulator step as CUDA kernels.
+
+Differences from `mjx`:
+- Warp keeps the contacts of all environments in one pool, which must be sized for all of them. So nested `vmap`s are
+  flattened into one batch here, and the pool is sized when that batch is known: nothing for the caller to set, and
+  the pool cannot overflow.
+- A whole `mjx.Data` of this implementation must not be masked leaf by leaf (its pool has no environment axis); the
+  small state carried between steps (`MjxState`) can be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gailfe_jax.envs.physics import has_nvidia_gpu
+from gailfe_jax.envs.physics.mjx import MjxBase, MjxState, carried_state, fill_data, mjx
+from gailfe_jax.types import Array, GailfeError, Task
+
+
+class Warp(MjxBase):
+    """`Physics` on MuJoCo Warp (see `gailfe_jax.types.Physics`).
+
+    Args:
+      task: which task.
+      options: as in `MjxBase`.
+      nconmax: contacts per environment, None for twice what the model's geometry allows at once.
+      njmax: constraint rows per environment, None for twice what the model can have at once.
+      device: `gpu`, or `cpu` to run the same kernels on the processor (slow, for tests).
+
+    Raises:
+      GailfeError: no NVIDIA GPU, warp-lang is not installed, or an option is out of range.
+    """
+
+    name = "warp"
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        nconmax: int | None = None,
+        njmax: int | None = None,
+        device: str = "gpu",
+        **options: Any,
+    ):
+        if device not in ("gpu", "cpu"):
+            raise GailfeError(f"device: got {device!r}; expected gpu or cpu")
+        if device == "gpu" and not has_nvidia_gpu():
+            raise GailfeError("engine warp: JAX sees no NVIDIA GPU here; expected one (use mujoco_c or mjx instead)")
+        if importlib.util.find_spec("warp") is None:
+            raise GailfeError("engine warp: package warp-lang is not installed; expected the extra gailfe-jax[warp]")
+        for option, value in (("nconmax", nconmax), ("njmax", njmax)):
+            if value is not None and value < 1:
+                raise GailfeError(f"{option}: got {value}; expected a capacity per environment >= 1")
+        super().__init__(task, **options)
+
+        # Warp reports every kernel it loads on stdout, which would corrupt machine-read output.
+        importlib.import_module("warp").config.quiet = True
+        with jax.ensure_compile_time_eval(), contextlib.redirect_stdout(io.StringIO()):
+            self._mjx_model = mjx.put_model(self.model, impl="warp")
+            # MJX's JAX implementation has a slot for every contact and constraint row the model can have. Warp may find
+            # one more contact than it for a pair of parallel capsules, hence twice.
+            slots: Any = mjx.make_data(self.model, impl="jax")._impl
+            self._nconmax = int(nconmax or max(2 * slots.ncon, 1))
+            self._njmax = int(njmax or max(2 * slots.nefc, 1))
+        self._batch = self._make_batch()
+
+    def _make_batch(self):
+        @jax.custom_batching.custom_vmap
+        def batch(phys: MjxState, ctrl: Array) -> MjxState:
+            return self._advance_batch(phys, ctrl)
+
+        @batch.def_vmap
+        def _(axis_size, in_batched, phys, ctrl):
+            def flatten(x, batched):
+                x = x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
+                return x.reshape(axis_size * x.shape[1], *x.shape[2:])
+
+            flat = jax.tree.map(flatten, (phys, ctrl), tuple(in_batched))
+            out = batch(*flat)
+            out = jax.tree.map(lambda x: x.reshape(axis_size, x.shape[0] // axis_size, *x.shape[1:]), out)
+            return out, jax.tree.map(lambda _: True, out)
+
+        return batch
+
+    def _advance_batch(self, phys: MjxState, ctrl: Array) -> MjxState:
+        """`_advance` for exactly one leading axis `[n]` of environments."""
+        with jax.ensure_compile_time_eval():
+            template = mjx.make_data(self.model, impl="warp", naconmax=ctrl.shape[0] * self._nconmax, njmax=self._njmax)
+
+        def advance(state: MjxState, one_ctrl: Array) -> MjxState:
+            data = fill_data(template, state, one_ctrl)
+            for _ in range(self.task.frame_skip):
+                data = mjx.step(self._mjx_model, data)
+            return carried_state(data)
+
+        return jax.vmap(advance)(phys, ctrl)
+
+    def _advance(self, phys: MjxState, ctrl: Array) -> MjxState:
+        out = self._batch(*jax.tree.map(lambda x: x[None], (phys, ctrl)))
+        return jax.tree.map(lambda x: x[0], out)

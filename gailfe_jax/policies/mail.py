@@ -1,0 +1,300 @@
+"""MAIL's policy step: the discriminator's gradient, carried back through a learned model (Baram et al. 2016)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from gailfe_jax.config.flat import Hyper
+from gailfe_jax.nn.networks import Distribution
+from gailfe_jax.nn.optimisers import adam, adam_step, clip_by_norm
+from gailfe_jax.parallel.seeds import local_rows, mean_over_devices
+from gailfe_jax.policies.actor_critic import ActorCritic, ActorCriticState, Batch
+from gailfe_jax.policies.forward_model import ForwardModel, ModelState
+from gailfe_jax.policies.surrogate import importance_surrogate
+from gailfe_jax.policies.trpo import trust_region_step
+from gailfe_jax.types import Array, AuxiliaryFn, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
+
+
+@struct.dataclass
+class BackpropState(ActorCriticState):
+    """State of the model-based generator: an actor-critic's, and the forward model."""
+
+    model: ModelState
+
+
+@struct.dataclass
+class Windows:
+    """Stretches of `H` consecutive real steps, `W` of them.
+
+    Attributes:
+      obs: `[H, W, o]`; action: `[H, W, a]` as drawn; next_obs: `[H, W, o]` before any reset.
+      following: `[H, W, o]` what the policy saw next, after a reset if there was one.
+      terminated, done: `[H, W]` bool.
+    """
+
+    obs: Array
+    action: Array
+    next_obs: Array
+    following: Array
+    terminated: Array
+    done: Array
+
+
+@jax.custom_vjp
+def clip_inward(x: Array, low: Array, high: Array) -> Array:
+    """Clips `x`; the derivative of what is to be *maximised* passes at a bound only where it points back inside.
+
+    An action drawn beyond its bound could otherwise never learn that it should not be there, or, with a derivative
+    let through both ways, would run off for ever.
+    """
+    return jnp.clip(x, low, high)
+
+
+def _clip_forward(x: Array, low: Array, high: Array):
+    return jnp.clip(x, low, high), (x, low, high)
+
+
+def _clip_backward(kept, gradient: Array):
+    x, low, high = kept
+    blocked = ((x >= high) & (gradient > 0)) | ((x <= low) & (gradient < 0))
+    return jnp.where(blocked, 0.0, gradient), None, None
+
+
+clip_inward.defvjp(_clip_forward, _clip_backward)
+
+
+def cut_windows(transition: Transition, last_obs: Array, horizon: int) -> Windows:
+    """Cuts an unroll `[T, B]` into windows of `horizon` steps; `horizon` divides `T`.
+
+    Args:
+      transition: `[T, B, ...]`.
+      last_obs: `[B, o]`; what follows the last step (unused by any gradient).
+      horizon: `H`.
+    """
+
+    def cut(x: Array) -> Array:
+        x = x.reshape(-1, horizon, *x.shape[1:])
+        return jnp.moveaxis(x, 0, 1).reshape(horizon, -1, *x.shape[3:])
+
+    following = jnp.concatenate([transition.obs[1:], last_obs[None]])
+    parts = (transition.obs, transition.action, transition.next_obs, following, transition.terminated, transition.done)
+    return Windows(*(cut(x) for x in parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Backprop(ActorCritic):
+    """The model-based generator.
+
+    It ascends the discounted sum of rewards along windows of `Config.horizon` steps, differentiating through the
+    policy, the discriminator's reward and the model. With `Config.model_rollouts = "real"` states and actions are the
+    real ones and only derivatives come from the model: noise is inferred from the stored action, and the model's error
+    at each real step is added to its prediction. With `"model"` the model runs freely from real states. A mixture's
+    choice of component has no exact derivative of this kind; `Mixture.retrace` and `Mixture.from_noise` say which
+    estimators stand in.
+
+    Both the gradient through the model and the likelihood-ratio gradient estimate that of the same return per step: one
+    is biased by the model, the other noisy. `Hyper.pathwise` is the first one's share (interpolated policy gradients,
+    Gu et al. 2017); 1 is the paper's MAIL.
+
+    Source: Baram et al. 2016, eq. 8 to 11 and algorithm 1; a value at the window's end as in stochastic value
+    gradients (Heess et al. 2015).
+    """
+
+    @property
+    def _model(self) -> ForwardModel:
+        return ForwardModel(self.config, self.spec)
+
+    def _init_policy_opt(self, policy: PyTree) -> PyTree:
+        return adam(policy) if self.config.model_step == "adam" else ()
+
+    def init(self, key: Array) -> BackpropState:
+        base = super().init(key)  # As every generator starts from this key, so that clones are the same.
+        fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+        return BackpropState(**fields, model=self._model.init(jax.random.fold_in(key, 1)))
+
+    def clone(
+        self, state: BackpropState, demos: Pairs, next_obs: Array | None, key: Array, hyper: Hyper
+    ) -> BackpropState:
+        """Starts the policy from a clone and, where `next_obs [N, o]` is known, the model from the same moves."""
+        state = super().clone(state, demos, next_obs, key, hyper)
+        if next_obs is None:
+            return state
+        moves = Moves(demos.obs, demos.action, next_obs)
+
+        def step(model: ModelState, key: Array):
+            rows = jax.random.randint(key, (1, config.model_ensemble, config.model_minibatch), 0, len(next_obs))
+            return self._model.fit(model, jax.tree.map(lambda x: x[rows], moves), hyper)[0], None
+
+        config = self.config
+        keys = jax.random.split(jax.random.fold_in(key, 1), config.bc_steps)
+        model, _ = jax.lax.scan(step, self._model.observe(state.model, moves), keys)
+        return state.replace(model=model)
+
+    def update(
+        self,
+        state: BackpropState,
+        transition: Transition,
+        score: ScoreFn | None,
+        key: Array,
+        hyper: Hyper,
+        experience: Moves | None = None,
+        auxiliary: AuxiliaryFn | None = None,
+    ) -> tuple[BackpropState, Metrics]:
+        """One iteration on an unroll `[T, B, ...]`.
+
+        Args:
+          state: the generator.
+          transition: the unroll.
+          score: the cost's reward; there is always one, for the true reward has no gradient here.
+          key: `[]`.
+          hyper: traced settings.
+          experience: `[K, E, m]` past moves that the model is fitted to.
+          auxiliary: what the policy maximises besides, in units of the advantages' standard deviation.
+        """
+        assert score is not None and experience is not None
+        state, batch, metrics = self.prepare(state, transition, score, hyper)
+        low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
+        windows = cut_windows(transition, transition.next_obs[-1], self.config.horizon)
+        moves = Moves(windows.obs, jnp.clip(windows.action, low, high), windows.next_obs)
+
+        # Before the fit, which is the first to see these moves: up to here they are held out.
+        metrics |= self._model.errors(state.model, moves, windows.done)
+        model, model_metrics = self._model.fit(self._model.observe(state.model, moves), experience, hyper)
+        key_value, key_policy = jax.random.split(key)
+        value, value_opt, value_loss = self.fit_value(state, batch, key_value, hyper)
+        state = state.replace(model=model, value=value, value_opt=value_opt)
+
+        def step(carry, key):
+            policy, opt = carry
+            policy, opt, step_metrics = self._policy_step(
+                state, policy, opt, batch, metrics["advantage_std"], windows, score, key, hyper, auxiliary
+            )
+            return (policy, opt), step_metrics
+
+        keys = jax.random.split(key_policy, self.config.policy_steps)
+        (policy, opt), step_metrics = jax.lax.scan(step, (state.policy, state.policy_opt), keys)
+        step_metrics = {
+            name: jnp.sum(x) if name in ("kl", "improvement") else jnp.mean(x) for name, x in step_metrics.items()
+        }
+        state = state.replace(policy=policy, policy_opt=opt)
+        return self.finish(state, transition), metrics | model_metrics | step_metrics | {"value_loss": value_loss}
+
+    def _policy_step(
+        self,
+        state: BackpropState,
+        policy: PyTree,
+        opt: PyTree,
+        batch: Batch,
+        scale: Array,
+        windows: Windows,
+        score: ScoreFn,
+        key: Array,
+        hyper: Hyper,
+        auxiliary: AuxiliaryFn | None,
+    ) -> tuple[PyTree, PyTree, Metrics]:
+        key_noise, key_fisher = jax.random.split(key)
+        if self.config.model_rollouts == "real":
+            rollout = self.real_rollout(state, policy, local_rows(windows, axis=1), score, hyper)
+        else:
+            rollout = self.free_rollout(state, windows, score, key_noise, hyper)
+        part = local_rows(batch)
+
+        def objective(policy: PyTree) -> tuple[Array, Distribution]:
+            dist = self.policy(policy, part.x)
+            through_model = rollout(policy)
+            likelihood = importance_surrogate(dist, part.action, part.log_prob, part.advantage) * scale
+            gain = hyper.pathwise * through_model + (1 - hyper.pathwise) * likelihood
+            gain = gain + hyper.entropy * dist.entropy()
+            return gain + scale * self.auxiliary(state, policy, auxiliary), dist
+
+        if self.config.model_step == "trust_region":
+            policy, metrics = trust_region_step(self.config, self.policy, policy, objective, batch.x, key_fisher, hyper)
+            return policy, opt, metrics
+        (gain, old), gradient = jax.value_and_grad(objective, has_aux=True)(policy)
+        gain, gradient = mean_over_devices((gain, gradient))
+        descent = jax.tree.map(jnp.negative, clip_by_norm(gradient, hyper.max_grad_norm))
+        policy, opt = adam_step(descent, opt, policy, hyper.policy_lr)
+        new_gain, new = objective(policy)
+        new_gain, kl, entropy = mean_over_devices((new_gain, jnp.mean(old.kl(new)), new.entropy()))
+        return policy, opt, {"kl": kl, "entropy": entropy, "improvement": new_gain - gain}
+
+    def real_rollout(self, state: BackpropState, policy: PyTree, windows: Windows, score: ScoreFn, hyper: Hyper):
+        """The objective along real windows, as a function of the policy's parameters.
+
+        At `policy` states and actions are the real ones: the noise is what the stored action says it was, and the
+        model's error at each real step is added as a constant (`f(s,a) + stop_gradient(s' - f(s,a))`). Its gradient is
+        eq. 10 and 11 of Baram et al. 2016 with the reward in place of `-D`. No gradient crosses an episode's end.
+
+        Returns:
+          `parameters -> []`, to be maximised.
+        """
+        low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
+        dist = self.policy(policy, state.obs_stats.normalise(windows.obs))
+        noise = dist.infer_noise(windows.action)
+        predicted, _ = self._model.predict(state.model, windows.obs, jnp.clip(windows.action, low, high))
+        noise, error = jax.lax.stop_gradient((noise, windows.next_obs - predicted))
+
+        def total(params: PyTree) -> Array:
+            def step(carry, inputs):
+                obs, discount, gain = carry
+                window, noise, error = inputs
+                dist = self.policy(params, state.obs_stats.normalise(obs))
+                action = clip_inward(dist.retrace(noise), low, high)
+                gain = gain + discount * score(obs, action)
+                next_obs = self._model.predict(state.model, obs, action)[0] + error
+                discount = discount * hyper.gamma
+                # The time limit cuts the episode, not the task: its value goes on.
+                cut = window.done & ~window.terminated
+                if self.config.terminal_value:
+                    gain = gain + jnp.where(cut, discount * self._values(state, next_obs), 0.0)
+                obs = jnp.where(window.done[:, None], window.following, next_obs)
+                return (obs, jnp.where(window.done, 1.0, discount), gain), None
+
+            width = windows.obs.shape[1]
+            start = (windows.obs[0], jnp.ones(width), jnp.zeros(width))
+            (obs, discount, gain), _ = jax.lax.scan(step, start, (windows, noise, error))
+            if self.config.terminal_value:
+                gain = gain + jnp.where(windows.done[-1], 0.0, discount * self._values(state, obs))
+            return jnp.mean(gain) / self.config.horizon
+
+        return total
+
+    def free_rollout(self, state: BackpropState, windows: Windows, score: ScoreFn, key: Array, hyper: Hyper):
+        """The objective along the model's own rollouts of `H` steps from the windows' first states.
+
+        A rollout pays `disagreement_weight` per step times the members' disagreement, and ends where that exceeds
+        `disagreement_limit`: beyond its data the model is not to be believed. Falls are unknown to the model.
+
+        Returns:
+          `parameters -> []`, to be maximised; on several devices each one's, of its share of the windows.
+        """
+        low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
+        # Of the windows' shape; which policy says so is all the same.
+        noises = self.policy(state.policy, state.obs_stats.normalise(windows.obs)).draw_noise(key)
+        windows, noises = local_rows((windows, noises), axis=1)
+
+        def total(params: PyTree) -> Array:
+            def step(carry, noise):
+                obs, discount, gain, alive = carry
+                dist = self.policy(params, state.obs_stats.normalise(obs))
+                action = clip_inward(dist.from_noise(noise), low, high)
+                next_obs, disagreement = self._model.predict(state.model, obs, action)
+                reward = score(obs, action) - hyper.disagreement_weight * disagreement
+                alive = alive * (disagreement <= hyper.disagreement_limit)
+                # A stopped rollout stays where it was believed last, and is worth what that state is.
+                gain = gain + alive * discount * reward
+                obs = jnp.where(alive[:, None] > 0, next_obs, obs)
+                return (obs, discount * jnp.where(alive > 0, hyper.gamma, 1.0), gain, alive), None
+
+            width = windows.obs.shape[1]
+            start = (windows.obs[0], jnp.ones(width), jnp.zeros(width), jnp.ones(width))
+            (obs, discount, gain, _), _ = jax.lax.scan(step, start, noises)
+            if self.config.terminal_value:
+                gain = gain + discount * self._values(state, obs)
+            return jnp.mean(gain) / self.config.horizon
+
+        return total

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import itertools
+
+import imageio.v3 as iio
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from gailfe_jax.analysis import video
+from gailfe_jax.analysis.evaluation import evaluate_policy
+from gailfe_jax.analysis.video import VideoResult, _backends, record_video
+from gailfe_jax.artifacts.policy import Policy
+from gailfe_jax.types import GailfeError
+
+
+def make_policy(obs: int = 17, action: int = 6) -> Policy:
+    weights = [(np.random.default_rng(0).normal(size=(obs, action)), np.zeros(action))]
+    return Policy(weights, "tanh", np.zeros(obs), np.ones(obs), np.full(action, -1.0), -1.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> VideoResult:
+    path = tmp_path_factory.mktemp("video") / "new folder" / "cheetah.mp4"
+    try:
+        return record_video(make_policy(), "HalfCheetah-v5", path, width=160, height=96, max_steps=20, seed=2)
+    except GailfeError as error:
+        if "no OpenGL" in str(error):
+            pytest.skip(f"this machine cannot render: {error}")
+        raise
+
+
+def test_video_has_a_frame_per_step_of_the_right_size_and_speed(recorded):
+    frames = iio.imread(recorded.path)
+    assert frames.shape == (21, 96, 160, 3)
+    assert recorded.frames == 21
+    reader = imageio_ffmpeg.read_frames(str(recorded.path))
+    meta = next(reader)
+    reader.close()
+    assert (meta["fps"], meta["codec"], meta["size"]) == (20.0, "h264", (160, 96))
+    assert meta["pix_fmt"].startswith("yuv420p")
+    assert recorded.fps == 20.0
+    assert [entry.name for entry in recorded.path.parent.iterdir()] == ["cheetah.mp4"]
+
+
+def test_video_shows_something_that_moves(recorded):
+    frames = iio.imread(recorded.path).astype(float)
+    assert frames[0].std() > 20
+    # Coding noise of a still picture is a level or two.
+    assert all(np.abs(after - before).max() > 30 for before, after in itertools.pairwise(frames))
+
+
+def test_camera_is_the_one_that_follows(recorded):
+    # It looks along the ground, so the upper rows are sky; Gymnasium's fixed one looks down on a chequered floor.
+    assert iio.imread(recorded.path)[:, :12].std(axis=(1, 2)).max() < 20
+
+
+def test_video_shows_the_evaluated_episode(recorded):
+    evaluated = evaluate_policy(make_policy(), "HalfCheetah-v5", episodes=1, seed=2, max_steps=20)
+    assert list(recorded.returns) == evaluated.returns.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"episodes": 0}, "episodes"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"width": 101}, "width: expected an even"),
+        ({"height": 8}, "height"),
+        ({"fps": 0}, "fps"),
+        ({"path": "film.gif"}, r"film\.gif: expected a file name that ends in \.mp4"),
+        ({"path": "file/film.mp4"}, "expected a folder"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(tmp_path, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(GailfeError, match=message):
+        record_video(make_policy(), "HalfCheetah-v5", change.pop("path", "film.mp4"), **change)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("gymnasium_id", "message"),
+    [("HalfChetah-v5", "HalfChetah.*can make"), ("Hopper-v5", r"observation space of shape \(17,\)")],
+)
+def test_environments_that_cannot_be_filmed(tmp_path, gymnasium_id, message):
+    with pytest.raises(GailfeError, match=message) as caught:
+        record_video(make_policy(), gymnasium_id, tmp_path / "film.mp4")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_platform_that_does_not_exist_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "holodeck")
+    with pytest.raises(GailfeError, match=r"no OpenGL platform renders.*holodeck.*set MUJOCO_GL") as caught:
+        record_video(make_policy(), "HalfCheetah-v5", tmp_path / "film.mp4")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_next_platform_is_tried_and_every_episode_recorded(tmp_path, monkeypatch, recorded):
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"an older film")
+    monkeypatch.setattr(video, "_backends", lambda: ["holodeck", recorded.backend])
+    result = record_video(
+        make_policy(), "HalfCheetah-v5", path, width=64, height=32, episodes=2, max_steps=3, fps=12.5, seed=2
+    )
+    assert (result.backend, result.fps, result.frames) == (recorded.backend, 12.5, 8)
+    assert iio.imread(path).shape == (8, 32, 64, 3)
+    evaluated = evaluate_policy(make_policy(), "HalfCheetah-v5", episodes=2, seed=2, max_steps=3)
+    assert list(result.returns) == evaluated.returns.tolist()
+
+
+def test_order_of_platforms(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert _backends() == ["egl", "osmesa"]
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert _backends() == ["egl", "osmesa", "glfw"]
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    assert _backends() == ["osmesa"]
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert _backends() == ["glfw"]

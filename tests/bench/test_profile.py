@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from gailfe_jax.bench.profile import bench_profile, iteration_parts, largest, time_parts
+from gailfe_jax.bench.speed import Training
+from gailfe_jax.bench.speed import profile as breakdown
+from gailfe_jax.config.flat import Config
+from gailfe_jax.types import GailfeError
+
+TINY = {"env": "hopper", "engine": "mujoco_c", "num_envs": 2, "unroll_length": 8, "hidden": (4,), "disc_hidden": (4,)}
+
+
+def test_parts_of_an_iteration(compiled_in_haste, tmp_path, capsys):
+    training = Training.make(Config(algo="gailfe", failure_capacity=3, **TINY), seeds=2)
+    training.advance()
+    parts = iteration_parts(training)
+    assert list(parts) == ["unroll", "buffers", "discriminator", "policy and values"]
+    before = jax.tree.map(np.asarray, training.state.generator.judged)
+    assert parts["unroll"]().obs.shape == (2, 8, 2, 11)
+    # Donated buffers go round: a part can be run again and again, and the training has its own.
+    parts["buffers"](), parts["buffers"]()
+    assert not np.array_equal(*(jax.tree.leaves(x)[0] for x in (parts["policy and values"]().judged, before)))
+    rows = time_parts(training, parts, lambda: None, repeats=2)
+    assert [row["part"] for row in rows] == ["bare engine", *parts, "whole iteration"]
+    assert rows[-1]["share_of_whole"] == 1.0 and all(len(row["raw_seconds"]) == 2 for row in rows)
+    rows = [{"env": "hopper", "engine": "mujoco_c", "algo": "gailfe", "num_envs": 2} | row for row in rows]
+    report = {"rows": rows, "largest": largest(rows)}
+    json.dumps(report, allow_nan=False)
+    breakdown.print_profile(report)
+    assert "policy and values" in capsys.readouterr().out
+    breakdown.draw_profile(report, tmp_path / "profile.png")
+    assert (tmp_path / "profile.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_largest_part_is_named():
+    seconds = {"bare engine": 3.0, "unroll": 4.0, "discriminator": 1.0, "whole iteration": 8.0}
+    rows = [{"part": name, "seconds": value} for name, value in seconds.items()]
+    assert largest(rows) == "unroll: 50% of an iteration, of which the bare engine is 75%"
+    rows[2]["seconds"] = 6.0
+    assert largest(rows) == "discriminator: 75% of an iteration"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bench_profile("brax:fast"), "env: brax:fast has no bare engine"),
+        (lambda: bench_profile(algo="bc"), "algo: bc has no policy step"),
+        (lambda: bench_profile(repeats=0), "repeats: got 0"),
+        (lambda: bench_profile(num_envs=0), "num_envs: got 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(call, message):
+    with pytest.raises(GailfeError, match=f"^{message}"):
+        call()

@@ -1,0 +1,54 @@
+"""Loading Gymnasium's model files: quietly, once, and with one clear error where that fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import mujoco
+import pytest
+
+from gailfe_jax.envs.physics import model
+from gailfe_jax.envs.physics.model import load_model, seconds_per_step
+from gailfe_jax.envs.tasks import HALFCHEETAH, HOPPER, TASKS
+from gailfe_jax.types import GailfeError
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_loading_says_nothing(task, capfd, tmp_path, monkeypatch, recwarn):
+    # MuJoCo prints its warnings to stderr and appends them to a file in the working directory.
+    monkeypatch.chdir(tmp_path)
+    load_model.__wrapped__(task)
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+    assert not recwarn.list
+
+
+def test_other_warnings_get_through_and_the_handler_is_restored():
+    heard = []
+    mujoco.set_mju_user_warning(heard.append)
+    try:
+        with warnings.catch_warnings(record=True) as caught, model.without_expected_warning():
+            warnings.simplefilter("always")
+            mujoco.get_mju_user_warning()("the sky is falling")
+            mujoco.get_mju_user_warning()("compiler attribute 'settotalmass' is deprecated and will be removed")
+        assert [str(one.message) for one in caught] == ["MuJoCo: the sky is falling"]
+        assert heard == []
+        mujoco.get_mju_user_warning()("after")
+        assert heard == ["after"]
+    finally:
+        mujoco.set_mju_user_warning(None)
+
+
+def test_a_model_is_loaded_once():
+    assert load_model(HALFCHEETAH) is load_model(HALFCHEETAH)
+
+
+def test_seconds_per_step_are_gymnasiums():
+    assert (seconds_per_step(HALFCHEETAH), seconds_per_step(HOPPER)) == (0.05, 0.008)
+
+
+def test_missing_model_file_is_one_clear_error():
+    task = dataclasses.replace(HOPPER, model_file="nowhere.xml")
+    with pytest.raises(GailfeError, match=r"^task 'hopper': model file .*nowhere.xml is missing; expected gymnasium"):
+        load_model(task)

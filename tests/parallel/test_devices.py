@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gailfe_jax.training.loop import RunSettings, mesh_shape
+from gailfe_jax.types import GailfeError
+from tests import haste
+from tests.parallel.on_devices import CASES, DEVICES
+
+# To rounding: an update may differ by this share of its length, a number by this share of its size.
+ROUNDING = 1e-4
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The folder of what one and eight devices trained."""
+    folder = tmp_path_factory.mktemp("devices")
+    # Eight devices on few cores: one may keep the others waiting.
+    flags = (
+        f"--xla_force_host_platform_device_count={DEVICES}",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+    )
+    root = pathlib.Path(__file__).parents[1]
+    environment = haste.environment(*flags) | {"JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "tests.parallel.on_devices", str(folder)]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def difference(one, eight):
+    """How far the updates of policy and value network are apart, as a share of their length."""
+    moved = lambda run, name: run[name.replace("start", "end")] - run[name]  # noqa: E731
+    names = [name for name in one if "start" in name]
+    apart = np.concatenate([(moved(one, name) - moved(eight, name)).ravel() for name in names])
+    return np.linalg.norm(apart) / np.linalg.norm(np.concatenate([moved(one, name).ravel() for name in names]))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_and_eight_devices_make_the_same_updates(results, case):
+    """Seeds over devices, environments over devices, and both; the simulator's own state included."""
+    one, eight = (dict(np.load(results / f"{case}_{devices}.npz")) for devices in (1, DEVICES))
+    assert one.keys() == eight.keys()
+    for name in one:
+        assert one[name].shape == eight[name].shape, name
+        if "start" in name:
+            np.testing.assert_array_equal(one[name], eight[name], err_msg=name)
+        elif "end" not in name:
+            np.testing.assert_allclose(eight[name], one[name], rtol=ROUNDING, atol=ROUNDING, err_msg=name)
+    assert difference(one, eight) < ROUNDING
+    if case == "gailfe":
+        assert (one["['metrics1']['failures_in_buffer']"] > 0).all() and (one["['metrics1']['multiplier']"] > 0).all()
+
+
+def test_devices_that_do_not_average_gradients_are_told_apart(results):
+    one, apart = (dict(np.load(results / f"dagger_{name}.npz")) for name in (1, "apart"))
+    assert difference(one, apart) > 100 * ROUNDING
+
+
+def test_a_checkpoint_of_one_device_goes_on_on_eight_and_the_other_way(results):
+    policies = np.load(results / "resumed.npz")
+    for name in policies.files:
+        whole = policies["1_1_" + name.rsplit("_", 1)[1]]
+        np.testing.assert_allclose(policies[name], whole, rtol=ROUNDING, atol=1e-6, err_msg=name)
+    assert np.abs(policies["1_1_0"] - policies["1_1_1"]).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("devices", "seeds", "num_envs", "shape"),
+    [
+        (0, 1, 8, (1, 8)),
+        (0, 8, 3, (8, 1)),
+        (0, 2, 8, (2, 4)),
+        (4, 6, 8, (2, 2)),
+        # Some stay idle where all of them do not divide the environments.
+        (0, 1, 6, (1, 6)),
+        (0, 2, 3, (2, 3)),
+        (1, 5, 7, (1, 1)),
+    ],
+)
+def test_seeds_are_parted_before_environments(devices, seeds, num_envs, shape):
+    assert mesh_shape(devices, seeds, num_envs, 8) == shape
+
+
+def test_devices_that_do_not_fit_are_refused():
+    expected = r"expected 0 \(all that fit\) or one of 1, 2, 4, 8 on a machine with 8$"
+    with pytest.raises(GailfeError, match=r"^devices: got 3 for 1 seed\(s\) of 8 environments; " + expected):
+        mesh_shape(3, 1, 8, 8)
+    with pytest.raises(GailfeError, match=r"^devices: got 2 .* one of 1 on a machine with 1$"):
+        mesh_shape(2, 4, 8, 1)
+    with pytest.raises(GailfeError, match=r"^devices: got -1; expected 0 \(all that fit\) or more$"):
+        RunSettings(devices=-1)

@@ -1,0 +1,77 @@
+"""The forward model on dynamics that are known."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
+from gailfe_jax.policies.forward_model import ForwardModel
+from gailfe_jax.types import EnvSpec, Moves
+
+SPEC = EnvSpec("pendulum", None, "none", 2, 1, (-1.0,), (1.0,), 100)
+
+
+def swing(obs, action):
+    """A damped pendulum: angle and angular velocity after 0.05 s."""
+    velocity = 0.98 * obs[..., 1:] + 0.05 * (3 * action - 5 * jnp.sin(obs[..., :1]))
+    return jnp.concatenate([obs[..., :1] + 0.05 * velocity, velocity], -1)
+
+
+def trajectories(key, steps, width):
+    keys = jax.random.split(key, 2)
+    actions = jax.random.uniform(keys[0], (steps, width, 1), minval=-1, maxval=1)
+    start = jax.random.uniform(keys[1], (width, 2), minval=-1, maxval=1) * jnp.array([1.5, 2.0])
+    step = lambda obs, action: (swing(obs, action), Moves(obs, action, swing(obs, action)))  # noqa: E731
+    return jax.lax.scan(step, start, actions)[1]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gated"])
+@pytest.mark.parametrize("ensemble", [1, 3])
+def test_the_learned_model_follows_a_pendulum_twenty_steps_ahead(kind, ensemble):
+    config = Config(algo="mail", model=kind, model_hidden=(64, 64), model_ensemble=ensemble)
+    model, hyper = ForwardModel(config, SPEC), hyper_arrays(Hyper(model_lr=2e-3))
+    data = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), trajectories(jax.random.key(0), 40, 200))
+    state = model.observe(model.init(jax.random.key(1)), data)
+    unseen = trajectories(jax.random.key(2), 20, 100)
+    done = jnp.zeros((20, 100), bool)
+    before = model.errors(state, unseen, done)
+    fit = jax.jit(model.fit)
+    for i in range(10):
+        rows = jax.random.randint(jax.random.fold_in(jax.random.key(3), i), (200, ensemble, 128), 0, 8000)
+        state, _ = fit(state, Moves(data.obs[rows], data.action[rows], data.next_obs[rows]), hyper)
+    after = model.errors(state, unseen, done)
+    # In standard deviations of the observations.
+    assert after["model_error_1"] < 0.01 < before["model_error_1"]
+    assert after["model_error_h"] < 0.1 < before["model_error_h"]
+    assert after["model_unexplained"] < 0.01
+    _, near = model.predict(state, unseen.obs, unseen.action)
+    _, far = model.predict(state, 20 + unseen.obs, unseen.action)
+    if ensemble == 1:
+        assert not np.any(near)
+    else:
+        assert jnp.mean(far) > 10 * jnp.mean(near) > 0
+
+
+def test_errors_leave_out_windows_in_which_an_episode_ended():
+    model = ForwardModel(Config(algo="mail", model_hidden=(4,)), SPEC)
+    state = model.init(jax.random.key(0))
+    moves = trajectories(jax.random.key(1), 6, 3)
+    state = model.observe(state, moves)
+    ended = jnp.zeros((6, 3), bool).at[2, 1].set(True)
+    kept = jax.tree.map(lambda x: x[:, jnp.array([0, 2])], moves)
+    some, alone = model.errors(state, moves, ended), model.errors(state, kept, jnp.zeros((6, 2), bool))
+    np.testing.assert_allclose(some["model_error_h"], alone["model_error_h"], rtol=1e-5)
+    # An end with the last move cuts nothing.
+    last = model.errors(state, kept, jnp.zeros((6, 2), bool).at[5].set(True))
+    np.testing.assert_allclose(last["model_error_h"], alone["model_error_h"], rtol=1e-6)
+    assert np.isnan(model.errors(state, moves, jnp.ones((6, 3), bool))["model_error_h"])
+
+
+def test_agreement_has_a_derivative():
+    model = ForwardModel(Config(algo="mail", model_hidden=(4,)), SPEC)
+    state = model.init(jax.random.key(0))
+    gradient = jax.grad(lambda x: jnp.sum(model.predict(state, x, jnp.zeros((3, 1)))[1]))(jnp.ones((3, 2)))
+    assert np.all(np.isfinite(gradient))

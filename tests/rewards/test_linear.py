@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+import gailfe_jax
+from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
+from gailfe_jax.rewards.discriminator import DiscriminatorData
+from gailfe_jax.rewards.linear import (
+    ConstantReward,
+    FailureAware,
+    FeatureMatching,
+    GameTheoretic,
+    find_features,
+    register_features,
+    worst_in_ball,
+    worst_in_hull,
+)
+from gailfe_jax.types import EnvSpec, GailfeError, Pairs
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+SPEC = EnvSpec("toy", None, "none", 3, 2, (-1.0, -1.0), (1.0, 1.0), 100)
+HYPER = hyper_arrays(Hyper(irlf_lr=0.1, irlf_slack=1.5, irlf_lambda=4.0, irlf_lambda_min=0.5, irlf_decay=0.5))
+
+
+def pairs(seed, shape, shift=0.0):
+    rng = np.random.default_rng(seed)
+    return Pairs(
+        jnp.asarray(rng.normal(shift, 1.0, (*shape, 3)), jnp.float32),
+        jnp.asarray(rng.uniform(-1, 1, (*shape, 2)), jnp.float32),
+    )
+
+
+DEMOS = pairs(0, (70,), -1.0)
+
+
+def fit(cost, steps=1, has_failures=True, state=None):
+    state = cost.init(jax.random.key(0), DEMOS) if state is None else state
+    fn, metrics = jax.jit(cost.fit), {}
+    for i in range(steps):
+        data = DiscriminatorData(pairs(1 + i, (1, 40), 1.0), pairs(50 + i, (1, 40), 2.0), jnp.array(has_failures))
+        state, metrics = fn(state, DEMOS, data, jnp.float32(0.0), jax.random.key(i), HYPER)
+    return state, metrics, data
+
+
+def gap(cost, state, good, bad):
+    """Difference of the mean features, in NumPy."""
+    return np.mean(cost.features(state, *vars(good).values()), 0) - np.mean(
+        cost.features(state, bad.obs[0], bad.action[0]), 0
+    )
+
+
+# --- a tabular task with known occupancy measures ---------------------------------------------------------------------
+
+STATES, ACTIONS, GAMMA, ROWS = 3, 2, 0.9, 20_000
+TABLE = EnvSpec("table", None, "none", STATES, ACTIONS, (0.0, 0.0), (1.0, 1.0), 100)
+MOVES = np.random.default_rng(3).dirichlet(np.ones(STATES), size=(STATES, ACTIONS))
+POLICIES = np.array([np.eye(ACTIONS)[list(choice)] for choice in itertools.product(range(ACTIONS), repeat=STATES)])
+
+
+def occupancy(policy):
+    """`[S * A]` discounted occupancy of `policy [S, A]`, which sums to 1: the only solution of Bellman's flow."""
+    step = np.einsum("sa,sat->st", policy, MOVES)
+    start = np.full(STATES, 1 / STATES)
+    state = np.linalg.solve(np.eye(STATES) - GAMMA * step.T, (1 - GAMMA) * start)
+    return (state[:, None] * policy).ravel()
+
+
+def drawn(measure):
+    """`[ROWS]` pairs whose frequencies are `measure [S * A]` to within 1 / ROWS, in one-hot coding."""
+    edges = np.round(np.cumsum(measure) * ROWS).astype(int)
+    cell = np.searchsorted(edges, np.arange(ROWS), side="right").clip(0, STATES * ACTIONS - 1)
+    return Pairs(*(jnp.asarray(x, jnp.float32) for x in (np.eye(STATES)[cell // ACTIONS], np.eye(ACTIONS)[cell % 2])))
+
+
+def table_features(x):
+    """One-hot in state and action, so that mean features are the occupancy; standardising keeps what is hot above 0."""
+    hot = (x > 0).astype(x.dtype)
+    return (hot[..., :STATES, None] * hot[..., None, STATES:]).reshape(*x.shape[:-1], -1)
+
+
+@pytest.fixture
+def table():
+    register_features("table", table_features)
+
+    def make(kind):
+        cost = kind(Config(features="table", num_envs=1, unroll_length=ROWS, linear_offset="none"), TABLE)
+        expert = occupancy(np.array([[0.8, 0.2], [0.3, 0.7], [0.5, 0.5]]))
+        demos = drawn(expert)
+        fitted = jax.jit(lambda state, shown: cost.fit(
+            state, demos, DiscriminatorData(jax.tree.map(lambda x: x[None], shown)), jnp.float32(0), jax.random.key(0),
+            HYPER,
+        )[0])  # fmt: skip
+        state = cost.init(jax.random.key(0), demos)
+        return expert, lambda measure: np.asarray(fitted(state, drawn(measure)).weights, np.float64)
+
+    return make
+
+
+VERTICES = np.array([occupancy(policy) for policy in POLICIES])
+"""Occupancies of all deterministic policies, one of which is a best response to any reward."""
+
+
+def test_fem_with_exact_best_responses_finds_the_experts_occupancy(table):
+    """The projection method of Abbeel & Ng 2004: the mixture moves to the point nearest to the expert on a segment."""
+    expert, weights = table(FeatureMatching)
+    np.testing.assert_allclose(VERTICES.sum(1), 1)
+    mixture = VERTICES[0]
+    first = expert - mixture
+    np.testing.assert_allclose(weights(mixture), first / np.linalg.norm(first), atol=2e-3)
+    for _ in range(60):
+        # Against the mixture the worst cost is the direction to the expert; the best response is exact.
+        response = VERTICES[np.argmax(VERTICES @ weights(mixture))] - mixture
+        mixture = mixture + np.clip((expert - mixture) @ response / (response @ response + 1e-12), 0, 1) * response
+    assert np.abs(mixture - expert).max() < 1e-3
+
+
+def test_gtal_by_double_oracle_finds_the_experts_occupancy(table):
+    """The zero-sum game of Syed & Schapire 2007, solved exactly from both sides' best responses (McMahan et al. 2003).
+
+    A mixture of the policies so far is chosen against the costs so far, by linear programming; then the worst cost
+    for it and the best policy against the costs' mixture join them.
+    """
+    expert, weights = table(GameTheoretic)
+    policies, costs, mixture = [VERTICES[0]], [], VERTICES[0]
+    first, worst = weights(mixture), np.argmax(np.abs(expert - mixture))
+    np.testing.assert_array_equal(first, np.sign(expert - mixture) * (np.arange(len(expert)) == worst))
+    for _ in range(25):
+        costs.append(weights(mixture))
+        mean, gain = np.array(costs), np.array(costs) @ np.array(policies).T
+        # Over (mixture, t): the least t with cost . (expert - mixture) <= t for every cost.
+        solved = scipy.optimize.linprog(
+            np.r_[np.zeros(len(policies)), 1.0], np.c_[-gain, -np.ones(len(costs))], -mean @ expert,
+            np.r_[np.ones(len(policies)), 0.0][None], [1.0], [(0, None)] * len(policies) + [(None, None)],
+        )  # fmt: skip
+        mixture = solved.x[:-1] @ np.array(policies)
+        policies.append(VERTICES[np.argmax(VERTICES @ (-solved.ineqlin.marginals @ mean))])
+    assert np.abs(mixture - expert).max() < 1e-3
+
+
+# --- closed forms -----------------------------------------------------------------------------------------------------
+
+
+def test_the_worst_cost_is_the_worst():
+    rng = np.random.default_rng(0)
+    for difference in rng.normal(size=(5, 7)):
+        for worst, norm in ((worst_in_ball, 2), (worst_in_hull, 1)):
+            ours = np.asarray(worst(jnp.asarray(difference, jnp.float32)))
+            assert np.linalg.norm(ours, norm) == pytest.approx(1, rel=1e-5)
+            others = rng.normal(size=(1000, 7))
+            others /= np.linalg.norm(others, norm, axis=1, keepdims=True)
+            assert ours @ difference >= (others @ difference).max()
+    for worst in (worst_in_ball, worst_in_hull):
+        np.testing.assert_array_equal(worst(jnp.zeros(4)), np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("kind", "offset"),
+    [(FeatureMatching, "none"), (FeatureMatching, "policy"), (GameTheoretic, "negative"), (FailureAware, "positive")],
+)
+def test_the_reward_is_linear_in_the_features_and_of_the_sign_that_is_asked_for(kind, offset):
+    cost = kind(Config(features="moments", num_envs=1, unroll_length=40, linear_offset=offset), SPEC)
+    state, metrics, data = fit(cost, steps=2)
+    policy, expert = (cost.score(state, x.obs, x.action) for x in (data.policy, DEMOS))
+    phi = np.asarray(cost.features(state, DEMOS.obs, DEMOS.action))
+    x = (np.concatenate([DEMOS.obs, DEMOS.action], -1) - state.stats.mean) / state.stats.std
+    np.testing.assert_allclose(phi, np.concatenate([x, np.square(x), np.ones((70, 1))], -1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(expert, phi @ np.asarray(state.weights) - state.offset, rtol=1e-3, atol=1e-4)
+    assert jnp.mean(expert) > jnp.mean(policy)
+    np.testing.assert_allclose(metrics["linear_reward_expert"], jnp.mean(expert), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(metrics["linear_reward_policy"], jnp.mean(policy), rtol=1e-4, atol=1e-5)
+    if offset == "none":
+        assert state.offset == 0 and jnp.any(policy < 0) and jnp.any(expert > 0)
+    elif offset == "policy":
+        assert jnp.mean(policy) == pytest.approx(0, abs=1e-5)
+    else:
+        sign = 1 if offset == "positive" else -1
+        assert jnp.min(sign * policy) > -1e-5 and sign * state.offset <= 0
+
+
+def test_all_demonstrations_and_the_whole_batch_enter_the_means():
+    cost = FeatureMatching(Config(num_envs=4, unroll_length=10), SPEC)
+    assert cost.draws == (1, 40)
+    state, metrics, data = fit(cost)
+    difference = gap(cost, state, DEMOS, data.policy)
+    np.testing.assert_allclose(state.weights, difference / np.linalg.norm(difference), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(metrics["feature_distance"], np.linalg.norm(difference), rtol=1e-5)
+    np.testing.assert_allclose(metrics["feature_distance_max"], np.abs(difference).max(), rtol=1e-5)
+
+
+# --- IRLF -------------------------------------------------------------------------------------------------------------
+
+
+def test_irlfs_steps_are_those_of_its_lagrangian():
+    """By finite differences of the function in `FailureAware`'s docstring, less the entropy: `w_D` descends it, `w_F`
+    is where it is greatest, and its slope in the policy's features is the reward's weights."""
+    cost = FailureAware(Config(features="linear", num_envs=1, unroll_length=40, linear_offset="none"), SPEC)
+    before, _, _ = fit(cost)
+    state, metrics, data = fit(cost, state=before)
+    mean = lambda x: np.mean(np.asarray(cost.features(state, x.obs, x.action), np.float64).reshape(-1, 6), 0)  # noqa: E731
+    policy, expert, failed = mean(data.policy), mean(DEMOS), mean(data.failures)
+    penalty = 4.0 * 0.5
+    assert metrics["irlf_lambda"] == penalty
+
+    def lagrangian(w_d, w_f, policy):
+        demos = w_d @ (policy - expert) + 1.5 / 2 * (w_d @ w_d)
+        return demos + w_f @ (policy - failed) - penalty / 2 * (w_f @ w_f)
+
+    def slope(f, x, h=1e-4):
+        return np.array([(f(x + h * e) - f(x - h * e)) / (2 * h) for e in np.eye(len(x))])
+
+    old, new = (np.asarray(s.demo_weights, np.float64) for s in (before, state))
+    w_f = np.asarray(state.weights, np.float64) - new
+    step = -0.1 * slope(lambda w_d: lagrangian(w_d, w_f, policy), old)
+    np.testing.assert_allclose(new - old, step, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(slope(lambda w_f: lagrangian(new, w_f, policy), w_f), np.zeros(6), atol=1e-5)
+    np.testing.assert_allclose(slope(lambda mu: lagrangian(new, w_f, mu), policy), state.weights, rtol=1e-3, atol=1e-5)
+    # Away from failures: they earn less from w_F than the policy does.
+    assert w_f @ failed < w_f @ policy
+
+
+def test_irlf_without_failures_has_no_such_term_and_lambda_comes_down_to_its_least():
+    cost = FailureAware(Config(num_envs=1, unroll_length=40), SPEC)
+    state, metrics, _ = fit(cost, has_failures=False)
+    np.testing.assert_array_equal(state.weights, state.demo_weights)
+    assert metrics["irlf_lambda"] == 4 and np.isnan(metrics["failure_feature_distance"])
+    state, metrics, _ = fit(cost, steps=5)
+    assert metrics["irlf_lambda"] == 0.5
+    norm = np.linalg.norm(state.weights - state.demo_weights)
+    np.testing.assert_allclose(norm, metrics["failure_weights_norm"], rtol=1e-4)
+
+
+# --- the control ------------------------------------------------------------------------------------------------------
+
+
+def test_the_constant_reward_looks_at_nothing():
+    cost = ConstantReward(Config(), SPEC)
+    state = cost.init(jax.random.key(0), None)
+    fitted, metrics = cost.fit(
+        state, None, DiscriminatorData(pairs(1, (1, 1))), jnp.float32(0), jax.random.key(1), HYPER
+    )
+    assert fitted == state == () and metrics == {}
+    np.testing.assert_array_equal(cost.score(state, *vars(pairs(2, (4, 5))).values()), np.ones((4, 5)))
+
+
+# --- features ---------------------------------------------------------------------------------------------------------
+
+
+def test_features_by_hand():
+    x = jnp.array([2.0, -3.0])
+    for name, expected in (
+        ("linear", [2, -3, 1]),
+        ("quadratic", [2, -3, 4e-4, 9e-4, 1]),
+        ("moments", [2, -3, 4, 9, 1]),
+    ):
+        np.testing.assert_allclose(find_features(name)(x), expected, rtol=1e-6)
+
+
+def test_a_users_features():
+    gailfe_jax.register_features("first", lambda x: x[..., :1])
+    gailfe_jax.register_features("first", lambda x: x[..., :2])
+    state, _, _ = fit(GameTheoretic(Config(features="first", num_envs=1, unroll_length=40), SPEC))
+    assert state.weights.shape == (2,) and np.abs(state.weights).sum() == 1
+
+
+def test_bad_features_are_one_line():
+    with pytest.raises(GailfeError, match=r"^features: unknown features 'cubic'; expected one of linear, quadr"):
+        find_features("cubic")
+    for name in ("linear", "", "two words"):
+        with pytest.raises(GailfeError, match=r"^features: got the name .*; expected one word other than linear, "):
+            register_features(name, lambda x: x)
+    for name, fn in (("scalar", lambda x: x[..., 0]), ("pair", lambda x: (x, x)), ("whole", lambda x: x > 0)):
+        register_features(name, fn)
+        with pytest.raises(GailfeError, match=rf"^features: '{name}' makes .*; expected \[2, k\] real") as error:
+            FeatureMatching(Config(features=name), SPEC).init(jax.random.key(0), DEMOS)
+        assert "\n" not in str(error.value)

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gailfe_jax.training import logger as logging
+from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.types import GailfeError
+
+
+def logger(path, **changes):
+    settings = dict(num_seeds=2, total_steps=100, title="hopper gail", use_tensorboard=False, quiet=True)
+    return RunLogger(path, **(settings | changes))
+
+
+def test_one_line_per_seed_and_evaluation(tmp_path):
+    with logger(tmp_path, expert_return=20.0) as log:
+        log.log(10, {"return_mean": jnp.array([1.0, jnp.inf]), "kl": jnp.float32(0.5)})
+        # On disk at once, before the file is closed.
+        text = (tmp_path / "metrics.jsonl").read_text()
+    assert [json.loads(line) for line in text.splitlines()] == [
+        {"seed": 0, "step": 10, "return_mean": 1.0, "kl": 0.5, "expert_normalised": 0.05},
+        {"seed": 1, "step": 10, "return_mean": None, "kl": 0.5, "expert_normalised": None},
+    ]
+    records = read_metrics(tmp_path)
+    assert records[0]["return_mean"] == 1.0
+    assert math.isnan(records[1]["return_mean"])
+
+
+def test_seeds_are_called_by_their_numbers(tmp_path):
+    with logger(tmp_path, seeds=[7, 3], use_tensorboard=True) as log:
+        log.log(10, {"x": np.array([1.0, 2.0])})
+    assert [(record["seed"], record["x"]) for record in read_metrics(tmp_path)] == [(7, 1.0), (3, 2.0)]
+    assert events(tmp_path / "tensorboard" / "seed3") == [("x", 10, 2.0)]
+    for seeds in ([1], [1, 1], [1, 1, 2]):
+        with pytest.raises(GailfeError, match=r"^seeds: got .*; expected 2 different numbers"):
+            logger(tmp_path, seeds=seeds)
+
+
+def test_resume_equals_uninterrupted(tmp_path):
+    def run(path, steps, resume=None):
+        with logger(path) as log:
+            if resume is not None:
+                log.truncate_after(resume)
+            for step in steps:
+                log.log(step, {"return_mean": np.array([step, -step]) / 7})
+
+    run(tmp_path / "whole", [10, 20, 30, 40])
+    run(tmp_path / "cut", [10, 20, 30])  # killed after 30; the newest checkpoint is of step 20
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+        file.write('{"seed": 0, "st')
+    run(tmp_path / "cut", [30, 40], resume=20)
+    whole, cut = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_torn_last_line_is_left_out_and_later_lines_are_whole(tmp_path):
+    with logger(tmp_path) as log:
+        log.log(10, {"x": 1.0})
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-4])
+    assert [record["seed"] for record in read_metrics(path)] == [0]
+    with logger(tmp_path) as log:
+        log.log(20, {"x": 2.0})
+    assert [(record["seed"], record["step"]) for record in read_metrics(path)] == [(0, 10), (0, 20), (1, 20)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ['{"seed": 0, "step"', "[1, 2]", '{"step": 1}', '{"seed": 0.5, "step": 1}', '{"seed": true, "step": 1}', ""],
+)
+def test_a_damaged_line_is_one_clear_error(tmp_path, damage):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"seed": 0, "step": 1}}\n{damage}\n{{"seed": 0, "step": 2}}\n')
+    with pytest.raises(GailfeError, match=r"metrics.jsonl, line 2: damaged; expected") as error:
+        read_metrics(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(GailfeError, match="line 2"):
+        logger(tmp_path).truncate_after(1)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00binary\n"])
+def test_a_missing_or_foreign_file_is_one_clear_error(tmp_path, content):
+    path = tmp_path / "metrics.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(GailfeError, match=r"metrics.jsonl: .*expected"):
+        read_metrics(path)
+
+
+def test_stack_metric_takes_the_steps_that_all_seeds_have():
+    rows = [(0, 10, 1.0), (1, 10, 2.0), (1, 20, 4.0), (0, 20, 3.0), (0, 30, 5.0)]
+    records = [{"seed": seed, "step": step, "x": x} for seed, step, x in rows]
+    steps, values = stack_metric(records, "x")
+    assert steps.tolist() == [10, 20]
+    assert values.tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    with pytest.raises(GailfeError, match=r"^y: .*expected"):
+        stack_metric(records, "y")
+
+
+def test_a_metric_of_another_shape_is_refused_and_nothing_is_written(tmp_path):
+    with logger(tmp_path) as log, pytest.raises(GailfeError, match=r"^x: got shape \(3,\); expected .*\[2\]"):
+        log.log(1, {"x": np.zeros(3)})
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_json_holds_plain_values(tmp_path):
+    path = tmp_path / "folder" / "summary.json"
+    write_json_atomic(
+        path, {"a": jnp.arange(2), "b": np.float32(0.5), "c": (math.nan, True), "d": path, 3: np.bool_(0)}
+    )
+    assert json.loads(path.read_text()) == {"a": [0, 1], "b": 0.5, "c": [None, True], "d": str(path), "3": False}
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    write_json_atomic(path, {"old": 1})
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(logging.os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_json_atomic(path, {"new": 2})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def events(folder):
+    """`(tag, step, value)` of a TensorBoard run, its purges applied."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        data, at = path.read_bytes(), 0
+        while at < len(data):  # frames of 8 bytes of length, 4 of its checksum, the event, 4 of its checksum
+            size = int.from_bytes(data[at : at + 8], "little")
+            event = Event.FromString(data[at + 12 : at + 12 + size])
+            at += 16 + size
+            if event.HasField("session_log"):
+                found = [item for item in found if item[1] < event.step]
+            found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+    return found
+
+
+def test_tensorboard_has_a_run_per_seed_and_their_mean(tmp_path):
+    with logger(tmp_path, use_tensorboard=True) as log:
+        log.log(10, {"x": np.array([1.0, 3.0])})
+        log.log(20, {"x": np.array([math.nan, 4.0])})
+    assert events(tmp_path / "tensorboard" / "mean") == [("x", 10, 2.0), ("x", 20, 4.0)]
+    assert events(tmp_path / "tensorboard" / "seed0") == [("x", 10, 1.0)]
+    with logger(tmp_path, use_tensorboard=True) as log:
+        log.truncate_after(10)
+        log.log(20, {"x": np.array([7.0, 9.0])})
+    assert events(tmp_path / "tensorboard" / "mean") == [("x", 10, 2.0), ("x", 20, 8.0)]
+
+
+def console(**settings):
+    return Console(file=io.StringIO(), width=120, **settings)
+
+
+def test_without_a_terminal_there_is_one_line_per_evaluation(tmp_path, monkeypatch):
+    clock = iter([0.0, 50.0, 60.0, 70.0])  # a start, a slow chunk that compiles, two others
+    monkeypatch.setattr(logging.time, "monotonic", lambda: next(clock))
+    out = console()
+    with logger(tmp_path, quiet=False, console=out, total_steps=1000, expert_return=20.0) as log:
+        for step in (100, 200, 300):
+            log.log(step, {"return_mean": np.array([8.0, 12.0]), "multiplier": 0.25, "kl": 0.1})
+    last = out.file.getvalue().splitlines()
+    assert len(last) == 3
+    # 100 steps of 2 seeds in 10 s; 700 left take 70 s.
+    assert last[-1].split("  ") == [
+        "hopper gail:",
+        "30.0%",
+        "step 300 of 1,000",
+        "return 10 ± 2",
+        "of expert 0.50",
+        "multiplier 0.250",
+        "20 steps/s",
+        "1m10s left",
+    ]
+
+
+def test_on_a_terminal_the_display_shows_the_newest_evaluation(tmp_path):
+    out = console(force_terminal=True, color_system=None)
+    with logger(tmp_path, quiet=False, console=out) as log:
+        log.progress(5)
+        log.log(50, {"return_mean": 1234.0, "discriminator_accuracy": 0.875, "failures_in_buffer": 17})
+        log.message("saved")
+    final = out.file.getvalue().rsplit("hopper gail", 1)[1]
+    assert "saved" in out.file.getvalue()
+    for part in ("1,234 ± 0", "0.88", "17", "50%", "50 of 100 steps x 2 seeds"):
+        assert part in final
+
+
+def test_quiet_is_quiet(tmp_path, capsys):
+    with logger(tmp_path) as log:
+        log.progress(1)
+        log.message("hello")
+        log.log(2, {"return_mean": 1.0})
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_wandb_missing_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(GailfeError, match=r"^wandb: not installed; expected"):
+        logger(tmp_path, use_wandb=True)
+
+
+def test_wandb_gets_seeds_and_mean_and_resumes_its_run(tmp_path, monkeypatch):
+    starts, logged = [], []
+
+    class Run:
+        id = "abc123"
+
+        def define_metric(self, *_, **__):
+            pass
+
+        def log(self, values):
+            logged.append(values)
+
+        def finish(self):
+            logged.append("finished")
+
+    fake = types.ModuleType("wandb")
+    fake.init = lambda **settings: (starts.append(settings), Run())[1]
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    for step in (1, 2):
+        with logger(tmp_path, use_wandb=True, run_config={"lr": np.float32(0.5)}) as log:
+            log.log(step, {"x": np.array([1.0, 3.0])})
+    assert [start["id"] for start in starts] == [None, "abc123"]
+    assert starts[0]["config"] == {"lr": 0.5}
+    assert logged[:2] == [{"step": 1, "x": 2.0, "seed0/x": 1.0, "seed1/x": 3.0}, "finished"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (125, "2m05s"), (7384, "2h03m")])
+def test_durations(seconds, text):
+    assert logging._duration(seconds) == text
