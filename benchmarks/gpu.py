@@ -104,8 +104,8 @@ def missing(point: Point) -> str | None:
 
 def prepare(point: Point, sizes: Sizes) -> Callable[[], dict[str, Any]]:
     """Compiles what the point needs and runs it once; the function it returns measures."""
-    from gailfe_jax.bench.profile import iteration_parts, largest, time_parts
     from gailfe_jax.bench import speed as bench
+    from gailfe_jax.bench.profile import iteration_parts, largest, time_parts
     from gailfe_jax.config.flat import Config
     from gailfe_jax.envs import make_env
 

@@ -103,8 +103,8 @@ class Sweep:
     words: tyro.conf.Suppress[tyro.conf.Fixed[tuple[str, ...]]] = ()
 
     def __call__(self) -> int:
-        from gailfe_jax.sweep.study import space as search
-        from gailfe_jax.sweep.study import study as sweep
+        from gailfe_jax.sweep import space as search
+        from gailfe_jax.sweep import study as sweep
 
         chosen = [name for name in ("grid", "random", "settings") if getattr(self, name)]
         if len(chosen) != 1:
@@ -411,9 +411,9 @@ class Bench:
         return 0
 
     def _measured(self) -> dict[str, Any]:
-        from gailfe_jax.bench.speed import fidelity, peers, scaling
-        from gailfe_jax.bench.speed import profile as breakdown
-        from gailfe_jax.bench.speed import speed as bench
+        from gailfe_jax.bench import fidelity, peers, scaling
+        from gailfe_jax.bench import profile as breakdown
+        from gailfe_jax.bench import speed as bench
 
         repeats = (3 if self.what in ("scaling", "fidelity") else 5) if self.repeats is None else self.repeats
         if self.what == "physics":
@@ -453,9 +453,9 @@ def benchmark_views(report: dict[str, Any]) -> tuple[Callable[..., None], Callab
     Raises:
       KeyError: it is none.
     """
-    from gailfe_jax.bench.speed import fidelity, peers, scaling
-    from gailfe_jax.bench.speed import profile as breakdown
-    from gailfe_jax.bench.speed import speed as bench
+    from gailfe_jax.bench import fidelity, peers, scaling
+    from gailfe_jax.bench import profile as breakdown
+    from gailfe_jax.bench import speed as bench
 
     return {
         "physics": (bench.print_report, bench.draw_report),

@@ -630,7 +630,8 @@ def train(
     """Trains `settings.seeds` seeds side by side.
 
     Where JAX runs in several processes (`gailfe_jax.parallel.distributed.connected`, or `jax.distributed.initialize`),
-    they train one run together: every process calls this with the same arguments. Process 0 alone reads and writes `out`; the others
+    they train one run together: every process calls this with the same arguments. Process 0 alone reads and writes
+    `out`; the others
     return the same policies, no run folder, no summary, and the metrics of this session.
 
     Args:

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from gailfe_jax.bench import fidelity
 from gailfe_jax.bench.fidelity import OWN, VARIANTS, bench_fidelity
-from gailfe_jax.bench.speed import fidelity
 from gailfe_jax.envs.physics.mjx import SolverOptions
 from gailfe_jax.types import GailfeError
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.bench.speed import peers
+from gailfe_jax.bench import peers
 from gailfe_jax.cli.main import main
 from gailfe_jax.config.flat import Config
 from gailfe_jax.data.collection import collect_demonstrations

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from gailfe_jax.bench import profile as breakdown
 from gailfe_jax.bench.profile import bench_profile, iteration_parts, largest, time_parts
 from gailfe_jax.bench.speed import Training
-from gailfe_jax.bench.speed import profile as breakdown
 from gailfe_jax.config.flat import Config
 from gailfe_jax.types import GailfeError
 

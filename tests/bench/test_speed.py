@@ -5,8 +5,8 @@ import json
 import jax
 import pytest
 
+from gailfe_jax.bench import speed as bench
 from gailfe_jax.bench.speed import bench_horizon, bench_physics, bench_train, print_horizon, print_report
-from gailfe_jax.bench.speed import speed as bench
 from gailfe_jax.types import GailfeError
 
 
