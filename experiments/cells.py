@@ -23,12 +23,12 @@ from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.data.demonstrations import file_sha256
 from gailfe_jax.envs import base_name, make_env
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.presets import preset
 from gailfe_jax.methods.table import needs_demos, resolve_config
 from gailfe_jax.training.logger import write_json_atomic
 from gailfe_jax.training.loop import DemoSettings, RunSettings, train
-from gailfe_jax.types import GailfeError
 
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from gailfe_jax.data.collection import collect_demonstrations
     from gailfe_jax.data.demonstrations import Demonstrations
     from gailfe_jax.envs import make_env
+    from gailfe_jax.errors import GailfeError
     from gailfe_jax.learners.interactive import forward_training, smile
     from gailfe_jax.methods.presets import preset
     from gailfe_jax.methods.table import ALGORITHMS, make_learner
     from gailfe_jax.rewards.linear import register_features
     from gailfe_jax.training.loop import DemoSettings, RunSettings, load_policies
-    from gailfe_jax.types import GailfeError
 
 __version__ = "0.1.0"
 
@@ -53,7 +53,7 @@ _MODULES = {
     "methods.table": ("ALGORITHMS", "make_learner"),
     "rewards.linear": ("register_features",),
     "training.loop": ("DemoSettings", "RunSettings", "load_policies"),
-    "types": ("GailfeError",),
+    "errors": ("GailfeError",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -21,13 +21,6 @@ AuxiliaryFn: TypeAlias = Callable[[Callable[[Array], Any], jax.Array | None], Ar
 name the minibatch it goes beside, None the whole batch."""
 
 
-class GailfeError(ValueError):
-    """A mistake the user can mend: the message is one line that names the file or field and what was expected.
-
-    The command line prints it without a traceback and exits with code 2.
-    """
-
-
 @struct.dataclass
 class TimeStep:
     """What one `Env.step` returns, for one environment.
@@ -76,7 +69,7 @@ class Transition:
 
 
 @struct.dataclass
-class Pairs:
+class StateAction:
     """State-action pairs, e.g. demonstrations on the device.
 
     Attributes:
@@ -89,7 +82,7 @@ class Pairs:
 
 
 @struct.dataclass
-class Moves:
+class ForwardTransitions:
     """What a forward model learns from: `action` taken at `obs` led to `next_obs`.
 
     Attributes:

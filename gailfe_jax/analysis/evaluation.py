@@ -18,7 +18,7 @@ import numpy as np
 from gailfe_jax.analysis.statistics import bootstrap_interval, iqm
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch, architecture
 from gailfe_jax.envs.physics import model
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 _MAX_ENVS = 256
 """Environments alive at once; a multiple of the rows of a policy's matrix products, so chunks change no rounding."""

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from gailfe_jax.analysis.statistics import bootstrap_band, bootstrap_interval
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 Curves: TypeAlias = Mapping[str, tuple[Any, Any]]
 """Label to `(steps [k], values [seeds, k])`."""

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 Statistic: TypeAlias = Callable[..., Any]

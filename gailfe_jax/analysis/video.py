@@ -23,7 +23,7 @@ import gymnasium
 import numpy as np
 
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 @dataclasses.dataclass(frozen=True)

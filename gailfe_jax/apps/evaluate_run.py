@@ -16,9 +16,10 @@ from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, expert_names, load_expert
 from gailfe_jax.envs import make_env
 from gailfe_jax.envs.rollout import Episodes, evaluate
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.training.loop import load_policies, load_run
-from gailfe_jax.types import Array, Env, EnvSpec, GailfeError
+from gailfe_jax.types import Array, Env, EnvSpec
 
 
 def policies_of(path: str | pathlib.Path, env: str | None = None) -> tuple[list[Policy], EnvSpec]:

@@ -11,9 +11,9 @@ import numpy as np
 from gailfe_jax.analysis.evaluation import evaluate_policies
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.training.loop import RunSettings, train
-from gailfe_jax.types import GailfeError
 
 _FINALISTS = 4
 _SELECTION_SEED, _REPORT_SEED = 10_000, 0

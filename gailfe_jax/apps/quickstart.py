@@ -17,11 +17,11 @@ from gailfe_jax.apps.evaluate_run import evaluate_path
 from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.presets import preset
 from gailfe_jax.training.logger import write_json_atomic
 from gailfe_jax.training.loop import DemoSettings, RunSettings, train
-from gailfe_jax.types import GailfeError
 
 METHODS = ("gail", "gailfe")
 TRAJECTORIES, FAILURES = 30, 100

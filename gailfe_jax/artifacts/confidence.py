@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from gailfe_jax.artifacts.policy import ACTIVATIONS, OBS_CLIP
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.safetensors_io import Layers, layer_tensors, pop_layers, read_tensors, write_tensors
-from gailfe_jax.types import GailfeError
 
 _FORMAT = "gailfe_jax discriminator 1"
 FOLDER = "discriminators"

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.safetensors_io import layer_tensors, pop_layers, read_tensors, write_tensors
-from gailfe_jax.types import EnvSpec, GailfeError
+from gailfe_jax.types import EnvSpec
 
 OBS_CLIP = 10.0
 """Normalised observations are clipped to this many standard deviations, as in training."""

@@ -18,8 +18,9 @@ from rich.table import Table
 from gailfe_jax.analysis.plots import bar_intervals
 from gailfe_jax.bench.speed import check_repeats
 from gailfe_jax.envs import find_task, make_env
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.types import Array, GailfeError, PyTree
+from gailfe_jax.types import Array, PyTree
 
 OWN = "the model's own"
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -32,11 +32,12 @@ from gailfe_jax.bench.speed import bare_engine
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
 from gailfe_jax.envs import canonical_name, make_env
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.presets import preset
 from gailfe_jax.methods.table import make_learner
 from gailfe_jax.training.loop import DemoSettings, RunSettings, Trainer, prepare_imitation, train
-from gailfe_jax.types import Env, GailfeError
+from gailfe_jax.types import Env
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASKS = ("halfcheetah", "hopper")

@@ -18,10 +18,11 @@ from gailfe_jax.bench.speed import Training, bare_engine, check_playing, check_r
 from gailfe_jax.config.flat import Config
 from gailfe_jax.envs import TASKS, base_name
 from gailfe_jax.envs.rollout import clip_action, unroll
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.adversarial import Learner
 from gailfe_jax.parallel.seeds import per_seed
-from gailfe_jax.types import GailfeError, PyTree
+from gailfe_jax.types import PyTree
 
 Part = Callable[[], Any]
 

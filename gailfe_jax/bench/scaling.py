@@ -31,10 +31,10 @@ from gailfe_jax.bench.speed import Training, bare_engine, check_playing, check_r
 from gailfe_jax.config.flat import Config
 from gailfe_jax.envs import TASKS, find_task
 from gailfe_jax.envs.physics import resolve_engine
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.table import resolve_config
 from gailfe_jax.parallel.memory import peak_bytes
-from gailfe_jax.types import GailfeError
 
 # Compiling is part of what a start costs, so nothing may lie compiled already.
 _FIRST_START = {"JAX_ENABLE_COMPILATION_CACHE": "false"}

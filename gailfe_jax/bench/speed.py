@@ -23,14 +23,15 @@ from gailfe_jax.buffers.storage import PaddedTrajectories
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
 from gailfe_jax.envs import TASKS, make_env
 from gailfe_jax.envs.rollout import clip_action
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.adversarial import Demos, Learner
 from gailfe_jax.methods.table import find_algorithm, make_learner
-from gailfe_jax.policies.mail import Backprop, Windows
+from gailfe_jax.policies.mail import MAIL, Windows
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.rewards.discriminator import Discriminator
 from gailfe_jax.training.loop import Trainer
-from gailfe_jax.types import Env, GailfeError, Pairs, PyTree
+from gailfe_jax.types import Env, PyTree, StateAction
 
 _PHYSICS_STEPS = 100
 _DEMO_PAIRS = 30_000
@@ -194,7 +195,9 @@ class Training:
         learner = make_learner(config, env)
         rng = np.random.default_rng(0)
         sizes = (env.spec.obs_size, env.spec.action_size)
-        demos = Demos(Pairs(*(jnp.asarray(rng.uniform(-1, 1, (_DEMO_PAIRS, size)), jnp.float32) for size in sizes)))
+        demos = Demos(
+            StateAction(*(jnp.asarray(rng.uniform(-1, 1, (_DEMO_PAIRS, size)), jnp.float32) for size in sizes))
+        )
         trainer = Trainer(learner, Hyper(), np.arange(seeds), chunk=chunk, eval_episodes=1)
         first = demos
         if isinstance(learner, Learner) and learner.failures is not None:
@@ -315,14 +318,14 @@ def bench_horizon(
         spec = env.spec
         for horizon in horizons:
             config = Config(algo="mail", generator="backprop", num_envs=windows, unroll_length=horizon, horizon=horizon)
-            generator, cost, hyper = Backprop(config, spec), Discriminator(config, spec), hyper_arrays(Hyper())
+            generator, cost, hyper = MAIL(config, spec), Discriminator(config, spec), hyper_arrays(Hyper())
             keys = jax.random.split(jax.random.key(0), 4)
             obs = jax.random.normal(keys[0], (horizon + 1, windows, spec.obs_size))
             action = jax.random.uniform(keys[1], (horizon, windows, spec.action_size), minval=-1)
             flags = jnp.zeros((horizon, windows), bool)
             cut = Windows(obs[:-1], action, obs[1:], obs[1:], flags, flags)
             state = jax.jit(generator.init)(keys[2])
-            judge = cost.init(keys[3], Pairs(obs[0], action[0]))
+            judge = cost.init(keys[3], StateAction(obs[0], action[0]))
 
             def gradient(state, judge, cut):
                 score = functools.partial(cost.score, judge)  # noqa: B023

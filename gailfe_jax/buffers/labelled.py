@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from gailfe_jax.buffers.storage import PaddedTrajectories, PoolState, RingState, TrajectoryRing, ranks
+from gailfe_jax.buffers.storage import PaddedTrajectories, RingState, StorageState, TrajectoryRing, ranks
 from gailfe_jax.data.annotators import Annotator, EpisodeSummary, EpisodeView
 from gailfe_jax.data.demonstrations import Trajectories
-from gailfe_jax.types import Array, GailfeError, Transition
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array, Transition
 
 
 @struct.dataclass
-class FailureState(RingState):
+class LabelledState(RingState):
     """The failure buffer of one seed. `K` annotator history.
 
     Attributes:
@@ -39,7 +40,7 @@ class FailureState(RingState):
 
 
 @dataclasses.dataclass(frozen=True)
-class FailureBuffer(TrajectoryRing):
+class LabelledTrajectories(TrajectoryRing):
     """A ring of the last `capacity` failed trajectories of one seed; `vmap` its methods over seeds.
 
     `add` costs the same for any capacity. With `collect=False` a capacity of the number preloaded is enough.
@@ -70,9 +71,9 @@ class FailureBuffer(TrajectoryRing):
     def _num_slots(self) -> int:
         return self.capacity + (self.num_envs if self.collect else 0)
 
-    def init(self) -> FailureState:
+    def init(self) -> LabelledState:
         """An empty buffer, every environment at the start of an episode."""
-        return FailureState(
+        return LabelledState(
             **vars(self._empty()),
             head=jnp.zeros((), jnp.int32),
             flagged=jnp.zeros((self.num_envs,), jnp.int32),
@@ -107,7 +108,7 @@ class FailureBuffer(TrajectoryRing):
             data[row, : lengths[row], self.obs_size :] = trajectories.action[steps]
         return PaddedTrajectories(data=data, lengths=lengths.astype(np.int32))  # type: ignore[arg-type]
 
-    def preload(self, state: FailureState, failures: Trajectories | PaddedTrajectories) -> FailureState:
+    def preload(self, state: LabelledState, failures: Trajectories | PaddedTrajectories) -> LabelledState:
         """Commits stored failures to the ring, oldest first; they count neither as episodes nor as `num_failures`.
 
         Pass `pad`'s result (not `Trajectories`) where the call is traced, so that the data is an argument.
@@ -126,12 +127,12 @@ class FailureBuffer(TrajectoryRing):
         position = (state.head + jnp.arange(count, dtype=jnp.int32)) % self.capacity
         return dataclasses.replace(
             state,
-            pool=state.pool.at[state.order[position], :longest].set(jnp.asarray(failures.data)),
+            storage=state.storage.at[state.order[position], :longest].set(jnp.asarray(failures.data)),
             lengths=state.lengths.at[position].set(jnp.asarray(failures.lengths)),
             head=(state.head + count) % self.capacity,
         )
 
-    def add(self, state: FailureState, transition: Transition) -> FailureState:
+    def add(self, state: LabelledState, transition: Transition) -> LabelledState:
         """Writes an unroll of `B` environments and commits every episode in it that ended and failed.
 
         Episodes go on from one unroll to the next. Failures are committed in the order in which they end; those that
@@ -154,14 +155,14 @@ class FailureBuffer(TrajectoryRing):
 
     def _add_step(
         self,
-        state: FailureState,
+        state: LabelledState,
         row: Array,
         flag: Array,
         next_obs: Array,
         reward: Array,
         terminated: Array,
         truncated: Array,
-    ) -> FailureState:
+    ) -> LabelledState:
         done = terminated | truncated
         pool, length = self._write(state, row)
         episode_return = state.episode_return + reward
@@ -172,7 +173,7 @@ class FailureBuffer(TrajectoryRing):
         recent_returns, recent_head = self._remember(state, done, episode_return)
         return dataclasses.replace(
             state,
-            pool=pool,
+            storage=pool,
             order=order,
             lengths=lengths,
             head=head,
@@ -189,7 +190,7 @@ class FailureBuffer(TrajectoryRing):
 
     def _judge(
         self,
-        state: FailureState,
+        state: LabelledState,
         pool: Array,
         done: Array,
         length: Array,
@@ -228,7 +229,7 @@ class FailureBuffer(TrajectoryRing):
 
         return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), judge_next, (done, jnp.zeros_like(done)))[1]
 
-    def _remember(self, state: FailureState, done: Array, episode_return: Array) -> tuple[Array, Array]:
+    def _remember(self, state: LabelledState, done: Array, episode_return: Array) -> tuple[Array, Array]:
         """Appends the returns of the episodes that ended to the annotator's history."""
         history = self.annotator.history
         if history == 0:
@@ -239,9 +240,9 @@ class FailureBuffer(TrajectoryRing):
         recent_returns = state.recent_returns.at[target].set(episode_return, mode="drop")
         return recent_returns, (state.recent_head + count) % history
 
-    def _effective_lengths(self, state: PoolState) -> Array:
+    def _effective_lengths(self, state: StorageState) -> Array:
         return jnp.minimum(state.lengths, self.last_steps) if self.last_steps else state.lengths
 
-    def contents(self, state: FailureState) -> list[tuple[np.ndarray, np.ndarray]]:
+    def contents(self, state: LabelledState) -> list[tuple[np.ndarray, np.ndarray]]:
         """The stored failures on the host, oldest first: whole trajectories `(obs [l, o], action [l, a])`."""
         return self._trajectories(state, self._oldest_first(state))

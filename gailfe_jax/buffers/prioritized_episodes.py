@@ -15,14 +15,15 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.buffers.storage import RingState, TrajectoryRing
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel.seeds import per_seed
-from gailfe_jax.types import Array, GailfeError, Scalar, Transition
+from gailfe_jax.types import Array, Scalar, Transition
 
 _LEAST_PRIORITY = 1e-6
 
 
 @struct.dataclass
-class EpisodeState(RingState):
+class PrioritizedState(RingState):
     """The replay of one seed. `S = N + B` slots, `L` longest episode.
 
     Attributes:
@@ -55,7 +56,7 @@ class EpisodeSample:
 
 
 @dataclasses.dataclass(frozen=True)
-class EpisodeReplay(TrajectoryRing):
+class PrioritizedEpisodes(TrajectoryRing):
     """A ring of the last `capacity` finished episodes of one seed, good or bad; `vmap` its methods over seeds.
 
     Attributes:
@@ -81,9 +82,9 @@ class EpisodeReplay(TrajectoryRing):
         """Bytes of the replay on the device, per seed: `(N + B) * L * (o + a + 2) * 4`."""
         return super().memory_bytes + 2 * self._num_slots * self.max_length * 4
 
-    def init(self) -> EpisodeState:
+    def init(self) -> PrioritizedState:
         """An empty replay, every environment at the start of an episode."""
-        return EpisodeState(
+        return PrioritizedState(
             **vars(self._empty()),
             head=jnp.zeros((), jnp.int32),
             returns=jnp.zeros((self._num_slots, self.max_length), jnp.float32),
@@ -91,7 +92,7 @@ class EpisodeReplay(TrajectoryRing):
             max_priority=jnp.ones((), jnp.float32),
         )
 
-    def add(self, state: EpisodeState, transition: Transition, gamma: Scalar) -> EpisodeState:
+    def add(self, state: PrioritizedState, transition: Transition, gamma: Scalar) -> PrioritizedState:
         """Writes an unroll of `B` environments and commits every episode that ended in it.
 
         Episodes go on from one unroll to the next and are committed in the order in which they end; those that end at
@@ -116,13 +117,13 @@ class EpisodeReplay(TrajectoryRing):
         )  # fmt: skip
         return dataclasses.replace(state, returns=returns, priorities=priorities)
 
-    def _add_step(self, state: EpisodeState, row: Array, reward: Array, done: Array) -> EpisodeState:
+    def _add_step(self, state: PrioritizedState, row: Array, reward: Array, done: Array) -> PrioritizedState:
         pool, length = self._write(state, row)
         rewards = state.returns.at[state.slot, state.step].set(reward, mode="drop", unique_indices=True)
         order, lengths, head, slot = self._commit(state, done, length)
         return dataclasses.replace(
             state,
-            pool=pool,
+            storage=pool,
             order=order,
             lengths=lengths,
             slot=slot,
@@ -160,7 +161,7 @@ class EpisodeReplay(TrajectoryRing):
         carry = (fresh, returns, priorities)
         return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), finish_next, carry)[1:]
 
-    def sample(self, state: EpisodeState, key: Array, n: int, beta: Scalar) -> EpisodeSample:
+    def sample(self, state: PrioritizedState, key: Array, n: int, beta: Scalar) -> EpisodeSample:
         """`n` steps drawn with replacement, step `i` with probability `P(i) ~ priority_i ** alpha`.
 
         Args:
@@ -175,7 +176,7 @@ class EpisodeReplay(TrajectoryRing):
         position, step, weight = draw(*ring, key, jnp.asarray(beta, jnp.float32))
         slot = state.order[position]
         empty = self.num_transitions(state) == 0
-        rows = jnp.where(empty, 0.0, state.pool[slot, step])
+        rows = jnp.where(empty, 0.0, state.storage[slot, step])
         return EpisodeSample(
             obs=rows[:, : self.obs_size],
             action=rows[:, self.obs_size :],
@@ -206,7 +207,7 @@ class EpisodeReplay(TrajectoryRing):
         drawn = mass[position, step]
         return position, step, (jnp.min(drawn) / drawn) ** beta
 
-    def reprioritise(self, state: EpisodeState, index: Array, priority: Array) -> EpisodeState:
+    def reprioritise(self, state: PrioritizedState, index: Array, priority: Array) -> PrioritizedState:
         """New priorities for steps drawn since the last `add`.
 
         Args:
@@ -225,7 +226,7 @@ class EpisodeReplay(TrajectoryRing):
             max_priority=jnp.maximum(state.max_priority, largest),
         )
 
-    def contents(self, state: EpisodeState) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def contents(self, state: PrioritizedState) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """The episodes on the host, oldest first: `(obs [l, o], action [l, a], returns [l])`."""
         positions = self._oldest_first(state)
         order, lengths, returns = np.asarray(state.order), np.asarray(state.lengths), np.asarray(state.returns)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.types import Array, GailfeError, PyTree
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array, PyTree
 
 
 @struct.dataclass

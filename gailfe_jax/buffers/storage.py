@@ -16,15 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from gailfe_jax.types import Array, GailfeError
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array
 
 
 @struct.dataclass
-class PoolState:
+class StorageState:
     """Trajectories of one seed. `N` capacity, `B` environments, `L` longest episode.
 
     Attributes:
-      pool: `[N + B, L, o + a]` f32, observation and action of every step (`[N, ...]` if nothing is collected).
+      storage: `[N + B, L, o + a]` f32, observation and action of every step (`[N, ...]` if nothing is collected).
       order: `[N]` int32, the slot at each position.
       lengths: `[N]` int32, steps of the trajectory at each position; 0 where there is none yet.
       slot: `[B]` int32, each environment's working slot.
@@ -32,7 +33,7 @@ class PoolState:
       episode_return: `[B]` f32, undiscounted true return of the running episode so far.
     """
 
-    pool: Array
+    storage: Array
     order: Array
     lengths: Array
     slot: Array
@@ -41,7 +42,7 @@ class PoolState:
 
 
 @struct.dataclass
-class RingState(PoolState):
+class RingState(StorageState):
     """Trajectories of one seed whose positions are those of a ring.
 
     Attributes:
@@ -65,7 +66,7 @@ class PaddedTrajectories:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrajectoryPool:
+class TrajectoryStorage:
     """What buffers of whole trajectories share; `vmap` its methods over seeds.
 
     Adding updates the pool in place where the state is donated to `jit` or carried by `scan`. Within one iteration
@@ -101,10 +102,10 @@ class TrajectoryPool:
     def _num_slots(self) -> int:
         return self.capacity + self.num_envs
 
-    def _empty(self) -> PoolState:
+    def _empty(self) -> StorageState:
         # An array of its own for every field: a buffer that two fields share cannot be donated.
-        return PoolState(
-            pool=jnp.zeros((self._num_slots, self.max_length, self.obs_size + self.action_size), jnp.float32),
+        return StorageState(
+            storage=jnp.zeros((self._num_slots, self.max_length, self.obs_size + self.action_size), jnp.float32),
             order=jnp.arange(self.capacity, dtype=jnp.int32),
             lengths=jnp.zeros((self.capacity,), jnp.int32),
             slot=self.capacity + jnp.arange(self.num_envs, dtype=jnp.int32),
@@ -112,13 +113,13 @@ class TrajectoryPool:
             episode_return=jnp.zeros((self.num_envs,), jnp.float32),
         )
 
-    def _write(self, state: PoolState, row: Array) -> tuple[Array, Array]:
+    def _write(self, state: StorageState, row: Array) -> tuple[Array, Array]:
         """Every environment's `row [B, o + a]` into its working slot: `(pool, length of the episode so far [B])`."""
         # Working slots are distinct by construction; saying so spares XLA a sequential scatter on some backends.
-        pool = state.pool.at[state.slot, state.step].set(row, mode="drop", unique_indices=True)
+        pool = state.storage.at[state.slot, state.step].set(row, mode="drop", unique_indices=True)
         return pool, jnp.minimum(state.step + 1, self.max_length)
 
-    def _effective_lengths(self, state: PoolState) -> Array:
+    def _effective_lengths(self, state: StorageState) -> Array:
         """`[N]` steps of each trajectory, counted from its end, that `sample` draws from."""
         return state.lengths
 
@@ -127,15 +128,15 @@ class TrajectoryPool:
         """Bytes of the pool on the device, per seed: `(N + B) * L * (o + a) * 4`."""
         return self._num_slots * self.max_length * (self.obs_size + self.action_size) * 4
 
-    def num_trajectories(self, state: PoolState) -> Array:
+    def num_trajectories(self, state: StorageState) -> Array:
         """`[]` int32, trajectories held."""
         return jnp.sum(state.lengths > 0, dtype=jnp.int32)
 
-    def num_transitions(self, state: PoolState) -> Array:
+    def num_transitions(self, state: StorageState) -> Array:
         """`[]` int32, transitions that `sample` draws from."""
         return jnp.sum(self._effective_lengths(state), dtype=jnp.int32)
 
-    def sample(self, state: PoolState, key: Array, n: int) -> tuple[Array, Array]:
+    def sample(self, state: StorageState, key: Array, n: int) -> tuple[Array, Array]:
         """`n` pairs drawn uniformly, with replacement, from the transitions held.
 
         Returns:
@@ -148,20 +149,20 @@ class TrajectoryPool:
         position = jnp.minimum(jnp.searchsorted(ends, draw, side="right"), self.capacity - 1)
         # Counted back from the end of the trajectory, because a part of it is its end.
         step = state.lengths[position] - (ends[position] - draw)
-        rows = state.pool[state.order[position], jnp.maximum(step, 0)]
+        rows = state.storage[state.order[position], jnp.maximum(step, 0)]
         rows = jnp.where(total > 0, rows, 0.0)
         return rows[:, : self.obs_size], rows[:, self.obs_size :]
 
-    def _trajectories(self, state: PoolState, positions: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _trajectories(self, state: StorageState, positions: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         """On the host, those of `positions` that hold one: `(obs [l, o], action [l, a])`."""
-        order, lengths, pool = np.asarray(state.order), np.asarray(state.lengths), np.asarray(state.pool)
+        order, lengths, pool = np.asarray(state.order), np.asarray(state.lengths), np.asarray(state.storage)
         # Copies, because the caller may donate the state next.
         trajectories = [pool[order[p], : lengths[p]].copy() for p in positions if lengths[p] > 0]
         return [(rows[:, : self.obs_size], rows[:, self.obs_size :]) for rows in trajectories]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrajectoryRing(TrajectoryPool):
+class TrajectoryRing(TrajectoryStorage):
     """What buffers of the last `capacity` trajectories of a kind share."""
 
     def _commit(self, state: RingState, chosen: Array, length: Array) -> tuple[Array, Array, Array, Array]:

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from gailfe_jax.buffers.storage import PoolState, TrajectoryPool
+from gailfe_jax.buffers.storage import StorageState, TrajectoryStorage
 from gailfe_jax.types import Array, Transition
 
 _PRIME = 16777619  # FNV's.
 
 
 @struct.dataclass
-class BestState(PoolState):
+class TopKState(StorageState):
     """The top-K buffer of one seed. `K` capacity, `B` environments.
 
     Attributes:
@@ -38,7 +38,7 @@ class BestState(PoolState):
 
 
 @dataclasses.dataclass(frozen=True)
-class BestBuffer(TrajectoryPool):
+class TopK(TrajectoryStorage):
     """The `capacity` best finished trajectories of one seed by undiscounted return; `vmap` its methods over seeds.
 
     A tie with the worst goes to the newer trajectory, and of several that are equally bad the oldest leaves, so that
@@ -50,9 +50,9 @@ class BestBuffer(TrajectoryPool):
     def _name(self) -> str:
         return "best trajectories"
 
-    def init(self) -> BestState:
+    def init(self) -> TopKState:
         """An empty buffer, every environment at the start of an episode."""
-        return BestState(
+        return TopKState(
             **vars(self._empty()),
             returns=jnp.full((self.capacity,), -jnp.inf, jnp.float32),
             stamp=jnp.full((self.capacity,), -1, jnp.int32),
@@ -61,7 +61,7 @@ class BestBuffer(TrajectoryPool):
             num_episodes=jnp.zeros((), jnp.int32),
         )
 
-    def add(self, state: BestState, transition: Transition) -> BestState:
+    def add(self, state: TopKState, transition: Transition) -> TopKState:
         """Writes an unroll of `B` environments and keeps every episode that ended in it and is good enough.
 
         Episodes go on from one unroll to the next. Those that end at the same step are taken in the order of their
@@ -75,7 +75,7 @@ class BestBuffer(TrajectoryPool):
         steps = (row, transition.reward, transition.done)
         return jax.lax.scan(lambda carry, step: (self._add_step(carry, *step), None), state, steps)[0]
 
-    def _add_step(self, state: BestState, row: Array, reward: Array, done: Array) -> BestState:
+    def _add_step(self, state: TopKState, row: Array, reward: Array, done: Array) -> TopKState:
         pool, length = self._write(state, row)
         episode_return = state.episode_return + reward
         running = _mix(state.running, row)
@@ -104,8 +104,8 @@ class BestBuffer(TrajectoryPool):
 
         _, kept = jax.lax.while_loop(lambda carry: jnp.any(carry[0]), keep_next, (done, kept))
         order, lengths, slot, returns, stamp, digest, num_episodes = kept
-        return BestState(
-            pool=pool,
+        return TopKState(
+            storage=pool,
             order=order,
             lengths=lengths,
             slot=slot,
@@ -118,11 +118,11 @@ class BestBuffer(TrajectoryPool):
             num_episodes=num_episodes,
         )
 
-    def best_return(self, state: BestState) -> Array:
+    def best_return(self, state: TopKState) -> Array:
         """`[]` the highest return held, NaN while there is none."""
         return jnp.where(self.num_trajectories(state) > 0, jnp.max(state.returns), jnp.nan)
 
-    def contents(self, state: BestState) -> list[tuple[np.ndarray, np.ndarray]]:
+    def contents(self, state: TopKState) -> list[tuple[np.ndarray, np.ndarray]]:
         """The trajectories on the host, best first, of equals the newer first: `(obs [l, o], action [l, a])`."""
         positions = np.lexsort((-np.asarray(state.stamp), -np.asarray(state.returns)))
         return self._trajectories(state, positions.tolist())

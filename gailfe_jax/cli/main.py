@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.loop import DemoSettings, RunSettings
-from gailfe_jax.types import GailfeError
 
 _Flat = tyro.conf.OmitArgPrefixes
 _Positional = tyro.conf.Positional

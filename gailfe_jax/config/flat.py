@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 GeneratorName = Literal["trpo", "ppo", "backprop", "likelihood"]
 CONFIG_VERSION = 1

@@ -18,7 +18,8 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.data.demonstrations import Trajectories
-from gailfe_jax.types import Array, GailfeError
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array
 
 
 @struct.dataclass

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 FORMAT = "gailfe-demonstrations"
 FORMAT_VERSION = 1

@@ -10,7 +10,8 @@ from gailfe_jax.envs.base import MujocoEnv
 from gailfe_jax.envs.delayed import DelayedReward, split_name
 from gailfe_jax.envs.physics import make_physics, resolve_engine
 from gailfe_jax.envs.tasks import TASKS, find_task
-from gailfe_jax.types import Env, GailfeError
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Env
 
 __all__ = ["TASKS", "DelayedReward", "MujocoEnv", "base_name", "canonical_name", "find_task", "make_env"]
 

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from gailfe_jax.envs.physics.model import without_expected_warning
-from gailfe_jax.types import Array, EnvSpec, EnvState, GailfeError, TimeStep
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array, EnvSpec, EnvState, TimeStep
 
 
 def _import_brax_envs() -> Any:

@@ -11,7 +11,8 @@ import re
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.types import Array, Env, EnvSpec, EnvState, GailfeError, PyTree, TimeStep
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array, Env, EnvSpec, EnvState, PyTree, TimeStep
 
 DEFAULT_DELAY = 20
 _NAME = re.compile(r"delayed(?P<every>\d*):(?P<task>.+)")

@@ -16,7 +16,8 @@ from gymnasium.vector.utils import batch_space
 
 from gailfe_jax.envs import TASKS, make_env
 from gailfe_jax.envs.delayed import DEFAULT_DELAY
-from gailfe_jax.types import Env, EnvState, GailfeError
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Env, EnvState
 
 
 @functools.lru_cache(maxsize=16)

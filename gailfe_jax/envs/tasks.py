@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import jax
 
-from gailfe_jax.types import Array, GailfeError, Task
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array, Task
 
 
 def _control_cost(xp, action, weight: float):

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 _LARGEST_FILE = 256 * 2**20
 

@@ -14,11 +14,11 @@ import optax
 from flax import struct
 
 from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.buffers.labelled import FailureBuffer, FailureState
-from gailfe_jax.buffers.prioritized_episodes import EpisodeReplay, EpisodeState
+from gailfe_jax.buffers.labelled import LabelledState, LabelledTrajectories
+from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes, PrioritizedState
 from gailfe_jax.buffers.replay import Replay, ReplayState
-from gailfe_jax.buffers.storage import PaddedTrajectories, PoolState, TrajectoryPool
-from gailfe_jax.buffers.top_k import BestBuffer, BestState
+from gailfe_jax.buffers.storage import PaddedTrajectories, StorageState, TrajectoryStorage
+from gailfe_jax.buffers.top_k import TopK, TopKState
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.envs.rollout import clip_action, unroll
 from gailfe_jax.nn.optimisers import shuffled_minibatches
@@ -27,15 +27,26 @@ from gailfe_jax.parallel.seeds import gather_rows, local_rows, per_seed, sum_ove
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.rewards.constraint import update_dual, violation
 from gailfe_jax.rewards.discriminator import Discriminator, DiscriminatorData
-from gailfe_jax.types import Array, AuxiliaryFn, Env, EnvState, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
+from gailfe_jax.types import (
+    Array,
+    AuxiliaryFn,
+    Env,
+    EnvState,
+    ForwardTransitions,
+    Metrics,
+    PyTree,
+    ScoreFn,
+    StateAction,
+    Transition,
+)
 
 
 class Generator(Protocol):
     """How the policy steps on a reward; `ActorCritic` describes the methods."""
 
     def init(self, key: Array) -> PyTree: ...
-    def standardise(self, state: PyTree, demos: Pairs) -> PyTree: ...
-    def clone(self, state: PyTree, demos: Pairs, next_obs: Array | None, key: Array, hyper: Hyper) -> PyTree: ...
+    def standardise(self, state: PyTree, demos: StateAction) -> PyTree: ...
+    def clone(self, state: PyTree, demos: StateAction, next_obs: Array | None, key: Array, hyper: Hyper) -> PyTree: ...
     def act(self, state: PyTree, obs: Array, key: Array) -> tuple[Array, Array]: ...
     def mode(self, state: PyTree, obs: Array) -> Array: ...
     def update(
@@ -45,7 +56,7 @@ class Generator(Protocol):
         score: ScoreFn | None,
         key: Array,
         hyper: Hyper,
-        experience: Moves | None = None,
+        experience: ForwardTransitions | None = None,
         auxiliary: AuxiliaryFn | None = None,
     ) -> tuple[PyTree, Metrics]: ...
 
@@ -55,9 +66,15 @@ class Cost(Protocol):
 
     @property
     def draws(self) -> tuple[int, int]: ...
-    def init(self, key: Array, demos: Pairs | None) -> Any: ...
+    def init(self, key: Array, demos: StateAction | None) -> Any: ...
     def fit(
-        self, state: Any, demos: Pairs | None, data: DiscriminatorData, multiplier: Array, key: Array, hyper: Hyper
+        self,
+        state: Any,
+        demos: StateAction | None,
+        data: DiscriminatorData,
+        multiplier: Array,
+        key: Array,
+        hyper: Hyper,
     ) -> tuple[Any, Metrics]: ...
     def score(self, state: Any, obs: Array, action: Array) -> Array: ...
 
@@ -86,11 +103,11 @@ class LearnerState:
     generator: Any
     cost: Any
     dual: Array | None
-    failures: FailureState | None
-    own: PoolState | None
+    failures: LabelledState | None
+    own: StorageState | None
     replay: ReplayState | None
     experience: ReplayState | None
-    episodes: EpisodeState | None
+    episodes: PrioritizedState | None
 
 
 @struct.dataclass
@@ -105,7 +122,7 @@ class Demos:
       oracle: the expert itself, for methods that ask it; or None.
     """
 
-    expert: Pairs | None
+    expert: StateAction | None
     failures: PaddedTrajectories | None = None
     next_obs: Array | None = None
     trajectory: Array | None = None
@@ -134,11 +151,11 @@ class Learner:
     env: Env
     generator: Generator
     cost: Cost | None = None
-    failures: FailureBuffer | None = None
-    own: BestBuffer | FailureBuffer | None = None
+    failures: LabelledTrajectories | None = None
+    own: TopK | LabelledTrajectories | None = None
     replay: Replay | None = None
     experience: Replay | None = None
-    episodes: EpisodeReplay | None = None
+    episodes: PrioritizedEpisodes | None = None
     total_iterations: int = 1
 
     def init(self, key: Array, hyper: Hyper, demos: Demos | None) -> LearnerState:
@@ -186,15 +203,15 @@ class Learner:
         return self.failures is not None and isinstance(self.cost, Discriminator)
 
     @property
-    def _pair(self) -> Pairs:
+    def _pair(self) -> StateAction:
         """An empty row of the discriminator's replay."""
-        return Pairs(jnp.zeros(self.env.spec.obs_size), jnp.zeros(self.env.spec.action_size))
+        return StateAction(jnp.zeros(self.env.spec.obs_size), jnp.zeros(self.env.spec.action_size))
 
     @property
-    def _move(self) -> Moves:
+    def _move(self) -> ForwardTransitions:
         """An empty row of the forward model's experience."""
         pair = self._pair
-        return Moves(pair.obs, pair.action, pair.obs)
+        return ForwardTransitions(pair.obs, pair.action, pair.obs)
 
     def step(self, state: LearnerState, hyper: Hyper, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         """One iteration of `num_envs * unroll_length` environment steps.
@@ -236,7 +253,7 @@ class Learner:
                 "own_episodes": self.own.num_trajectories(own).astype(jnp.float32),
                 "own_transitions": self.own.num_transitions(own).astype(jnp.float32),
             }
-            if isinstance(self.own, BestBuffer) and isinstance(own, BestState):
+            if isinstance(self.own, TopK) and isinstance(own, TopKState):
                 metrics["own_best_return"] = self.own.best_return(own)
         if self.failures is not None and failures is not None:
             metrics |= {
@@ -261,8 +278,8 @@ class Learner:
         dual: Array | None,
         transition: Transition,
         data: DiscriminatorData | None,
-        moves: Moves | None,
-        expert: Pairs | None,
+        moves: ForwardTransitions | None,
+        expert: StateAction | None,
         key_cost: Array,
         key_policy: Array,
         hyper: Hyper,
@@ -284,7 +301,7 @@ class Learner:
         generator, step_metrics = step(self._score(fitted, data, hyper), key_policy, hyper, moves, auxiliary)
         return generator, fitted, dual, metrics | step_metrics
 
-    def _shown(self, expert: Pairs | None) -> Pairs | None:
+    def _shown(self, expert: StateAction | None) -> StateAction | None:
         """The demonstrations, where the discriminator takes them for good."""
         return None if self.config.positives == "own" else expert
 
@@ -299,7 +316,7 @@ class Learner:
         weight = weight if has_own is None else jnp.where(has_own, weight, 0.0)
         return lambda obs, action: weight * score(obs, action)
 
-    def _auxiliary(self, expert: Pairs | None, key: Array, hyper: Hyper) -> AuxiliaryFn | None:
+    def _auxiliary(self, expert: StateAction | None, key: Array, hyper: Hyper) -> AuxiliaryFn | None:
         """The weighted log-likelihood of as many demonstrated pairs as the policy steps on, where it is asked for."""
         if not self.config.bc_auxiliary or expert is None:
             return None
@@ -315,7 +332,7 @@ class Learner:
 
     def _select(
         self, state: LearnerState, executed: Transition, key: Array
-    ) -> tuple[FailureState | None, PoolState | None, ReplayState | None, DiscriminatorData | None]:
+    ) -> tuple[LabelledState | None, StorageState | None, ReplayState | None, DiscriminatorData | None]:
         """Files the unroll in the buffers and draws what the cost will see; moves data, rounds nothing."""
         if self.cost is None:
             return None, None, None, None
@@ -328,16 +345,16 @@ class Learner:
         cut = functools.partial(shuffled_minibatches, size=len(obs), count=each)
         passes = jax.vmap(cut)(jax.random.split(key_policy, -(-steps // each)))
         rows = passes[..., :size].reshape(-1, size)[:steps]
-        policy, replay = Pairs(obs[rows], action[rows]), state.replay
+        policy, replay = StateAction(obs[rows], action[rows]), state.replay
         if self.replay is not None and replay is not None:
-            replay = self.replay.add(replay, Pairs(obs, action))
+            replay = self.replay.add(replay, StateAction(obs, action))
             old = self.replay.sample(replay, key_replay, steps * size)
             old = jax.tree.map(lambda x: x.reshape(steps, size, -1), old)
             policy = jax.tree.map(lambda a, b: jnp.concatenate([a[:, : size // 2], b[:, size // 2 :]], 1), policy, old)
         data, failures, own = DiscriminatorData(policy), state.failures, state.own
 
-        def drawn(buffer: TrajectoryPool, held: PoolState, key: Array) -> tuple[Pairs, Array]:
-            pairs = Pairs(*buffer.sample(held, key, steps * size))
+        def drawn(buffer: TrajectoryStorage, held: StorageState, key: Array) -> tuple[StateAction, Array]:
+            pairs = StateAction(*buffer.sample(held, key, steps * size))
             return jax.tree.map(lambda x: x.reshape(steps, size, -1), pairs), buffer.num_transitions(held) > 0
 
         if self.failures is not None and failures is not None:
@@ -352,11 +369,11 @@ class Learner:
 
     def _remember(
         self, state: ReplayState | None, executed: Transition, key: Array
-    ) -> tuple[ReplayState | None, Moves | None]:
+    ) -> tuple[ReplayState | None, ForwardTransitions | None]:
         """Files the unroll's moves and draws what the forward model is fitted to: `[K, E, m]`."""
         if self.experience is None or state is None:
             return None, None
-        moves = Moves(executed.obs, executed.action, executed.next_obs)
+        moves = ForwardTransitions(executed.obs, executed.action, executed.next_obs)
         state = self.experience.add(state, jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), moves))
         config = self.config
         shape = (config.model_fit_steps, config.model_ensemble, config.model_minibatch)
@@ -364,8 +381,8 @@ class Learner:
         return state, jax.tree.map(lambda x: x.reshape(*shape, -1), drawn)
 
     def _imitate_self(
-        self, generator: PyTree, state: EpisodeState | None, executed: Transition, key: Array, hyper: Hyper
-    ) -> tuple[PyTree, EpisodeState | None, Metrics]:
+        self, generator: PyTree, state: PrioritizedState | None, executed: Transition, key: Array, hyper: Hyper
+    ) -> tuple[PyTree, PrioritizedState | None, Metrics]:
         """Files the unroll's episodes with their returns and takes the self-imitation updates."""
         if self.episodes is None or state is None:
             return generator, None, {}

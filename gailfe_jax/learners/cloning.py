@@ -16,10 +16,11 @@ from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.buffers.replay import Replay
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.envs.rollout import unroll
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Demos, LearnerState
 from gailfe_jax.parallel.seeds import draw_rows, gather_rows, local_rows, per_seed, sum_over_devices
 from gailfe_jax.policies.actor_critic import ActorCritic, ActorCriticState
-from gailfe_jax.types import Array, Env, GailfeError, Metrics, Pairs, Scalar
+from gailfe_jax.types import Array, Env, Metrics, Scalar, StateAction
 
 _MOST_VALIDATED = 16_384
 """Held-out pairs that are looked at after each iteration; of more, the first in a random order of trajectories."""
@@ -186,7 +187,7 @@ class Cloning(Supervised):
         self,
         generator: ActorCriticState,
         progress: Progress,
-        expert: Pairs,
+        expert: StateAction,
         order: Array,
         held_out: Array,
         keys: Array,
@@ -204,7 +205,7 @@ class Cloning(Supervised):
         place = jnp.arange(min(_MOST_VALIDATED, size), dtype=jnp.int32)
         rows, seen = order[-1 - place], place < held_out
         loss = self.generator.negative_log_likelihood(
-            generator, generator.policy, Pairs(expert.obs[rows], expert.action[rows])
+            generator, generator.policy, StateAction(expert.obs[rows], expert.action[rows])
         )
         loss = jnp.sum(jnp.where(seen, loss, 0.0)) / jnp.sum(seen)
         # False for a loss that is not a number.
@@ -251,7 +252,7 @@ class Dagger(Supervised):
             key_run,
             env=jax.vmap(self.env.reset)(local_rows(jax.random.split(key_env, self.config.num_envs))),
             generator=bare_policy(self.generator, key_generator),
-            replay=self.aggregate.init(Pairs(jnp.zeros(spec.obs_size), jnp.zeros(spec.action_size))),
+            replay=self.aggregate.init(StateAction(jnp.zeros(spec.obs_size), jnp.zeros(spec.action_size))),
         )
 
     def step(self, state: LearnerState, hyper: Hyper, demos: Demos | None) -> tuple[LearnerState, Metrics]:
@@ -277,11 +278,11 @@ class Dagger(Supervised):
         transition, totals = gather_rows(transition, axis=1), sum_over_devices(totals)
         obs = transition.obs.reshape(-1, transition.obs.shape[-1])
         label = per_seed(Oracle.act)(demos.oracle, obs)
-        replay = self.aggregate.add(state.replay, Pairs(obs, label))
+        replay = self.aggregate.add(state.replay, StateAction(obs, label))
         keys = jax.random.split(key_fit, self.config.fit_steps)
         lr = annealed(self.config, hyper.bc_lr, state.iteration, self.total_iterations)
         generator, loss, distance = per_seed(self._fit)(
-            state.generator, replay.rows, replay.size, Pairs(obs, label), keys, lr, hyper
+            state.generator, replay.rows, replay.size, StateAction(obs, label), keys, lr, hyper
         )
         metrics = totals.metrics | {
             "loss": loss,
@@ -301,9 +302,9 @@ class Dagger(Supervised):
     def _fit(
         self,
         generator: ActorCriticState,
-        rows: Pairs,
+        rows: StateAction,
         count: Array,
-        fresh: Pairs,
+        fresh: StateAction,
         keys: Array,
         lr: Array,
         hyper: Hyper,

@@ -20,10 +20,11 @@ from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, check_policy
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
 from gailfe_jax.envs.rollout import Episodes, clip_action, evaluate_steps, unroll
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.cloning import bare_policy
 from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.policies.actor_critic import ActorCritic, ActorCriticState
-from gailfe_jax.types import Array, Env, GailfeError, Metrics, Pairs, PyTree, Scalar
+from gailfe_jax.types import Array, Env, Metrics, PyTree, Scalar, StateAction
 
 
 @struct.dataclass
@@ -233,7 +234,7 @@ def _smile(
         mixing = _Mixing(oracle, policies, jnp.log(jnp.concatenate([share[None], weights])))
         state, transition, _ = unroll(env, act, mixing, state, key_unroll, config.unroll_length)
         obs = transition.obs.reshape(-1, transition.obs.shape[-1])
-        shown = Pairs(obs, oracle.act(obs))
+        shown = StateAction(obs, oracle.act(obs))
         fresh, metrics = _fitted(generator, key_init, key_fit, shown, jnp.ones(len(obs), bool), hyper)
         policies = jax.tree.map(lambda xs, x: xs.at[index].set(x), policies, fresh)
         return (policies, state), metrics | {"expert_share": share}
@@ -265,7 +266,7 @@ def _forward(
         # Fresh episodes: those that taught the earlier policies flatter them.
         start = jax.vmap(env.reset)(jax.random.split(key_env, count))
         state, alive = jax.lax.fori_loop(0, time, step, (start, jnp.ones(count, bool)))
-        shown = Pairs(state.obs, oracle.act(state.obs))
+        shown = StateAction(state.obs, oracle.act(state.obs))
         fresh, metrics = _fitted(generator, key_init, key_fit, shown, alive, hyper)
         policies = jax.tree.map(lambda xs, x: xs.at[time].set(x), policies, fresh)
         return policies, metrics | {"alive": jnp.mean(alive)}
@@ -274,14 +275,14 @@ def _forward(
 
 
 def _fitted(
-    generator: ActorCritic, key_init: Array, key_fit: Array, shown: Pairs, valid: Array, hyper: Hyper
+    generator: ActorCritic, key_init: Array, key_fit: Array, shown: StateAction, valid: Array, hyper: Hyper
 ) -> tuple[ActorCriticState, Metrics]:
     """A fresh policy of maximum likelihood on the pairs `[n]` that are valid, `[n]` bool; some should be."""
     steps = generator.config.fit_steps
     keys = jax.random.split(key_fit, steps)
     left = 1.0 - jnp.arange(steps) / steps
 
-    def fit(state: ActorCriticState, shown: Pairs, valid: Array, keys: Array, lr: Array, decay: Array):
+    def fit(state: ActorCriticState, shown: StateAction, valid: Array, keys: Array, lr: Array, decay: Array):
         order = jnp.argsort(~valid, stable=True)
         count = jnp.maximum(jnp.sum(valid), 1)
         # Where a row does not count, one that does stands for it.

@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, TypeAlias
 
-from gailfe_jax.buffers.labelled import FailureBuffer
-from gailfe_jax.buffers.prioritized_episodes import EpisodeReplay
+from gailfe_jax.buffers.labelled import LabelledTrajectories
+from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes
 from gailfe_jax.buffers.replay import Replay
-from gailfe_jax.buffers.top_k import BestBuffer
+from gailfe_jax.buffers.top_k import TopK
 from gailfe_jax.config.flat import Config
 from gailfe_jax.data.annotators import Annotator, terminated
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Learner
 from gailfe_jax.learners.cloning import Cloning, Dagger
-from gailfe_jax.policies.mail import Backprop
+from gailfe_jax.policies.mail import MAIL
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.trpo import TRPO
 from gailfe_jax.rewards.discriminator import Discriminator
 from gailfe_jax.rewards.linear import ConstantReward, FailureAware, FeatureMatching, GameTheoretic, find_features
-from gailfe_jax.types import Env, GailfeError
+from gailfe_jax.types import Env
 
 AnyLearner: TypeAlias = Learner | Cloning | Dagger
 """One seed's functions: `init` and `step`, and the parts that evaluation and the policy files need."""
@@ -203,7 +204,7 @@ COMBINATIONS = tuple(
     )
 )
 """Combinations of source, cost, constraint and generator that are worth a name; there are more."""
-_GENERATORS = {"ppo": PPO, "trpo": TRPO, "backprop": Backprop}
+_GENERATORS = {"ppo": PPO, "trpo": TRPO, "backprop": MAIL}
 _COSTS = {
     "discriminator": Discriminator,
     "fem": FeatureMatching,
@@ -333,12 +334,12 @@ def make_learner(
         "obs_size": spec.obs_size,
         "action_size": spec.action_size,
     }
-    episodes = EpisodeReplay(capacity=config.sil_capacity, **sizes) if config.sil_updates else None
+    episodes = PrioritizedEpisodes(capacity=config.sil_capacity, **sizes) if config.sil_updates else None
     if algorithm.cost is None:
         return Learner(config, env, generator, episodes=episodes, total_iterations=total_iterations)
     failures = None
     if algorithm.fails:
-        failures = FailureBuffer(
+        failures = LabelledTrajectories(
             capacity=config.failure_capacity,
             annotator=annotator or terminated(),
             last_steps=config.failure_last_steps,
@@ -348,9 +349,9 @@ def make_learner(
     own = None
     if config.positives != "demonstrations":
         if success is None:
-            own = BestBuffer(capacity=config.own_capacity, **sizes)
+            own = TopK(capacity=config.own_capacity, **sizes)
         else:
-            own = FailureBuffer(capacity=config.own_capacity, annotator=success, **sizes)
+            own = LabelledTrajectories(capacity=config.own_capacity, annotator=success, **sizes)
     replay = Replay(config.disc_replay) if config.disc_replay else None
     experience = Replay(config.model_capacity) if config.generator == "backprop" else None
     cost = _COSTS[algorithm.cost](config, spec)

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from gailfe_jax.types import Array, GailfeError, PyTree
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array, PyTree
 
 OBS_CLIP = 10.0
 """Normalised inputs are clipped to this many standard deviations."""

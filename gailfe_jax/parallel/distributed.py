@@ -24,7 +24,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from gailfe_jax.types import GailfeError, PyTree
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import PyTree
 
 CONNECT_SECONDS = 120.0
 _WORDS = "HOST:PORT COUNT INDEX, or nothing on Slurm, Open MPI and TPU pods"

@@ -114,10 +114,10 @@ def per_seed(fn: Callable[..., Any]) -> Callable[..., Any]:
     if jax.default_backend() != "cpu":
         return fn
     # With one seed, or with none mapped, the compiler leaves no loop around `fn`.
-    return functools.wraps(fn)(sequential_vmap(sealed(fn)))
+    return functools.wraps(fn)(sequential_vmap(isolated_compilation(fn)))
 
 
-def sealed(fn: Callable[..., Any]) -> Callable[..., Any]:
+def isolated_compilation(fn: Callable[..., Any]) -> Callable[..., Any]:
     """On the CPU makes `fn` a program of its own inside the program, so that its bits do not depend on what is around.
 
     The compiler fuses across everything but a branch, optimisation barriers included, and what is fused is rounded

@@ -13,9 +13,9 @@ from flax import struct
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.nn.networks import MLP, Distribution, GaussianPolicy, MixturePolicy, RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step, shuffled_minibatches
-from gailfe_jax.parallel.seeds import draw_rows, local_rows, mean_over_devices, per_seed, sealed
+from gailfe_jax.parallel.seeds import draw_rows, isolated_compilation, local_rows, mean_over_devices, per_seed
 from gailfe_jax.policies.advantage import generalised_advantage
-from gailfe_jax.types import Array, AuxiliaryFn, EnvSpec, Pairs, PyTree, Scalar, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, EnvSpec, PyTree, Scalar, ScoreFn, StateAction, Transition
 
 
 @struct.dataclass
@@ -174,20 +174,20 @@ class ActorCritic:
             return jnp.float32(0.0)
         return auxiliary(lambda obs: self.policy(params, state.obs_stats.normalise(obs)), rows)
 
-    def standardise(self, state: ActorCriticState, demos: Pairs) -> ActorCriticState:
+    def standardise(self, state: ActorCriticState, demos: StateAction) -> ActorCriticState:
         """Takes the normaliser from the demonstrations `[N]`, where the configuration or cloning asks for it."""
         if self.config.obs_normaliser == "running" and not self.config.bc_steps:
             return state
         return state.replace(obs_stats=state.obs_stats.update(demos.obs))
 
-    def negative_log_likelihood(self, state: ActorCriticState, params: PyTree, demos: Pairs) -> Array:
+    def negative_log_likelihood(self, state: ActorCriticState, params: PyTree, demos: StateAction) -> Array:
         """`[n]` nats: minus the log-density of `demos [n]` under the policy with parameters `params`."""
         return -self.policy(params, state.obs_stats.normalise(demos.obs)).log_prob(demos.action)
 
     def imitate(
         self,
         state: StateT,
-        demos: Pairs,
+        demos: StateAction,
         order: Array | None,
         count: Scalar,
         keys: Array,
@@ -209,7 +209,7 @@ class ActorCritic:
         """
 
         def loss(params: PyTree, rows: Array) -> Array:
-            shown = Pairs(demos.obs[rows], demos.action[rows])
+            shown = StateAction(demos.obs[rows], demos.action[rows])
             return jnp.mean(self.negative_log_likelihood(state, params, shown))
 
         def step(carry, inputs):
@@ -222,7 +222,7 @@ class ActorCritic:
         (policy, opt), losses = jax.lax.scan(step, (state.policy, state.policy_opt), (keys, lr))
         return state.replace(policy=policy, policy_opt=opt), losses
 
-    def clone(self, state: StateT, demos: Pairs, next_obs: Array | None, key: Array, hyper: Hyper) -> StateT:
+    def clone(self, state: StateT, demos: StateAction, next_obs: Array | None, key: Array, hyper: Hyper) -> StateT:
         """Behavioural cloning: `Config.bc_steps` steps of maximum likelihood on the demonstrations `[N]`.
 
         The learning rate decays linearly to zero: how a clone fares in closed loop hangs on its last few steps. The
@@ -271,7 +271,7 @@ class ActorCritic:
             return scored, state.reward_scale
         reward, scale = self._true_reward(state, transition, hyper)
         # Sealed, as what comes out without a cost, so that with alpha zero both are the same to the bit.
-        return sealed(lambda reward, scored: reward + scored)(reward, scored), scale
+        return isolated_compilation(lambda reward, scored: reward + scored)(reward, scored), scale
 
     def _true_reward(self, state: ActorCriticState, transition: Transition, hyper: Hyper) -> tuple[Array, RewardScale]:
         """The environment's reward `[T, B]`, scaled where the configuration says so."""
@@ -285,7 +285,7 @@ class ActorCritic:
 
         last, sums = jax.lax.scan(accumulate, state.reward_scale.returns, (transition.reward, transition.done))
         scale = RewardScale(last, state.reward_scale.stats.update(sums[..., None]))
-        return sealed(jnp.divide)(transition.reward, scale.stats.std[0]), scale
+        return isolated_compilation(jnp.divide)(transition.reward, scale.stats.std[0]), scale
 
     def prepare(
         self, state: StateT, transition: Transition, score: ScoreFn | None, hyper: Hyper

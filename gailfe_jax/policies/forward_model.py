@@ -13,7 +13,7 @@ from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.nn.networks import MLP, GatedForward, RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.parallel.seeds import local_rows, mean_over_devices
-from gailfe_jax.types import Array, EnvSpec, Metrics, Moves, PyTree
+from gailfe_jax.types import Array, EnvSpec, ForwardTransitions, Metrics, PyTree
 
 
 @struct.dataclass
@@ -58,7 +58,7 @@ class ForwardModel:
         params = jax.vmap(lambda k: self._net.init(k, jnp.zeros((1, size))))(keys)
         return ModelState(params, adam(params), RunningStats.init(size), RunningStats.init(self.spec.obs_size))
 
-    def observe(self, state: ModelState, moves: Moves) -> ModelState:
+    def observe(self, state: ModelState, moves: ForwardTransitions) -> ModelState:
         """Takes `moves [...]` into the statistics."""
         return state.replace(
             inputs=state.inputs.update(jnp.concatenate([moves.obs, moves.action], axis=-1)),
@@ -87,7 +87,7 @@ class ForwardModel:
         spread = jnp.mean(jnp.var(changes, axis=0), axis=-1)
         return next_obs, jnp.where(spread > 0, jnp.sqrt(jnp.where(spread > 0, spread, 1.0)), 0.0)
 
-    def fit(self, state: ModelState, batches: Moves, hyper: Hyper) -> tuple[ModelState, Metrics]:
+    def fit(self, state: ModelState, batches: ForwardTransitions, hyper: Hyper) -> tuple[ModelState, Metrics]:
         """Adam steps on the mean squared error of standardised changes.
 
         Args:
@@ -100,7 +100,7 @@ class ForwardModel:
             error = jax.vmap(self._apply)(params, x) - target
             return jnp.sum(jnp.mean(jnp.square(error), axis=(1, 2)))
 
-        def step(carry, batch: Moves):
+        def step(carry, batch: ForwardTransitions):
             params, opt = carry
             x = state.inputs.normalise(jnp.concatenate([batch.obs, batch.action], axis=-1))
             # A fall's last contact can be many deviations away: bounded, it does not outweigh everything else.
@@ -111,7 +111,7 @@ class ForwardModel:
         (params, opt), losses = jax.lax.scan(step, (state.params, state.opt), local_rows(batches, axis=2))
         return state.replace(params=params, opt=opt), {"model_loss": losses[-1]}
 
-    def errors(self, state: ModelState, moves: Moves, done: Array) -> Metrics:
+    def errors(self, state: ModelState, moves: ForwardTransitions, done: Array) -> Metrics:
         """Root mean square errors on moves the model has not been fitted to, in standard deviations of observations.
 
         Args:

@@ -16,11 +16,11 @@ from gailfe_jax.policies.actor_critic import ActorCritic, ActorCriticState, Batc
 from gailfe_jax.policies.forward_model import ForwardModel, ModelState
 from gailfe_jax.policies.surrogate import importance_surrogate
 from gailfe_jax.policies.trpo import trust_region_step
-from gailfe_jax.types import Array, AuxiliaryFn, Metrics, Moves, Pairs, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, ForwardTransitions, Metrics, PyTree, ScoreFn, StateAction, Transition
 
 
 @struct.dataclass
-class BackpropState(ActorCriticState):
+class MAILState(ActorCriticState):
     """State of the model-based generator: an actor-critic's, and the forward model."""
 
     model: ModelState
@@ -86,7 +86,7 @@ def cut_windows(transition: Transition, last_obs: Array, horizon: int) -> Window
 
 
 @dataclasses.dataclass(frozen=True)
-class Backprop(ActorCritic):
+class MAIL(ActorCritic):
     """The model-based generator.
 
     It ascends the discounted sum of rewards along windows of `Config.horizon` steps, differentiating through the
@@ -111,19 +111,19 @@ class Backprop(ActorCritic):
     def _init_policy_opt(self, policy: PyTree) -> PyTree:
         return adam(policy) if self.config.model_step == "adam" else ()
 
-    def init(self, key: Array) -> BackpropState:
+    def init(self, key: Array) -> MAILState:
         base = super().init(key)  # As every generator starts from this key, so that clones are the same.
         fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-        return BackpropState(**fields, model=self._model.init(jax.random.fold_in(key, 1)))
+        return MAILState(**fields, model=self._model.init(jax.random.fold_in(key, 1)))
 
     def clone(
-        self, state: BackpropState, demos: Pairs, next_obs: Array | None, key: Array, hyper: Hyper
-    ) -> BackpropState:
+        self, state: MAILState, demos: StateAction, next_obs: Array | None, key: Array, hyper: Hyper
+    ) -> MAILState:
         """Starts the policy from a clone and, where `next_obs [N, o]` is known, the model from the same moves."""
         state = super().clone(state, demos, next_obs, key, hyper)
         if next_obs is None:
             return state
-        moves = Moves(demos.obs, demos.action, next_obs)
+        moves = ForwardTransitions(demos.obs, demos.action, next_obs)
 
         def step(model: ModelState, key: Array):
             rows = jax.random.randint(key, (1, config.model_ensemble, config.model_minibatch), 0, len(next_obs))
@@ -136,14 +136,14 @@ class Backprop(ActorCritic):
 
     def update(
         self,
-        state: BackpropState,
+        state: MAILState,
         transition: Transition,
         score: ScoreFn | None,
         key: Array,
         hyper: Hyper,
-        experience: Moves | None = None,
+        experience: ForwardTransitions | None = None,
         auxiliary: AuxiliaryFn | None = None,
-    ) -> tuple[BackpropState, Metrics]:
+    ) -> tuple[MAILState, Metrics]:
         """One iteration on an unroll `[T, B, ...]`.
 
         Args:
@@ -159,7 +159,7 @@ class Backprop(ActorCritic):
         state, batch, metrics = self.prepare(state, transition, score, hyper)
         low, high = jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
         windows = cut_windows(transition, transition.next_obs[-1], self.config.horizon)
-        moves = Moves(windows.obs, jnp.clip(windows.action, low, high), windows.next_obs)
+        moves = ForwardTransitions(windows.obs, jnp.clip(windows.action, low, high), windows.next_obs)
 
         # Before the fit, which is the first to see these moves: up to here they are held out.
         metrics |= self._model.errors(state.model, moves, windows.done)
@@ -185,7 +185,7 @@ class Backprop(ActorCritic):
 
     def _policy_step(
         self,
-        state: BackpropState,
+        state: MAILState,
         policy: PyTree,
         opt: PyTree,
         batch: Batch,
@@ -222,7 +222,7 @@ class Backprop(ActorCritic):
         new_gain, kl, entropy = mean_over_devices((new_gain, jnp.mean(old.kl(new)), new.entropy()))
         return policy, opt, {"kl": kl, "entropy": entropy, "improvement": new_gain - gain}
 
-    def real_rollout(self, state: BackpropState, policy: PyTree, windows: Windows, score: ScoreFn, hyper: Hyper):
+    def real_rollout(self, state: MAILState, policy: PyTree, windows: Windows, score: ScoreFn, hyper: Hyper):
         """The objective along real windows, as a function of the policy's parameters.
 
         At `policy` states and actions are the real ones: the noise is what the stored action says it was, and the
@@ -263,7 +263,7 @@ class Backprop(ActorCritic):
 
         return total
 
-    def free_rollout(self, state: BackpropState, windows: Windows, score: ScoreFn, key: Array, hyper: Hyper):
+    def free_rollout(self, state: MAILState, windows: Windows, score: ScoreFn, key: Array, hyper: Hyper):
         """The objective along the model's own rollouts of `H` steps from the windows' first states.
 
         A rollout pays `disagreement_weight` per step times the members' disagreement, and ends where that exceeds

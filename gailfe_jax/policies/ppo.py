@@ -18,7 +18,7 @@ from gailfe_jax.policies.self_imitation import (
     self_imitation_value_loss,
 )
 from gailfe_jax.policies.surrogate import clip_fraction, clipped_surrogate
-from gailfe_jax.types import Array, AuxiliaryFn, Metrics, Moves, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, ForwardTransitions, Metrics, PyTree, ScoreFn, Transition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PPO(ActorCritic):
         score: ScoreFn | None,
         key: Array,
         hyper: Hyper,
-        experience: Moves | None = None,
+        experience: ForwardTransitions | None = None,
         auxiliary: AuxiliaryFn | None = None,
     ) -> tuple[ActorCriticState, Metrics]:
         """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one. Without a

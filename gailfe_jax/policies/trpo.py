@@ -14,7 +14,7 @@ from gailfe_jax.nn.networks import Distribution
 from gailfe_jax.parallel.seeds import env_shards, local_rows, mean_over_devices, shuffled
 from gailfe_jax.policies.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.policies.surrogate import importance_surrogate
-from gailfe_jax.types import Array, AuxiliaryFn, Metrics, Moves, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, ForwardTransitions, Metrics, PyTree, ScoreFn, Transition
 
 
 def fisher_product(dist_fn: Callable[[Array], Distribution], theta: Array) -> Callable[[Array], Array]:
@@ -156,7 +156,7 @@ class TRPO(ActorCritic):
         score: ScoreFn | None,
         key: Array,
         hyper: Hyper,
-        experience: Moves | None = None,
+        experience: ForwardTransitions | None = None,
         auxiliary: AuxiliaryFn | None = None,
     ) -> tuple[ActorCriticState, Metrics]:
         """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one. Without a

@@ -16,8 +16,8 @@ from flax import struct
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.nn.networks import MLP, RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
-from gailfe_jax.parallel.seeds import local_rows, mean_over_devices, sealed
-from gailfe_jax.types import Array, EnvSpec, Metrics, Pairs, PyTree, Scalar
+from gailfe_jax.parallel.seeds import isolated_compilation, local_rows, mean_over_devices
+from gailfe_jax.types import Array, EnvSpec, Metrics, PyTree, Scalar, StateAction
 
 
 def log_d(logit: Array) -> Array:
@@ -87,10 +87,10 @@ class DiscriminatorData:
       has_own: `[]` bool, or None.
     """
 
-    policy: Pairs
-    failures: Pairs | None = None
+    policy: StateAction
+    failures: StateAction | None = None
     has_failures: Array | None = None
-    own: Pairs | None = None
+    own: StateAction | None = None
     has_own: Array | None = None
 
 
@@ -115,7 +115,7 @@ class Discriminator:
     def _net(self) -> MLP:
         return MLP(self.config.disc_hidden, 1, self.config.activation)
 
-    def init(self, key: Array, demos: Pairs | None) -> DiscriminatorState:
+    def init(self, key: Array, demos: StateAction | None) -> DiscriminatorState:
         """Fresh state; the normaliser starts from the demonstrations `[N]`, where there are any."""
         size = self.spec.obs_size + self.spec.action_size
         params = self._net.init(key, jnp.zeros((1, size)))
@@ -124,7 +124,7 @@ class Discriminator:
 
     def logit(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
         """`[...]` logits at `obs [..., o]`, `action [..., a]`."""
-        return self._apply(state.params, state.stats.normalise(join(Pairs(obs, action))))
+        return self._apply(state.params, state.stats.normalise(join(StateAction(obs, action))))
 
     def score(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
         """`[...]` the policy's reward, one of `REWARDS`."""
@@ -137,7 +137,7 @@ class Discriminator:
     def fit(
         self,
         state: DiscriminatorState,
-        demos: Pairs | None,
+        demos: StateAction | None,
         data: DiscriminatorData,
         multiplier: Array,
         key: Array,
@@ -188,7 +188,7 @@ class Discriminator:
             return loss, (policy_logit, expert_logit)
 
         # Sealed, like Adam's step below: a failure term beside them must not change how they are fused and rounded.
-        @sealed
+        @isolated_compilation
         def gail_gradient(params, policy_x, expert_x, key):
             (loss, (policy_logit, expert_logit)), grads = jax.value_and_grad(gail_loss, has_aux=True)(
                 params, policy_x, expert_x, key
@@ -220,7 +220,7 @@ class Discriminator:
 
                 grads = jax.lax.cond(active, constrain, lambda grads: grads, grads)
             grads = mean_over_devices(grads)
-            params, opt = sealed(adam_step)(grads, opt, params, hyper.disc_lr)
+            params, opt = isolated_compilation(adam_step)(grads, opt, params, hyper.disc_lr)
             return (params, opt), metrics
 
         keys = jax.random.split(key_mix, steps)
@@ -235,7 +235,7 @@ class Discriminator:
             fitted = _where(data.has_own, fitted, state)
         return fitted, metrics
 
-    def _positives(self, demos: Pairs | None, data: DiscriminatorData, key: Array) -> Array:
+    def _positives(self, demos: StateAction | None, data: DiscriminatorData, key: Array) -> Array:
         """`[K, m, o + a]` the pairs that are taken for good."""
         if demos is None:
             assert data.own is not None
@@ -260,6 +260,6 @@ def _where(condition: Array, x: PyTree, y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
 
 
-def join(pairs: Pairs) -> Array:
+def join(pairs: StateAction) -> Array:
     """`[..., o + a]` observations and actions in one row."""
     return jnp.concatenate([pairs.obs, pairs.action], axis=-1)

@@ -31,9 +31,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.nn.networks import RunningStats
 from gailfe_jax.rewards.discriminator import DiscriminatorData, join
-from gailfe_jax.types import Array, EnvSpec, GailfeError, Metrics, Pairs
+from gailfe_jax.types import Array, EnvSpec, Metrics, StateAction
 
 FeatureFn: TypeAlias = Callable[[Array], Array]
 """Features: standardised `[obs, action]` `[..., o + a] -> [..., k]`, in JAX, for any leading shape."""
@@ -119,7 +120,7 @@ class LinearCost(abc.ABC):
         """One draw of the whole batch, all of whose pairs enter `mu_pi`."""
         return 1, self.config.batch_size
 
-    def init(self, key: Array, demos: Pairs | None) -> LinearState:
+    def init(self, key: Array, demos: StateAction | None) -> LinearState:
         """No reward yet; the normaliser starts from the demonstrations `[N]`.
 
         Raises:
@@ -138,7 +139,7 @@ class LinearCost(abc.ABC):
 
     def features(self, state: LinearState, obs: Array, action: Array) -> Array:
         """`[..., k]` features at `obs [..., o]`, `action [..., a]`."""
-        return find_features(self.config.features)(state.stats.normalise(join(Pairs(obs, action))))
+        return find_features(self.config.features)(state.stats.normalise(join(StateAction(obs, action))))
 
     def score(self, state: LinearState, obs: Array, action: Array) -> Array:
         """`[...]` the reward: `w . phi` less the offset."""
@@ -147,7 +148,7 @@ class LinearCost(abc.ABC):
     def fit(
         self,
         state: LinearState,
-        demos: Pairs | None,
+        demos: StateAction | None,
         data: DiscriminatorData,
         multiplier: Array,
         key: Array,
@@ -189,7 +190,7 @@ class LinearCost(abc.ABC):
             "linear_reward_policy": _product(policy, state.weights) - state.offset,
         }
 
-    def _mean(self, state: LinearState, pairs: Pairs) -> Array:
+    def _mean(self, state: LinearState, pairs: StateAction) -> Array:
         """`[k]` mean features of pairs `[..., n]`."""
         features = self.features(state, pairs.obs, pairs.action)
         return jnp.mean(features.reshape(-1, features.shape[-1]), axis=0)
@@ -280,7 +281,7 @@ class FailureAware(LinearCost):
       from it as the policy has, where theirs are a data set given beforehand.
     """
 
-    def init(self, key: Array, demos: Pairs | None) -> FailureAwareState:
+    def init(self, key: Array, demos: StateAction | None) -> FailureAwareState:
         base = super().init(key, demos)
         return FailureAwareState(
             weights=base.weights,
@@ -330,14 +331,14 @@ class ConstantReward:
         """The least there is: nothing is looked at."""
         return 1, 1
 
-    def init(self, key: Array, demos: Pairs | None) -> tuple[()]:
+    def init(self, key: Array, demos: StateAction | None) -> tuple[()]:
         """There is no state."""
         return ()
 
     def fit(
         self,
         state: tuple[()],
-        demos: Pairs | None,
+        demos: StateAction | None,
         data: DiscriminatorData,
         multiplier: Array,
         key: Array,

@@ -21,9 +21,9 @@ import numpy as np
 
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.envs import canonical_name
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.methods.table import resolve_config
 from gailfe_jax.training.loop import DemoSettings, RunSettings
-from gailfe_jax.types import GailfeError
 
 Values: TypeAlias = dict[str, Any]
 """Field name to typed value: what one setting changes."""

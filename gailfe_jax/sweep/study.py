@@ -29,6 +29,7 @@ from gailfe_jax.analysis.statistics import bootstrap_interval, iqm
 from gailfe_jax.artifacts.policy import expert_names, load_expert
 from gailfe_jax.config.flat import Hyper
 from gailfe_jax.envs import base_name, make_env
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.table import make_learner
 from gailfe_jax.parallel.memory import free_bytes, program_bytes, tree_bytes
@@ -37,7 +38,6 @@ from gailfe_jax.sweep.space import BaseFn, Distribution, Setting, build, field_o
 from gailfe_jax.training.checkpoint import check_config
 from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric, write_json_atomic
 from gailfe_jax.training.loop import Imitation, Trainer, load_run, prepare_imitation, settings_from_run, train
-from gailfe_jax.types import GailfeError
 
 _VERSION = 1
 _MEMORY_SHARE = 0.8  # Of what is free: estimates leave out the evaluation and what the allocator wastes.

@@ -34,8 +34,9 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import package_versions
-from gailfe_jax.types import GailfeError, PyTree
+from gailfe_jax.types import PyTree
 
 FORMAT = 1
 PART_BYTES = 256 * 2**20

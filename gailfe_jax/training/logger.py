@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 COLUMNS: Mapping[str, str] = {
     "return_mean": "return",

@@ -39,6 +39,7 @@ from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
 from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
 from gailfe_jax.envs import base_name, canonical_name, make_env
 from gailfe_jax.envs.rollout import Episodes, evaluate
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.adversarial import Demos, Learner, LearnerState
 from gailfe_jax.learners.cloning import CloningState
@@ -49,7 +50,7 @@ from gailfe_jax.parallel.seeds import ENVS, SEEDS
 from gailfe_jax.rewards.discriminator import DiscriminatorState
 from gailfe_jax.training.checkpoint import CheckpointManager, check_config
 from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric, write_json_atomic
-from gailfe_jax.types import Array, Env, GailfeError, Metrics, Pairs, PyTree
+from gailfe_jax.types import Array, Env, Metrics, PyTree, StateAction
 
 _SEEDS = 2**32  # Keys are folded with 32 bits: beyond them seeds would repeat.
 
@@ -251,7 +252,7 @@ def prepare_imitation(
         elif config.failure_source == "collected":
             raise GailfeError(f"demos: failure_source=collected, but {settings.demos or 'they'} have no failures")
     obs, action, next_obs = (jnp.asarray(x) for x in (pairs.obs, pairs.action, pairs.next_obs))
-    demos = Demos(Pairs(obs, action), padded, next_obs)
+    demos = Demos(StateAction(obs, action), padded, next_obs)
     if algorithm.clones:
         # Which pairs belong together decides what is held out.
         trajectory = pairs.trajectory.astype(np.int32)

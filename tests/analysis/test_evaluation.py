@@ -15,7 +15,7 @@ from gailfe_jax.analysis.evaluation import (
     normalised_score,
 )
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 HOPPER = "Hopper-v5"
 

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 from gailfe_jax.analysis import plots as plotting
 from gailfe_jax.analysis.statistics import bootstrap_band, iqm
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 STEPS = np.arange(1, 5) * 250_000
 CURVES = {"GAIL": (STEPS, np.arange(12.0).reshape(3, 4)), "GAILFE": (STEPS, 5 + np.arange(20.0).reshape(5, 4))}

@@ -14,7 +14,7 @@ from gailfe_jax.analysis.statistics import (
     minimum_detectable_difference,
     probability_of_improvement,
 )
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from gailfe_jax.analysis import video
 from gailfe_jax.analysis.evaluation import evaluate_policy
 from gailfe_jax.analysis.video import VideoResult, _backends, record_video
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 def make_policy(obs: int = 17, action: int = 6) -> Policy:

@@ -8,8 +8,8 @@ import pytest
 from gailfe_jax.apps.evaluate_run import evaluate_path, known_expert_return, policies_of
 from gailfe_jax.artifacts.policy import Policy, expert_names, load_expert
 from gailfe_jax.config.flat import CONFIG_VERSION
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.loop import load_policies
-from gailfe_jax.types import GailfeError
 
 
 def policy(seed, **metadata):

@@ -9,9 +9,9 @@ from gailfe_jax.apps import quickstart
 from gailfe_jax.artifacts.policy import expert_names, load_expert
 from gailfe_jax.cli.main import main
 from gailfe_jax.data.demonstrations import Demonstrations
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.methods import presets
 from gailfe_jax.training.loop import load_policies, load_run
-from gailfe_jax.types import GailfeError
 
 
 def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):

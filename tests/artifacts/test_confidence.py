@@ -14,9 +14,10 @@ from gailfe_jax.artifacts.confidence import Confidence, confidence, confidence_f
 from gailfe_jax.cli.main import main
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.envs import make_env
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.rewards.discriminator import Discriminator
 from gailfe_jax.training.loop import DemoSettings, RunSettings, to_confidences, train
-from gailfe_jax.types import GailfeError, Pairs
+from gailfe_jax.types import StateAction
 
 TINY = Config(
     algo="gail", env="hopper", num_envs=4, unroll_length=32, hidden=(8,), disc_hidden=(8, 6), disc_minibatch=64,
@@ -43,7 +44,7 @@ def test_it_is_the_discriminators_own_belief():
     discriminator = Discriminator(TINY, spec)
     keys = jax.random.split(jax.random.key(0), 3)
     obs, action = 2 * jax.random.normal(keys[0], (60, 11)), jax.random.uniform(keys[1], (60, 3), minval=-1)
-    state = discriminator.init(keys[2], Pairs(0.7 * obs + 1, action))
+    state = discriminator.init(keys[2], StateAction(0.7 * obs + 1, action))
 
     @dataclasses.dataclass
     class State:

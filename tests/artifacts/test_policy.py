@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from gailfe_jax.artifacts import policy
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch, expert_names, load_expert, mlp_weights
 from gailfe_jax.envs import TASKS
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.safetensors_io import write_tensors
 from gailfe_jax.nn import networks
-from gailfe_jax.types import GailfeError
 
 
 def make_policy(

@@ -8,7 +8,7 @@ import pytest
 from gailfe_jax.bench import fidelity
 from gailfe_jax.bench.fidelity import OWN, VARIANTS, bench_fidelity
 from gailfe_jax.envs.physics.mjx import SolverOptions
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 def test_errors_are_from_the_c_engines_positions(monkeypatch, capsys, tmp_path):

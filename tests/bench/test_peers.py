@@ -19,9 +19,9 @@ from gailfe_jax.cli.main import main
 from gailfe_jax.config.flat import Config
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.methods.presets import preset
 from gailfe_jax.methods.table import make_learner
-from gailfe_jax.types import GailfeError
 
 SCRIPTS = peers.ROOT / "benchmarks" / "peers"
 REAL_ENVIRONMENT = (peers.ROOT / "runs" / "peers-env" / ".installed").is_file()

@@ -10,7 +10,7 @@ from gailfe_jax.bench import profile as breakdown
 from gailfe_jax.bench.profile import bench_profile, iteration_parts, largest, time_parts
 from gailfe_jax.bench.speed import Training
 from gailfe_jax.config.flat import Config
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 TINY = {"env": "hopper", "engine": "mujoco_c", "num_envs": 2, "unroll_length": 8, "hidden": (4,), "disc_hidden": (4,)}
 

@@ -7,7 +7,7 @@ import pytest
 from gailfe_jax.bench import scaling
 from gailfe_jax.bench.scaling import AXES, Axis, bench_scaling, bench_sweep, knee
 from gailfe_jax.cli.main import main
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 from tests import haste
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gailfe_jax.bench import speed as bench
 from gailfe_jax.bench.speed import bench_horizon, bench_physics, bench_train, print_horizon, print_report
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 @pytest.fixture(autouse=True)

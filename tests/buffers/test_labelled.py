@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gailfe_jax.buffers.labelled import FailureBuffer
+from gailfe_jax.buffers.labelled import LabelledTrajectories
 from gailfe_jax.data import annotators
 from gailfe_jax.data.demonstrations import Trajectories
-from gailfe_jax.types import GailfeError, Transition
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Transition
 
 LIMIT = 6
 OBS, ACTION = 3, 2
@@ -78,7 +79,7 @@ KINDS = ("flipped", "bottom_quantile", "from_function")
 
 
 class PythonBuffer:
-    """What `FailureBuffer` must hold, with lists."""
+    """What `LabelledTrajectories` must hold, with lists."""
 
     def __init__(self, capacity, num_envs, failed):
         self.failures = collections.deque(maxlen=capacity)
@@ -132,18 +133,18 @@ def _random_unrolls(seed: int, num_envs: int, unrolls: int = UNROLLS, fall: floa
     )
 
 
-def _buffer(capacity: int, num_envs: int, annotator="terminated", **options) -> FailureBuffer:
+def _buffer(capacity: int, num_envs: int, annotator="terminated", **options) -> LabelledTrajectories:
     if isinstance(annotator, str):
         annotator = ANNOTATORS[annotator][0]
-    return FailureBuffer(capacity, LIMIT, num_envs, OBS, ACTION, annotator, **options)
+    return LabelledTrajectories(capacity, LIMIT, num_envs, OBS, ACTION, annotator, **options)
 
 
 @functools.cache
-def _add(buffer: FailureBuffer):
+def _add(buffer: LabelledTrajectories):
     return jax.jit(buffer.add, donate_argnums=0)
 
 
-def _fill(buffer: FailureBuffer, unrolls: list[Transition]):
+def _fill(buffer: LabelledTrajectories, unrolls: list[Transition]):
     state = buffer.init()
     for unroll in unrolls:
         state = _add(buffer)(state, unroll)
@@ -151,7 +152,7 @@ def _fill(buffer: FailureBuffer, unrolls: list[Transition]):
 
 
 @functools.cache
-def _sample(buffer: FailureBuffer):
+def _sample(buffer: LabelledTrajectories):
     return jax.jit(buffer.sample, static_argnums=2)
 
 
@@ -335,13 +336,13 @@ def test_without_collecting_only_preloaded_failures_stay():
 @pytest.mark.parametrize("collect", [True, False])
 def test_memory_is_that_of_the_pool(collect):
     buffer = _buffer(7, 3, collect=collect)
-    assert buffer.memory_bytes == buffer.init().pool.nbytes == (7 + 3 * collect) * LIMIT * (OBS + ACTION) * 4
+    assert buffer.memory_bytes == buffer.init().storage.nbytes == (7 + 3 * collect) * LIMIT * (OBS + ACTION) * 4
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_pool_is_never_copied(name):
     # 40 MB of pool: a copy of it, per step or per iteration, would show up as temporary memory.
-    buffer = FailureBuffer(500, 1000, 8, OBS, ACTION, ANNOTATORS[name][0])
+    buffer = LabelledTrajectories(500, 1000, 8, OBS, ACTION, ANNOTATORS[name][0])
     states = jax.eval_shape(jax.vmap(lambda _: buffer.init()), jnp.arange(2))
     shape = jax.ShapeDtypeStruct
     scalars = {field: shape((2, 32, 8), jnp.float32) for field in ("log_prob", "reward")}

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gailfe_jax.buffers.prioritized_episodes import EpisodeReplay
-from gailfe_jax.types import GailfeError, Transition
+from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Transition
 
 # Episodes last up to three unrolls.
 LIMIT, STEPS, OBS, ACTION = 11, 4, 2, 1
@@ -21,7 +22,7 @@ DRAWS = 40_000
 
 
 class PythonReplay:
-    """What `EpisodeReplay` must hold, with lists."""
+    """What `PrioritizedEpisodes` must hold, with lists."""
 
     def __init__(self, capacity, num_envs):
         self.episodes = collections.deque(maxlen=capacity)
@@ -60,27 +61,27 @@ def unrolls(seed: int, num_envs: int, count: int = 8, together: bool = False) ->
 
 
 @functools.cache
-def adder(replay: EpisodeReplay):
+def adder(replay: PrioritizedEpisodes):
     return jax.jit(replay.add, donate_argnums=0)
 
 
 @functools.cache
-def sampler(replay: EpisodeReplay):
+def sampler(replay: PrioritizedEpisodes):
     return jax.jit(replay.sample, static_argnums=2)
 
 
-def make(capacity: int, num_envs: int, alpha: float = 0.6) -> EpisodeReplay:
-    return EpisodeReplay(capacity, LIMIT, num_envs, OBS, ACTION, alpha)
+def make(capacity: int, num_envs: int, alpha: float = 0.6) -> PrioritizedEpisodes:
+    return PrioritizedEpisodes(capacity, LIMIT, num_envs, OBS, ACTION, alpha)
 
 
-def fill(replay: EpisodeReplay, parts: list[Transition], gamma: float = 0.9):
+def fill(replay: PrioritizedEpisodes, parts: list[Transition], gamma: float = 0.9):
     state = replay.init()
     for part in parts:
         state = adder(replay)(state, part, gamma)
     return state
 
 
-def held_index(replay: EpisodeReplay, state) -> np.ndarray:
+def held_index(replay: PrioritizedEpisodes, state) -> np.ndarray:
     """Index of every step held, the oldest first, worked out from the layout."""
     order, lengths = np.asarray(state.order), np.asarray(state.lengths)
     ring = [(int(state.head) + i) % replay.capacity for i in range(replay.capacity)]
@@ -88,7 +89,7 @@ def held_index(replay: EpisodeReplay, state) -> np.ndarray:
 
 
 @functools.cache
-def prioritiser(replay: EpisodeReplay):
+def prioritiser(replay: PrioritizedEpisodes):
     return jax.jit(replay.reprioritise)
 
 
@@ -138,7 +139,7 @@ def test_it_holds_what_a_python_list_holds(capacity, num_envs):
 
 
 def test_returns_of_a_long_episode():
-    replay, gamma = EpisodeReplay(1, 1000, 1, 1, 1), 0.995
+    replay, gamma = PrioritizedEpisodes(1, 1000, 1, 1, 1), 0.995
     reward = np.random.default_rng(0).normal(size=(1000, 1)).astype(np.float32)
     zeros, no = np.zeros((1000, 1, 1), np.float32), np.zeros((1000, 1), bool)
     cut = no.copy()
@@ -261,7 +262,7 @@ def test_an_empty_replay_gives_zeros_and_takes_no_priorities():
 
 
 def test_the_pool_is_never_copied_in_a_scan():
-    replay = EpisodeReplay(50, 1000, 8, 40, 20)
+    replay = PrioritizedEpisodes(50, 1000, 8, 40, 20)
     state = jax.eval_shape(jax.vmap(lambda _: replay.init()), jnp.arange(2))
     shape = jax.ShapeDtypeStruct
     scalar, flag = shape((2, 16, 8), jnp.float32), shape((2, 16, 8), jnp.bool_)
@@ -286,7 +287,7 @@ def test_the_pool_is_never_copied_in_a_scan():
 def test_memory_is_that_of_its_arrays():
     replay = make(7, 3)
     state = replay.init()
-    assert replay.memory_bytes == state.pool.nbytes + state.returns.nbytes + state.priorities.nbytes
+    assert replay.memory_bytes == state.storage.nbytes + state.returns.nbytes + state.priorities.nbytes
 
 
 def test_bad_settings_are_refused():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.buffers.replay import Replay
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 ROW = (jnp.zeros(2), jnp.zeros(1))
 

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gailfe_jax.buffers.top_k import BestBuffer
-from gailfe_jax.types import GailfeError, Transition
+from gailfe_jax.buffers.top_k import TopK
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Transition
 
 LIMIT, STEPS, OBS, ACTION = 6, 8, 2, 1
 
 
 class PythonHeap:
-    """What `BestBuffer` must hold, with a heap of (return, number of the episode) and a dictionary."""
+    """What `TopK` must hold, with a heap of (return, number of the episode) and a dictionary."""
 
     def __init__(self, capacity, num_envs):
         self.capacity, self.count = capacity, 0
@@ -67,7 +68,7 @@ def unrolls(seed: int, num_envs: int, count: int = 6, values: int = 2) -> list[T
     return out
 
 
-def fill(buffer: BestBuffer, parts: list[Transition]):
+def fill(buffer: TopK, parts: list[Transition]):
     add, state = jax.jit(buffer.add), buffer.init()
     for part in parts:
         state = add(state, part)
@@ -84,7 +85,7 @@ def assert_same(actual, expected):
 @pytest.mark.parametrize("num_envs", [1, 5])
 @pytest.mark.parametrize("capacity", [1, 3, 50])
 def test_it_holds_what_a_python_heap_holds(capacity, num_envs):
-    buffer = BestBuffer(capacity, LIMIT, num_envs, OBS, ACTION)
+    buffer = TopK(capacity, LIMIT, num_envs, OBS, ACTION)
     add = jax.jit(buffer.add)
 
     @settings(max_examples=25, deadline=None)
@@ -105,7 +106,7 @@ def test_it_holds_what_a_python_heap_holds(capacity, num_envs):
 
 
 def test_vmap_over_seeds_equals_a_loop():
-    buffer = BestBuffer(3, LIMIT, 4, OBS, ACTION)
+    buffer = TopK(3, LIMIT, 4, OBS, ACTION)
     seeds = [unrolls(seed, 4) for seed in range(3)]
     alone = [fill(buffer, parts) for parts in seeds]
     states = jax.vmap(lambda _: buffer.init())(jnp.arange(3))
@@ -116,7 +117,7 @@ def test_vmap_over_seeds_equals_a_loop():
 
 
 def test_samples_are_uniform_over_the_transitions_held():
-    buffer = BestBuffer(4, LIMIT, 3, OBS, ACTION)
+    buffer = TopK(4, LIMIT, 3, OBS, ACTION)
     state = fill(buffer, unrolls(1, 3, values=1000))
     obs, action = buffer.sample(state, jax.random.key(0), 40_000)
     held = np.concatenate([np.concatenate(pair, axis=1) for pair in buffer.contents(state)])
@@ -130,7 +131,7 @@ def test_samples_are_uniform_over_the_transitions_held():
 
 def test_a_return_that_is_no_number_is_never_kept():
     part = unrolls(0, 2)[0]
-    buffer = BestBuffer(3, LIMIT, 2, OBS, ACTION)
+    buffer = TopK(3, LIMIT, 2, OBS, ACTION)
     state = fill(buffer, [part.replace(reward=np.full_like(part.reward, np.nan))])
     assert int(state.num_episodes) > 0
     assert int(buffer.num_trajectories(state)) == 0
@@ -140,4 +141,4 @@ def test_a_return_that_is_no_number_is_never_kept():
 
 def test_a_size_that_is_not_positive_is_refused():
     with pytest.raises(GailfeError, match=r"^best trajectories: capacity is 0, expected 1 or more"):
-        BestBuffer(0, LIMIT, 1, OBS, ACTION)
+        TopK(0, LIMIT, 1, OBS, ACTION)

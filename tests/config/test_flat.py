@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from gailfe_jax.data import annotators
 from gailfe_jax.data.annotators import EpisodeSummary, annotate, parse_annotator, parse_success
 from gailfe_jax.data.demonstrations import Trajectories
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 def _trajectories(rewards: list[list[float]], terminated: list[bool], angles: list[list[float]]) -> Trajectories:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gailfe_jax.data import demonstrations as module
 from gailfe_jax.data.demonstrations import Demonstrations, Trajectories, file_sha256, make_provenance
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 OBS, ACTION, STATE = 3, 2, 4
 FORMATS = ("npz", "h5", "hdf5")

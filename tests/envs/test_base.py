@@ -15,7 +15,7 @@ from gailfe_jax.envs.base import MujocoEnv
 from gailfe_jax.envs.physics.model import without_expected_warning
 from gailfe_jax.envs.physics.mujoco_c import MujocoC
 from gailfe_jax.envs.tasks import HALFCHEETAH, HOPPER, TASKS
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 def roll(env, key, action, steps):

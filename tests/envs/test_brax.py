@@ -10,7 +10,7 @@ from brax.envs.base import Env, State
 
 from gailfe_jax.envs import make_env
 from gailfe_jax.envs.brax import BraxEnv, make_brax_env
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 class Counter(Env):

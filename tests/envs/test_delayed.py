@@ -12,7 +12,7 @@ from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import DelayedReward, base_name, canonical_name, make_env
 from gailfe_jax.envs.gymnasium import DelayedRewardWrapper
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 def roll(env, steps, scale, num_envs=3):

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 
 from gailfe_jax.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, register_gymnasium_envs
 from gailfe_jax.envs.tasks import TASKS
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 IDS = register_gymnasium_envs()
 

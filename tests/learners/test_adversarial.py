@@ -14,11 +14,12 @@ from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, survived
 from gailfe_jax.envs import make_env
 from gailfe_jax.envs.rollout import unroll
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Demos
 from gailfe_jax.methods.table import COMBINATIONS, asks_expert, make_learner, needs_demos
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.loop import Trainer, to_policies
-from gailfe_jax.types import GailfeError, Pairs, Transition
+from gailfe_jax.types import StateAction, Transition
 
 ITERATIONS = 4
 TINY = dict(
@@ -37,7 +38,7 @@ SWEEP = (
 def random_demos():
     rng = np.random.default_rng(0)
     obs, action = rng.normal(size=(200, 11)), rng.uniform(-1, 1, (200, 3))
-    return Demos(Pairs(jnp.asarray(obs, jnp.float32), jnp.asarray(action, jnp.float32)))
+    return Demos(StateAction(jnp.asarray(obs, jnp.float32), jnp.asarray(action, jnp.float32)))
 
 
 class Runner:
@@ -299,7 +300,7 @@ def test_the_demonstrations_likelihood_beside_the_reward(generator):
     sizes = TINY | dict(unroll_length=32, horizon=8)
     runner = Runner(Config(algo="gail", generator=generator, bc_auxiliary=True, **sizes), 1)
     # Actions that a fresh policy finds unlikely, so that there is something to learn.
-    runner.demos = Demos(Pairs(runner.demos.expert.obs, jnp.full_like(runner.demos.expert.action, 0.9)))
+    runner.demos = Demos(StateAction(runner.demos.expert.obs, jnp.full_like(runner.demos.expert.action, 0.9)))
 
     def run(bc_weight):
         states, _ = runner.run([0], HYPER.replace(bc_weight=bc_weight))

@@ -7,12 +7,13 @@ import pytest
 
 from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Demos
 from gailfe_jax.learners.cloning import expert_share, split
 from gailfe_jax.methods.table import make_learner, resolve_config
 from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.training.loop import Trainer
-from gailfe_jax.types import GailfeError, Pairs
+from gailfe_jax.types import StateAction
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -53,7 +54,7 @@ def demonstrations(policy, trajectories=8, noise=0.0, length=16):
     obs = rng.uniform(-1, 1, (trajectories * length, 2)).astype(np.float32)
     action = policy.act(obs) + noise * rng.normal(size=obs.shape)
     trajectory = np.repeat(np.arange(trajectories), length).astype(np.int32)
-    return Demos(Pairs(jnp.asarray(obs), jnp.asarray(action, jnp.float32)), trajectory=jnp.asarray(trajectory))
+    return Demos(StateAction(jnp.asarray(obs), jnp.asarray(action, jnp.float32)), trajectory=jnp.asarray(trajectory))
 
 
 def test_whole_trajectories_are_held_out():
@@ -118,7 +119,7 @@ def test_the_best_snapshot_is_kept_and_a_stopped_seed_stays_as_it_is(drift_env, 
         assert same(last.generator.judged, at_seed(states[best + 1].generator.policy, seed))
         assert not same(last.generator.judged, last.generator.policy)
         held = last.order[len(last.order) - last.held_out :]
-        shown = Pairs(demos.expert.obs[held], demos.expert.action[held])
+        shown = StateAction(demos.expert.obs[held], demos.expert.action[held])
         loss = learner.generator.negative_log_likelihood(last.generator, last.generator.judged, shown)
         np.testing.assert_allclose(jnp.mean(loss), losses[best], rtol=1e-4)
 

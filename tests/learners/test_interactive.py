@@ -9,8 +9,8 @@ import pytest
 from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.envs.rollout import evaluate
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.interactive import forward_training, smile, smile_weights
-from gailfe_jax.types import GailfeError
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 

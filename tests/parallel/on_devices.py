@@ -14,12 +14,12 @@ from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.envs import make_env
-from gailfe_jax.generators import actor_critic
 from gailfe_jax.learners.adversarial import Demos
 from gailfe_jax.methods.table import asks_expert, make_learner, needs_demos
+from gailfe_jax.policies import actor_critic
 from gailfe_jax.training import loop as training
 from gailfe_jax.training.loop import RunSettings, Trainer
-from gailfe_jax.types import Pairs
+from gailfe_jax.types import StateAction
 
 DEVICES, ITERATIONS = 8, 2
 TINY = dict(
@@ -50,7 +50,7 @@ def shown(config: Config) -> Demos | None:
         return None
     rng = np.random.default_rng(0)
     obs, action = rng.normal(size=(100, 11)), rng.uniform(-1, 1, (100, 3))
-    return Demos(Pairs(jnp.asarray(obs, jnp.float32), jnp.asarray(action, jnp.float32)))
+    return Demos(StateAction(jnp.asarray(obs, jnp.float32), jnp.asarray(action, jnp.float32)))
 
 
 def trained(case: str, devices: int) -> dict[str, np.ndarray]:

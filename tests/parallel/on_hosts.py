@@ -17,10 +17,10 @@ import numpy as np
 
 from gailfe_jax.cli.main import main as cli
 from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel import distributed as hosts
 from gailfe_jax.training import loop as training
 from gailfe_jax.training.loop import DemoSettings, RunSettings, Trainer, train
-from gailfe_jax.types import GailfeError
 
 
 class SharedTrainer(Trainer):

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.loop import RunSettings, mesh_shape
-from gailfe_jax.types import GailfeError
 from tests import haste
 from tests.parallel.on_devices import CASES, DEVICES
 

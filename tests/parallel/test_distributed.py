@@ -13,9 +13,9 @@ import pytest
 
 from gailfe_jax.cli.main import main
 from gailfe_jax.data.demonstrations import Demonstrations, Trajectories
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.loop import load_policies, load_run, mesh_shape
-from gailfe_jax.types import GailfeError
 from tests import haste
 
 ROOT = pathlib.Path(__file__).parent.parent.parent

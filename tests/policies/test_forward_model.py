@@ -9,7 +9,7 @@ import pytest
 
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
 from gailfe_jax.policies.forward_model import ForwardModel
-from gailfe_jax.types import EnvSpec, Moves
+from gailfe_jax.types import EnvSpec, ForwardTransitions
 
 SPEC = EnvSpec("pendulum", None, "none", 2, 1, (-1.0,), (1.0,), 100)
 
@@ -24,7 +24,7 @@ def trajectories(key, steps, width):
     keys = jax.random.split(key, 2)
     actions = jax.random.uniform(keys[0], (steps, width, 1), minval=-1, maxval=1)
     start = jax.random.uniform(keys[1], (width, 2), minval=-1, maxval=1) * jnp.array([1.5, 2.0])
-    step = lambda obs, action: (swing(obs, action), Moves(obs, action, swing(obs, action)))  # noqa: E731
+    step = lambda obs, action: (swing(obs, action), ForwardTransitions(obs, action, swing(obs, action)))  # noqa: E731
     return jax.lax.scan(step, start, actions)[1]
 
 
@@ -41,7 +41,7 @@ def test_the_learned_model_follows_a_pendulum_twenty_steps_ahead(kind, ensemble)
     fit = jax.jit(model.fit)
     for i in range(10):
         rows = jax.random.randint(jax.random.fold_in(jax.random.key(3), i), (200, ensemble, 128), 0, 8000)
-        state, _ = fit(state, Moves(data.obs[rows], data.action[rows], data.next_obs[rows]), hyper)
+        state, _ = fit(state, ForwardTransitions(data.obs[rows], data.action[rows], data.next_obs[rows]), hyper)
     after = model.errors(state, unseen, done)
     # In standard deviations of the observations.
     assert after["model_error_1"] < 0.01 < before["model_error_1"]

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
-from gailfe_jax.policies.mail import Backprop, Windows, clip_inward, cut_windows
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.policies.mail import MAIL, Windows, clip_inward, cut_windows
 from gailfe_jax.policies.surrogate import importance_surrogate
-from gailfe_jax.types import EnvSpec, GailfeError, Moves, Pairs, Transition
+from gailfe_jax.types import EnvSpec, ForwardTransitions, StateAction, Transition
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -26,13 +27,13 @@ HYPER = hyper_arrays(Hyper(gamma=0.9))
 
 
 def generator_and_state(config=CONFIG, spec=SPEC):
-    generator = Backprop(config, spec)
+    generator = MAIL(config, spec)
     state = jax.jit(generator.init)(jax.random.key(0))
     # Away from the nearly-zero output layer, and with statistics that are no identity.
     move = lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape)  # noqa: E731
     policy = jax.jit(lambda params: jax.tree.map(move, params))(state.policy)
     rows = 0.5 + 1.5 * jax.random.normal(jax.random.key(2), (50, spec.obs_size))
-    moves = Moves(rows, jax.random.normal(jax.random.key(3), (50, spec.action_size)), rows * 0.9 + 0.1)
+    moves = ForwardTransitions(rows, jax.random.normal(jax.random.key(3), (50, spec.action_size)), rows * 0.9 + 0.1)
     model = jax.jit(generator._model.observe)(state.model, moves)
     return generator, state.replace(policy=policy, obs_stats=state.obs_stats.update(rows), model=model)
 
@@ -113,14 +114,14 @@ def test_on_a_linear_quadratic_task_the_gradient_is_the_analytic_one():
     a, b = 0.6 * rng.normal(size=(3, 3)), rng.normal(size=(3, 2))
     q, r = np.diag([1.0, 2.0, 0.5]), np.diag([0.3, 0.1])
 
-    class Known(Backprop):
+    class Known(MAIL):
         @property
         def _model(self):
             return Linear(a.astype(np.float32), b.astype(np.float32))
 
     # No hidden layer and no normaliser: mean = obs @ kernel.
     linear = dataclasses.replace(CONFIG, hidden=())
-    generator, state = Known(linear, SPEC), jax.jit(Backprop(linear, SPEC).init)(jax.random.key(0))
+    generator, state = Known(linear, SPEC), jax.jit(MAIL(linear, SPEC).init)(jax.random.key(0))
     kernel = 0.2 * rng.normal(size=(3, 2))
     params = {"params": {"mean": {"Dense_0": {"kernel": kernel, "bias": np.zeros(2)}}, "log_std": np.full(2, -30.0)}}
     policy = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
@@ -263,7 +264,7 @@ def test_a_step_improves_its_objective_within_its_bound(changes):
     generator, state = generator_and_state(config)
     hyper = HYPER.replace(max_kl=jnp.float32(0.01), policy_lr=jnp.float32(1e-3))
     unroll = fake_unroll(8, 4, jax.random.key(3))
-    moves = Moves(unroll.obs, unroll.action, unroll.next_obs)
+    moves = ForwardTransitions(unroll.obs, unroll.action, unroll.next_obs)
     experience = jax.tree.map(
         lambda x: jnp.broadcast_to(x.reshape(1, 1, -1, x.shape[-1]), (5, config.model_ensemble, 32, x.shape[-1])), moves
     )
@@ -281,7 +282,7 @@ def test_the_two_gradients_estimate_the_same_one():
     spec = EnvSpec("toy", None, "none", 1, 1, (-FAR,), (FAR,), 100)
     config = dataclasses.replace(CONFIG, hidden=(), num_envs=4000, unroll_length=4, horizon=4)
 
-    class Known(Backprop):
+    class Known(MAIL):
         @property
         def _model(self):
             return Linear(np.array([[0.8]], np.float32), np.array([[0.5]], np.float32))
@@ -289,7 +290,7 @@ def test_the_two_gradients_estimate_the_same_one():
         def _values(self, state, obs):
             return jnp.zeros(obs.shape[:-1])
 
-    generator, state = Known(config, spec), jax.jit(Backprop(config, spec).init)(jax.random.key(0))
+    generator, state = Known(config, spec), jax.jit(MAIL(config, spec).init)(jax.random.key(0))
     mean = {"Dense_0": {"kernel": jnp.array([[-0.3]]), "bias": jnp.array([0.1])}}
     policy = {"params": {"mean": mean, "log_std": jnp.array([-0.5])}}
     keys = jax.random.split(jax.random.key(1), 5)
@@ -324,12 +325,12 @@ def test_a_horizon_that_does_not_divide_the_unroll_is_refused():
 
 def test_a_clones_model_starts_from_the_demonstrations():
     config = dataclasses.replace(CONFIG, bc_steps=300, model_ensemble=2, model_minibatch=32, model_hidden=(16,))
-    generator = Backprop(config, SPEC)
+    generator = MAIL(config, SPEC)
     state = jax.jit(generator.init)(jax.random.key(0))
     obs, action = jax.random.normal(jax.random.key(1), (400, 3)), jax.random.normal(jax.random.key(2), (400, 2))
     next_obs = 0.9 * obs + action @ jnp.array([[0.5, 0.0, 0.2], [0.0, -0.5, 0.1]])
     hyper = HYPER.replace(model_lr=jnp.float32(1e-2))
-    clone = lambda following: generator.clone(state, Pairs(obs, action), following, jax.random.key(3), hyper)  # noqa: E731
+    clone = lambda following: generator.clone(state, StateAction(obs, action), following, jax.random.key(3), hyper)  # noqa: E731
     fitted, without = clone(next_obs), clone(None)
     error = [
         jnp.mean(jnp.square(generator._model.predict(s.model, obs, action)[0] - next_obs)) for s in (fitted, state)

@@ -9,7 +9,7 @@ import pytest
 
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
 from gailfe_jax.policies.trpo import TRPO
-from gailfe_jax.types import EnvSpec, Pairs
+from gailfe_jax.types import EnvSpec, StateAction
 
 
 def test_a_mixture_clones_two_habits_where_a_gaussian_clones_their_mean():
@@ -18,7 +18,7 @@ def test_a_mixture_clones_two_habits_where_a_gaussian_clones_their_mean():
     keys = jax.random.split(jax.random.key(0), 4)
     obs = jax.random.normal(keys[0], (1000, 2))
     side = jnp.where(jax.random.bernoulli(keys[1], 0.5, (1000, 1)), 0.8, -0.8)
-    demos = Pairs(obs, side + 0.05 * jax.random.normal(keys[2], side.shape))
+    demos = StateAction(obs, side + 0.05 * jax.random.normal(keys[2], side.shape))
 
     def cloned(mixture):
         generator = TRPO(Config(hidden=(16,), bc_steps=800, bc_minibatch=128, mixture=mixture), spec)

@@ -12,7 +12,7 @@ from gailfe_jax.envs.rollout import evaluate, unroll
 from gailfe_jax.methods.table import make_learner
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.trpo import TRPO
-from gailfe_jax.types import EnvSpec, EnvState, Pairs, TimeStep
+from gailfe_jax.types import EnvSpec, EnvState, StateAction, TimeStep
 
 
 class TargetEnv:
@@ -128,7 +128,7 @@ def test_the_start_from_cloning_recovers_a_linear_expert():
     generator = TRPO(Config(hidden=(32,), bc_steps=1000, bc_minibatch=64), env.spec)
     obs = jax.random.uniform(jax.random.key(0), (500, 1), minval=-0.8, maxval=0.8)
     noise = 0.1 * jax.random.normal(jax.random.key(1), obs.shape)
-    demos = Pairs(obs, 0.7 * obs + noise)
+    demos = StateAction(obs, 0.7 * obs + noise)
     state = generator.standardise(generator.init(jax.random.key(2)), demos)
     state = generator.clone(state, demos, None, jax.random.key(3), hyper_arrays(Hyper(bc_lr=5e-3)))
     dist = generator.distribution(state, jnp.array([[-0.5], [0.0], [0.5]]))

@@ -18,7 +18,7 @@ from gailfe_jax.rewards.discriminator import (
     log_d,
     log_one_minus_d,
 )
-from gailfe_jax.types import EnvSpec, Pairs
+from gailfe_jax.types import EnvSpec, StateAction
 
 SPEC = EnvSpec("toy", None, "none", 3, 2, (-1.0, -1.0), (1.0, 1.0), 100)
 STEPS, SIZE = 4, 64
@@ -26,7 +26,7 @@ STEPS, SIZE = 4, 64
 
 def pairs(seed, shape, shift=0.0):
     rng = np.random.default_rng(seed)
-    return Pairs(
+    return StateAction(
         jnp.asarray(rng.normal(shift, 1.0, (*shape, 3)), jnp.float32),
         jnp.asarray(rng.uniform(-1, 1, (*shape, 2)), jnp.float32),
     )

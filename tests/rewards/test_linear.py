@@ -10,6 +10,7 @@ import scipy.optimize
 
 import gailfe_jax
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.rewards.discriminator import DiscriminatorData
 from gailfe_jax.rewards.linear import (
     ConstantReward,
@@ -21,7 +22,7 @@ from gailfe_jax.rewards.linear import (
     worst_in_ball,
     worst_in_hull,
 )
-from gailfe_jax.types import EnvSpec, GailfeError, Pairs
+from gailfe_jax.types import EnvSpec, StateAction
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -31,7 +32,7 @@ HYPER = hyper_arrays(Hyper(irlf_lr=0.1, irlf_slack=1.5, irlf_lambda=4.0, irlf_la
 
 def pairs(seed, shape, shift=0.0):
     rng = np.random.default_rng(seed)
-    return Pairs(
+    return StateAction(
         jnp.asarray(rng.normal(shift, 1.0, (*shape, 3)), jnp.float32),
         jnp.asarray(rng.uniform(-1, 1, (*shape, 2)), jnp.float32),
     )
@@ -76,7 +77,9 @@ def drawn(measure):
     """`[ROWS]` pairs whose frequencies are `measure [S * A]` to within 1 / ROWS, in one-hot coding."""
     edges = np.round(np.cumsum(measure) * ROWS).astype(int)
     cell = np.searchsorted(edges, np.arange(ROWS), side="right").clip(0, STATES * ACTIONS - 1)
-    return Pairs(*(jnp.asarray(x, jnp.float32) for x in (np.eye(STATES)[cell // ACTIONS], np.eye(ACTIONS)[cell % 2])))
+    return StateAction(
+        *(jnp.asarray(x, jnp.float32) for x in (np.eye(STATES)[cell // ACTIONS], np.eye(ACTIONS)[cell % 2]))
+    )
 
 
 def table_features(x):

@@ -20,12 +20,12 @@ from gailfe_jax.cli.main import Sweep, _defaults, _parse, main
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.sweep import space as search
 from gailfe_jax.sweep import study as sweep
 from gailfe_jax.sweep.space import Base, build, distributions, field_of, from_file, grid, random, read_value, show
 from gailfe_jax.training.logger import read_metrics
 from gailfe_jax.training.loop import DemoSettings, RunSettings, load_run, settings_from_run
-from gailfe_jax.types import GailfeError
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 

@@ -20,8 +20,8 @@ import pytest
 from flax import struct
 
 import gailfe_jax.training.checkpoint as checkpoint
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.checkpoint import CheckpointManager, check_config
-from gailfe_jax.types import GailfeError
 
 CONFIG = {"env": "hopper", "algo": {"name": "gailfe", "hidden": (100, 100)}}
 

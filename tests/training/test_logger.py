@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.training import logger as logging
 from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric, write_json_atomic
-from gailfe_jax.types import GailfeError
 
 
 def logger(path, **changes):

@@ -18,6 +18,7 @@ from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.data.demonstrations import Demonstrations, Trajectories
 from gailfe_jax.envs import make_env
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.methods.table import make_learner
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.loop import (
@@ -31,7 +32,6 @@ from gailfe_jax.training.loop import (
     to_policies,
     train,
 )
-from gailfe_jax.types import GailfeError
 
 TINY = Config(
     algo="gailfe", env="Hopper-v5", num_envs=4, unroll_length=32, hidden=(8,), value_minibatch=64, disc_hidden=(8,),

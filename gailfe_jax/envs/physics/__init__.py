@@ -6,7 +6,8 @@ import importlib.util
 
 import jax
 
-from gailfe_jax.types import GailfeError, Physics, Task
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Physics, Task
 
 ENGINES = ("mujoco_c", "mjx", "warp")
 

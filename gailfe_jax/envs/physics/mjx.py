@@ -26,7 +26,8 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.envs.physics.model import load_model, seconds_per_step
-from gailfe_jax.types import Array, GailfeError, StepResult, Task
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array, StepResult, Task
 
 # Without warp-lang, MJX announces on stdout that it could not import it, which would corrupt machine-read output.
 with contextlib.redirect_stdout(io.StringIO()):

@@ -13,7 +13,8 @@ import warnings
 
 import mujoco
 
-from gailfe_jax.types import GailfeError, Task
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Task
 
 # Gymnasium's model files are loaded unchanged, so this notice is nothing our user can act on.
 _EXPECTED_WARNING = "'settotalmass' is deprecated"

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 
 from gailfe_jax.envs.physics import has_nvidia_gpu
 from gailfe_jax.envs.physics.mjx import MjxBase, MjxState, carried_state, fill_data, mjx
-from gailfe_jax.types import Array, GailfeError, Task
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array, Task
 
 
 class Warp(MjxBase):

@@ -12,7 +12,7 @@ from gailfe_jax.envs.physics import make_physics
 from gailfe_jax.envs.physics.mjx import Mjx
 from gailfe_jax.envs.physics.model import load_model
 from gailfe_jax.envs.tasks import HOPPER, TASKS
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 @pytest.fixture(scope="module", params=TASKS.values(), ids=TASKS)

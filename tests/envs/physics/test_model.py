@@ -11,7 +11,7 @@ import pytest
 from gailfe_jax.envs.physics import model
 from gailfe_jax.envs.physics.model import load_model, seconds_per_step
 from gailfe_jax.envs.tasks import HALFCHEETAH, HOPPER, TASKS
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

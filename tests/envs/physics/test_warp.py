@@ -15,7 +15,7 @@ from gailfe_jax.envs import physics as engines
 from gailfe_jax.envs.physics import has_nvidia_gpu, make_physics
 from gailfe_jax.envs.physics.warp import Warp
 from gailfe_jax.envs.tasks import HOPPER, TASKS
-from gailfe_jax.types import GailfeError
+from gailfe_jax.errors import GailfeError
 
 HAS_WARP = importlib.util.find_spec("warp") is not None
 ON_CPU = os.environ.get("GAILFE_TEST_WARP_ON_CPU") == "1"
