@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 Array: TypeAlias = jax.Array
@@ -194,6 +195,31 @@ class EnvSpec:
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     max_episode_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What the parts of a method work on.
+
+    Attributes:
+      spec: the environment's sizes, bounds and time limit.
+      num_envs: `B`, environments of one seed.
+      unroll_length: `T`, steps of each per iteration.
+    """
+
+    spec: EnvSpec
+    num_envs: int
+    unroll_length: int
+
+    @property
+    def batch_size(self) -> int:
+        """`T * B`, environment steps of one seed per iteration."""
+        return self.num_envs * self.unroll_length
+
+    @property
+    def action_bounds(self) -> tuple[Array, Array]:
+        """`(low, high)`, each `[a]` or `[1]`."""
+        return jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)
 
 
 @struct.dataclass

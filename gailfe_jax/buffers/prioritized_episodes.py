@@ -38,7 +38,7 @@ class PrioritizedState(RingState):
 
 
 @struct.dataclass
-class EpisodeSample:
+class PrioritizedSample:
     """Steps drawn by priority.
 
     Attributes:
@@ -161,7 +161,7 @@ class PrioritizedEpisodes(TrajectoryRing):
         carry = (fresh, returns, priorities)
         return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), finish_next, carry)[1:]
 
-    def sample(self, state: PrioritizedState, key: Array, n: int, beta: Scalar) -> EpisodeSample:
+    def sample(self, state: PrioritizedState, key: Array, n: int, beta: Scalar) -> PrioritizedSample:
         """`n` steps drawn with replacement, step `i` with probability `P(i) ~ priority_i ** alpha`.
 
         Args:
@@ -177,7 +177,7 @@ class PrioritizedEpisodes(TrajectoryRing):
         slot = state.order[position]
         empty = self.num_transitions(state) == 0
         rows = jnp.where(empty, 0.0, state.storage[slot, step])
-        return EpisodeSample(
+        return PrioritizedSample(
             obs=rows[:, : self.obs_size],
             action=rows[:, self.obs_size :],
             returns=jnp.where(empty, 0.0, state.returns[slot, step]),

@@ -17,7 +17,7 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Array
+from gailfe_jax.types import Array, Metrics
 
 
 @struct.dataclass
@@ -135,6 +135,13 @@ class TrajectoryStorage:
     def num_transitions(self, state: StorageState) -> Array:
         """`[]` int32, transitions that `sample` draws from."""
         return jnp.sum(self._effective_lengths(state), dtype=jnp.int32)
+
+    def metrics(self, state: StorageState) -> Metrics:
+        """How full it is: `episodes` and `transitions`, `[]` each."""
+        return {
+            "episodes": self.num_trajectories(state).astype(jnp.float32),
+            "transitions": self.num_transitions(state).astype(jnp.float32),
+        }
 
     def sample(self, state: StorageState, key: Array, n: int) -> tuple[Array, Array]:
         """`n` pairs drawn uniformly, with replacement, from the transitions held.

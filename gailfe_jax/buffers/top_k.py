@@ -13,7 +13,7 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.buffers.storage import StorageState, TrajectoryStorage
-from gailfe_jax.types import Array, Transition
+from gailfe_jax.types import Array, Metrics, Transition
 
 _PRIME = 16777619  # FNV's.
 
@@ -121,6 +121,10 @@ class TopK(TrajectoryStorage):
     def best_return(self, state: TopKState) -> Array:
         """`[]` the highest return held, NaN while there is none."""
         return jnp.where(self.num_trajectories(state) > 0, jnp.max(state.returns), jnp.nan)
+
+    def metrics(self, state: TopKState) -> Metrics:
+        """How full it is, and the highest return held."""
+        return super().metrics(state) | {"best_return": self.best_return(state)}
 
     def contents(self, state: TopKState) -> list[tuple[np.ndarray, np.ndarray]]:
         """The trajectories on the host, best first, of equals the newer first: `(obs [l, o], action [l, a])`."""

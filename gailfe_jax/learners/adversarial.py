@@ -1,431 +1,447 @@
-"""One iteration of every method: unroll, file failures, fit the cost, move the multiplier, step the policy."""
+"""One iteration of every method that steps a policy on a reward: collect, file, fit the reward, move the multiplier,
+step the policy."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.buffers.labelled import LabelledState, LabelledTrajectories
-from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes, PrioritizedState
-from gailfe_jax.buffers.replay import Replay, ReplayState
-from gailfe_jax.buffers.storage import PaddedTrajectories, StorageState, TrajectoryStorage
-from gailfe_jax.buffers.top_k import TopK, TopKState
-from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.buffers.replay import Replay
+from gailfe_jax.config.parts import Part, setting, subpart, traced
+from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.envs.rollout import clip_action, unroll
-from gailfe_jax.nn.optimisers import shuffled_minibatches
-from gailfe_jax.parallel.memory import tree_bytes
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.base import Anneal, Learner, LearnerState, reset_envs
+from gailfe_jax.learners.sources import Demos, Failures, SampleKeys, SelfDemonstrations, Sources, SourceStates
 from gailfe_jax.parallel.seeds import gather_rows, local_rows, per_seed, sum_over_devices
+from gailfe_jax.policies.actor import CloneStart
+from gailfe_jax.policies.actor_critic import ActorCritic, Objective
+from gailfe_jax.policies.mail import MAIL
 from gailfe_jax.policies.ppo import PPO
-from gailfe_jax.rewards.constraint import update_dual, violation
-from gailfe_jax.rewards.discriminator import Discriminator, DiscriminatorData
+from gailfe_jax.policies.self_imitation import SelfImitation
+from gailfe_jax.policies.trpo import TRPO
+from gailfe_jax.rewards.base import Reward, RewardBatch
+from gailfe_jax.rewards.constraint import FailureConstraint
 from gailfe_jax.types import (
     Array,
     AuxiliaryFn,
-    Env,
-    EnvState,
     ForwardTransitions,
     Metrics,
-    PyTree,
+    Scalar,
     ScoreFn,
     StateAction,
     Transition,
 )
 
 
-class Generator(Protocol):
-    """How the policy steps on a reward; `ActorCritic` describes the methods."""
+class TrueReward(Part):
+    """The environment's own reward beside the fitted one."""
 
-    def init(self, key: Array) -> PyTree: ...
-    def standardise(self, state: PyTree, demos: StateAction) -> PyTree: ...
-    def clone(self, state: PyTree, demos: StateAction, next_obs: Array | None, key: Array, hyper: Hyper) -> PyTree: ...
-    def act(self, state: PyTree, obs: Array, key: Array) -> tuple[Array, Array]: ...
-    def mode(self, state: PyTree, obs: Array) -> Array: ...
-    def update(
-        self,
-        state: PyTree,
-        transition: Transition,
-        score: ScoreFn | None,
-        key: Array,
-        hyper: Hyper,
-        experience: ForwardTransitions | None = None,
-        auxiliary: AuxiliaryFn | None = None,
-    ) -> tuple[PyTree, Metrics]: ...
+    add: bool = setting(False)
+    """Maximise the environment's reward too: r_env + alpha times the fitted reward (GASIL)."""
+    alpha: float = traced(0.1, step_size="alpha")
+    """Weight of the fitted reward, about 1 per step, beside the environment's, whose discounted sum varies by about 1
+    once it is scaled."""
+    alpha_decay: bool = setting(False)
+    """Decay alpha linearly to zero over the run."""
+
+    def unread(self) -> dict[str, str]:
+        return {} if self.add else dict.fromkeys(("alpha", "alpha_decay"), "true_reward.add is false")
 
 
-class Cost(Protocol):
-    """What the policy steps on; `Discriminator` describes the methods."""
+class LikelihoodTerm(Part):
+    """The demonstrations' log-likelihood is a part of what the policy maximises."""
 
-    @property
-    def draws(self) -> tuple[int, int]: ...
-    def init(self, key: Array, demos: StateAction | None) -> Any: ...
-    def fit(
-        self,
-        state: Any,
-        demos: StateAction | None,
-        data: DiscriminatorData,
-        multiplier: Array,
-        key: Array,
-        hyper: Hyper,
-    ) -> tuple[Any, Metrics]: ...
-    def score(self, state: Any, obs: Array, action: Array) -> Array: ...
+    add: bool = setting(False)
+    """Add the demonstrations' weighted log-likelihood to what the policy maximises."""
+    weight: float = traced(0.1)
+    """Its weight beside the standardised advantages."""
+
+    def unread(self) -> dict[str, str]:
+        return {} if self.add else {"weight": "likelihood.add is false"}
 
 
-@struct.dataclass
-class LearnerState:
-    """Everything one seed needs to go on bit for bit.
+class Schedule(Anneal):
+    """How step sizes change over the run."""
 
-    Attributes:
-      key: `[]` the seed's key; iteration `i` draws from `fold_in(key, i)`.
-      iteration: `[]` int32, iterations done.
-      env: `[B]` environment states; on several devices each holds its own.
-      generator: the policy's side.
-      cost: the discriminator's state or another cost's, or None where the true reward is used.
-      dual: `[]` lambda_F, or None without a failure constraint.
-      failures: the failure buffer, or None.
-      own: the agent's own good episodes, or None.
-      replay: past policy pairs for the discriminator, or None.
-      experience: past moves for a forward model, or None.
-      episodes: past episodes with their returns, or None.
-    """
+    anneal: bool = setting(False)
+    """Decay all step sizes linearly to zero over the run."""
+    warm_restarts: int = setting(0, least=0)
+    """Cycles in each of which the discriminator's and the forward model's learning rates decay to zero along a half
+    cosine (SGDR, Loshchilov & Hutter 2016); 0 for none."""
+    warmup_iterations: int = setting(0, least=0)
+    """Iterations at the start that fit the reward and the values and leave the policy as it is: after cloning, the
+    first steps on an untrained reward and value network would undo much of it."""
 
-    key: Array
-    iteration: Array
-    env: EnvState
-    generator: Any
-    cost: Any
-    dual: Array | None
-    failures: LabelledState | None
-    own: StorageState | None
-    replay: ReplayState | None
-    experience: ReplayState | None
-    episodes: PrioritizedState | None
-
-
-@struct.dataclass
-class Demos:
-    """What a learner imitates, on the device; an argument of every call, never a constant of the program.
-
-    Attributes:
-      expert: `[N]` expert pairs, or None for what learns without.
-      failures: failures of the collection phase, or None.
-      next_obs: `[N, o]` where the expert's actions led, for a forward model's start; or None.
-      trajectory: `[N]` int32, which trajectory (numbered from 0) a pair is from; None where that is not known.
-      oracle: the expert itself, for methods that ask it; or None.
-    """
-
-    expert: StateAction | None
-    failures: PaddedTrajectories | None = None
-    next_obs: Array | None = None
-    trajectory: Array | None = None
-    oracle: Oracle | None = None
+    def factors(self, iteration: Array, total: int) -> dict[str, Scalar]:
+        """What the step sizes of this iteration are multiplied by, for each schedule."""
+        scale: dict[str, Scalar] = {}
+        if self.anneal:
+            scale = dict.fromkeys(("policy", "value", "reward", "weights", "model"), self.left(iteration, total))
+        if self.warm_restarts:
+            cycle = max(1, -(-total // self.warm_restarts))
+            shape = {"init_value": 1.0, "peak_value": 1.0, "warmup_steps": 0, "decay_steps": cycle, "end_value": 0.0}
+            schedule = optax.sgdr_schedule([shape] * self.warm_restarts)
+            scale |= dict.fromkeys(("reward", "model"), jnp.asarray(schedule(iteration)))
+        if self.warmup_iterations:
+            # A step of length zero is refused by TRPO's line search and moves nothing in Adam.
+            moving = jnp.float32(iteration >= self.warmup_iterations)
+            scale["policy"] = scale.get("policy", 1.0) * moving
+        return scale
 
 
 @dataclasses.dataclass(frozen=True)
-class Learner:
-    """A method as a composition of parts; functions are for one seed, `vmap` them over seeds.
+class Keys:
+    """Keys of one iteration, each drawn from `key []` in a way of its own, so that one more leaves the others alone."""
+
+    key: Array
+
+    @classmethod
+    def of(cls, state: LearnerState) -> Keys:
+        """Those of the iteration that `state` stands before."""
+        return cls(jax.random.fold_in(state.key, state.iteration))
+
+    @functools.cached_property
+    def _four(self) -> list[Array]:
+        keys = jax.random.split(self.key, 4)
+        return [keys[i] for i in range(4)]
+
+    @property
+    def unroll(self) -> Array:
+        """`[]` of the actions."""
+        return self._four[0]
+
+    @property
+    def sample(self) -> SampleKeys:
+        """Of what is drawn from the sources."""
+        return SampleKeys(self._four[1], functools.partial(jax.random.fold_in, self.key, 4))
+
+    @property
+    def reward(self) -> Array:
+        """`[]` of the reward's fit."""
+        return self._four[2]
+
+    @property
+    def policy(self) -> Array:
+        """`[]` of the policy's step."""
+        return self._four[3]
+
+    @property
+    def self_imitation(self) -> Array:
+        """`[]` of what is drawn from past episodes."""
+        return jax.random.fold_in(self.key, 5)
+
+
+class Adversarial(Learner):
+    """A policy against a reward that is fitted to what is shown: the algorithm of GAIL, and of what grew from it.
 
     Attributes:
-      config: static settings.
-      env: the environment.
-      generator: how the policy steps.
-      cost: what it steps on; None means the true reward.
-      failures: the failure buffer; it constrains a discriminator (GAILFE) and is a term of a linear cost (IRLF).
-      own: the agent's own episodes that the discriminator takes for good: the best, or (a failure buffer whose
-        annotator has the opposite opinion) the last successes; or None.
-      replay: past policy pairs shown to the discriminator beside the fresh ones; or None.
-      experience: past moves that the generator's forward model learns from; or None.
-      episodes: past episodes that PPO imitates where they did better than was thought; or None.
-      total_iterations: length of the run, for annealing.
+      reward: what is fitted and maximised; None for the environment's own reward.
+      policy: how the policy steps.
+      self_demonstrations: the agent's own good episodes, as demonstrations; or None.
+      failures: failed attempts; a constraint holds the reward by them, or they are a term of it; or None.
+      constraint: on the reward's values on failures; or None.
+      true_reward: the environment's reward beside the fitted one; or None.
+      likelihood: of the demonstrations, beside the reward; or None.
+      start: from a clone.
+      self_imitation: of past steps that did better than was thought; or None.
+      schedule: of the step sizes.
+      choices: the policy steps to choose from; None for all that are registered.
     """
 
-    config: Config
-    env: Env
-    generator: Generator
-    cost: Cost | None = None
-    failures: LabelledTrajectories | None = None
-    own: TopK | LabelledTrajectories | None = None
-    replay: Replay | None = None
-    experience: Replay | None = None
-    episodes: PrioritizedEpisodes | None = None
-    total_iterations: int = 1
+    choices: ClassVar[tuple[str, ...] | None] = None
 
-    def init(self, key: Array, hyper: Hyper, demos: Demos | None) -> LearnerState:
-        """Fresh state of one seed from `key []`."""
-        key_generator, key_env, key_cost, key_run, key_clone = jax.random.split(key, 5)
-        generator = per_seed(self.generator.init)(key_generator)
-        expert = None if demos is None else demos.expert
-        if demos is not None and expert is not None:
-            generator = per_seed(self.generator.standardise)(generator, expert)
-            if self.config.bc_steps:
-                generator = per_seed(self.generator.clone)(generator, expert, demos.next_obs, key_clone, hyper)
-        failures = None
-        if self.failures is not None:
-            failures = self.failures.init()
-            if demos is not None and demos.failures is not None:
-                failures = self.failures.preload(failures, demos.failures)
-        return LearnerState(
-            key=key_run,
-            iteration=jnp.int32(0),
-            env=jax.vmap(self.env.reset)(local_rows(jax.random.split(key_env, self.config.num_envs))),
-            generator=generator,
-            cost=None if self.cost is None else per_seed(self.cost.init)(key_cost, self._shown(expert)),
-            dual=jnp.asarray(hyper.dual_init, jnp.float32) if self._constrained else None,
-            failures=failures,
-            own=None if self.own is None else self.own.init(),
-            replay=None if self.replay is None else self.replay.init(self._pair),
-            experience=None if self.experience is None else self.experience.init(self._move),
-            episodes=None if self.episodes is None else self.episodes.init(),
-        )
+    reward: Reward | None = subpart()
+    policy: ActorCritic = subpart(TRPO())
+    self_demonstrations: SelfDemonstrations | None = subpart()
+    failures: Failures | None = subpart()
+    constraint: FailureConstraint | None = subpart()
+    true_reward: TrueReward | None = subpart()
+    likelihood: LikelihoodTerm | None = subpart()
+    start: CloneStart = subpart(CloneStart())
+    self_imitation: SelfImitation | None = subpart()
+    schedule: Schedule = subpart(Schedule())
 
-    def buffer_bytes(self) -> dict[str, int]:
-        """What each buffer of one seed takes on the device."""
-        made: dict[str, Callable[[], PyTree] | None] = {
-            "failures": self.failures and self.failures.init,
-            "own episodes": self.own and self.own.init,
-            "replay": self.replay and functools.partial(self.replay.init, self._pair),
-            "experience": self.experience and functools.partial(self.experience.init, self._move),
-            "past episodes": self.episodes and self.episodes.init,
-        }
-        return {name: tree_bytes(jax.eval_shape(init)) for name, init in made.items() if init is not None}
-
-    @property
-    def _constrained(self) -> bool:
-        """Whether failures constrain the cost by a multiplier."""
-        return self.failures is not None and isinstance(self.cost, Discriminator)
-
-    @property
-    def _pair(self) -> StateAction:
-        """An empty row of the discriminator's replay."""
-        return StateAction(jnp.zeros(self.env.spec.obs_size), jnp.zeros(self.env.spec.action_size))
-
-    @property
-    def _move(self) -> ForwardTransitions:
-        """An empty row of the forward model's experience."""
-        pair = self._pair
-        return ForwardTransitions(pair.obs, pair.action, pair.obs)
-
-    def step(self, state: LearnerState, hyper: Hyper, demos: Demos | None) -> tuple[LearnerState, Metrics]:
+    def step(self, state: LearnerState, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         """One iteration of `num_envs * unroll_length` environment steps.
 
         Source: GAIL algorithm 1 (Ho & Ermon 2016) with GAILFE's Lagrangian (eq. 4) where there are failures.
 
         Args:
           state: one seed's state.
-          hyper: traced settings.
-          demos: demonstrations; None where there is no cost to fit.
+          demos: demonstrations; None where there is nothing to imitate.
 
         Returns:
           `(state, metrics)`, every metric a scalar.
         """
-        hyper = self._scheduled(hyper, state.iteration)
-        key = jax.random.fold_in(state.key, state.iteration)
-        keys = jax.random.split(key, 4)
-        key_unroll, key_sample, key_cost, key_policy = (keys[i] for i in range(4))
-        env, transition, totals = unroll(
-            self.env, self.generator.act, state.generator, state.env, key_unroll, self.config.unroll_length
+        method = self.scaled(self.schedule.factors(state.iteration, self.total_iterations))
+        keys = Keys.of(state)
+        # Collect an unroll with the policy.
+        env, transition, episode_metrics = method.collect(state, keys.unroll)
+        executed = transition.replace(action=clip_action(self.env, transition.action))
+        # File it in the sources, and draw what this iteration learns from.
+        sources, batch, transitions = method.sources.add_and_sample(state.sources, executed, keys.sample)
+        # Fit the reward, move the multiplier, step the policy.
+        improved, metrics = per_seed(Adversarial.improve)(
+            method, Improved.of(state), Seen.of(transition, batch, transitions, demos), keys.reward, keys.policy
         )
+        # Imitate the agent's own past where it did better than was thought.
+        agent, sources, past_metrics = method.imitate_past(improved.agent, sources, executed, keys.self_imitation)
+        state = improved.into(state).replace(iteration=state.iteration + 1, env=env, agent=agent, sources=sources)
+        return state, metrics | past_metrics | episode_metrics | method.state_metrics(state, metrics)
+
+    def collect(self, state: LearnerState, key: Array) -> tuple[Any, Transition, Metrics]:
+        """`(environments, unroll [T, B, ...], metrics of the episodes that ended)`, the unroll of all devices."""
+        length = self.rollout.unroll_length
+        env, transition, totals = unroll(self.env, self.policy.act, state.agent, state.env, key, length)
         # Each device has stepped its own environments; from here on all of them see the whole unroll.
         transition, totals = gather_rows(transition, axis=1), sum_over_devices(totals)
-        executed = transition.replace(action=clip_action(self.env, transition.action))
-        failures, own, replay, data = self._select(state, executed, key_sample)
-        experience, moves = self._remember(state.experience, executed, jax.random.fold_in(key, 4))
+        return env, transition, totals.metrics
 
-        # What is arithmetic on one seed's batch runs `per_seed`, which keeps its bits the same for any number of seeds.
-        expert = None if demos is None else demos.expert
-        generator, cost, dual, metrics = per_seed(self._learn)(
-            state.generator, state.cost, state.dual, transition, data, moves, expert, key_cost, key_policy, hyper
-        )
-        generator, episodes, self_metrics = self._imitate_self(
-            generator, state.episodes, executed, jax.random.fold_in(key, 5), hyper
-        )
-        metrics |= self_metrics | totals.metrics
-        if self.own is not None and own is not None:
-            metrics |= {
-                "own_episodes": self.own.num_trajectories(own).astype(jnp.float32),
-                "own_transitions": self.own.num_transitions(own).astype(jnp.float32),
-            }
-            if isinstance(self.own, TopK) and isinstance(own, TopKState):
-                metrics["own_best_return"] = self.own.best_return(own)
-        if self.failures is not None and failures is not None:
-            metrics |= {
-                "failures_in_buffer": self.failures.num_trajectories(failures).astype(jnp.float32),
-                "failure_transitions": self.failures.num_transitions(failures).astype(jnp.float32),
-            }
-        if self._constrained:
-            metrics |= {
-                "multiplier": self._multiplier(dual, hyper),
-                "violation": violation(metrics["failure_log_d"], hyper.failure_threshold),
-            }
-        state = state.replace(
-            iteration=state.iteration + 1, env=env, generator=generator, cost=cost, dual=dual, failures=failures,
-            own=own, replay=replay, experience=experience, episodes=episodes,
-        )  # fmt: skip
-        return state, metrics
+    def improve(self, state: Improved, seen: Seen, key_reward: Array, key_policy: Array) -> tuple[Improved, Metrics]:
+        """Fits the reward, moves the multiplier, steps the policy.
 
-    def _learn(
-        self,
-        generator: PyTree,
-        cost: Any,
-        dual: Array | None,
-        transition: Transition,
-        data: DiscriminatorData | None,
-        moves: ForwardTransitions | None,
-        expert: StateAction | None,
-        key_cost: Array,
-        key_policy: Array,
-        hyper: Hyper,
-    ) -> tuple[PyTree, Any, Array | None, Metrics]:
-        """Fits the cost, moves the multiplier, steps the policy."""
-        step = functools.partial(self.generator.update, generator, transition)
-        auxiliary = self._auxiliary(expert, key_policy, hyper)
-        if self.cost is None:
-            generator, metrics = step(None, key_policy, hyper, moves, auxiliary)
-            return generator, None, None, metrics
-        assert data is not None
-        shown = self._shown(expert)
-        fitted, metrics = self.cost.fit(cost, shown, data, self._multiplier(dual, hyper), key_cost, hyper)
-        if dual is not None and data.has_failures is not None:
-            active = data.has_failures
-            if self.config.positives == "own" and data.has_own is not None:
-                active = active & data.has_own
-            dual = update_dual(dual, metrics["failure_log_d"], hyper.failure_threshold, hyper.dual_lr, active)
-        generator, step_metrics = step(self._score(fitted, data, hyper), key_policy, hyper, moves, auxiliary)
-        return generator, fitted, dual, metrics | step_metrics
+        It is arithmetic on one seed's batch, and runs `per_seed`, which keeps its bits the same for any number of
+        seeds.
+        """
+        objective = Objective(auxiliary=self._auxiliary(seen.expert, key_policy), transitions=seen.transitions)
+        metrics: Metrics = {}
+        if self.reward is not None and seen.batch is not None:
+            batch = seen.batch.replace(expert=self._shown(seen.expert), multiplier=self._multiplier(state.dual))
+            reward, metrics = self.reward.fit(state.reward, batch, key_reward)
+            dual = self._moved(state.dual, batch, metrics)
+            state = state.replace(reward=reward, dual=dual)
+            objective = dataclasses.replace(objective, score=self._score(reward, batch), true_reward=self._adds_reward)
+        agent, step_metrics = self.policy.update(state.agent, seen.transition, objective, key_policy)
+        return state.replace(agent=agent), metrics | step_metrics
+
+    def imitate_past(
+        self, agent: Any, sources: SourceStates, executed: Transition, key: Array
+    ) -> tuple[Any, SourceStates, Metrics]:
+        """Files the unroll's episodes with their returns and takes the self-imitation updates."""
+        buffer, part = self.sources.episodes, self.self_imitation
+        if buffer is None or part is None:
+            return agent, sources, {}
+        ppo = self.policy
+        assert isinstance(ppo, PPO)
+
+        def update(carry, key: Array):
+            agent, held = carry
+            sample = buffer.sample(held, key, part.minibatch, part.beta)
+            some = buffer.num_transitions(held) > 0
+            new, priority, metrics = per_seed(SelfImitation.update)(part, ppo, agent, sample)
+            # Adam moves even where the gradient is zero.
+            new = jax.tree.map(lambda a, b: jnp.where(some, a, b), new, agent)
+            return (new, buffer.reprioritise(held, sample.index, priority)), metrics
+
+        held = buffer.add(sources.episodes, executed, ppo.gamma)  # type: ignore[arg-type]
+        (agent, held), metrics = jax.lax.scan(update, (agent, held), jax.random.split(key, part.updates))
+        return agent, sources.replace(episodes=held), jax.tree.map(jnp.mean, metrics)
+
+    def state_metrics(self, state: LearnerState, metrics: Metrics) -> Metrics:
+        """What the sources and the constraint stand at after an iteration with `metrics`."""
+        found = self.sources.metrics(state.sources)
+        if self.constraint is not None and state.dual is not None:
+            found |= self.constraint.metrics(state.dual, metrics["failure_log_d"])
+        return found
 
     def _shown(self, expert: StateAction | None) -> StateAction | None:
-        """The demonstrations, where the discriminator takes them for good."""
-        return None if self.config.positives == "own" else expert
+        """The demonstrations, where the reward takes them for good."""
+        return None if self._alone else expert
 
-    def _score(self, cost: Any, data: DiscriminatorData, hyper: Hyper) -> ScoreFn:
-        """The cost's reward; alpha times it beside the true one, none while there is nothing good to compare with."""
-        assert self.cost is not None
-        score = functools.partial(self.cost.score, cost)
-        has_own = data.has_own if self.config.positives == "own" else None
-        if has_own is None and not self.config.env_reward:
+    def _multiplier(self, dual: Array | None) -> Array:
+        """`[]` lambda_F; 0 without a constraint."""
+        return jnp.float32(0.0) if self.constraint is None or dual is None else self.constraint.weigh(dual)
+
+    def _moved(self, dual: Array | None, batch: RewardBatch, metrics: Metrics) -> Array | None:
+        """The dual variable, moved by the fitted reward's value on failures, while there are any."""
+        if self.constraint is None or dual is None or batch.has_failures is None:
+            return dual
+        active = batch.has_failures
+        if self._alone and batch.has_self is not None:
+            active = active & batch.has_self
+        return self.constraint.update(dual, metrics["failure_log_d"], active)
+
+    def _score(self, state: Any, batch: RewardBatch) -> ScoreFn:
+        """The fitted reward; alpha times it beside the true one, none while there is nothing good to compare with."""
+        assert self.reward is not None
+        score = functools.partial(self.reward.score, state)
+        has_self = batch.has_self if self._alone else None
+        if has_self is None and not self._adds_reward:
             return score
-        weight = jnp.asarray(hyper.alpha if self.config.env_reward else 1.0, jnp.float32)
-        weight = weight if has_own is None else jnp.where(has_own, weight, 0.0)
+        alpha = self.true_reward.alpha if self.true_reward is not None and self._adds_reward else 1.0
+        weight = jnp.asarray(alpha, jnp.float32)
+        weight = weight if has_self is None else jnp.where(has_self, weight, 0.0)
         return lambda obs, action: weight * score(obs, action)
 
-    def _auxiliary(self, expert: StateAction | None, key: Array, hyper: Hyper) -> AuxiliaryFn | None:
+    def _auxiliary(self, expert: StateAction | None, key: Array) -> AuxiliaryFn | None:
         """The weighted log-likelihood of as many demonstrated pairs as the policy steps on, where it is asked for."""
-        if not self.config.bc_auxiliary or expert is None:
+        term = self.likelihood
+        if term is None or not term.add or expert is None:
             return None
-        key = jax.random.fold_in(key, 1)
-        rows = jax.random.randint(key, (self.config.batch_size,), 0, expert.obs.shape[0])
+        rows = jax.random.randint(jax.random.fold_in(key, 1), (self.rollout.batch_size,), 0, expert.obs.shape[0])
         obs, action = expert.obs[rows], expert.action[rows]
 
         def log_likelihood(policy: Callable[[Array], Any], part: Array | None) -> Array:
             x, a = local_rows((obs, action)) if part is None else (obs[part], action[part])
-            return hyper.bc_weight * jnp.mean(policy(x).log_prob(a))
+            return term.weight * jnp.mean(policy(x).log_prob(a))
 
         return log_likelihood
 
-    def _select(
-        self, state: LearnerState, executed: Transition, key: Array
-    ) -> tuple[LabelledState | None, StorageState | None, ReplayState | None, DiscriminatorData | None]:
-        """Files the unroll in the buffers and draws what the cost will see; moves data, rounds nothing."""
-        if self.cost is None:
-            return None, None, None, None
-        steps, size = self.cost.draws
-        key_policy, key_replay, key_failure = jax.random.split(key, 3)
-        obs = executed.obs.reshape(-1, executed.obs.shape[-1])
-        action = executed.action.reshape(-1, executed.action.shape[-1])
-        # Pass after pass over the batch, as far as the steps need; what does not fill a step is left out of its pass.
-        each = len(obs) // size
-        cut = functools.partial(shuffled_minibatches, size=len(obs), count=each)
-        passes = jax.vmap(cut)(jax.random.split(key_policy, -(-steps // each)))
-        rows = passes[..., :size].reshape(-1, size)[:steps]
-        policy, replay = StateAction(obs[rows], action[rows]), state.replay
-        if self.replay is not None and replay is not None:
-            replay = self.replay.add(replay, StateAction(obs, action))
-            old = self.replay.sample(replay, key_replay, steps * size)
-            old = jax.tree.map(lambda x: x.reshape(steps, size, -1), old)
-            policy = jax.tree.map(lambda a, b: jnp.concatenate([a[:, : size // 2], b[:, size // 2 :]], 1), policy, old)
-        data, failures, own = DiscriminatorData(policy), state.failures, state.own
+    def init(self, key: Array, demos: Demos | None) -> LearnerState:
+        """Fresh state of one seed from `key []`."""
+        key_agent, key_env, key_reward, key_run, key_clone = jax.random.split(key, 5)
+        agent = per_seed(type(self.policy).init)(self.policy, key_agent)
+        expert = None if demos is None else demos.expert
+        if demos is not None and expert is not None:
+            if self.policy.obs_normaliser == "demonstrations" or self.start.steps:
+                agent = per_seed(type(self.policy).init_normaliser)(self.policy, agent, expert)
+            if self.start.steps:
+                clone = per_seed(type(self.policy).clone)
+                agent = clone(self.policy, agent, expert, demos.next_obs, key_clone, self.start)
+        reward = None
+        if self.reward is not None:
+            reward = per_seed(type(self.reward).init)(self.reward, key_reward, self._shown(expert))
+        return LearnerState(
+            key=key_run,
+            iteration=jnp.int32(0),
+            env=reset_envs(self.env, key_env, self.rollout.num_envs),
+            agent=agent,
+            reward=reward,
+            dual=None if self.constraint is None else self.constraint.init(),
+            sources=self.sources.init(demos),
+        )
 
-        def drawn(buffer: TrajectoryStorage, held: StorageState, key: Array) -> tuple[StateAction, Array]:
-            pairs = StateAction(*buffer.sample(held, key, steps * size))
-            return jax.tree.map(lambda x: x.reshape(steps, size, -1), pairs), buffer.num_transitions(held) > 0
+    @property
+    def sources(self) -> Sources:
+        """The buffers of this method."""
+        policy, past = self.policy, self.self_imitation
+        replay = 0 if self.reward is None else self.reward.policy_replay
+        model = policy.model if isinstance(policy, MAIL) else None
+        return Sources(
+            problem=self.problem,
+            draws=None if self.reward is None else self.reward.draws,
+            transition_draws=None if model is None else (model.fit_steps, model.ensemble, model.minibatch),
+            failures=None if self.failures is None else self.failures.buffer,
+            self_demonstrations=None if self.self_demonstrations is None else self.self_demonstrations.buffer,
+            policy_replay=Replay(replay) if replay else None,
+            transitions=None if model is None else Replay(model.capacity),
+            episodes=past.episodes if past is not None and past.updates else None,
+        )
 
-        if self.failures is not None and failures is not None:
-            failures = self.failures.add(failures, executed)
-            failed, has_failures = drawn(self.failures, failures, key_failure)
-            data = data.replace(failures=failed, has_failures=has_failures)
-        if self.own is not None and own is not None:
-            own = self.own.add(own, executed)  # type: ignore[arg-type]
-            good, has_own = drawn(self.own, own, jax.random.fold_in(key, 1))
-            data = data.replace(own=good, has_own=has_own)
-        return failures, own, replay, data
+    def buffer_bytes(self) -> dict[str, int]:
+        """What each buffer of one seed takes on the device."""
+        return self.sources.bytes()
 
-    def _remember(
-        self, state: ReplayState | None, executed: Transition, key: Array
-    ) -> tuple[ReplayState | None, ForwardTransitions | None]:
-        """Files the unroll's moves and draws what the forward model is fitted to: `[K, E, m]`."""
-        if self.experience is None or state is None:
-            return None, None
-        moves = ForwardTransitions(executed.obs, executed.action, executed.next_obs)
-        state = self.experience.add(state, jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), moves))
-        config = self.config
-        shape = (config.model_fit_steps, config.model_ensemble, config.model_minibatch)
-        drawn = self.experience.sample(state, key, math.prod(shape))
-        return state, jax.tree.map(lambda x: x.reshape(*shape, -1), drawn)
+    @property
+    def _alone(self) -> bool:
+        """Whether the agent's own episodes stand in the place of demonstrations."""
+        return self.self_demonstrations is not None and self.self_demonstrations.use == "alone"
 
-    def _imitate_self(
-        self, generator: PyTree, state: PrioritizedState | None, executed: Transition, key: Array, hyper: Hyper
-    ) -> tuple[PyTree, PrioritizedState | None, Metrics]:
-        """Files the unroll's episodes with their returns and takes the self-imitation updates."""
-        if self.episodes is None or state is None:
-            return generator, None, {}
-        buffer, ppo = self.episodes, self.generator
-        assert isinstance(ppo, PPO)
+    @property
+    def _adds_reward(self) -> bool:
+        """Whether the environment's reward is added to the fitted one."""
+        return self.true_reward is not None and self.true_reward.add
 
-        def update(carry, key: Array):
-            generator, state = carry
-            sample = buffer.sample(state, key, self.config.sil_minibatch, hyper.sil_beta)
-            some = buffer.num_transitions(state) > 0
-            new, priority, metrics = per_seed(ppo.imitate_self)(generator, sample, hyper)
-            # Adam moves even where the gradient is zero.
-            new = jax.tree.map(lambda a, b: jnp.where(some, a, b), new, generator)
-            return (new, buffer.reprioritise(state, sample.index, priority)), metrics
+    @property
+    def _imitates(self) -> bool:
+        """Whether the reward is fitted to demonstrations."""
+        return self.reward is not None and self.reward.needs_expert and not self._alone
 
-        state = buffer.add(state, executed, hyper.gamma)
-        keys = jax.random.split(key, self.config.sil_updates)
-        (generator, state), metrics = jax.lax.scan(update, (generator, state), keys)
-        return generator, state, jax.tree.map(jnp.mean, metrics)
+    @property
+    def needs_demonstrations(self) -> bool:
+        """Whether training needs demonstrations."""
+        clones = self.start.steps > 0 or (self.likelihood is not None and self.likelihood.add)
+        return self._imitates or clones
 
-    def _scheduled(self, hyper: Hyper, iteration: Array) -> Hyper:
-        """`hyper` with the step sizes of this iteration: none for the policy while it warms up, then, where the
-        configuration asks for it, decayed linearly to zero over the run; the discriminator's and the model's in
-        cycles, where it asks for those."""
-        scale: dict[str, Array] = {}
-        if self.config.anneal:
-            left = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
-            scale = dict.fromkeys(("policy_lr", "value_lr", "max_kl", "disc_lr", "irlf_lr", "model_lr"), left)
-        if self.config.alpha_decay:
-            scale["alpha"] = jnp.maximum(1.0 - iteration / self.total_iterations, 0.0)
-        if self.config.warm_restarts:
-            cycle = max(1, -(-self.total_iterations // self.config.warm_restarts))
-            shape = {"init_value": 1.0, "peak_value": 1.0, "warmup_steps": 0, "decay_steps": cycle, "end_value": 0.0}
-            schedule = optax.sgdr_schedule([shape] * self.config.warm_restarts)
-            scale |= dict.fromkeys(("disc_lr", "model_lr"), jnp.asarray(schedule(iteration)))
-        if self.config.warmup_iterations:
-            # A step of length zero is refused by TRPO's line search and moves nothing in Adam.
-            moving = jnp.float32(iteration >= self.config.warmup_iterations)
-            scale |= {name: scale.get(name, 1.0) * moving for name in ("policy_lr", "max_kl")}
-        return hyper.replace(**{name: getattr(hyper, name) * factor for name, factor in scale.items()})
+    def resolve(self) -> Adversarial:
+        """Running statistics where no demonstrations are imitated."""
+        return self if self._imitates else self.replace(policy=self.policy.replace(obs_normaliser="running"))
 
-    def _multiplier(self, dual: Array | None, hyper: Hyper) -> Array:
-        """lambda_F: the dual variable, or the fixed weight."""
-        if dual is None:
-            return jnp.float32(0.0)
-        return dual if self.config.multiplier == "dual" else jnp.asarray(hyper.failure_weight, jnp.float32)
+    def judged(self, annotator: Annotator | None, success: Annotator | None) -> Adversarial:
+        """A copy that knows what counts as a failure and as a success."""
+        failures = None if self.failures is None else self.failures.replace(judge=annotator)
+        own = None if self.self_demonstrations is None else self.self_demonstrations.replace(judge=success)
+        return self.replace(failures=failures, self_demonstrations=own)
+
+    def unread(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        if not self._imitates:
+            found["policy.obs_normaliser"] = "no demonstrations are imitated, so statistics are the policy's own"
+        if self.reward is not None and not self._adds_reward:
+            found["policy.normalise_reward"] = "the environment's reward is not maximised"
+        if self.policy.model_based and self.true_reward is not None:
+            found["true_reward.add"] = "the true reward has no gradient through a model; expected policy trpo or ppo"
+        if self.self_imitation is not None and not isinstance(self.policy, PPO):
+            found["self_imitation.updates"] = "only ppo has an optimiser for it"
+        elif self.self_imitation is not None and self.reward is not None and not self._adds_reward:
+            found["self_imitation.updates"] = "it goes by the true reward; expected true_reward.add, or the method ppo"
+        cycles = self.policy.model_based or (self.reward is not None and self.reward.constrainable)
+        if not cycles:
+            found["schedule.warm_restarts"] = "there is neither a discriminator nor a forward model"
+        return found
+
+    def verify(self) -> None:
+        super().verify()
+        if self.schedule.anneal and self.schedule.warm_restarts:
+            raise GailfeError("schedule.warm_restarts: got cycles beside schedule.anneal; expected one of the two")
+        if self.policy.model_based and (self.reward is None or not self.reward.differentiable):
+            raise GailfeError(
+                f"policy: {self.name} has no reward with a gradient through a model; expected trpo or ppo"
+            )
+        if self.reward is not None:
+            self.reward.verify()
+        self.policy.verify(self.rollout.num_envs, self.rollout.unroll_length)
+
+
+@struct.dataclass
+class Improved:
+    """What one iteration improves: agent, reward and multiplier, the latter two None where there is none."""
+
+    agent: Any
+    reward: Any
+    dual: Array | None
+
+    @classmethod
+    def of(cls, state: LearnerState) -> Improved:
+        """That of a learner's state."""
+        return cls(state.agent, state.reward, state.dual)
+
+    def into(self, state: LearnerState) -> LearnerState:
+        """A learner's state with this."""
+        return state.replace(agent=self.agent, reward=self.reward, dual=self.dual)
+
+
+@struct.dataclass
+class Seen:
+    """What one iteration learns from.
+
+    Attributes:
+      transition: `[T, B, ...]` the unroll, actions as drawn.
+      batch: pairs for the reward, or None.
+      transitions: `[K, E, m]` for a forward model, or None.
+      expert: `[N]` demonstrations, or None.
+    """
+
+    transition: Transition
+    batch: RewardBatch | None
+    transitions: ForwardTransitions | None
+    expert: StateAction | None
+
+    @classmethod
+    def of(
+        cls,
+        transition: Transition,
+        batch: RewardBatch | None,
+        transitions: ForwardTransitions | None,
+        demos: Demos | None,
+    ) -> Seen:
+        """That of an iteration."""
+        return cls(transition, batch, transitions, None if demos is None else demos.expert)

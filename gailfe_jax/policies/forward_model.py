@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.config.parts import Part, setting, traced
 from gailfe_jax.nn.networks import MLP, GatedForward, RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.parallel.seeds import local_rows, mean_over_devices
-from gailfe_jax.types import Array, EnvSpec, ForwardTransitions, Metrics, PyTree
+from gailfe_jax.types import Array, ForwardTransitions, Metrics, PyTree
 
 
 @struct.dataclass
@@ -33,30 +32,36 @@ class ModelState:
     change: RunningStats
 
 
-@dataclasses.dataclass(frozen=True)
-class ForwardModel:
-    """Predicts the standardised change of the observation. Functions are for one seed.
+class ForwardModel(Part):
+    """Predicts the standardised change of the observation. Functions are for one seed."""
 
-    Attributes:
-      config: static settings.
-      spec: the environment's.
-    """
-
-    config: Config
-    spec: EnvSpec
+    kind: Literal["mlp", "gated"] = setting("mlp")
+    """Network: a ReLU MLP, or one whose action gates the state."""
+    hidden: tuple[int, ...] = setting((200, 200))
+    """Hidden layers of the forward model, at least one."""
+    ensemble: int = setting(1, least=1)
+    """Forward models; their disagreement measures how far one is from the data."""
+    capacity: int = setting(100_000, least=1)
+    """Past transitions the forward model learns from."""
+    fit_steps: int = setting(40, least=1)
+    """Adam steps on the forward model per iteration."""
+    minibatch: int = setting(256, least=1)
+    """Transitions per such step."""
+    lr: float = traced(1e-3, step_size="model")
+    """Adam learning rate of the forward model."""
 
     @property
     def _net(self) -> MLP | GatedForward:
-        if self.config.model == "gated":
-            return GatedForward(self.spec.obs_size, self.config.model_hidden, self.spec.obs_size)
-        return MLP(self.config.model_hidden, self.spec.obs_size, "relu")
+        if self.kind == "gated":
+            return GatedForward(self.problem.spec.obs_size, self.hidden, self.problem.spec.obs_size)
+        return MLP(self.hidden, self.problem.spec.obs_size, "relu")
 
     def init(self, key: Array) -> ModelState:
         """Fresh state from `key []`."""
-        size = self.spec.obs_size + self.spec.action_size
-        keys = jax.random.split(key, self.config.model_ensemble)
+        size = self.problem.spec.obs_size + self.problem.spec.action_size
+        keys = jax.random.split(key, self.ensemble)
         params = jax.vmap(lambda k: self._net.init(k, jnp.zeros((1, size))))(keys)
-        return ModelState(params, adam(params), RunningStats.init(size), RunningStats.init(self.spec.obs_size))
+        return ModelState(params, adam(params), RunningStats.init(size), RunningStats.init(self.problem.spec.obs_size))
 
     def observe(self, state: ModelState, moves: ForwardTransitions) -> ModelState:
         """Takes `moves [...]` into the statistics."""
@@ -87,13 +92,12 @@ class ForwardModel:
         spread = jnp.mean(jnp.var(changes, axis=0), axis=-1)
         return next_obs, jnp.where(spread > 0, jnp.sqrt(jnp.where(spread > 0, spread, 1.0)), 0.0)
 
-    def fit(self, state: ModelState, batches: ForwardTransitions, hyper: Hyper) -> tuple[ModelState, Metrics]:
+    def fit(self, state: ModelState, batches: ForwardTransitions) -> tuple[ModelState, Metrics]:
         """Adam steps on the mean squared error of standardised changes.
 
         Args:
           state: the model; its statistics are used as they are.
           batches: `[K, E, m]`, a minibatch of its own for each member and step.
-          hyper: traced settings.
         """
 
         def loss(params: PyTree, x: Array, target: Array) -> Array:
@@ -106,7 +110,7 @@ class ForwardModel:
             # A fall's last contact can be many deviations away: bounded, it does not outweigh everything else.
             target = state.change.normalise(batch.next_obs - batch.obs)
             value, grads = mean_over_devices(jax.value_and_grad(loss)(params, x, target))
-            return adam_step(grads, opt, params, hyper.model_lr), value / self.config.model_ensemble
+            return adam_step(grads, opt, params, self.lr), value / self.ensemble
 
         (params, opt), losses = jax.lax.scan(step, (state.params, state.opt), local_rows(batches, axis=2))
         return state.replace(params=params, opt=opt), {"model_loss": losses[-1]}
@@ -124,7 +128,7 @@ class ForwardModel:
           recorded actions, over windows inside one episode (NaN where there is none); `model_unexplained`, the share
           of the changes' variance that one step leaves unexplained.
         """
-        scale = state.inputs.std[: self.spec.obs_size]
+        scale = state.inputs.std[: self.problem.spec.obs_size]
 
         def ahead(obs: Array, action: Array):
             next_obs, _ = self.predict(state, obs, action)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.config.parts import Part, setting, traced
 from gailfe_jax.nn.networks import Distribution
 from gailfe_jax.parallel.seeds import env_shards, local_rows, mean_over_devices, shuffled
-from gailfe_jax.policies.actor_critic import ActorCritic, ActorCriticState, Batch
+from gailfe_jax.policies.actor import AgentState
+from gailfe_jax.policies.actor_critic import ActorCritic, Batch, Objective
 from gailfe_jax.policies.surrogate import importance_surrogate
-from gailfe_jax.types import Array, AuxiliaryFn, ForwardTransitions, Metrics, PyTree, ScoreFn, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, Metrics, PyTree, Transition
 
 
 def fisher_product(dist_fn: Callable[[Array], Distribution], theta: Array) -> Callable[[Array], Array]:
@@ -60,33 +60,46 @@ def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: 
     return x
 
 
+class TrustRegion(Part):
+    """Settings of a natural-gradient step within a bound on the KL divergence."""
+
+    max_kl: float = traced(0.02, step_size="policy")
+    """Bound on the mean KL divergence of one step, in nats."""
+    cg_iterations: int = setting(10, least=1)
+    """Conjugate-gradient iterations."""
+    cg_damping: float = traced(0.1)
+    """Added to the Fisher matrix's diagonal."""
+    line_search_steps: int = setting(10, least=1)
+    """Most halvings of the step."""
+    fisher_fraction: float = setting(0.5, above=0, most=1)
+    """Share of the batch on which Fisher products are taken; the line search's KL is over the whole batch."""
+
+
 def trust_region_step(
-    config: Config,
+    region: TrustRegion,
     policy_fn: Callable[[PyTree, Array], Distribution],
     policy: PyTree,
     objective: Callable[[PyTree], tuple[Array, Distribution]],
     x: Array,
     key: Array,
-    hyper: Hyper,
 ) -> tuple[PyTree, Metrics]:
     """One natural-gradient step within a KL bound, with a backtracking line search (TRPO appendix C).
 
     Args:
-      config: static settings.
+      region: its settings.
       policy_fn: `(parameters, normalised observations [n, o]) -> the policy there`.
       policy: parameters to start from.
       objective: `parameters -> (what is to be maximised [], the policy at x)`; on several devices each one's, of
         `local_rows(x)`, and their mean is what counts.
       x: `[n, o]` observations over which the KL divergence is a mean; Fisher products are taken on a share of them.
       key: `[]` draws that share.
-      hyper: traced settings.
 
     Returns:
       `(parameters, metrics)`; the same parameters where no step inside the bound improves the objective.
     """
     theta, unravel = ravel_pytree(policy)
     size = x.shape[0]
-    few = max(1, round(config.fisher_fraction * size))
+    few = max(1, round(region.fisher_fraction * size))
     some = shuffled(key, size)[:few] if few < size else jnp.arange(size)
     flat_objective = lambda theta: objective(unravel(theta))  # noqa: E731
 
@@ -102,11 +115,11 @@ def trust_region_step(
         mean = mean_over_devices(raw(v))
         if left:
             mean = mean + (left / few) * (rest(v) - mean)
-        return mean + hyper.cg_damping * v
+        return mean + region.cg_damping * v
 
-    direction = conjugate_gradient(product, gradient, config.cg_iterations)
+    direction = conjugate_gradient(product, gradient, region.cg_iterations)
     curvature = jnp.dot(direction, product(direction))
-    full_step = direction * jnp.sqrt(2 * hyper.max_kl / (curvature + 1e-20))
+    full_step = direction * jnp.sqrt(2 * region.max_kl / (curvature + 1e-20))
 
     def measure(theta: Array) -> tuple[Array, Array]:
         value, dist = flat_objective(theta)
@@ -115,7 +128,7 @@ def trust_region_step(
 
     def searching(carry) -> Array:
         tries, accepted, *_ = carry
-        return ~accepted & (tries <= config.line_search_steps)
+        return ~accepted & (tries <= region.line_search_steps)
 
     def halve(carry):
         tries, _, _, _, _ = carry
@@ -123,7 +136,7 @@ def trust_region_step(
         gain, kl = measure(candidate)
         # Rounding alone can show a gain where nothing moves: a step of no length is no step.
         moves = jnp.all(jnp.isfinite(candidate)) & jnp.any(candidate != theta)
-        accepted = moves & (gain > 0) & (kl <= hyper.max_kl)
+        accepted = moves & (gain > 0) & (kl <= region.max_kl)
         return tries + 1, accepted, jnp.where(accepted, candidate, theta), gain, kl
 
     nothing = (jnp.int32(0), jnp.array(False), theta, jnp.float32(0.0), jnp.float32(0.0))
@@ -138,45 +151,43 @@ def trust_region_step(
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class TRPO(ActorCritic):
+class TRPO(TrustRegion, ActorCritic):
     """The trust-region generator.
 
     Differences from the textbook: Fisher products are taken on a share of the batch (as in the original GAIL code)
     and linearised once; the value network is fitted by Adam in running units of the return.
     """
 
+    summary = "natural-gradient steps within a KL bound"
+
+    value_epochs: int = setting(5, least=1)
+    """Passes over the batch when the value network is fitted."""
+    value_minibatch: int = setting(256, least=1)
+    """Minibatch of the value fit."""
+
     def _init_policy_opt(self, policy: PyTree) -> PyTree:
         return ()
 
     def update(
-        self,
-        state: ActorCriticState,
-        transition: Transition,
-        score: ScoreFn | None,
-        key: Array,
-        hyper: Hyper,
-        experience: ForwardTransitions | None = None,
-        auxiliary: AuxiliaryFn | None = None,
-    ) -> tuple[ActorCriticState, Metrics]:
-        """One iteration on an unroll `[T, B, ...]`; `score` gives the reward, None means the true one. Without a
-        forward model `experience` is not used."""
-        state, batch, metrics = self.prepare(state, transition, score, hyper)
+        self, state: AgentState, transition: Transition, objective: Objective, key: Array
+    ) -> tuple[AgentState, Metrics]:
+        """One iteration on an unroll `[T, B, ...]`; see `ActorCritic.update`."""
+        state, batch, metrics = self.make_batch(state, transition, objective)
         key_fisher, key_value = jax.random.split(key)
-        policy, step_metrics = self._policy_step(state, batch, key_fisher, hyper, auxiliary)
-        value, value_opt, loss = self.fit_value(state, batch, key_value, hyper)
+        policy, step_metrics = self._policy_step(state, batch, key_fisher, objective.auxiliary)
+        value, value_opt, loss = self.fit_value(state, batch, key_value, self.value_epochs, self.value_minibatch)
         state = state.replace(policy=policy, value=value, value_opt=value_opt)
         return self.finish(state, transition), metrics | step_metrics | {"value_loss": loss}
 
     def _policy_step(
-        self, state: ActorCriticState, batch: Batch, key: Array, hyper: Hyper, auxiliary: AuxiliaryFn | None
+        self, state: AgentState, batch: Batch, key: Array, auxiliary: AuxiliaryFn | None
     ) -> tuple[PyTree, Metrics]:
         part = local_rows(batch)
 
         def objective(policy: PyTree) -> tuple[Array, Distribution]:
             dist = self.policy(policy, part.x)
             gain = importance_surrogate(dist, part.action, part.log_prob, part.advantage)
-            gain = gain + hyper.entropy * dist.entropy()
+            gain = gain + self.entropy * dist.entropy()
             return gain + self.auxiliary(state, policy, auxiliary), dist
 
-        return trust_region_step(self.config, self.policy, state.policy, objective, batch.x, key, hyper)
+        return trust_region_step(self, self.policy, state.policy, objective, batch.x, key)

@@ -5,19 +5,19 @@ The policy's reward is `-log D >= 0` by default. Most public code has expert = 1
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.config.parts import setting, traced
 from gailfe_jax.nn.networks import MLP, RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.parallel.seeds import isolated_compilation, local_rows, mean_over_devices
-from gailfe_jax.types import Array, EnvSpec, Metrics, PyTree, Scalar, StateAction
+from gailfe_jax.rewards.base import Reward, RewardBatch, join, where_tree
+from gailfe_jax.types import Array, Metrics, PyTree, Scalar, StateAction
 
 
 def log_d(logit: Array) -> Array:
@@ -42,7 +42,7 @@ REWARDS: dict[str, Callable[[Array], Array]] = {
     "log_1-d": log_one_minus_d,
     "logit": jnp.negative,
 }
-"""Rewards by the names of `Config.disc_reward`, as functions of the logit; all fall as D rises.
+"""Rewards by the names of `Discriminator.form`, as functions of the logit; all fall as D rises.
 
 `-log D` (GAIL algorithm 1 with the sign of GAILFE) and `1 - D` (the discriminator beliefs that MAIL sums) are positive:
 every further step pays, and on tasks that can end they teach to stay alive by themselves. `log(1 - D)` is negative:
@@ -75,52 +75,60 @@ class DiscriminatorState:
     stats: RunningStats
 
 
-@struct.dataclass
-class DiscriminatorData:
-    """What one iteration trains on; `K` steps of `m` pairs.
+class Discriminator(Reward):
+    """The adversarial reward: a network that tells the policy's pairs from the expert's."""
 
-    Attributes:
-      policy: `[K, m]` pairs of the policy.
-      failures: `[K, m]` pairs of failed trajectories, or None for plain GAIL.
-      has_failures: `[]` bool, or None for plain GAIL.
-      own: `[K, m]` pairs of the agent's own good episodes, or None where only demonstrations are good.
-      has_own: `[]` bool, or None.
-    """
+    summary = "imitation against a discriminator"
+    source = "Ho & Ermon 2016"
+    constrainable = True
 
-    policy: StateAction
-    failures: StateAction | None = None
-    has_failures: Array | None = None
-    own: StateAction | None = None
-    has_own: Array | None = None
+    form: Literal["-log_d", "1-d", "log_1-d", "logit"] = setting("-log_d")
+    """What the policy maximises. -log_d and 1-d (MAIL's) pay for staying alive; log_1-d, always negative, pays for
+    ending the episode; logit, log(1 - D) - log D (AIRL), has either sign and the least bias."""
+    hidden: tuple[int, ...] = setting((100, 100))
+    """Hidden layers of the discriminator."""
+    activation: Literal["tanh", "relu"] = setting("tanh")
+    """Activation of the discriminator."""
+    steps: int = setting(20, least=1)
+    """Gradient steps per iteration."""
+    minibatch: int = setting(128, least=1)
+    """Most pairs of each kind (policy, expert, failure) per gradient step."""
+    replay: int = setting(0, least=0)
+    """Past policy pairs shown beside the fresh batch; 0 shows the fresh batch only."""
+    lr: float = traced(3e-4, step_size="reward")
+    """Adam learning rate of the discriminator."""
+    entropy: float = traced(1e-3)
+    """Weight of the Bernoulli entropy bonus."""
+    gradient_penalty: bool = setting(True)
+    """Add a gradient penalty to the discriminator's loss."""
+    gradient_penalty_weight: float = traced(1.0)
+    """Weight of the gradient penalty."""
+    expert_noise: float = traced(0.0)
+    """Standard deviation of Gaussian noise on the expert's pairs, in standardised units."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Discriminator:
-    """A cost fitted adversarially. Functions are for one seed.
-
-    Attributes:
-      config: static settings.
-      spec: the environment's.
-    """
-
-    config: Config
-    spec: EnvSpec
+    def unread(self) -> dict[str, str]:
+        return {} if self.gradient_penalty else {"gradient_penalty_weight": "gradient_penalty is false"}
 
     @property
     def draws(self) -> tuple[int, int]:
         """How many draws of how many policy pairs `fit` takes: `(K, m)`, one for each gradient step."""
-        return self.config.disc_steps, min(self.config.disc_minibatch, self.config.batch_size)
+        return self.steps, min(self.minibatch, self.problem.batch_size)
+
+    @property
+    def policy_replay(self) -> int:
+        """How many past policy pairs are kept for it beside the fresh batch."""
+        return self.replay
 
     @property
     def _net(self) -> MLP:
-        return MLP(self.config.disc_hidden, 1, self.config.activation)
+        return MLP(self.hidden, 1, self.activation)
 
-    def init(self, key: Array, demos: StateAction | None) -> DiscriminatorState:
+    def init(self, key: Array, expert: StateAction | None) -> DiscriminatorState:
         """Fresh state; the normaliser starts from the demonstrations `[N]`, where there are any."""
-        size = self.spec.obs_size + self.spec.action_size
+        size = self.problem.spec.obs_size + self.problem.spec.action_size
         params = self._net.init(key, jnp.zeros((1, size)))
         stats = RunningStats.init(size)
-        return DiscriminatorState(params, adam(params), stats if demos is None else stats.update(join(demos)))
+        return DiscriminatorState(params, adam(params), stats if expert is None else stats.update(join(expert)))
 
     def logit(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
         """`[...]` logits at `obs [..., o]`, `action [..., a]`."""
@@ -128,21 +136,13 @@ class Discriminator:
 
     def score(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
         """`[...]` the policy's reward, one of `REWARDS`."""
-        return REWARDS[self.config.disc_reward](self.logit(state, obs, action))
+        return REWARDS[self.form](self.logit(state, obs, action))
 
     def _apply(self, params: PyTree, x: Array) -> Array:
         logit: Any = self._net.apply(params, x)
         return logit[..., 0]
 
-    def fit(
-        self,
-        state: DiscriminatorState,
-        demos: StateAction | None,
-        data: DiscriminatorData,
-        multiplier: Array,
-        key: Array,
-        hyper: Hyper,
-    ) -> tuple[DiscriminatorState, Metrics]:
+    def fit(self, state: DiscriminatorState, batch: RewardBatch, key: Array) -> tuple[DiscriminatorState, Metrics]:
         """Ascends the (Lagrangian) objective by `K` Adam steps (GAILFE eq. 4 in omega).
 
         The failure term's gradient is taken apart from GAIL's and added where the multiplier is positive and there are
@@ -150,26 +150,24 @@ class Discriminator:
 
         Args:
           state: the discriminator.
-          demos: `[N]` expert pairs, sampled uniformly; None where only the agent's own episodes are good.
-          data: this iteration's pairs. Half of what is good are its own episodes, where there are both; while there
-            are no own ones all are demonstrations, or, without those, nothing is learned.
-          multiplier: `[]` lambda_F.
+          batch: this iteration's pairs. Demonstrations are sampled uniformly. Half of what is good are the agent's own
+            episodes, where there are both; while there are no own ones all are demonstrations, or, without those,
+            nothing is learned.
           key: `[]`.
-          hyper: traced settings.
 
         Returns:
           `(state, metrics)`; `metrics["failure_log_d"]` is the fitted D's mean log D over the last step's
           failures, NaN where there are none.
         """
-        steps = data.policy.obs.shape[0]
+        steps = batch.policy.obs.shape[0]
         key_demo, key_noise, key_mix = jax.random.split(key, 3)
-        expert = self._positives(demos, data, key_demo)
-        policy = join(data.policy)
+        expert = self._positives(batch, key_demo)
+        policy = join(batch.policy)
         stats = state.stats.update(policy).update(expert)
         expert, policy = stats.normalise(expert), stats.normalise(policy)
-        expert = expert + hyper.expert_noise * jax.random.normal(key_noise, expert.shape)
-        present = data.has_failures
-        failures = None if data.failures is None else stats.normalise(join(data.failures))
+        expert = expert + self.expert_noise * jax.random.normal(key_noise, expert.shape)
+        present, multiplier = batch.has_failures, batch.multiplier
+        failures = None if batch.failures is None else stats.normalise(join(batch.failures))
         size = policy.shape[1]
         policy, expert, failures = local_rows((policy, expert, failures), axis=1)
 
@@ -180,9 +178,9 @@ class Discriminator:
             # One pass over both halves keeps the products large.
             logit = self._apply(params, jnp.concatenate([policy_x, expert_x]))
             policy_logit, expert_logit = logit[: len(policy_x)], logit[len(policy_x) :]
-            loss = adversarial_loss(policy_logit, expert_logit, hyper.disc_entropy)
-            if self.config.gradient_penalty:
-                loss = loss + hyper.gradient_penalty_weight * self._gradient_penalty(
+            loss = adversarial_loss(policy_logit, expert_logit, self.entropy)
+            if self.gradient_penalty:
+                loss = loss + self.gradient_penalty_weight * self._gradient_penalty(
                     params, policy_x, expert_x, mix(key)
                 )
             return loss, (policy_logit, expert_logit)
@@ -209,7 +207,7 @@ class Discriminator:
             policy_x, expert_x, failure_x, key = inputs
             grads, metrics = gail_gradient(params, policy_x, expert_x, key)
             if failure_x is not None:
-                assert present is not None
+                assert present is not None and multiplier is not None
                 # Under `per_seed` a branch that is not taken costs nothing.
                 active = present & (multiplier > 0)
 
@@ -220,7 +218,7 @@ class Discriminator:
 
                 grads = jax.lax.cond(active, constrain, lambda grads: grads, grads)
             grads = mean_over_devices(grads)
-            params, opt = isolated_compilation(adam_step)(grads, opt, params, hyper.disc_lr)
+            params, opt = isolated_compilation(adam_step)(grads, opt, params, self.lr)
             return (params, opt), metrics
 
         keys = jax.random.split(key_mix, steps)
@@ -231,22 +229,23 @@ class Discriminator:
             metrics["failure_log_d"] = jnp.where(present, gain, jnp.nan)
         metrics["discriminator_accuracy"] = 0.5 * (metrics["disc_accuracy_policy"] + metrics["disc_accuracy_expert"])
         fitted = DiscriminatorState(params, opt, stats)
-        if demos is None and data.has_own is not None:
-            fitted = _where(data.has_own, fitted, state)
+        if batch.expert is None and batch.has_self is not None:
+            fitted = where_tree(batch.has_self, fitted, state)
         return fitted, metrics
 
-    def _positives(self, demos: StateAction | None, data: DiscriminatorData, key: Array) -> Array:
+    def _positives(self, batch: RewardBatch, key: Array) -> Array:
         """`[K, m, o + a]` the pairs that are taken for good."""
+        demos = batch.expert
         if demos is None:
-            assert data.own is not None
-            return join(data.own)
-        steps, size = data.policy.obs.shape[:2]
+            assert batch.self_demonstrations is not None
+            return join(batch.self_demonstrations)
+        steps, size = batch.policy.obs.shape[:2]
         rows = jax.random.randint(key, (steps, size), 0, demos.obs.shape[0])
         expert = join(jax.tree.map(lambda x: x[rows], demos))
-        if data.own is None or data.has_own is None:
+        if batch.self_demonstrations is None or batch.has_self is None:
             return expert
         half = jnp.arange(size)[:, None] < size // 2
-        return jnp.where(half & data.has_own, join(data.own), expert)
+        return jnp.where(half & batch.has_self, join(batch.self_demonstrations), expert)
 
     def _gradient_penalty(self, params: PyTree, policy_x: Array, expert_x: Array, mix: Array) -> Array:
         """Mean squared distance from 1 of the logit's input gradient between the two sets (Gulrajani et al. 2017), at
@@ -254,12 +253,3 @@ class Discriminator:
         between = mix * policy_x + (1 - mix) * expert_x
         slope = jax.vmap(jax.grad(lambda x: self._apply(params, x)))(between)
         return jnp.mean(jnp.square(jnp.sqrt(jnp.sum(jnp.square(slope), axis=-1) + 1e-12) - 1.0))
-
-
-def _where(condition: Array, x: PyTree, y: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
-
-
-def join(pairs: StateAction) -> Array:
-    """`[..., o + a]` observations and actions in one row."""
-    return jnp.concatenate([pairs.obs, pairs.action], axis=-1)

@@ -1,4 +1,4 @@
-"""Costs that are linear in features of state and action (FEM, GTAL, IRLF), and the control that pays the same always.
+"""Rewards that are linear in features of state and action (FEM, GTAL, IRLF).
 
 Each plays the discriminator's part: `fit` on one iteration's pairs, `score` as the reward to maximise. With features
 `phi` and their means `mu_E` over the demonstrations, `mu_pi` over this iteration's whole batch and `mu_F` over
@@ -6,7 +6,7 @@ failures, the reward is `w . phi(s, a)` less an offset.
 
 The means are per step (as in the public code of GAIL's baselines), where Abbeel & Ng 2004 sum discounted features over
 an episode: a feature that is constant then has no weight, so nothing says how long an episode should last. What the
-reward is counted from (`Config.linear_offset`) says it instead, on tasks that can end:
+reward is counted from (`LinearReward.offset`) says it instead, on tasks that can end:
 
 - `policy`, the default: from the mean over this iteration's batch. A step pays if it is better than the policy's
   average one, which by itself favours neither staying alive nor ending;
@@ -22,70 +22,18 @@ What is said of Hopper was seen in runs of one seed over 200,000 steps (FEM by T
 from __future__ import annotations
 
 import abc
-import dataclasses
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.config.parts import setting, traced
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.nn.networks import RunningStats
-from gailfe_jax.rewards.discriminator import DiscriminatorData, join
-from gailfe_jax.types import Array, EnvSpec, Metrics, StateAction
-
-FeatureFn: TypeAlias = Callable[[Array], Array]
-"""Features: standardised `[obs, action]` `[..., o + a] -> [..., k]`, in JAX, for any leading shape."""
-
-
-def _linear(x: Array) -> Array:
-    return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
-
-
-def _quadratic(x: Array) -> Array:
-    return jnp.concatenate([x, jnp.square(0.01 * x), jnp.ones_like(x[..., :1])], axis=-1)
-
-
-def _moments(x: Array) -> Array:
-    return jnp.concatenate([x, jnp.square(x), jnp.ones_like(x[..., :1])], axis=-1)
-
-
-_BUILT_IN: dict[str, FeatureFn] = {"linear": _linear, "quadratic": _quadratic, "moments": _moments}
-_features = dict(_BUILT_IN)
-
-
-def register_features(name: str, fn: FeatureFn) -> None:
-    """Makes `fn` what `Config.features = name` means in this process; a later registration replaces an earlier one.
-
-    Args:
-      name: any but a built-in one.
-      fn: standardised `[obs, action]` `[..., o + a] -> [..., k]`, pure JAX.
-
-    Raises:
-      GailfeError: the name is built in or not a word.
-    """
-    if name in _BUILT_IN or not name or name.split() != [name]:
-        raise GailfeError(f"features: got the name {name!r}; expected one word other than {', '.join(_BUILT_IN)}")
-    _features[name] = fn
-
-
-def find_features(name: str) -> FeatureFn:
-    """The features called `name`.
-
-    `linear` is `[x, 1]`, `quadratic` is `[x, (0.01 x)^2, 1]` (the public code of GAIL's baselines; its squares all but
-    vanish beside `x`), `moments` is `[x, x^2, 1]`.
-
-    Raises:
-      GailfeError: no such features.
-    """
-    if name not in _features:
-        raise GailfeError(
-            f"features: unknown features {name!r}; expected one of {', '.join(_features)}, or a name given to "
-            "gailfe_jax.register_features"
-        )
-    return _features[name]
+from gailfe_jax.rewards.base import Reward, RewardBatch, join
+from gailfe_jax.rewards.features import find_features
+from gailfe_jax.types import Array, Metrics, StateAction
 
 
 @struct.dataclass
@@ -103,85 +51,74 @@ class LinearState:
     stats: RunningStats
 
 
-@dataclasses.dataclass(frozen=True)
-class LinearCost(abc.ABC):
-    """Base of the linear costs. Functions are for one seed.
+class LinearReward(Reward):
+    """Base of the linear rewards."""
 
-    Attributes:
-      config: static settings.
-      spec: the environment's.
-    """
+    features: str = setting("quadratic")
+    """Features of x, the standardised observation and action: linear [x, 1], quadratic [x, (0.01 x)^2, 1], moments
+    [x, x^2, 1], or a name given to gailfe_jax.register_features."""
+    offset: Literal["policy", "positive", "negative", "none"] = setting("policy")
+    """What the reward w . phi is counted from: policy, its mean over the batch; positive, its least value so far, which
+    pays for staying alive; negative, its greatest, which pays for ending the episode; none, zero."""
 
-    config: Config
-    spec: EnvSpec
+    def verify(self) -> None:
+        find_features(self.features)
 
     @property
     def draws(self) -> tuple[int, int]:
         """One draw of the whole batch, all of whose pairs enter `mu_pi`."""
-        return 1, self.config.batch_size
+        return 1, self.problem.batch_size
 
-    def init(self, key: Array, demos: StateAction | None) -> LinearState:
+    def init(self, key: Array, expert: StateAction | None) -> LinearState:
         """No reward yet; the normaliser starts from the demonstrations `[N]`.
 
         Raises:
           GailfeError: the features are unknown, or not one vector of numbers per pair.
         """
-        size = self.spec.obs_size + self.spec.action_size
-        fn = find_features(self.config.features)
+        size = self.problem.spec.obs_size + self.problem.spec.action_size
+        fn = find_features(self.features)
         shape = jax.eval_shape(fn, jax.ShapeDtypeStruct((2, size), jnp.float32))
         if getattr(shape, "ndim", None) != 2 or shape.shape[0] != 2 or not jnp.issubdtype(shape.dtype, jnp.floating):
-            raise GailfeError(
-                f"features: {self.config.features!r} makes {shape} of [2, {size}]; expected [2, k] real numbers"
-            )
+            raise GailfeError(f"features: {self.features!r} makes {shape} of [2, {size}]; expected [2, k] real numbers")
         stats = RunningStats.init(size)
-        stats = stats if demos is None else stats.update(join(demos))
+        stats = stats if expert is None else stats.update(join(expert))
         return LinearState(weights=jnp.zeros(shape.shape[1]), offset=jnp.float32(0.0), stats=stats)
 
-    def features(self, state: LinearState, obs: Array, action: Array) -> Array:
+    def features_at(self, state: LinearState, obs: Array, action: Array) -> Array:
         """`[..., k]` features at `obs [..., o]`, `action [..., a]`."""
-        return find_features(self.config.features)(state.stats.normalise(join(StateAction(obs, action))))
+        return find_features(self.features)(state.stats.normalise(join(StateAction(obs, action))))
 
     def score(self, state: LinearState, obs: Array, action: Array) -> Array:
         """`[...]` the reward: `w . phi` less the offset."""
-        return _product(self.features(state, obs, action), state.weights) - state.offset
+        return _product(self.features_at(state, obs, action), state.weights) - state.offset
 
-    def fit(
-        self,
-        state: LinearState,
-        demos: StateAction | None,
-        data: DiscriminatorData,
-        multiplier: Array,
-        key: Array,
-        hyper: Hyper,
-    ) -> tuple[LinearState, Metrics]:
+    def fit(self, state: LinearState, batch: RewardBatch, key: Array) -> tuple[LinearState, Metrics]:
         """The weights for this iteration's policy.
 
         Args:
-          state: the cost.
-          demos: `[N]` expert pairs, all of which enter `mu_E`.
-          data: this iteration's pairs.
-          multiplier: unused: no constraint.
+          state: the reward's.
+          batch: this iteration's pairs; all demonstrations enter `mu_E`.
           key: `[]`.
-          hyper: traced settings.
 
         Returns:
           `(state, metrics)`: distances of the feature means, and what the expert and the policy would be paid per step.
         """
+        demos = batch.expert
         assert demos is not None
-        size = data.policy.obs.shape[1]
+        size = batch.policy.obs.shape[1]
         # As many of either kind, as for the discriminator.
         rows = jax.random.randint(key, (size,), 0, demos.obs.shape[0])
         shown = jax.tree.map(lambda x: x[rows], demos)
-        state = state.replace(stats=state.stats.update(join(data.policy)).update(join(shown)))
-        features = self.features(state, data.policy.obs[0], data.policy.action[0])
+        state = state.replace(stats=state.stats.update(join(batch.policy)).update(join(shown)))
+        features = self.features_at(state, batch.policy.obs[0], batch.policy.action[0])
         expert, policy = self._mean(state, demos), jnp.mean(features, axis=0)
-        state, metrics = self._refit(state, expert, policy, data, hyper)
+        state, metrics = self._refit(state, expert, policy, batch)
         gap, reward = expert - policy, _product(features, state.weights)
-        if self.config.linear_offset == "positive":
+        if self.offset == "positive":
             state = state.replace(offset=jnp.minimum(state.offset, jnp.min(reward)))
-        elif self.config.linear_offset == "negative":
+        elif self.offset == "negative":
             state = state.replace(offset=jnp.maximum(state.offset, jnp.max(reward)))
-        elif self.config.linear_offset == "policy":
+        elif self.offset == "policy":
             state = state.replace(offset=jnp.mean(reward))
         return state, metrics | {
             "feature_distance": jnp.sqrt(jnp.sum(jnp.square(gap))),
@@ -192,38 +129,44 @@ class LinearCost(abc.ABC):
 
     def _mean(self, state: LinearState, pairs: StateAction) -> Array:
         """`[k]` mean features of pairs `[..., n]`."""
-        features = self.features(state, pairs.obs, pairs.action)
+        features = self.features_at(state, pairs.obs, pairs.action)
         return jnp.mean(features.reshape(-1, features.shape[-1]), axis=0)
 
     @abc.abstractmethod
     def _refit(
-        self, state: LinearState, expert: Array, policy: Array, data: DiscriminatorData, hyper: Hyper
+        self, state: LinearState, expert: Array, policy: Array, batch: RewardBatch
     ) -> tuple[LinearState, Metrics]:
         """New weights from `mu_E`, `mu_pi` `[k]`."""
 
 
-class FeatureMatching(LinearCost):
+class FeatureMatching(LinearReward):
     """FEM: the costs with `|w|_2 <= 1`. The worst of them for the policy is `w = (mu_E - mu_pi) / |mu_E - mu_pi|`.
 
     Source: Abbeel & Ng 2004 (the step that chooses the weights), as a baseline in Ho & Ermon 2016, section 4: one
     policy step per fit instead of a solved control problem, and the last policy instead of a mixture of all.
     """
 
+    summary = "matches the demonstrations' mean features"
+    source = "Abbeel & Ng 2004"
+
     def _refit(
-        self, state: LinearState, expert: Array, policy: Array, data: DiscriminatorData, hyper: Hyper
+        self, state: LinearState, expert: Array, policy: Array, batch: RewardBatch
     ) -> tuple[LinearState, Metrics]:
         return state.replace(weights=worst_in_ball(expert - policy)), {}
 
 
-class GameTheoretic(LinearCost):
+class GameTheoretic(LinearReward):
     """GTAL: the costs in the convex hull of the basis costs `phi_j` and `-phi_j`. The worst is a single one of them.
 
     Source: Syed, Bowling & Schapire 2008 (a linear programme there) and Syed & Schapire 2007 (the game), as a baseline
     in Ho & Ermon 2016, section 4; with the negated features, so that no sign need be known.
     """
 
+    summary = "matches the feature that is matched worst"
+    source = "Syed et al. 2008"
+
     def _refit(
-        self, state: LinearState, expert: Array, policy: Array, data: DiscriminatorData, hyper: Hyper
+        self, state: LinearState, expert: Array, policy: Array, batch: RewardBatch
     ) -> tuple[LinearState, Metrics]:
         return state.replace(weights=worst_in_hull(expert - policy)), {}
 
@@ -256,7 +199,7 @@ class FailureAwareState(LinearState):
     annealed: Array
 
 
-class FailureAware(LinearCost):
+class FailureAware(LinearReward):
     """IRLF: towards the demonstrations' features and away from the failures'; reward `(w_D + w_F) . phi`.
 
     The Lagrangian, for a policy with feature means `mu_pi` and entropy `H`:
@@ -264,15 +207,15 @@ class FailureAware(LinearCost):
         H + w_D . (mu_pi - mu_E) + slack / 2 |w_D|^2 + w_F . (mu_pi - mu_F) - lambda / 2 |w_F|^2
 
     The policy and `w_F` maximise it, `w_D` (the multiplier of `mu_pi = mu_E`) minimises it: a step of length
-    `Hyper.irlf_lr` along `mu_E - mu_pi - slack w_D`, and `w_F = (mu_pi - mu_F) / lambda` in closed form, zero while
-    there are no failures. Lambda starts at `Hyper.irlf_lambda`, so that failures hardly count, and is multiplied by
-    `Hyper.irlf_decay` in every iteration, down to `Hyper.irlf_lambda_min`.
+    `lr` along `mu_E - mu_pi - slack w_D`, and `w_F = (mu_pi - mu_F) / lambda` in closed form, zero while
+    there are no failures. Lambda starts at `lambda_init`, so that failures hardly count, and is multiplied by
+    `decay` in every iteration, down to `lambda_min`.
 
     Source: Shiarlis, Messias & Whiteson 2016. It departs from them in this:
 
     - one policy step per iteration, the same as the other methods', where they solve a maximum-entropy control problem;
-      the weight of `H` is `Hyper.entropy`, zero by default, and 1 there;
-    - `Hyper.irlf_slack` lets the means differ a little; it is 0 there. Without it `w_D` sums up all gaps since the
+      the weight of `H` is the policy's `entropy`, zero by default, and 1 there;
+    - `slack` lets the means differ a little; it is 0 there. Without it `w_D` sums up all gaps since the
       start, and a policy that steps on the reward's direction alone, however large it is, hears of a new one too late;
     - one `mu_pi`, from the task's own start states; there are two there, from those of the demonstrations and of the
       failures;
@@ -281,8 +224,23 @@ class FailureAware(LinearCost):
       from it as the policy has, where theirs are a data set given beforehand.
     """
 
-    def init(self, key: Array, demos: StateAction | None) -> FailureAwareState:
-        base = super().init(key, demos)
+    summary = "towards the demonstrations' mean features, away from the failures'"
+    source = "Shiarlis et al. 2016"
+    learns_from_failures = True
+
+    lr: float = traced(0.05, step_size="weights")
+    """Step size of the demonstrations' weights w_D."""
+    slack: float = traced(2.0)
+    """Quadratic penalty that keeps w_D small, so that features match nearly; 0, the paper's, sums all gaps."""
+    lambda_init: float = traced(10.0)
+    """First lambda, the inverse weight of failures."""
+    lambda_min: float = traced(5.0)
+    """Last lambda; positive."""
+    decay: float = traced(0.98)
+    """What lambda is multiplied by in every iteration."""
+
+    def init(self, key: Array, expert: StateAction | None) -> FailureAwareState:
+        base = super().init(key, expert)
         return FailureAwareState(
             weights=base.weights,
             offset=base.offset,
@@ -292,61 +250,21 @@ class FailureAware(LinearCost):
         )
 
     def _refit(
-        self, state: FailureAwareState, expert: Array, policy: Array, data: DiscriminatorData, hyper: Hyper
+        self, state: FailureAwareState, expert: Array, policy: Array, batch: RewardBatch
     ) -> tuple[FailureAwareState, Metrics]:
-        assert data.failures is not None and data.has_failures is not None
-        penalty = jnp.maximum(hyper.irlf_lambda * state.annealed, hyper.irlf_lambda_min)
-        gap = policy - self._mean(state, data.failures)
-        demo_weights = state.demo_weights + hyper.irlf_lr * (expert - policy - hyper.irlf_slack * state.demo_weights)
-        failure_weights = jnp.where(data.has_failures, gap / penalty, 0.0)
+        assert batch.failures is not None and batch.has_failures is not None
+        penalty = jnp.maximum(self.lambda_init * state.annealed, self.lambda_min)
+        gap = policy - self._mean(state, batch.failures)
+        demo_weights = state.demo_weights + self.lr * (expert - policy - self.slack * state.demo_weights)
+        failure_weights = jnp.where(batch.has_failures, gap / penalty, 0.0)
         metrics = {
             "irlf_lambda": penalty,
-            "failure_feature_distance": jnp.where(data.has_failures, jnp.sqrt(jnp.sum(jnp.square(gap))), jnp.nan),
+            "failure_feature_distance": jnp.where(batch.has_failures, jnp.sqrt(jnp.sum(jnp.square(gap))), jnp.nan),
             "demo_weights_norm": jnp.sqrt(jnp.sum(jnp.square(demo_weights))),
             "failure_weights_norm": jnp.sqrt(jnp.sum(jnp.square(failure_weights))),
         }
         return state.replace(
             weights=demo_weights + failure_weights,
             demo_weights=demo_weights,
-            annealed=state.annealed * hyper.irlf_decay,
+            annealed=state.annealed * self.decay,
         ), metrics
-
-
-@dataclasses.dataclass(frozen=True)
-class ConstantReward:
-    """The control that any imitation should be compared with: a reward of 1 per step, whatever the state.
-
-    Where an episode can end early it teaches to stay alive and nothing else; elsewhere it teaches nothing.
-
-    Attributes:
-      config: static settings.
-      spec: the environment's.
-    """
-
-    config: Config
-    spec: EnvSpec
-
-    @property
-    def draws(self) -> tuple[int, int]:
-        """The least there is: nothing is looked at."""
-        return 1, 1
-
-    def init(self, key: Array, demos: StateAction | None) -> tuple[()]:
-        """There is no state."""
-        return ()
-
-    def fit(
-        self,
-        state: tuple[()],
-        demos: StateAction | None,
-        data: DiscriminatorData,
-        multiplier: Array,
-        key: Array,
-        hyper: Hyper,
-    ) -> tuple[tuple[()], Metrics]:
-        """Nothing to fit."""
-        return state, {}
-
-    def score(self, state: tuple[()], obs: Array, action: Array) -> Array:
-        """`[...]` ones."""
-        return jnp.ones(obs.shape[:-1])

@@ -19,8 +19,9 @@ from rich.table import Table
 
 from gailfe_jax.analysis.plots import bar_intervals, learning_curve_panels
 from gailfe_jax.analysis.statistics import Interval, probability_of_improvement
+from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.sweep.space import Setting, show
+from gailfe_jax.sweep.space import Point
 from gailfe_jax.training.logger import write_text_atomic
 
 _SHOWN_CURVES = 7  # As many as there are colours.
@@ -46,7 +47,7 @@ class Summary:
     """
 
     number: int
-    setting: Setting
+    setting: Point
     returns: np.ndarray
     steps: np.ndarray
     diverged: int
@@ -60,11 +61,11 @@ class Summary:
 def compare(summaries: Sequence[Summary], baseline: int | None = None) -> list[Summary]:
     """Best final return first, each beside its reference: the baseline on its task, else the best of its task."""
     ranked = sorted(summaries, key=lambda s: -math.inf if s.final is None else s.final.estimate, reverse=True)
-    best = {s.setting.config.env: s for s in reversed(ranked) if s.final is not None}
-    best |= {s.setting.config.env: s for s in ranked if s.number == baseline}
+    best = {s.setting.setup.environment.env: s for s in reversed(ranked) if s.final is not None}
+    best |= {s.setting.setup.environment.env: s for s in ranked if s.number == baseline}
     compared = []
     for summary in ranked:
-        other = best.get(summary.setting.config.env)
+        other = best.get(summary.setting.setup.environment.env)
         if other is not None and other is not summary and summary.final is not None and other.final is not None:
             chance = probability_of_improvement(summary.returns[:, -1], other.returns[:, -1])
             summary = dataclasses.replace(summary, reference=other.number, improvement=chance)
@@ -85,7 +86,7 @@ def write_rows(folder: pathlib.Path, rows: list[dict[str, Any]], parquet: bool) 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, tuple):
-        return show(value)
+        return show_value(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -95,7 +96,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writerow(columns)
     for row in rows:
         cells = (row.get(name) for name in columns)
-        writer.writerow(["" if cell is None else show(cell) for cell in cells])
+        writer.writerow(["" if cell is None else show_value(cell) for cell in cells])
     return text.getvalue()
 
 
@@ -118,7 +119,7 @@ def write_summaries(folder: pathlib.Path, summaries: list[Summary], names: list[
     rows = []
     for s in summaries:
         row: dict[str, Any] = {"setting": s.number} | {name: _cell(s.setting.get(name)) for name in names}
-        row |= {"env": s.setting.config.env, "algo": s.setting.config.algo, "seeds": len(s.returns)}
+        row |= {"env": s.setting.setup.environment.env, "algo": s.setting.setup.method.name, "seeds": len(s.returns)}
         row |= {"diverged": s.diverged, "steps": int(s.steps[-1]), "expert_return": s.expert_return}
         for name, interval in (("final", s.final), ("mean", s.mean), ("improvement", s.improvement)):
             ends = (None,) * 3 if interval is None else (interval.estimate, interval.low, interval.high)
@@ -138,7 +139,7 @@ def write_summaries(folder: pathlib.Path, summaries: list[Summary], names: list[
 
 def _columns(summaries: list[Summary], brief: bool = False) -> tuple[list[str], list[list[str]]]:
     """Heading and cells of the table for people; `brief` for a terminal's width."""
-    tasks = len({s.setting.config.env for s in summaries}) > 1
+    tasks = len({s.setting.setup.environment.env for s in summaries}) > 1
     known = any(s.expert_return for s in summaries)
     seeds = not brief or any(s.diverged for s in summaries)
     header = ["setting", "values", *(["task"] if tasks else []), *(["seeds"] if seeds else [])]
@@ -151,7 +152,12 @@ def _columns(summaries: list[Summary], brief: bool = False) -> tuple[list[str], 
         if s.improvement is not None:
             chance = f"{s.improvement.estimate:.2f}" if brief else _interval(s.improvement, 2)
             better = f"{chance} over {s.reference}"
-        row = [f"{s.number}", s.setting.label, *([s.setting.config.env] if tasks else []), *([count] if seeds else [])]
+        row = [
+            f"{s.number}",
+            s.setting.label,
+            *([s.setting.setup.environment.env] if tasks else []),
+            *([count] if seeds else []),
+        ]
         rows.append([*row, _interval(s.final, 0), _interval(s.mean, 0), *([share] if known else []), better])
     return header, rows
 
@@ -185,13 +191,13 @@ def print_summaries(summaries: list[Summary], total: int) -> None:
 def draw(folder: pathlib.Path, summaries: list[Summary]) -> None:
     """Final returns of all settings, a figure per task, and the learning curves of each task's best."""
     whole = [s for s in summaries if s.final is not None]
-    tasks = list(dict.fromkeys(s.setting.config.env for s in whole))
+    tasks = list(dict.fromkeys(s.setting.setup.environment.env for s in whole))
     label: Callable[[Summary], str] = lambda s: (  # noqa: E731
         s.setting.label if len(s.setting.label) <= _LABEL else f"setting {s.number}"
     )
     panels, experts = {}, {}
     for task in tasks:
-        of_task = [s for s in whole if s.setting.config.env == task]
+        of_task = [s for s in whole if s.setting.setup.environment.env == task]
         expert = of_task[0].expert_return
         name = "final" if len(tasks) == 1 else "final-" + re.sub(r"[^\w.-]", "_", task)
         bar_intervals(

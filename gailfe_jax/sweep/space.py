@@ -1,197 +1,100 @@
-"""Which settings a sweep tries: a grid, draws from distributions, or the rows of a file, as typed values of fields.
+"""Which settings a sweep tries: a grid, draws from distributions, or the rows of a file, as typed values.
 
-A field is one of `Hyper` (traced), `Config` or `DemoSettings` (static); no two of these share a name.
+Any setting of the method, the environment or the demonstrations can vary; how a run is carried out cannot.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import itertools
 import json
 import math
 import pathlib
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.envs import canonical_name
+from gailfe_jax.config.parts import Setting, map_traced
+from gailfe_jax.config.values import read_value, show_value
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.table import resolve_config
-from gailfe_jax.training.loop import DemoSettings, RunSettings
+from gailfe_jax.methods.setup import Setup, all_settings, build_setup, find_setting
 
 Values: TypeAlias = dict[str, Any]
-"""Field name to typed value: what one setting changes."""
+"""Full name to typed value: what one point changes."""
 _REDRAWS = 1000  # Draws in a row that repeat earlier settings, before a search space counts as used up.
 _DIGITS = 6  # Significant digits of a drawn number: as exact as anyone tunes, and as short as a table can show.
 
 
 @dataclasses.dataclass(frozen=True)
-class Base:
-    """What a setting starts from."""
-
-    config: Config = dataclasses.field(default_factory=Config)
-    hyper: Hyper = dataclasses.field(default_factory=Hyper)
-    run: RunSettings = dataclasses.field(default_factory=RunSettings)
-    demos: DemoSettings = dataclasses.field(default_factory=DemoSettings)
-
-
-BaseFn: TypeAlias = Callable[[str | None, str | None], Base]
-"""`(algo, env) -> Base`, None where the sweep does not vary it: presets differ between methods and tasks."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
+class Point:
     """One point of a sweep.
 
     Attributes:
-      values: what it changes.
-      config, hyper, run, demos: the whole of it.
+      values: what it changes, by full name.
+      setup: the whole of it.
     """
 
     values: Values
-    config: Config
-    hyper: Hyper
-    run: RunSettings
-    demos: DemoSettings
+    setup: Setup
 
     @property
     def label(self) -> str:
         """`name=value` of all it changes."""
-        return " ".join(f"{name}={show(value)}" for name, value in self.values.items()) or "as it is"
+        return label(self.values)
 
     def get(self, name: str) -> Any:
-        """The value of any field, whether or not this setting changes it."""
-        return getattr(getattr(self, field_of(name).part), name)
+        """The value of any setting, whether or not this point changes it; None where its method has none."""
+        return self.setup.get(name)
 
     @property
     def key(self) -> str:
-        """Equal for settings that train the same."""
-        return repr((self.config, self.hyper, self.run, self.demos))
+        """Equal for points that train the same."""
+        return repr(self.setup)
 
     @property
     def program_key(self) -> str:
-        """Equal for settings that one program can train side by side."""
-        return repr((self.config, self.run, self.demos))
+        """Equal for points that one program can train side by side."""
+        same = map_traced(self.setup.method, lambda marks, value: 0.0)
+        return repr(dataclasses.replace(self.setup, method=same))
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """`name=value` of all values."""
+    return " ".join(f"{name}={show_value(value)}" for name, value in values.items()) or "as it is"
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """A field that a sweep can vary.
+    """A setting that a sweep varies.
 
     Attributes:
-      name: of the field.
-      part: `config`, `hyper` or `demos`.
-      kind: its Python type; `tuple` for layer sizes.
-      choices: the only values, for names from a list; else empty.
-      optional: whether it may be None.
+      name: in full.
+      setting: what its class declares.
     """
 
     name: str
-    part: Literal["config", "hyper", "demos"]
-    kind: type
-    choices: tuple[str, ...] = ()
-    optional: bool = False
+    setting: Setting
 
     @property
-    def expected(self) -> str:
-        """The values it takes, for messages."""
-        words = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
-        words[tuple] = "layer sizes such as 64x64, or none"
-        shown = f"one of {', '.join(self.choices)}" if self.choices else words[self.kind]
-        return f"{shown}, or none" if self.optional else shown
+    def kind(self) -> type:
+        """Its Python type."""
+        return self.setting.kind
 
-
-def _fields() -> Iterator[Field]:
-    owners: dict[Literal["config", "hyper", "demos"], type] = {"config": Config, "hyper": Hyper, "demos": DemoSettings}
-    for part, owner in owners.items():
-        hints = typing.get_type_hints(owner)
-        for field in dataclasses.fields(owner):
-            kind, choices, optional = hints[field.name], (), False
-            if typing.get_origin(kind) in (types.UnionType, typing.Union):
-                (kind,) = (arm for arm in typing.get_args(kind) if arm is not type(None))
-                optional = True
-            if typing.get_origin(kind) is Literal:
-                kind, choices = str, typing.get_args(kind)
-            yield Field(field.name, part, typing.get_origin(kind) or kind, choices, optional)
-
-
-FIELDS: dict[str, Field] = {field.name: field for field in _fields()}
-"""All of them by name."""
+    def read(self, given: Any) -> Any:
+        """`given` as its type; raises GailfeError."""
+        return read_value(self.name, self.setting, given)
 
 
 def field_of(name: str) -> Field:
-    """The field called `name`; dashes count as underscores.
+    """The setting called `name`, in full or by its last word.
 
     Raises:
-      GailfeError: no such field.
+      GailfeError: no such setting.
     """
-    name = name.strip().replace("-", "_")
-    if name not in FIELDS:
-        near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else "gailfe train --help lists them"
-        raise GailfeError(f"{name or '(no name)'}: no such field to sweep; {hint}")
-    return FIELDS[name]
-
-
-def read_value(field: Field, given: Any) -> Any:
-    """`given` as the type of `field`: text from a command line or a table, or a value from JSON.
-
-    Raises:
-      GailfeError: it has another type, or is empty.
-    """
-    wrong = GailfeError(f"{field.name}: got {given!r}; expected {field.expected}")
-    value = given.strip() if isinstance(given, str) else given
-    if value == "" and isinstance(value, str):
-        raise GailfeError(f"{field.name}: got an empty value; expected {field.expected}")
-    if field.optional and (value is None or value == "none"):
-        return None
-    if field.kind is str:
-        if not isinstance(value, str) or (field.choices and value not in field.choices):
-            raise wrong
-        return value
-    if field.kind is bool:
-        words = {"true": True, "false": False}
-        if not isinstance(value, bool) and str(value).lower() not in words:
-            raise wrong
-        return value if isinstance(value, bool) else words[str(value).lower()]
-    if field.kind is tuple:
-        sizes = ([] if value == "none" else value.split("x")) if isinstance(value, str) else value
-        if not isinstance(sizes, list | tuple):
-            raise wrong
-        try:
-            return tuple(_number(size, int) for size in sizes)
-        except ValueError:
-            raise wrong from None
-    try:
-        return _number(value, field.kind)
-    except ValueError:
-        raise wrong from None
-
-
-def _number(value: Any, kind: type) -> Any:
-    """Raises ValueError for what is no finite number of this kind."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError
-    number = float(value)
-    if not math.isfinite(number) or (kind is int and not number.is_integer()):
-        raise ValueError
-    # Not by way of a float, which would round large whole numbers.
-    return int(value) if kind is int and not isinstance(value, str) else kind(number)
-
-
-def show(value: Any) -> str:
-    """`value` as `read_value` takes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "x".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+    full = find_setting(name)
+    return Field(full, all_settings()[full])
 
 
 def _assignments(words: Sequence[str], flag: str, form: str) -> Iterator[tuple[Field, str]]:
@@ -222,10 +125,10 @@ def grid(words: Sequence[str]) -> list[Values]:
     """
     axes: dict[str, list[Any]] = {}
     for field, text in _assignments(words, "grid", "name=value,value"):
-        values = [read_value(field, part) for part in text.split(",")]
+        values = [field.read(part) for part in text.split(",")]
         for index, value in enumerate(values):
             if value in values[:index]:
-                raise GailfeError(f"{field.name}: got {show(value)} twice; expected different values")
+                raise GailfeError(f"{field.name}: got {show_value(value)} twice; expected different values")
         axes[field.name] = values
     return [dict(zip(axes, combination)) for combination in itertools.product(*axes.values())]
 
@@ -278,7 +181,7 @@ def distributions(words: Sequence[str]) -> list[Distribution]:
         kind, _, rest = text.strip().partition(":")
         if kind == "choice":
             # A comma separates values that hold colons themselves, as brax:ant does.
-            values = [read_value(field, part) for part in rest.split("," if "," in rest else ":")]
+            values = [field.read(part) for part in rest.split("," if "," in rest else ":")]
             if len(set(values)) < len(values):
                 raise GailfeError(f"{field.name}: got {rest!r}; expected different choices")
             found.append(Distribution(field, choices=tuple(values)))
@@ -286,11 +189,13 @@ def distributions(words: Sequence[str]) -> list[Distribution]:
         if kind not in ("uniform", "log"):
             raise GailfeError(f"{field.name}: got {text!r}; expected {_FORM}")
         if field.kind not in (int, float):
-            raise GailfeError(f"{field.name}: got {text!r}; expected name=choice:a:b, for it takes {field.expected}")
+            raise GailfeError(
+                f"{field.name}: got {text!r}; expected name=choice:a:b, for it takes {field.setting.expected}"
+            )
         ends = rest.split(":")
         if len(ends) != 2:
             raise GailfeError(f"{field.name}: got {text!r}; expected name={kind}:low:high")
-        low, high = (read_value(field, end) for end in ends)
+        low, high = (field.read(end) for end in ends)
         if not low < high or (kind == "log" and low <= 0):
             least = "0 < low < high" if kind == "log" else "low < high"
             raise GailfeError(f"{field.name}: got {text!r}; expected {least}")
@@ -350,7 +255,7 @@ def from_file(path: str | pathlib.Path) -> list[Values]:
                 field = field_of(str(name))
                 if field.name in values:
                     raise GailfeError(f"{field.name} is given twice; expected each field once")
-                values[field.name] = read_value(field, given)
+                values[field.name] = field.read(given)
         except GailfeError as error:
             raise GailfeError(f"{path}, line {number}: {error}") from None
         found.append(values)
@@ -386,44 +291,40 @@ def _json_rows(path: pathlib.Path, text: str) -> Iterator[tuple[int, Mapping[str
         yield number, row
 
 
-def build(rows: Sequence[Values], base: BaseFn, first: int = 0) -> list[Setting]:
-    """The settings of `rows`: each starts from the base of its method and task, its own values last.
+def build(rows: Sequence[Values], base: Mapping[str, Any], first: int = 0) -> list[Point]:
+    """The points of `rows`: each starts from the preset of its method on its task, then `base`, its own values last.
 
     Args:
-      rows: what each setting changes.
-      base: what it starts from.
+      rows: what each point changes.
+      base: settings of all points, by name.
       first: number of the first one, for messages.
 
     Raises:
-      GailfeError: there are none, one does not go together, or two are the same once resolved.
+      GailfeError: there are none, one does not go together, or two are the same.
     """
     if not rows:
         raise GailfeError("settings: got none; expected at least one")
-    bases: dict[tuple[str | None, str | None], Base] = {}
-    settings: list[Setting] = []
+    common = {_full(name): value for name, value in base.items()}
+    points: list[Point] = []
     seen: dict[str, int] = {}
     for number, values in enumerate(rows, start=first):
-        method = (values.get("algo"), values.get("env"))
         try:
-            if method not in bases:
-                bases[method] = base(*method)
-            start = bases[method]
-            parts: dict[str, Values] = {"config": {}, "hyper": {}, "demos": {}}
-            for name, value in values.items():
-                parts[field_of(name).part][name] = value
-            config = resolve_config(dataclasses.replace(start.config, **parts["config"]))
-            config = dataclasses.replace(config, env=canonical_name(config.env))
-            hyper = start.hyper.replace(**parts["hyper"])
-            demos = dataclasses.replace(start.demos, **parts["demos"])
+            point = Point(dict(values), build_setup(common | values))
         except GailfeError as error:
-            shown = Setting(values, Config(), Hyper(), RunSettings(), DemoSettings()).label
-            raise GailfeError(f"setting {number} ({shown}): {error}") from None
-        setting = Setting(dict(values), config, hyper, start.run, demos)
-        same = seen.setdefault(setting.key, number)
+            raise GailfeError(f"setting {number} ({label(values)}): {error}") from None
+        same = seen.setdefault(point.key, number)
         if same != number:
             raise GailfeError(
-                f"setting {number} ({setting.label}): trains the same as setting {same} "
-                f"({settings[same - first].label}); expected different settings"
+                f"setting {number} ({point.label}): trains the same as setting {same} "
+                f"({points[same - first].label}); expected different settings"
             )
-        settings.append(setting)
-    return settings
+        points.append(point)
+    return points
+
+
+def _full(name: str) -> str:
+    """A name in full, or as it is where no method has it: `build_setup` says what is wrong with it."""
+    try:
+        return find_setting(name)
+    except GailfeError:
+        return name

@@ -1,0 +1,78 @@
+"""Tables of what can be chosen by name, to which users add theirs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from gailfe_jax.errors import GailfeError
+
+T = TypeVar("T")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """A table from names to what they stand for. Built-in entries stay; a user's may be replaced.
+
+    Args:
+      what: a word for what it holds, for messages.
+      built_in: the entries that come with the package.
+      register: name of the function that adds to it.
+    """
+
+    def __init__(self, what: str, built_in: Mapping[str, T], register: str = ""):
+        self.what = what
+        self._register = register or f"register_{what}"
+        self._built_in = dict(built_in)
+        self._added: dict[str, T] = {}
+
+    def __getitem__(self, name: str) -> T:
+        return self._added[name] if name in self._added else self._built_in[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._built_in
+        yield from (name for name in self._added if name not in self._built_in)
+
+    def __len__(self) -> int:
+        return len(self._built_in) + len(self._added)
+
+    def add(self, name: str, entry: T, kind: type | None = None) -> None:
+        """Adds a user's entry, or replaces one.
+
+        Args:
+          name: one word.
+          entry: what it stands for.
+          kind: the class that `entry`, itself a class, has to be below.
+
+        Raises:
+          GailfeError: the name is built in or no word, or the entry is of another kind.
+        """
+        if not isinstance(name, str) or not _WORD.fullmatch(name) or name in self._built_in:
+            taken = ", ".join(self._built_in)
+            raise GailfeError(f"{self.what}: got the name {name!r}; expected one word other than {taken}")
+        if kind is not None and not (isinstance(entry, type) and issubclass(entry, kind)):
+            raise GailfeError(f"{self.what} {name}: got {entry!r}; expected a subclass of {kind.__name__}")
+        self._added[name] = entry
+
+    def find(self, name: str) -> T:
+        """The entry called `name`.
+
+        Raises:
+          GailfeError: no such entry.
+        """
+        if name not in self:
+            raise GailfeError(f"{self.what}: unknown {self.what} {name!r}; expected one of {', '.join(self)}")
+        return self[name]
+
+    def name_of(self, entry: Any) -> str:
+        """The name under which `entry` stands in the table.
+
+        Raises:
+          GailfeError: it stands in none.
+        """
+        for name in self:
+            if self[name] is entry:
+                return name
+        shown = getattr(entry, "__name__", repr(entry))
+        raise GailfeError(f"{self.what}: {shown} has no name; expected one given by gailfe_jax.{self._register}")

@@ -1,0 +1,117 @@
+"""Settings beside the method's: where it learns, from which data, and how the run is carried out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from gailfe_jax.config.parts import Part, setting, subpart
+from gailfe_jax.errors import GailfeError
+
+_SEEDS = 2**32  # Keys are folded with 32 bits: beyond them seeds would repeat.
+
+
+class MjxSettings(Part):
+    """Settings of the simulator on MJX and Warp; none of them means the model file's own.
+
+    What each costs in fidelity is in docs/performance.md. `mujoco_c`, bit for bit Gymnasium's, takes none of them.
+    """
+
+    solver: Literal["newton", "cg"] | None = setting(None)
+    """Constraint solver."""
+    iterations: int | None = setting(None, least=1)
+    """Most iterations of the constraint solver."""
+    ls_iterations: int | None = setting(None, least=1)
+    """Most line-search steps per solver iteration."""
+    tolerance: float | None = setting(None, least=0)
+    """Improvement below which the solver stops."""
+    integrator: Literal["euler", "implicitfast", "rk4"] | None = setting(None)
+    """Integrator; rk4 evaluates the simulator four times a step, the others once."""
+    euler_damping: bool | None = setting(None)
+    """Whether the Euler integrator treats joint damping implicitly, which solves one more system."""
+
+
+class WarpSettings(Part):
+    """Sizes of Warp's contact buffers."""
+
+    nconmax: int | None = setting(None, least=1)
+    """Contacts per environment; none for twice what the model can have."""
+    njmax: int | None = setting(None, least=1)
+    """Constraint rows per environment; none for twice what the model can have."""
+
+
+class EnvSettings(Part):
+    """The environment, and the engine that steps it."""
+
+    env: str = setting("hopper")
+    """Task: hopper, halfcheetah, walker2d, a Gymnasium id of theirs, brax:<name>, or a registered one; delayed20:<task>
+    pays its rewards every 20 steps."""
+    engine: str = setting("auto")
+    """Physics engine: auto, mujoco_c, mjx or warp."""
+    mjx: MjxSettings = subpart(MjxSettings())
+    warp: WarpSettings = subpart(WarpSettings())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What goes to the physics engine: its settings that are not the model's own."""
+        found = {}
+        for part in (self.mjx, self.warp):
+            found |= {name: value for name, value in part.values().items() if value is not None}
+        return found
+
+
+class DemoSettings(Part):
+    """Which part of the demonstrations a learner sees."""
+
+    demos: str | None = setting(None)
+    """Demonstration file (.npz, .h5, minari:<dataset id>, or a registered format)."""
+    trajectories: int | None = setting(None, least=1)
+    """Use so many expert trajectories; all by default."""
+    subsample: int = setting(1, least=1)
+    """Keep one state-action pair in so many, with a random phase per trajectory."""
+    demo_seed: int | None = setting(None, least=0)
+    """Draw the trajectories at random from this seed; the first ones by default."""
+    expert: str | None = setting(None)
+    """DAgger: policy file (.safetensors) of the expert that is asked; the one shipped for the task by default."""
+
+
+class RunSettings(Part):
+    """How a run is carried out; none of it changes what an iteration computes."""
+
+    steps: float = setting(1e6, least=1)
+    """Environment steps of each seed (bc, which takes none: demonstrated pairs fitted), rounded up to whole evaluation
+    intervals."""
+    seeds: int = setting(1, least=1)
+    """How many seeds run side by side, vmapped."""
+    first_seed: int = setting(0, least=0)
+    """The first of them; the others follow."""
+    eval_every: float = setting(50_000.0, least=1)
+    """Steps of each seed between evaluations, rounded to whole iterations."""
+    eval_episodes: int = setting(8, least=1)
+    """Fresh episodes per evaluation and seed, deterministic policy."""
+    checkpoint_seconds: float = setting(120.0, least=0)
+    """Least wall time between checkpoints; the end and an interruption always save one."""
+    keep: int = setting(2, least=1)
+    """Checkpoints kept."""
+    snapshots: bool = setting(False)
+    """Keep every evaluation's policies under snapshots/."""
+    tensorboard: bool = setting(True)
+    """Write TensorBoard events."""
+    wandb: bool = setting(False)
+    """Log to Weights & Biases (extra: wandb)."""
+    quiet: bool = setting(False)
+    """Show nothing while training."""
+    devices: int = setting(0, least=0)
+    """Share the work between so many devices (of all processes), seeds first and then each seed's environments; 0 for
+    all that fit."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.first_seed <= _SEEDS - self.seeds:
+            raise GailfeError(f"first_seed: got {self.first_seed}; expected seeds from 0 to {_SEEDS - 1}")
+
+
+def whole_chunks(run: RunSettings, batch_size: int) -> tuple[int, int]:
+    """`(iterations between evaluations, evaluations)` of a run."""
+    chunk = max(1, round(run.eval_every / batch_size))
+    return chunk, max(1, math.ceil(run.steps / (chunk * batch_size)))

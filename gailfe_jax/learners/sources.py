@@ -1,0 +1,307 @@
+"""Where a method's data come from: demonstrations, failures, the agent's own good episodes, its past.
+
+Each source is a buffer with pure functions `init / add / sample`. `Sources` are all those of one method: what is not
+there is None and costs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from gailfe_jax.artifacts.oracle import Oracle
+from gailfe_jax.buffers.labelled import LabelledState, LabelledTrajectories
+from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes, PrioritizedState
+from gailfe_jax.buffers.replay import Replay, ReplayState
+from gailfe_jax.buffers.storage import PaddedTrajectories, StorageState
+from gailfe_jax.buffers.top_k import TopK
+from gailfe_jax.config.parts import Part, bound, setting
+from gailfe_jax.data.annotators import Annotator, terminated
+from gailfe_jax.nn.optimisers import shuffled_minibatches
+from gailfe_jax.parallel.memory import tree_bytes
+from gailfe_jax.rewards.base import RewardBatch
+from gailfe_jax.types import Array, ForwardTransitions, Metrics, Problem, PyTree, StateAction, Transition
+
+
+@struct.dataclass
+class Demos:
+    """What a learner imitates, on the device; an argument of every call, never a constant of the program.
+
+    Attributes:
+      expert: `[N]` expert pairs, or None for what learns without.
+      failures: failures of the collection phase, or None.
+      next_obs: `[N, o]` where the expert's actions led, for a forward model's start; or None.
+      trajectory: `[N]` int32, which trajectory (numbered from 0) a pair is from; None where that is not known.
+      oracle: the expert itself, for methods that ask it; or None.
+    """
+
+    expert: StateAction | None
+    failures: PaddedTrajectories | None = None
+    next_obs: Array | None = None
+    trajectory: Array | None = None
+    oracle: Oracle | None = None
+
+
+class Failures(Part):
+    """Failed attempts: those of the demonstration file and the agent's own."""
+
+    capacity: int = setting(1500, least=1)
+    """Failed trajectories kept (N)."""
+    last_steps: int = setting(0, least=0)
+    """Use only the last h steps of each failure; 0 uses whole trajectories."""
+    source: Literal["both", "own", "collected"] = setting("both")
+    """Take failures from the demonstration file (collected), the agent's own, or both."""
+    annotator: str = setting("default")
+    """What counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or the task's default."""
+
+    judge: Annotator = bound()
+
+    @property
+    def buffer(self) -> LabelledTrajectories:
+        """The ring of failed trajectories."""
+        return LabelledTrajectories(
+            capacity=self.capacity,
+            annotator=self.judge or terminated(),
+            last_steps=self.last_steps,
+            collect=self.source != "collected",
+            **_sizes(self.problem),
+        )
+
+
+class SelfDemonstrations(Part):
+    """The agent's own good episodes stand beside the demonstrations, or in their place."""
+
+    use: Literal["none", "both", "alone"] = setting("none")
+    """What counts as good: demonstrations (none of its own), half of each (both), or its own episodes alone."""
+    episodes: str = setting("top_k")
+    """Which own episodes are good: top_k (the highest returns), or the last successes: survived, return_above:F (F of
+    the expert's return)."""
+    capacity: int = setting(10, least=1)
+    """Own episodes held."""
+
+    judge: Annotator = bound()
+
+    def unread(self) -> dict[str, str]:
+        return dict.fromkeys(("episodes", "capacity"), "self_demonstrations.use is none") if self.use == "none" else {}
+
+    @property
+    def buffer(self) -> TopK | LabelledTrajectories | None:
+        """The best episodes, or a ring of those that were judged a success."""
+        if self.use == "none":
+            return None
+        if self.judge is None:
+            return TopK(capacity=self.capacity, **_sizes(self.problem))
+        return LabelledTrajectories(capacity=self.capacity, annotator=self.judge, **_sizes(self.problem))
+
+
+def _sizes(problem: Problem) -> dict[str, int]:
+    """What every buffer of trajectories has to know."""
+    spec = problem.spec
+    return {
+        "max_length": spec.max_episode_steps,
+        "num_envs": problem.num_envs,
+        "obs_size": spec.obs_size,
+        "action_size": spec.action_size,
+    }
+
+
+@struct.dataclass
+class SourceStates:
+    """What the sources of one seed hold; None where there is none.
+
+    Attributes:
+      failures: failed trajectories.
+      self_demonstrations: the agent's own good episodes.
+      policy_replay: past policy pairs for the reward.
+      transitions: past transitions for a forward model.
+      episodes: past episodes with their returns.
+    """
+
+    failures: LabelledState | None = None
+    self_demonstrations: StorageState | None = None
+    policy_replay: ReplayState | None = None
+    transitions: ReplayState | None = None
+    episodes: PrioritizedState | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """The buffers of a method, and what one iteration draws from them.
+
+    Attributes:
+      problem: sizes.
+      draws: `(K, m)` pairs of each kind that the reward sees; None where no reward is fitted.
+      transition_draws: `(K, E, m)` transitions that a forward model sees; None without one.
+      failures, self_demonstrations, policy_replay, transitions, episodes: as in `SourceStates`.
+    """
+
+    problem: Problem
+    draws: tuple[int, int] | None = None
+    transition_draws: tuple[int, int, int] | None = None
+    failures: LabelledTrajectories | None = None
+    self_demonstrations: TopK | LabelledTrajectories | None = None
+    policy_replay: Replay | None = None
+    transitions: Replay | None = None
+    episodes: PrioritizedEpisodes | None = None
+
+    def init(self, demos: Demos | None) -> SourceStates:
+        """Empty buffers, but for the failures of the collection phase."""
+        states = SourceStates(**{name: make() for name, make in self._inits().items()})
+        if self.failures is None or demos is None or demos.failures is None:
+            return states
+        return states.replace(failures=self.failures.preload(states.failures, demos.failures))
+
+    def _inits(self) -> dict[str, Any]:
+        obs, action = jnp.zeros(self.problem.spec.obs_size), jnp.zeros(self.problem.spec.action_size)
+        rows = {"policy_replay": StateAction(obs, action), "transitions": ForwardTransitions(obs, action, obs)}
+        found: dict[str, Any] = {}
+        for name in ("failures", "self_demonstrations", "policy_replay", "transitions", "episodes"):
+            buffer = getattr(self, name)
+            if buffer is not None:
+                found[name] = functools.partial(buffer.init, rows[name]) if name in rows else buffer.init
+        return found
+
+    def bytes(self) -> dict[str, int]:
+        """What each buffer of one seed takes on the device."""
+        names = {
+            "failures": "failures",
+            "self_demonstrations": "own episodes",
+            "policy_replay": "replay",
+            "transitions": "experience",
+            "episodes": "past episodes",
+        }
+        return {names[name]: tree_bytes(jax.eval_shape(make)) for name, make in self._inits().items()}
+
+    def add_and_sample(
+        self, states: SourceStates, executed: Transition, keys: SampleKeys
+    ) -> tuple[SourceStates, RewardBatch | None, ForwardTransitions | None]:
+        """Files an unroll and draws what this iteration learns from; it moves data and rounds nothing.
+
+        Args:
+          states: the buffers.
+          executed: `[T, B, ...]` the unroll, its actions clipped to the environment's bounds.
+          keys: of the draws.
+
+        Returns:
+          `(states, pairs for the reward, [K, E, m] transitions for a forward model)`, None where nothing asks.
+        """
+        batch, transitions = None, None
+        if self.draws is not None:
+            states, batch = self._reward_batch(states, executed, keys)
+        if self.transitions is not None and self.transition_draws is not None:
+            rows = _rows(ForwardTransitions(executed.obs, executed.action, executed.next_obs))
+            held = self.transitions.add(states.transitions, rows)  # type: ignore[arg-type]
+            drawn = self.transitions.sample(held, keys.transitions, math.prod(self.transition_draws))
+            transitions = jax.tree.map(lambda x: x.reshape(*self.transition_draws, -1), drawn)  # type: ignore[misc]
+            states = states.replace(transitions=held)
+        return states, batch, transitions
+
+    def _reward_batch(
+        self, states: SourceStates, executed: Transition, keys: SampleKeys
+    ) -> tuple[SourceStates, RewardBatch]:
+        assert self.draws is not None
+        steps, size = self.draws
+        fresh = _rows(StateAction(executed.obs, executed.action))
+        policy = self._policy_pairs(fresh, keys.policy)
+        if self.policy_replay is not None and states.policy_replay is not None:
+            replay = self.policy_replay.add(states.policy_replay, fresh)
+            old = self.policy_replay.sample(replay, keys.replay, steps * size)
+            old = jax.tree.map(lambda x: x.reshape(steps, size, -1), old)
+            policy = jax.tree.map(lambda a, b: jnp.concatenate([a[:, : size // 2], b[:, size // 2 :]], 1), policy, old)
+            states = states.replace(policy_replay=replay)
+        batch = RewardBatch(policy)
+        if self.failures is not None:
+            failures = self.failures.add(states.failures, executed)  # type: ignore[arg-type]
+            pairs, present = self._drawn(self.failures, failures, keys.failures)
+            batch = batch.replace(failures=pairs, has_failures=present)
+            states = states.replace(failures=failures)
+        if self.self_demonstrations is not None:
+            own = self.self_demonstrations.add(states.self_demonstrations, executed)  # type: ignore[arg-type]
+            pairs, present = self._drawn(self.self_demonstrations, own, keys.self_demonstrations)
+            batch = batch.replace(self_demonstrations=pairs, has_self=present)
+            states = states.replace(self_demonstrations=own)
+        return states, batch
+
+    def _policy_pairs(self, fresh: StateAction, key: Array) -> StateAction:
+        """`[K, m]` pairs of the fresh batch: pass after pass over it, as far as the steps need."""
+        assert self.draws is not None
+        steps, size = self.draws
+        # What does not fill a step is left out of its pass.
+        each = len(fresh.obs) // size
+        cut = functools.partial(shuffled_minibatches, size=len(fresh.obs), count=each)
+        passes = jax.vmap(cut)(jax.random.split(key, -(-steps // each)))
+        rows = passes[..., :size].reshape(-1, size)[:steps]
+        return StateAction(fresh.obs[rows], fresh.action[rows])
+
+    def _drawn(self, buffer: TopK | LabelledTrajectories, held: Any, key: Array) -> tuple[StateAction, Array]:
+        """`([K, m] pairs, whether there are any)`."""
+        assert self.draws is not None
+        steps, size = self.draws
+        pairs = StateAction(*buffer.sample(held, key, steps * size))
+        return jax.tree.map(lambda x: x.reshape(steps, size, -1), pairs), buffer.num_transitions(held) > 0
+
+    def metrics(self, states: SourceStates) -> Metrics:
+        """How full the buffers of trajectories are."""
+        found: Metrics = {}
+        if self.self_demonstrations is not None:
+            found |= {
+                f"own_{name}": x for name, x in self.self_demonstrations.metrics(states.self_demonstrations).items()
+            }
+        if self.failures is not None:
+            held = self.failures.metrics(states.failures)
+            found |= {"failures_in_buffer": held["episodes"], "failure_transitions": held["transitions"]}
+        return found
+
+
+def _rows(unroll: PyTree) -> PyTree:
+    """`[T, B, k]` leaves as `[T * B, k]`."""
+    return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), unroll)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleKeys:
+    """Keys of one iteration's draws.
+
+    Attributes:
+      key: `[]` of the reward's draws.
+      make_transitions: makes the key of a forward model's.
+    """
+
+    key: Array
+    make_transitions: Callable[[], Array]
+
+    @functools.cached_property
+    def _three(self) -> Array:
+        return jax.random.split(self.key, 3)
+
+    @property
+    def policy(self) -> Array:
+        """`[]` of the policy's fresh pairs."""
+        return self._three[0]
+
+    @property
+    def replay(self) -> Array:
+        """`[]` of its past pairs."""
+        return self._three[1]
+
+    @property
+    def failures(self) -> Array:
+        """`[]` of failures."""
+        return self._three[2]
+
+    @property
+    def transitions(self) -> Array:
+        """`[]` of a forward model's transitions."""
+        return self.make_transitions()
+
+    @property
+    def self_demonstrations(self) -> Array:
+        """`[]` of the agent's own good episodes."""
+        return jax.random.fold_in(self.key, 1)

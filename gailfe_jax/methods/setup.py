@@ -1,0 +1,223 @@
+"""All settings of a training in one namespace: the method's, the environment's, the run's and the demonstrations'.
+
+Command line, sweeps, configuration files and records speak of settings by these names: `policy.max_kl`, `env`,
+`mjx.iterations`, `steps`, `trajectories`. Beside them stand `algo`, the method, and `policy`, its policy step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from gailfe_jax.config import compat
+from gailfe_jax.config.parts import Marks, Part, Setting
+from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
+from gailfe_jax.config.tree import Leaf, find, leaves, nearest, put, without_unread
+from gailfe_jax.config.values import read_value
+from gailfe_jax.envs import base_name, canonical_name
+from gailfe_jax.envs.physics import resolve_engine
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.base import Learner
+from gailfe_jax.methods.presets import preset
+from gailfe_jax.methods.record import method_record, part_record
+from gailfe_jax.methods.table import METHODS, policy_choices, policy_name, with_policy
+from gailfe_jax.policies.registry import POLICY_UPDATES
+
+PARTS = ("method", "environment", "demos", "run")
+"""Where a setting can stand, in the order in which they are shown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What is trained, where, on what and how.
+
+    Attributes:
+      method: the method and its parts.
+      environment: the task and its engine.
+      demos: which demonstrations are seen.
+      run: how the run is carried out.
+    """
+
+    method: Learner
+    environment: EnvSettings = dataclasses.field(default_factory=EnvSettings)
+    demos: DemoSettings = dataclasses.field(default_factory=DemoSettings)
+    run: RunSettings = dataclasses.field(default_factory=RunSettings)
+
+    @functools.cached_property
+    def leaves(self) -> dict[str, tuple[str, Leaf]]:
+        """`name -> (which of PARTS it is in, the setting)`, of all settings."""
+        found: dict[str, tuple[str, Leaf]] = {}
+        others = self._unread()
+        for part in PARTS:
+            for name, leaf in leaves(getattr(self, part)).items():
+                found[name] = part, dataclasses.replace(leaf, unread=leaf.unread or others.get(name))
+        return found
+
+    def _unread(self) -> dict[str, str]:
+        """What the method or the engine has no use for."""
+        method, found = self.method, {}
+        if method.asks_expert:
+            found |= dict.fromkeys(DemoSettings().values(), f"{method.name} asks the expert itself")
+            del found["expert"]
+        else:
+            found["expert"] = f"{method.name} asks no expert"
+            if not method.needs_demonstrations:
+                found |= dict.fromkeys(DemoSettings().values(), f"{method.name} learns without demonstrations")
+        names = [name for name in leaves(self.environment) if name.startswith(("mjx.", "warp."))]
+        if base_name(self.environment.env).startswith("brax:"):
+            return found | dict.fromkeys((*names, "engine"), f"{self.environment.env} brings its own engine")
+        engine = resolve_engine(self.environment.engine)
+        return found | {
+            name: f"the engine is {engine}"
+            for name in names
+            if engine not in ("mjx", "warp") or (name.startswith("warp.") and engine != "warp")
+        }
+
+    def get(self, name: str) -> Any:
+        """The value of any setting; None for one that it has not got."""
+        if name == "algo":
+            return self.method.name
+        if name == "policy":
+            return policy_name(self.method)
+        return self.leaves[name][1].value if name in self.leaves else None
+
+    def changed(self, values: Mapping[str, Any]) -> Setup:
+        """A copy with other values, by full or short name, typed or as text.
+
+        Raises:
+          GailfeError: no such setting, one that nothing reads, or a value of another type or out of bounds.
+        """
+        known = {name: leaf for name, (_, leaf) in self.leaves.items()}
+        typed: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        given: set[str] = set()
+        for name, value in values.items():
+            full = find(name, known, hint=self._hint)
+            if full in given:
+                raise GailfeError(f"{full} is given twice; expected each setting once")
+            given.add(full)
+            typed[self.leaves[full][0]][full] = read_value(full, known[full].setting, value)
+        made: dict[str, Any] = {part: put(getattr(self, part), typed[part]) for part in PARTS}
+        setup = Setup(**made)
+        for name in sorted(given):
+            unread = setup.leaves[name][1].unread
+            if unread is not None:
+                raise GailfeError(f"{name}: nothing reads it: {unread}")
+        return dataclasses.replace(setup, method=without_unread(setup.method))
+
+    def _hint(self, name: str) -> str:
+        """What to say of a name that this setup has not got."""
+        now = renamed(name)
+        here = [full for full in now if full in self.leaves]
+        if here:
+            return f"it is called {' or '.join(here)} now"
+        full = next(iter(now), name if name in _owners() else _by_last_word().get(name, ""))
+        owners = _owners().get(full)
+        if owners:
+            method = self.method.name
+            choice = f" with policy {policy_name(self.method)}" if policy_choices(self.method) else ""
+            return f"{method}{choice} has none; {', '.join(owners[:4])} {_have(owners)} {full}"
+        return nearest(name, self.leaves)
+
+    def record(self) -> dict[str, Any]:
+        """All settings that something reads, as nested plain values."""
+        return {
+            "algo": self.method.name,
+            "method": method_record(self.method),
+            "environment": part_record(self.environment),
+            "demos": part_record(self.demos),
+            "run": part_record(self.run),
+        }
+
+
+def renamed(name: str) -> list[str]:
+    """What a flat name of old releases is called now."""
+    return [target.rpartition(":")[2] for target in compat.FLAT.get(name, ())]
+
+
+def _have(owners: list[str]) -> str:
+    return "has" if len(owners) == 1 else "have"
+
+
+@functools.cache
+def _owners_of(names: tuple[str, ...], policies: tuple[str, ...]) -> dict[str, list[str]]:
+    """`setting -> the methods (or policy steps) that have it`."""
+    found: dict[str, list[str]] = {}
+    for algo in names:
+        method = METHODS[algo]
+        for policy in policy_choices(method) or (None,):
+            shown = algo if policy is None else f"{algo} --policy {policy}"
+            for name in leaves(method if policy is None else with_policy(method, policy)):
+                found.setdefault(name, []).append(shown)
+    return found
+
+
+def _owners() -> dict[str, list[str]]:
+    return _owners_of(tuple(METHODS), tuple(POLICY_UPDATES))
+
+
+def _by_last_word() -> dict[str, str]:
+    """`last word -> full name`, of all methods' settings."""
+    return {name.rpartition(".")[2]: name for name in _owners()}
+
+
+def build_setup(values: Mapping[str, Any], start: Setup | None = None) -> Setup:
+    """The setup that `values` describe: the preset of their method on their task, and then they themselves.
+
+    Args:
+      values: `name -> value`, typed or as text; `algo`, `policy` and `env` choose the preset.
+      start: what to start from instead of a preset, where none of the three changes it.
+
+    Raises:
+      GailfeError: as `Setup.changed`, or an unknown method, policy step or task.
+    """
+    values = {name.strip().replace("-", "_"): value for name, value in values.items()}
+    algo, policy, env = (values.pop(name, None) for name in ("algo", "policy", "env"))
+    for name, value in (("algo", algo), ("policy", policy), ("env", env)):
+        if value is not None and not isinstance(value, str):
+            raise GailfeError(f"{name}: got {value!r}; expected a name")
+    if start is not None and (algo, policy, env) == (None, None, None):
+        return start.changed(values)
+    task = canonical_name(env or (start.environment.env if start else "hopper"))
+    method, run = preset(algo or (start.method.name if start else "gail"), task, policy=policy)
+    setup = Setup(method, EnvSettings(env=task), run=run)
+    if start is not None:
+        # What was set beside the method stays.
+        setup = Setup(method, start.environment.replace(env=task), start.demos, start.run)
+    return setup.changed(values)
+
+
+@functools.cache
+def _all_settings(names: tuple[str, ...], policies: tuple[str, ...]) -> dict[str, Setting]:
+    found = {
+        "algo": Setting("algo", str, tuple(names), False, Marks(), "gail", "The method."),
+        "policy": Setting("policy", str, tuple(policies), False, Marks(), None, "The policy step."),
+    }
+    parts: list[Part] = [EnvSettings(), DemoSettings()]
+    for algo in names:
+        parts += [METHODS[algo], *(with_policy(METHODS[algo], name) for name in policy_choices(METHODS[algo]))]
+    for part in parts:
+        for name, leaf in leaves(part).items():
+            found.setdefault(name, leaf.setting)
+    return found
+
+
+def all_settings() -> dict[str, Setting]:
+    """Every setting of any method, environment or demonstrations by name, and `algo` and `policy`: what can vary in a
+    sweep."""
+    return _all_settings(tuple(METHODS), tuple(POLICY_UPDATES))
+
+
+def find_setting(name: str) -> str:
+    """The full name of a setting of any method.
+
+    Raises:
+      GailfeError: no such setting.
+    """
+
+    def hint(wanted: str) -> str:
+        now = renamed(wanted)
+        return f"it is called {' or '.join(now)} now" if now else nearest(wanted, all_settings())
+
+    return find(name, all_settings(), hint=hint)

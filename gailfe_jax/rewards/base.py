@@ -1,0 +1,91 @@
+"""What a reward is: a function of state and action that is fitted to what is shown, and that the policy maximises."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from gailfe_jax.config.parts import Part
+from gailfe_jax.types import Array, Metrics, PyTree, StateAction
+
+
+@struct.dataclass
+class RewardBatch:
+    """What one iteration's fit sees; `K` steps of `m` pairs.
+
+    Attributes:
+      policy: `[K, m]` pairs of the policy.
+      failures: `[K, m]` pairs of failed trajectories, or None for what learns from none.
+      has_failures: `[]` bool, or None.
+      self_demonstrations: `[K, m]` pairs of the agent's own good episodes, or None where only demonstrations are good.
+      has_self: `[]` bool, or None.
+      expert: `[N]` demonstrations, or None where only the agent's own episodes are good.
+      multiplier: `[]` weight of the failure constraint, lambda_F; None without one.
+    """
+
+    policy: StateAction
+    failures: StateAction | None = None
+    has_failures: Array | None = None
+    self_demonstrations: StateAction | None = None
+    has_self: Array | None = None
+    expert: StateAction | None = None
+    multiplier: Array | None = None
+
+
+class Reward(Part, abc.ABC):
+    """Base of the rewards. Functions are for one seed; a new reward is a subclass and `register_reward`.
+
+    Attributes:
+      summary: one line for people.
+      source: paper.
+      needs_expert: whether it is fitted to what is shown for good.
+      learns_from_failures: whether failures are a term of the reward itself.
+      constrainable: whether failures can constrain it by a multiplier.
+      differentiable: whether a policy step can carry its gradient back to the action.
+    """
+
+    summary: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    needs_expert: ClassVar[bool] = True
+    learns_from_failures: ClassVar[bool] = False
+    constrainable: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+
+    @property
+    @abc.abstractmethod
+    def draws(self) -> tuple[int, int]:
+        """How many draws of how many policy pairs `fit` takes: `(K, m)`."""
+
+    def verify(self) -> None:
+        """Refuses what its class cannot declare, such as names of a table; raises GailfeError."""
+
+    @property
+    def policy_replay(self) -> int:
+        """How many past policy pairs are kept for it beside the fresh batch."""
+        return 0
+
+    @abc.abstractmethod
+    def init(self, key: Array, expert: StateAction | None) -> PyTree:
+        """Fresh state from `key []` and the demonstrations `[N]`, where there are any."""
+
+    @abc.abstractmethod
+    def fit(self, state: Any, batch: RewardBatch, key: Array) -> tuple[Any, Metrics]:
+        """The state after this iteration's fit, and what is to be logged, every entry a scalar."""
+
+    @abc.abstractmethod
+    def score(self, state: Any, obs: Array, action: Array) -> Array:
+        """`[...]` the reward at `obs [..., o]`, `action [..., a]`, the executed one."""
+
+
+def join(pairs: StateAction) -> Array:
+    """`[..., o + a]` observations and actions in one row."""
+    return jnp.concatenate([pairs.obs, pairs.action], axis=-1)
+
+
+def where_tree(condition: Array, x: PyTree, y: PyTree) -> PyTree:
+    """`x` where the scalar `condition` holds, else `y`, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)

@@ -1,0 +1,79 @@
+"""The folder of one point of a sweep: what `gailfe train` would leave of it, but for checkpoints."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+
+from gailfe_jax.artifacts.policy import expert_names, load_expert
+from gailfe_jax.envs import base_name
+from gailfe_jax.methods.record import method_record, part_record
+from gailfe_jax.sweep.space import Point
+from gailfe_jax.training.logger import RunLogger, write_json_atomic
+from gailfe_jax.training.loop import TrainResult
+from gailfe_jax.training.run_folder import Curves, load_run
+
+# What the machine's speed decides is not a result of the point.
+_TIMING = ("steps_per_second",)
+
+
+def write_point(
+    point: Point, number: int, folder: pathlib.Path, program: pathlib.Path, result: TrainResult, position: int
+) -> None:
+    """Writes a point's folder out of its rows of a program's; its summary, written last, says that it is whole.
+
+    Args:
+      point: which.
+      number: its number.
+      folder: to be written anew.
+      program: the run folder of the program that trained it.
+      result: what the program left.
+      position: of the point among those of the program.
+    """
+    setup, run, summary = point.setup, point.setup.run, result.summary
+    seeds = list(range(run.first_seed, run.first_seed + run.seeds))
+    shutil.rmtree(folder, ignore_errors=True)
+    rows = slice(position * len(seeds), (position + 1) * len(seeds))
+    curves = _until_stopped({name: (s, v[rows]) for name, (s, v) in result.metrics.items() if name not in _TIMING})
+    record = {name: value for name, value in load_run(program).items() if name != "seeds"}
+    record |= {"method": method_record(setup.method), "run": part_record(run)}
+    write_json_atomic(folder / "config.json", record | {"sweep": {"setting": number, "values": point.values}})
+    steps = sorted({int(step) for s, _ in curves.values() for step in s})
+    with RunLogger(
+        folder, num_seeds=len(seeds), total_steps=steps[-1], title=point.label, seeds=seeds, quiet=True,
+        use_tensorboard=run.tensorboard,
+        expert_return=summary["expert_return"] or shipped_return(setup.environment.env),
+    ) as logger:  # fmt: skip
+        for step in steps:
+            logger.log(step, {name: v[:, list(s).index(step)] for name, (s, v) in curves.items() if step in s})
+    _copy_files(program, folder, rows, seeds)
+    kept = ("algo", "env", "finished", "expert_return", "annotator", "provenance")
+    row = {name: summary[name] for name in kept} | {"steps": steps[-1], "values": point.values}
+    final = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
+    write_json_atomic(folder / "summary.json", row | {"final": final})
+
+
+def _until_stopped(curves: Curves) -> Curves:
+    """Cloning that lost patience waits for the points beside it; by itself it would have ended here."""
+    if "stopped" not in curves or not curves["stopped"][1].all(axis=0).any():
+        return curves
+    last = curves["stopped"][0][curves["stopped"][1].all(axis=0).argmax()]
+    return {name: (s[s <= last], v[:, s <= last]) for name, (s, v) in curves.items()}
+
+
+def _copy_files(program: pathlib.Path, folder: pathlib.Path, rows: slice, seeds: list[int]) -> None:
+    """Policies and discriminators, which the program names by position, under the names of their seeds."""
+    for path in program.glob("*/*seed_*.safetensors"):
+        match = re.fullmatch(r"(.*seed_)(\d+)\.safetensors", path.name)
+        if match and rows.start <= int(match[2]) < rows.stop:
+            target = folder / path.parent.name / f"{match[1]}{seeds[int(match[2]) - rows.start]}.safetensors"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
+
+
+def shipped_return(env: str) -> float | None:
+    """Mean return of the expert that is shipped for a task; None without one."""
+    task = base_name(env)
+    known = load_expert(task).metadata.get("expert_return") if task in expert_names() else None
+    return None if known is None else float(known)

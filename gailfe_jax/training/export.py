@@ -1,0 +1,91 @@
+"""What a run's state becomes for people: policies and discriminators as NumPy objects and files."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from gailfe_jax.artifacts.confidence import Confidence
+from gailfe_jax.artifacts.policy import Policy, mlp_weights
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.adversarial import Adversarial
+from gailfe_jax.learners.base import Learner, LearnerState
+from gailfe_jax.methods.table import policy_name
+from gailfe_jax.rewards.discriminator import Discriminator
+
+
+def to_policies(
+    state: LearnerState, learner: Learner, env_name: str, steps: int, seeds: np.ndarray, lenient: bool = False
+) -> list[Policy | None]:
+    """The policies of `[S]` states as NumPy objects, one per seed.
+
+    Args:
+      state: `[S]` states.
+      learner: the method on its environment.
+      env_name: what the environment is called.
+      steps: environment steps of each seed.
+      seeds: `[S]` seed numbers.
+      lenient: None instead of an error where training has diverged.
+
+    Raises:
+      GailfeError: a seed's training has diverged, so that its policy is not finite.
+    """
+    agents = jax.tree.map(np.asarray, (state.agent.evaluated, state.agent.obs_stats))
+    actor, spec = learner.policy, learner.env.spec
+    metadata = _metadata(learner, env_name, steps) | {"generator": policy_name(learner)}
+    policies: list[Policy | None] = []
+    for i, seed in enumerate(seeds):
+        params, stats = jax.tree.map(lambda x, i=i: x[i], agents)
+        try:
+            policy = Policy(
+                weights=mlp_weights(params["params"]["mean" if actor.mixture == 1 else "components"]),
+                activation=actor.activation,
+                obs_mean=stats.mean,
+                obs_std=np.asarray(stats.std),
+                log_std=params["params"]["log_std"],
+                action_low=np.asarray(spec.action_low, np.float32),
+                action_high=np.asarray(spec.action_high, np.float32),
+                metadata=metadata | {"seed": str(int(seed))},
+            )
+        except GailfeError as error:
+            if not lenient:
+                raise GailfeError(f"seed {seed}: training has diverged at step {steps} ({error})") from None
+            policy = None
+        policies.append(policy)
+    return policies
+
+
+def save_policies(policies: list[Policy | None], names: Sequence[int], folder: pathlib.Path, prefix: str = "") -> None:
+    """Writes one file for each policy there is."""
+    for name, policy in zip(names, policies, strict=True):
+        if policy is not None:
+            policy.save(folder / f"{prefix}seed_{name}.safetensors")
+
+
+def to_confidences(
+    state: LearnerState, learner: Learner, env_name: str, steps: int, seeds: np.ndarray
+) -> list[Confidence]:
+    """The discriminators of `[S]` states as NumPy objects, one per seed; none without a discriminator."""
+    reward = learner.reward if isinstance(learner, Adversarial) else None
+    if not isinstance(reward, Discriminator):
+        return []
+    params, stats = jax.tree.map(np.asarray, (state.reward.params, state.reward.stats))
+    std = np.asarray(stats.std)
+    return [
+        Confidence(
+            layers=mlp_weights(jax.tree.map(lambda x, i=i: x[i], params["params"])),
+            activation=reward.activation,
+            mean=stats.mean[i],
+            std=std[i],
+            obs_size=learner.env.spec.obs_size,
+            metadata=_metadata(learner, env_name, steps) | {"seed": str(int(seed))},
+        )
+        for i, seed in enumerate(seeds)
+    ]
+
+
+def _metadata(learner: Learner, env_name: str, steps: int) -> dict[str, str]:
+    return {"env": env_name, "algo": learner.name, "steps": str(steps)}

@@ -1,0 +1,211 @@
+"""Demonstrations, or the expert that is asked, made ready for a learner."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gailfe_jax.artifacts.oracle import Oracle
+from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert
+from gailfe_jax.config.run import DemoSettings
+from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
+from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.adversarial import Adversarial
+from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.cloning import BC
+from gailfe_jax.learners.sources import Demos, Failures
+from gailfe_jax.types import Env, EnvSpec, Problem, StateAction
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What a learner is shown.
+
+    Attributes:
+      demos: what goes to the device; None for methods without demonstrations.
+      annotator: what counts as failed, or None where nothing asks.
+      success: what of its own counts as a success, or None where nothing asks.
+      expert_return: mean return of the expert, by which returns are normalised; None if unknown.
+      record: what config.json says of them.
+    """
+
+    demos: Demos | None = None
+    annotator: Annotator | None = None
+    success: Annotator | None = None
+    expert_return: float | None = None
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def prepare_inputs(
+    method: Learner,
+    env: Env,
+    settings: DemoSettings,
+    demonstrations: Demonstrations | None = None,
+    annotator: Annotator | None = None,
+) -> Inputs:
+    """Loads, cuts and subsamples demonstrations, and settles the annotator.
+
+    Args:
+      method: what will learn from them.
+      env: the environment.
+      settings: which file and which part of it.
+      demonstrations: use these instead of `settings.demos`.
+      annotator: use this one instead of the one that `method.failures` names.
+
+    Raises:
+      GailfeError: the method needs demonstrations and there are none, or they do not fit the environment.
+    """
+    if method.asks_expert:
+        return _prepare_expert(method, env.spec, settings)
+    if not method.needs_demonstrations:
+        judges = _annotators(method, env, None, annotator)
+        return Inputs(annotator=judges[0], success=judges[1], record=_judged(*judges))
+    record: dict[str, Any] = settings.values()
+    if demonstrations is None:
+        demonstrations = _load(method, env, settings)
+        if settings.demos is not None and pathlib.Path(settings.demos).is_file():
+            record["sha256"] = file_sha256(settings.demos)
+    _check_sizes(demonstrations, env.spec)
+    expert = demonstrations.expert
+    if settings.trajectories is not None:
+        expert = expert.take(settings.trajectories, settings.demo_seed)
+    pairs = expert.subsample(settings.subsample, settings.demo_seed or 0)
+    demo_return = float(np.mean(expert.returns))
+    recorded = demonstrations.provenance.get("expert_return")
+    known = isinstance(recorded, int | float) and math.isfinite(recorded)
+    expert_return = float(recorded) if known else demo_return  # type: ignore[arg-type]
+    content = hashlib.sha256(pairs.obs.tobytes() + pairs.action.tobytes())
+    record |= {
+        "expert_trajectories": expert.num_trajectories,
+        "expert_pairs": len(pairs),
+        "demonstrated_return": demo_return,
+        "expert_return": expert_return,
+        "provenance": demonstrations.provenance,
+    }
+    annotator, success = _annotators(method, env, expert_return, annotator)
+    record |= _judged(annotator, success)
+    padded = None
+    failures = _failures(method)
+    if failures is not None:
+        padded = _collected(failures, demonstrations, method, env, settings)
+    if padded is not None:
+        content.update(np.asarray(padded.data).tobytes() + np.asarray(padded.lengths).tobytes())
+        padded = jax.tree.map(jnp.asarray, padded)
+        record["collected_failures"] = len(padded.lengths)
+    obs, action, next_obs = (jnp.asarray(x) for x in (pairs.obs, pairs.action, pairs.next_obs))
+    demos = Demos(StateAction(obs, action), padded, next_obs)
+    if isinstance(method, BC):
+        # Which pairs belong together decides what is held out.
+        trajectory = pairs.trajectory.astype(np.int32)
+        content.update(trajectory.tobytes())
+        demos = demos.replace(trajectory=jnp.asarray(trajectory))
+    record["content_sha256"] = content.hexdigest()
+    return Inputs(demos, annotator, success, expert_return, record)
+
+
+def _load(method: Learner, env: Env, settings: DemoSettings) -> Demonstrations:
+    if settings.demos is None:
+        raise GailfeError(f"demos: {method.name} needs a demonstration file; make one with gailfe demos")
+    return load_demonstrations(settings.demos, env)
+
+
+def load_demonstrations(path: str, env: Env) -> Demonstrations:
+    """Reads demonstrations for `env` from a file, or from Minari where `path` is `minari:<dataset id>`.
+
+    Raises:
+      GailfeError: a missing, damaged or foreign file, other bounds or another environment.
+    """
+    expect = env.spec.gymnasium_id or env.spec.name
+    low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
+    if path.startswith("minari:"):
+        return Demonstrations.from_minari(
+            path.removeprefix("minari:"), expect_env=expect, action_low=low, action_high=high
+        )
+    return Demonstrations.load(path, expect_env=expect, action_low=low, action_high=high)
+
+
+def _check_sizes(demonstrations: Demonstrations, spec: EnvSpec) -> None:
+    sizes = (demonstrations.expert.obs.shape[1], demonstrations.expert.action.shape[1])
+    if sizes != (spec.obs_size, spec.action_size):
+        raise GailfeError(
+            f"demos: observation and action sizes are {sizes}; expected {(spec.obs_size, spec.action_size)} "
+            f"for {spec.name}"
+        )
+
+
+def _failures(method: Learner) -> Failures | None:
+    return method.failures if isinstance(method, Adversarial) else None
+
+
+def _collected(
+    failures: Failures, demonstrations: Demonstrations, method: Learner, env: Env, settings: DemoSettings
+) -> Any:
+    """The file's failures, padded for the buffer; None where they are not asked for or there are none.
+
+    Raises:
+      GailfeError: they alone are asked for, and there are none.
+    """
+    held = demonstrations.failures
+    if failures.source != "own" and held.num_trajectories:
+        return failures.bind(Problem(env.spec, method.rollout.num_envs, method.rollout.unroll_length)).buffer.pad(held)
+    if failures.source == "collected":
+        raise GailfeError(f"demos: failures.source is collected, but {settings.demos or 'they'} have no failures")
+    return None
+
+
+def _prepare_expert(method: Learner, spec: EnvSpec, settings: DemoSettings) -> Inputs:
+    """The expert's policy for methods that ask it.
+
+    Raises:
+      GailfeError: no such file, a damaged one, one for another task, or none is shipped for this one.
+    """
+    if settings.expert is None and spec.name not in expert_names():
+        raise GailfeError(
+            f"expert: {method.name} asks an expert's policy and none is shipped for {spec.name}; expected a policy "
+            "file (.safetensors)"
+        )
+    policy = load_expert(spec.name) if settings.expert is None else Policy.load(settings.expert)
+    check_policy("expert", policy, spec)
+    content = hashlib.sha256(policy.activation.encode())
+    for array in (*(x for layer in policy.weights for x in layer), policy.obs_mean, policy.obs_std):
+        content.update(array.tobytes())
+    try:
+        expert_return = float(policy.metadata["expert_return"])
+    except (KeyError, ValueError):
+        expert_return = math.nan
+    known = expert_return if math.isfinite(expert_return) else None
+    record = {"expert": settings.expert, "expert_return": known, "content_sha256": content.hexdigest()}
+    return Inputs(Demos(None, oracle=Oracle.of(policy)), expert_return=known, record=record)
+
+
+def _annotators(
+    method: Learner, env: Env, expert_return: float | None, annotator: Annotator | None
+) -> tuple[Annotator | None, Annotator | None]:
+    """What counts as a failure and what as a success, None where nothing asks."""
+    failures = _failures(method)
+    if failures is None:
+        annotator = None
+    elif annotator is None:
+        annotator = parse_annotator(failures.annotator, task=env.spec.name, expert_return=expert_return)
+    own = method.self_demonstrations if isinstance(method, Adversarial) else None
+    if own is None or own.use == "none" or own.episodes == "top_k":
+        return annotator, None
+    return annotator, parse_success(own.episodes, expert_return=expert_return)
+
+
+def _judged(annotator: Annotator | None, success: Annotator | None) -> dict[str, Any]:
+    """What config.json says of the annotators."""
+    record: dict[str, Any] = {}
+    if annotator is not None:
+        record |= {"annotator": annotator.name, "annotator_reads_reward": annotator.reads_reward}
+    if success is not None:
+        record |= {"success": success.name, "success_reads_reward": success.reads_reward}
+    return record

@@ -1,0 +1,149 @@
+"""A run's configuration, resolved once: environment, method, data and program. It flows downwards from here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings, whole_chunks
+from gailfe_jax.data.annotators import Annotator
+from gailfe_jax.data.demonstrations import Demonstrations
+from gailfe_jax.envs import canonical_name, make_env
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.base import Learner
+from gailfe_jax.methods.presets import preset
+from gailfe_jax.methods.record import part_record
+from gailfe_jax.parallel import distributed
+from gailfe_jax.parallel.memory import free_bytes
+from gailfe_jax.training.inputs import Inputs, prepare_inputs
+from gailfe_jax.training.program import Trainer
+from gailfe_jax.training.run_folder import identity, shared_identity
+from gailfe_jax.types import Env
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What one call of `train` does.
+
+    Attributes:
+      env_name: what the environment is called.
+      learner: the method on its environment.
+      inputs: demonstrations and annotators.
+      run: how it is carried out.
+      seeds: `[S]` seed numbers.
+      names: `[S]` what records and files call them.
+      lenient: whether a row that diverges leaves no policy instead of ending the run of all.
+      chunk: iterations between evaluations.
+      chunk_steps, total_steps: environment steps of each seed between evaluations, and of the whole run.
+      trainer: the compiled programs.
+      identity: what config.json says the run is.
+    """
+
+    env_name: str
+    learner: Learner
+    inputs: Inputs
+    run: RunSettings
+    seeds: np.ndarray
+    names: list[int]
+    lenient: bool
+    chunk: int
+    chunk_steps: int
+    total_steps: int
+    trainer: Trainer
+    identity: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """One line for people."""
+        rows = f"{len(self.names) // self.run.seeds} settings x " if self.lenient else ""
+        policy = self.identity["method"].get("policy", {}).get("kind")
+        method = self.learner.name + (f" ({policy})" if policy else "")
+        return f"{method} on {self.env_name}, {rows}{self.run.seeds} seed(s)"
+
+
+def make_plan(
+    method: Learner | str,
+    env: str | EnvSettings | Env,
+    run: RunSettings,
+    demos: DemoSettings,
+    *,
+    demonstrations: Demonstrations | None = None,
+    annotator: Annotator | None = None,
+    seeds: Sequence[int] | None = None,
+    imports: tuple[str, ...] = (),
+    others: dict[str, Any] | None = None,
+) -> Plan:
+    """Looks the environment and the method up, makes the data ready and composes the program.
+
+    Args:
+      method: the method, or a name for its preset on the task.
+      env: a task's name, one with an engine's settings, or an environment.
+      run, demos, demonstrations, annotator, seeds, imports: see `train`.
+      others: what else several processes must agree on.
+
+    Raises:
+      GailfeError: bad settings or demonstrations; in one process or in any of several.
+    """
+    with distributed.agreed():
+        env_name, place, world = find_env(env)
+        method = preset(method, env_name)[0] if isinstance(method, str) else method
+        method.verify()
+        inputs = prepare_inputs(method, world, demos, demonstrations, annotator)
+    first = run.first_seed
+    numbers = np.arange(first, first + run.seeds) if seeds is None else np.array(seeds)
+    now = identity(method, place, run, inputs.record, world.spec.engine, imports)
+    now |= {} if seeds is None else {"seeds": numbers.tolist()}
+    distributed.check_same(shared_identity(now) | (others or {}))
+    batch = method.rollout.batch_size
+    chunk, chunks = whole_chunks(run, batch)
+    learner = method.on(world, total_iterations=chunks * chunk, annotator=inputs.annotator, success=inputs.success)
+    trainer = Trainer(learner, numbers, chunk=chunk, eval_episodes=run.eval_episodes, devices=run.devices)
+    names = numbers.tolist() if seeds is None else list(range(len(numbers)))
+    return Plan(
+        env_name=env_name,
+        learner=learner,
+        inputs=inputs,
+        run=run,
+        seeds=numbers,
+        names=names,
+        lenient=seeds is not None,
+        chunk=chunk,
+        chunk_steps=chunk * batch,
+        total_steps=chunks * chunk * batch,
+        trainer=trainer,
+        identity=now,
+    )
+
+
+def find_env(env: str | EnvSettings | Env) -> tuple[str, dict[str, Any], Env]:
+    """`(name, record, environment)` of a task's name, of one with an engine's settings, or of an environment.
+
+    Raises:
+      GailfeError: unknown task or engine, or an engine that cannot run here.
+    """
+    if not isinstance(env, str | EnvSettings):
+        return env.spec.name, {"env": env.spec.name}, env
+    place = EnvSettings(env=env) if isinstance(env, str) else env
+    place = place.replace(env=canonical_name(place.env))
+    return place.env, part_record(place), make_env(place.env, place.engine, **place.options)
+
+
+def check_memory(plan: Plan, shards: int) -> str:
+    """What the buffers of the seeds that one device holds take, in words; empty without buffers.
+
+    Raises:
+      GailfeError: they do not fit into what is free.
+    """
+    seeds, sizes = len(plan.names) // shards, plan.learner.buffer_bytes()
+    need, free = seeds * sum(sizes.values()), free_bytes()
+    words = ", ".join(f"{name} {seeds * size / 2**20:,.0f} MiB" for name, size in sizes.items())
+    if need > free:
+        raise GailfeError(
+            f"memory: the buffers of {seeds} seed(s) need {need / 2**30:.3g} GiB ({words}) and {free / 2**30:.3g} are "
+            "free; expected a smaller failures.capacity, self_demonstrations.capacity or policy.model.capacity, fewer "
+            "environments or seeds"
+        )
+    return words

@@ -1,0 +1,239 @@
+"""The compiled programs of a run, over seeds and devices."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gailfe_jax.config.parts import as_arrays, path_name
+from gailfe_jax.envs.rollout import Episodes, evaluate
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.base import Learner, LearnerState
+from gailfe_jax.learners.sources import Demos
+from gailfe_jax.parallel import distributed
+from gailfe_jax.parallel.memory import program_bytes
+from gailfe_jax.parallel.seeds import ENVS, SEEDS
+from gailfe_jax.types import Array, Metrics, PyTree
+
+
+def mesh_shape(devices: int, seeds: int, num_envs: int, available: int, processes: int = 1) -> tuple[int, int]:
+    """`(seed shards, environment shards)`: as many of the first as divide both seeds and devices.
+
+    Args:
+      devices: how many to use; 0 for as many as fit.
+      seeds: `S`, side by side.
+      num_envs: environments of each seed, which the environment shards must divide.
+      available: how many devices there are.
+      processes: which have as many of them each, and all take part.
+
+    Raises:
+      GailfeError: there are not so many devices, or they do not divide the environments.
+    """
+    shared = range(processes, available + 1, processes)
+    fitting = [n for n in shared if num_envs % (n // math.gcd(seeds, n)) == 0]
+    place = "a machine" if processes == 1 else f"{processes} processes"
+    if not fitting or (devices and devices not in fitting):
+        raise GailfeError(
+            f"devices: got {devices} for {seeds} seed(s) of {num_envs} environments; expected 0 (all that fit) or one "
+            f"of {', '.join(map(str, fitting)) or 'none'} on {place} with {available}"
+        )
+    count = devices or max(fitting)
+    shards = math.gcd(seeds, count)
+    return shards, count // shards
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+class Trainer:
+    """The compiled programs of one run: `init`, a chunk of iterations, and an evaluation, vmapped over seeds.
+
+    On several devices each program is sharded over a mesh: seeds are trained apart, and the devices that share a seed
+    step their part of its environments and average their gradients (see `gailfe_jax.parallel.seeds`). What is computed
+    is the same to rounding for any number of devices, and what comes out has the same shapes.
+
+    Of several processes (see `gailfe_jax.parallel.distributed`) each makes the same trainer and calls the same methods
+    in the same order. What comes out is then spread over all of them; `gather` fetches it.
+
+    Args:
+      learner: a method on its environment; its traced settings are scalars shared by all seeds, or `[S]` arrays.
+      seeds: `[S]` seed numbers.
+      chunk: iterations per call of `advance`.
+      eval_episodes: episodes per evaluation and seed.
+      devices: how many to use, 0 for all that fit.
+
+    Attributes:
+      mesh: of devices, None for one.
+      compile_seconds: what tracing and compiling `advance` took (once it has).
+      traces: how often the learner's step was traced; stays 1.
+
+    Raises:
+      GailfeError: a traced setting that is not finite, or neither one number nor one per seed; or see `mesh_shape`.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        seeds: np.ndarray,
+        *,
+        chunk: int,
+        eval_episodes: int,
+        devices: int = 1,
+    ):
+        self.learner = as_arrays(learner)
+        self.seeds = jnp.asarray(seeds, jnp.uint32)
+        for path, value in jax.tree_util.tree_leaves_with_path(self.learner):
+            if value.shape not in ((), self.seeds.shape):
+                name = path_name(path)
+                raise GailfeError(f"{name}: got shape {value.shape}; expected one number or {len(self.seeds)} of them")
+        self.chunk = chunk
+        self.compile_seconds = 0.0
+        self.traces = 0
+        self._axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, self.learner)
+        self._compiled: Callable[..., tuple[PyTree, Metrics]] | None = None
+        here, processes = jax.devices(), jax.process_count()
+        shape = mesh_shape(devices, len(self.seeds), learner.rollout.num_envs, len(here), processes)
+        # As many of each process, and side by side: what shares a seed is then on one host if it can be.
+        here = sorted(here, key=lambda device: device.process_index)
+        chosen = np.array(here).reshape(processes, -1)[:, : math.prod(shape) // processes]
+        # One device needs no mesh, and gets the program that it always got.
+        self.mesh = None if chosen.size == 1 else Mesh(chosen.reshape(shape), (SEEDS, ENVS))
+        self._several = processes > 1
+        if self._several:
+            places = self._shardings((PartitionSpec(SEEDS), self._learner_specs))
+            self.seeds, self.learner = jax.device_put((self.seeds, self.learner), places)
+            self._replicate = jax.jit(lambda tree: tree, out_shardings=self._shardings(PartitionSpec()))
+        self._evaluations: dict[int, Callable[..., Episodes]] = {}
+        self._episodes = eval_episodes
+        self._shared: tuple[Demos | None, Demos | None] = (None, None)
+
+    def _jit(self, fn: Callable[..., Any], in_specs: PyTree, out_specs: PyTree, **options: Any) -> Any:
+        """`jax.jit`, sharded over the mesh where there is one."""
+        if self.mesh is None:
+            return jax.jit(fn, **options)
+        # Host callbacks and loops cannot be partitioned automatically: every device runs the program on its shard.
+        fn = jax.shard_map(fn, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+        return jax.jit(fn, in_shardings=self._shardings(in_specs), out_shardings=self._shardings(out_specs), **options)
+
+    def _shardings(self, specs: PyTree) -> PyTree:
+        assert self.mesh is not None
+        mesh = self.mesh
+        place = lambda spec: NamedSharding(mesh, spec)  # noqa: E731
+        return jax.tree.map(place, specs, is_leaf=lambda x: isinstance(x, PartitionSpec))
+
+    def _state_specs(self, state: LearnerState) -> LearnerState:
+        specs = jax.tree.map(lambda _: PartitionSpec(SEEDS), state)
+        return specs.replace(env=jax.tree.map(lambda _: PartitionSpec(SEEDS, ENVS), state.env))
+
+    @property
+    def _learner_specs(self) -> Learner:
+        return jax.tree.map(lambda x: PartitionSpec(SEEDS) if jnp.ndim(x) else PartitionSpec(), self.learner)
+
+    def _share(self, demos: Demos | None) -> Demos | None:
+        """`demos` on every device, copied there once."""
+        if self.mesh is None or demos is None:
+            return demos
+        if self._shared[0] is not demos:
+            self._shared = demos, jax.device_put(demos, NamedSharding(self.mesh, PartitionSpec()))
+        return self._shared[1]
+
+    def _key(self, seed: Array) -> Array:
+        return jax.random.fold_in(jax.random.key(0), seed)
+
+    def _init_all(self, seeds: Array, learner: Learner, demos: Demos | None) -> LearnerState:
+        one = lambda seed, learner: learner.init(self._key(seed), demos)  # noqa: E731
+        return jax.vmap(one, in_axes=(0, self._axes))(seeds, learner)
+
+    def init(self, demos: Demos | None) -> LearnerState:
+        """Fresh states, `[S]`."""
+        in_specs = PartitionSpec(SEEDS), self._learner_specs, PartitionSpec()
+        # Traced once more to learn the state's shape, where that is needed.
+        out_specs = None if self.mesh is None else self._state_specs(self.template(demos))
+        return self._jit(self._init_all, in_specs, out_specs)(self.seeds, self.learner, self._share(demos))
+
+    def template(self, demos: Demos | None) -> LearnerState:
+        """Shapes and dtypes of the states, and where they belong on several devices, without computing them.
+
+        Not where, if those are devices of several processes: what one of them has read, `scatter` puts there.
+        """
+        shapes = jax.eval_shape(self._init_all, self.seeds, self.learner, demos)
+        if self.mesh is None or self._several:
+            return shapes
+        placed = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)  # noqa: E731
+        return jax.tree.map(placed, shapes, self._shardings(self._state_specs(shapes)))
+
+    def gather(self, tree: PyTree) -> PyTree:
+        """What a method returned, as arrays that this process has all of; a collective."""
+        if not self._several:
+            return tree
+        return jax.tree.map(lambda x: x.addressable_data(0), self._replicate(tree))
+
+    def scatter(self, state: LearnerState | None, demos: Demos | None) -> LearnerState | None:
+        """Process 0's `state` on the devices of all processes, whatever the others bring; a collective."""
+        if not self._several:
+            return state
+        shapes = self.template(demos)
+        found = distributed.anywhere(distributed.is_first() and state is not None)
+        if not found:
+            return None
+        # Keys travel as the numbers that they are made of.
+        bare = lambda tree: jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)  # noqa: E731
+        clothe = lambda x, like: jax.random.wrap_key_data(x) if _is_key(like) else x  # noqa: E731
+        blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(bare, shapes))
+        data = distributed.from_first(jax.tree.map(np.asarray, bare(state)) if distributed.is_first() else blank)
+        place = self._shardings(self._state_specs(shapes))
+        return jax.jit(lambda data: jax.tree.map(clothe, data, shapes), out_shardings=place)(data)
+
+    def _advance(self, state: LearnerState, learner: Learner, demos: Demos | None) -> tuple[LearnerState, Metrics]:
+        self.traces += 1
+        one = lambda learner, state, demos: learner.step(state, demos)  # noqa: E731
+        step = jax.vmap(one, in_axes=(self._axes, 0, None))
+        return jax.lax.scan(lambda s, _: step(learner, s, demos), state, None, length=self.chunk)
+
+    def lower(self, state: LearnerState, demos: Demos | None) -> jax.stages.Lowered:
+        """The program of `advance`, traced for `state` (or its shapes) and not yet compiled."""
+        specs = self._state_specs(state)
+        in_specs = specs, self._learner_specs, PartitionSpec()
+        advance = self._jit(self._advance, in_specs, (specs, PartitionSpec(None, SEEDS)), donate_argnums=0)
+        return advance.lower(state, self.learner, demos)
+
+    def advance(self, state: LearnerState, demos: Demos | None) -> tuple[LearnerState, Metrics]:
+        """`chunk` iterations of every seed; `state` is donated. Metrics are `[chunk, S]`."""
+        demos = self._share(demos)
+        if self._compiled is None:
+            start = time.perf_counter()
+            # Compiled ahead of time: the program exists once, and what compiling took is known apart.
+            self._compiled = self.lower(state, demos).compile()
+            self.compile_seconds = time.perf_counter() - start
+        return self._compiled(state, self.learner, demos)
+
+    @property
+    def program_bytes(self) -> int | None:
+        """What the compiled `advance` takes while it runs; None before the first call, or where XLA does not say."""
+        return None if self._compiled is None else program_bytes(self._compiled)
+
+    def _evaluate_one(self, episodes: int, agent: PyTree, seed: Array, step: Array) -> Episodes:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)
+        return evaluate(self.learner.env, self.learner.policy.deterministic_action, agent, key, episodes)
+
+    def evaluate(self, state: LearnerState, step: int, episodes: int | None = None) -> Episodes:
+        """Deterministic policies over fresh episodes, `[S, E]`; the episodes depend on seed and step only."""
+        episodes = episodes or self._episodes
+        if episodes not in self._evaluations:
+            one = jax.vmap(functools.partial(self._evaluate_one, episodes), in_axes=(0, 0, None))
+            # Each device plays its share, or, where they do not divide the episodes, all of its seeds'.
+            shared = self.mesh is not None and episodes % self.mesh.shape[ENVS] == 0
+            out = PartitionSpec(SEEDS, ENVS) if shared else PartitionSpec(SEEDS)
+            self._evaluations[episodes] = self._jit(
+                one, (PartitionSpec(SEEDS), PartitionSpec(SEEDS), PartitionSpec()), out
+            )
+        return self._evaluations[episodes](state.agent, self.seeds, jnp.uint32(step))

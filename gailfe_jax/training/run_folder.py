@@ -1,0 +1,254 @@
+"""What a run folder holds, and how it is opened, read and finished.
+
+config.json           the method, where and how it runs, demonstrations' digest, provenance
+metrics.jsonl         one line per seed and evaluation
+tensorboard/          the same as events
+checkpoints/          the whole learner state, newest few
+policies/seed_0.safetensors ...        deterministic policies for `gailfe_jax.Policy`
+discriminators/seed_0.safetensors ...  imitation: for `gailfe_jax.confidence`
+learning_curve.png, summary.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gailfe_jax.analysis.plots import learning_curves
+from gailfe_jax.artifacts.policy import Policy
+from gailfe_jax.config.parts import Part
+from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.provenance import provenance
+from gailfe_jax.learners.base import Learner
+from gailfe_jax.methods.record import method_record, part_record, read_flat, read_method, read_part
+from gailfe_jax.training.checkpoint import check_config
+from gailfe_jax.training.logger import read_metrics, stack_metric, write_json_atomic
+
+VERSION = 2
+"""Of config.json. Version 1 held all settings of all methods in two flat records; it is read too."""
+
+# What may change when a run resumes: how it is shown and how long it goes on, and where the demonstrations lie (their
+# content is compared).
+FREE_ON_RESUME = (
+    *("run.steps", "run.checkpoint_seconds", "run.keep", "run.snapshots"),
+    *("run.tensorboard", "run.wandb", "run.quiet", "run.devices"),
+    *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
+    "imports",
+)
+Curves = dict[str, tuple[np.ndarray, np.ndarray]]
+"""`name -> (steps [k], values [seeds, k])`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """The settings that a run folder holds.
+
+    Attributes:
+      place: the environment and its engine.
+      method: the method and its parts.
+      run: how the run is carried out.
+      demos: which demonstrations it saw.
+      imports: modules that were imported for what they register.
+    """
+
+    place: EnvSettings
+    method: Learner
+    run: RunSettings
+    demos: DemoSettings
+    imports: tuple[str, ...] = ()
+
+
+def identity(
+    method: Learner,
+    place: Mapping[str, Any],
+    run: RunSettings,
+    demos: dict[str, Any],
+    engine: str,
+    imports: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """What config.json says a run is, without its provenance.
+
+    Args:
+      method: the method and its parts.
+      place: record of the environment.
+      run: how the run is carried out.
+      demos: record of the demonstrations.
+      engine: what `auto` turned out to be.
+      imports: modules that were imported for what they register.
+    """
+    return {
+        "version": VERSION,
+        "algo": method.name,
+        "engine": engine,
+        "environment": dict(place),
+        "method": method_record(method),
+        "run": part_record(run),
+        "demos": demos,
+        "imports": list(imports),
+    }
+
+
+def shared_identity(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an identity several processes must share: all but where each finds the demonstrations."""
+    demos = {name: value for name, value in record["demos"].items() if f"demos.{name}" not in FREE_ON_RESUME}
+    parts = {name: record[name] for name in ("algo", "engine", "environment", "method", "run")}
+    return parts | {"demos": demos, "seeds": record.get("seeds", record["run"]["seeds"])}
+
+
+def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
+    """`config.json` of a run folder, in today's form.
+
+    Raises:
+      GailfeError: no run there, a damaged file, or one of another version.
+    """
+    path = pathlib.Path(run_dir) / "config.json"
+    if not path.is_file():
+        raise GailfeError(f"{path}: no such file; expected a run folder made by gailfe train")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise GailfeError(f"{path}: damaged; expected what gailfe train wrote")
+    version = record.get("version")
+    if version not in (1, VERSION):
+        raise GailfeError(f"{path}: field 'version': {version!r}; this release reads versions 1 and {VERSION}")
+    names = ("config", "hyper", "settings", "demos") if version == 1 else ("environment", "method", "run", "demos")
+    for name in names:
+        if not isinstance(record.get(name), dict):
+            raise GailfeError(f"{path}: field {name!r}: missing or damaged; expected what gailfe train wrote")
+    return _renewed(record) if version == 1 else record
+
+
+def _renewed(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of version 1 in today's form."""
+    place, method = read_flat(record["config"], record["hyper"])
+    run = read_part(RunSettings(), record["settings"], "config.json: settings")
+    engine = record.get("engine", place.engine)
+    now = identity(method, part_record(place), run, record["demos"], engine)
+    others = ("config", "hyper", "settings", "version", "engine", "demos")
+    return now | {name: value for name, value in record.items() if name not in others}
+
+
+def read_record(record: Mapping[str, Any]) -> Recorded:
+    """The typed settings that `config.json` holds, as `load_run` returns it.
+
+    Raises:
+      GailfeError: a field that this release does not know, or a value it does not take.
+    """
+    known = {name: value for name, value in record["demos"].items() if name in DemoSettings().values()}
+    imports = record.get("imports", [])
+    return Recorded(
+        place=_read(EnvSettings(), record["environment"], "environment"),
+        method=read_method(record.get("algo"), record["method"]),
+        run=_read(RunSettings(), record["run"], "run"),
+        demos=_read(DemoSettings(), known, "demos"),
+        imports=tuple(map(str, imports)) if isinstance(imports, list) else (),
+    )
+
+
+def _read(start: Part, record: Any, name: str) -> Any:
+    return read_part(start, record, f"config.json: {name}")
+
+
+def load_policies(run_dir: str | pathlib.Path) -> list[Policy]:
+    """The policies a run left, in order of their seeds.
+
+    Raises:
+      GailfeError: there are none yet, or one is damaged.
+    """
+    folder = pathlib.Path(run_dir) / "policies"
+    numbered = {path.stem.removeprefix("seed_"): path for path in folder.glob("seed_*.safetensors")}
+    files = [numbered[name] for name in sorted((name for name in numbered if name.isdecimal()), key=int)]
+    if not files:
+        raise GailfeError(f"{folder}: no policies; expected the folder of a run that ended or was interrupted")
+    return [Policy.load(path) for path in files]
+
+
+def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
+    """Makes the folder, or checks that it holds the run that is to be resumed, and writes config.json.
+
+    Raises:
+      GailfeError: it holds a run and `resume` is False, another run, or something else.
+    """
+    path = run_dir / "config.json"
+    if run_dir.exists() and not run_dir.is_dir():
+        raise GailfeError(f"{run_dir}: is a file; expected a folder for the run")
+    if path.exists() and not resume:
+        raise GailfeError(f"{run_dir}: already holds a run; add --resume to continue it, or choose another --out")
+    origin: dict[str, Any] = {"provenance": provenance()}
+    if path.exists():
+        saved = load_run(run_dir)
+        held = read_record(saved)
+        engine = saved.get("engine", now["engine"])
+        before = identity(held.method, part_record(held.place), held.run, saved["demos"], engine, held.imports)
+        before |= {"seeds": saved["seeds"]} if "seeds" in saved else {}
+        check_config(before, now, ignore=FREE_ON_RESUME)
+        origin = {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
+    elif run_dir.exists() and any(run_dir.iterdir()):
+        raise GailfeError(f"{run_dir}: exists and holds no run; choose another --out")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(path, now | origin)
+
+
+def recorded_curves(run_dir: pathlib.Path) -> Curves:
+    """All that metrics.jsonl holds."""
+    records = read_metrics(run_dir / "metrics.jsonl") if (run_dir / "metrics.jsonl").exists() else []
+    names = [name for name in (records[0] if records else {}) if name not in ("seed", "step")]
+    return {name: stack_metric(records, name) for name in names}
+
+
+def recorded_timing(run_dir: pathlib.Path, timing: Mapping[str, float]) -> dict[str, float]:
+    """What an earlier session's summary says of its speed; a session without a step has nothing to add."""
+    try:
+        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+        return {name: float(summary[name]) for name in timing}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def finish_run(
+    run_dir: pathlib.Path,
+    *,
+    algo: str,
+    env_name: str,
+    steps: int,
+    finished: bool,
+    curves: Curves,
+    expert_return: float | None,
+    annotator: str | None,
+    timing: Mapping[str, float],
+    num_seeds: int,
+) -> dict[str, Any]:
+    """Writes summary.json and learning_curve.png; returns the summary."""
+    summary: dict[str, Any] = {
+        "algo": algo,
+        "env": env_name,
+        "steps": steps,
+        "finished": finished,
+        "expert_return": expert_return,
+        "annotator": annotator,
+        **timing,
+        "provenance": provenance(),
+    }
+    if timing["train_seconds"] > 0:
+        summary["steps_per_second"] = timing["steps_this_session"] * num_seeds / timing["train_seconds"]
+    if "return_mean" in curves:
+        at, returns = curves["return_mean"]
+        summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
+        learning_curves(
+            {algo: (at, returns)},
+            run_dir / "learning_curve.png",
+            title=f"{algo} on {env_name}",
+            expert_return=expert_return,
+            ylabel="return of the deterministic policy",
+            per_seed=True,
+        )
+    write_json_atomic(run_dir / "summary.json", summary)
+    return summary
