@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements/dev.lock
 # The path is part of the key because scripts inside a virtual environment hold it: a moved clone is installed again.
-KEY := $(shell (pwd; cat $(LOCK) pyproject.toml) | cksum | tr ' \t' '--')
+KEY := $(shell (pwd; cat $(LOCK) pyproject.toml; grep '^__version__' gailfe_jax/__init__.py) | cksum | tr ' \t' '--')
 STAMP := $(VENV)/.installed-$(KEY)
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
