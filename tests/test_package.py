@@ -56,3 +56,10 @@ def test_no_other_file_gives_a_version():
         if re.search(r"^__version__\s*=", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     assert assigned == ["gailfe_jax/__init__.py"]
+
+
+def test_the_changelog_says_what_the_version_brought():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^\]]*)\] - \d{4}-\d\d-\d\d$", text, re.MULTILINE)
+    assert released, "CHANGELOG.md: no heading of the form '## [1.2.3] - 2030-01-31'"
+    assert released[0] == gailfe_jax.__version__, "CHANGELOG.md: the newest release is not __version__"
