@@ -43,7 +43,7 @@ lock: ## resolve requirements/dev.lock anew (needs uv)
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o $(LOCK)
 
 clean: ## remove .venv, caches and build products
-	@rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .coverage .coverage.* build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that works is updated in place, one that does not (half made, or its Python is gone) is made anew.
