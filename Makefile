@@ -7,24 +7,39 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements/dev.lock
 # The path is part of the key because scripts inside a virtual environment hold it: a moved clone is installed again.
-KEY := $(shell (pwd; cat $(LOCK) pyproject.toml) | cksum | tr ' \t' '--')
+KEY := $(shell (pwd; cat $(LOCK) pyproject.toml; grep '^__version__' gailfe_jax/__init__.py) | cksum | tr ' \t' '--')
 STAMP := $(VENV)/.installed-$(KEY)
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+TEST_ALL_ARGS ?=
+# A file's tests stay in one worker, so that its fixtures are made once.
+PYTEST = $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format lock clean
+.PHONY: help install quickstart test test-all test-durations coverage programs lint format lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv from the lock file (done by the other targets as needed)
 
 quickstart: $(STAMP) ## train GAIL and GAILFE on Hopper and draw quickstart/quickstart.png
 	@$(BIN)/gailfe quickstart
 
-test: lint ## lint, type-check and run the tests
-	@$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+test: lint ## lint, type-check and run the tests that are not slow
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-all: lint ## lint, type-check and run all tests
+	@$(PYTEST) $(TEST_ALL_ARGS) $(PYTEST_ARGS)
+
+test-durations: $(STAMP) ## run what `make test` runs and print the 40 slowest
+	@$(PYTEST) -m "not slow" --durations=40 --durations-min=0 $(PYTEST_ARGS)
+
+coverage: $(STAMP) ## run what `make test` runs and fail if it covers too little of the package
+	@$(PYTEST) -m "not slow" --cov --cov-report=term $(PYTEST_ARGS)
+
+programs: $(STAMP) ## hash every method's program and first metrics, to show that a change changes nothing
+	@$(BIN)/python benchmarks/programs.py
 
 lint: $(STAMP) ## ruff and pyright
 	@$(BIN)/python -m ruff check --quiet .
@@ -43,7 +58,7 @@ lock: ## resolve requirements/dev.lock anew (needs uv)
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o $(LOCK)
 
 clean: ## remove .venv, caches and build products
-	@rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .coverage .coverage.* build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that works is updated in place, one that does not (half made, or its Python is gone) is made anew.

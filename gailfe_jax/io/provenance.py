@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gailfe_jax import __version__
+
 PACKAGES = (
-    *("gailfe-jax", "jax", "jaxlib", "flax", "optax", "mujoco", "mujoco-mjx", "warp-lang"),
+    *("jax", "jaxlib", "flax", "optax", "mujoco", "mujoco-mjx", "warp-lang"),
     *("gymnasium", "brax", "orbax-checkpoint", "numpy"),
 )
 
@@ -143,8 +145,9 @@ def _processes() -> int:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of `PACKAGES`, of those that are installed."""
-    versions = {}
+    """Our own version and those of `PACKAGES`, of those that are installed."""
+    # The installation's metadata may be older than the code that runs: in a clone they are as of the last install.
+    versions = {"gailfe-jax": __version__}
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
