@@ -320,7 +320,7 @@ def test_experts(tmp_path, monkeypatch):
         assert load_expert(name).metadata["env"] == name
         assert float(load_expert(name).metadata["expert_return"]) >= published[name]
     for name in expert_names():
-        path = importlib.resources.files("gailfe_jax") / "experts" / f"{name}.safetensors"
+        path = importlib.resources.files("gailfe_jax.artifacts") / "experts" / f"{name}.safetensors"
         with importlib.resources.as_file(path) as file:
             assert file.stat().st_size < 200_000
     monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
