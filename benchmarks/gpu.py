@@ -324,8 +324,8 @@ def main() -> int:
         serve(sizes, words.dry_run)
         return 0
 
+    from gailfe_jax.io.atomic import write_json_atomic
     from gailfe_jax.io.provenance import command_line
-    from gailfe_jax.training.logger import write_json_atomic
 
     began = time.monotonic()
     deadline = began + words.budget_seconds

@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +23,7 @@ import numpy as np
 
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import replacing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +99,12 @@ def record_video(
     except OSError as error:
         raise GailfeError(f"{path.parent}: expected a folder to write to ({error.strerror})") from None
 
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial.mp4")
     failures = []
-    with tempfile.TemporaryDirectory(prefix="gailfe-video-") as folder:
+    with tempfile.TemporaryDirectory(prefix="gailfe-video-") as folder, replacing(path, suffix=".mp4") as draft:
         order = {
             "policy": str(policy.save(Path(folder, "policy.safetensors"))),
             "result": str(Path(folder, "result.json")),
-            "video": str(partial),
+            "video": str(draft),
             "gymnasium_id": gymnasium_id,
             "episodes": episodes,
             "seed": seed,
@@ -115,22 +114,17 @@ def record_video(
             "max_steps": max_steps,
             "deterministic": deterministic,
         }
-        try:
-            for backend in _backends():
-                outcome = _render_in_child(order, backend)
-                if "error" in outcome:
-                    raise GailfeError(outcome["error"])
-                if "frames" in outcome:
-                    os.replace(partial, path)
-                    returns = tuple(outcome["returns"])
-                    return VideoResult(path, outcome["frames"], outcome["fps"], backend, returns)
-                failures.append(f"{backend}: {outcome['no_picture']}")
-        finally:
-            partial.unlink(missing_ok=True)
-    raise GailfeError(
-        f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); "
-        "install libegl1 or libosmesa6, or set MUJOCO_GL to one that works"
-    )
+        for backend in _backends():
+            outcome = _render_in_child(order, backend)
+            if "error" in outcome:
+                raise GailfeError(outcome["error"])
+            if "frames" in outcome:
+                return VideoResult(path, outcome["frames"], outcome["fps"], backend, tuple(outcome["returns"]))
+            failures.append(f"{backend}: {outcome['no_picture']}")
+        raise GailfeError(
+            f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); "
+            "install libegl1 or libosmesa6, or set MUJOCO_GL to one that works"
+        )
 
 
 def _evaluation() -> ModuleType:

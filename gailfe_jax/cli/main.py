@@ -168,7 +168,7 @@ class Expert:
     def __call__(self) -> int:
         from gailfe_jax.apps.expert import train_expert
         from gailfe_jax.envs import make_env
-        from gailfe_jax.training.logger import write_json_atomic
+        from gailfe_jax.io.atomic import write_json_atomic
 
         spec = make_env(self.config.env, self.config.engine, **self.config.engine_options).spec
         if spec.gymnasium_id is None:
@@ -271,7 +271,7 @@ class Evaluate:
 
     def __call__(self) -> int:
         from gailfe_jax.apps.evaluate_run import evaluate_path
-        from gailfe_jax.training.logger import write_json_atomic
+        from gailfe_jax.io.atomic import write_json_atomic
 
         report = evaluate_path(
             self.path, episodes=self.episodes, backend=self.backend, env=self.env, expert_return=self.expert_return,
@@ -400,7 +400,7 @@ class Bench:
     """Write the JSON result here, and a figure (.png) beside it."""
 
     def __call__(self) -> int:
-        from gailfe_jax.training.logger import write_json_atomic
+        from gailfe_jax.io.atomic import write_json_atomic
 
         report = self._measured()
         show, draw = benchmark_views(report)

@@ -20,7 +20,6 @@ import io
 import json
 import os
 import platform
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import replacing
 
 FORMAT = "gailfe-demonstrations"
 FORMAT_VERSION = 1
@@ -307,7 +307,11 @@ class Demonstrations:
                 array = getattr(getattr(self, part), field)
                 if array is not None:
                     arrays[f"{part}/{field}"] = np.ascontiguousarray(array)
-        _write_atomically(path, lambda temporary: write(temporary, arrays))
+        try:
+            with replacing(path, suffix=path.suffix) as draft:
+                write(draft, arrays)
+        except OSError as error:
+            raise GailfeError(f"{path}: cannot write ({error.strerror or _one_line(error)})") from error
 
     @classmethod
     def load(
@@ -421,7 +425,7 @@ def make_provenance(
       expert: name or file of the expert.
       failure_source: one of `FAILURE_SOURCES`.
       engine: physics engine that produced the trajectories.
-      expert_sha256: digest of the expert's file, see `file_sha256`.
+      expert_sha256: digest of the expert's file, see `gailfe_jax.io.digests.file_sha256`.
       seed: seed of the rollouts.
       command: command line that made the file.
       annotator: name of the annotator that labelled the failures.
@@ -452,12 +456,6 @@ def make_provenance(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **extra,
     }
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _versions() -> dict[str, str]:
@@ -602,33 +600,6 @@ def _check_actions(trajectories: Trajectories, where: str, low: Any, high: Any, 
 
 
 # Files.
-
-
-def _write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a temporary file beside `path`, then renames it: a crash leaves the old file or none."""
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        write(Path(temporary))
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes a private file; a data file gets what the process would have given any other.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-        temporary = None
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise GailfeError(f"{path}: cannot write ({error.strerror or _one_line(error)})") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_bytes_atomic
 
 _LARGEST_FILE = 256 * 2**20
 
@@ -38,16 +38,7 @@ def write_tensors(
     path, tensors = Path(path), dict(tensors)
     header = {"format": file_format, **header}
     header["sha256"] = _digest(tensors, header)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(_serialise(tensors, header))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_bytes_atomic(path, _serialise(tensors, header))
     return path
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import hashlib
-import json
 import os
 import socket
 import sys
@@ -25,6 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.digests import json_sha256
 from gailfe_jax.types import PyTree
 
 CONNECT_SECONDS = 120.0
@@ -176,7 +175,7 @@ def check_same(values: Mapping[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
-    digests = [hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest() for value in values.values()]
+    digests = [bytes.fromhex(json_sha256(value)) for value in values.values()]
     mine = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
     rows = multihost_utils.process_allgather(mine)
     processes, fields = np.nonzero((rows != rows[0]).any(axis=-1))

@@ -30,13 +30,14 @@ from gailfe_jax.artifacts.policy import expert_names, load_expert
 from gailfe_jax.config.flat import Hyper
 from gailfe_jax.envs import base_name, make_env
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.table import make_learner
 from gailfe_jax.parallel.memory import free_bytes, program_bytes, tree_bytes
 from gailfe_jax.sweep.report import Summary, compare, draw, find_pyarrow, print_summaries, write_rows, write_summaries
 from gailfe_jax.sweep.space import BaseFn, Distribution, Setting, build, field_of, read_value, show
 from gailfe_jax.training.checkpoint import check_config
-from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric
 from gailfe_jax.training.loop import Imitation, Trainer, load_run, prepare_imitation, settings_from_run, train
 
 _VERSION = 1

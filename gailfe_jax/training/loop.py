@@ -36,10 +36,12 @@ from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert, mlp_weights
 from gailfe_jax.config.flat import CONFIG_VERSION, Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
-from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
+from gailfe_jax.data.demonstrations import Demonstrations
 from gailfe_jax.envs import base_name, canonical_name, make_env
 from gailfe_jax.envs.rollout import Episodes, evaluate
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.adversarial import Demos, Learner, LearnerState
 from gailfe_jax.learners.cloning import CloningState
@@ -49,7 +51,7 @@ from gailfe_jax.parallel.memory import free_bytes, program_bytes
 from gailfe_jax.parallel.seeds import ENVS, SEEDS
 from gailfe_jax.rewards.discriminator import DiscriminatorState
 from gailfe_jax.training.checkpoint import CheckpointManager, check_config
-from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric
 from gailfe_jax.types import Array, Env, Metrics, PyTree, StateAction
 
 _SEEDS = 2**32  # Keys are folded with 32 bits: beyond them seeds would repeat.

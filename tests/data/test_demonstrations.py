@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gailfe_jax.data import demonstrations as module
-from gailfe_jax.data.demonstrations import Demonstrations, Trajectories, file_sha256, make_provenance
+from gailfe_jax.data.demonstrations import Demonstrations, Trajectories, make_provenance
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.digests import file_sha256
 
 OBS, ACTION, STATE = 3, 2, 4
 FORMATS = ("npz", "h5", "hdf5")
