@@ -22,7 +22,7 @@ import gymnasium
 import numpy as np
 
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import replacing
 
 
@@ -135,7 +135,7 @@ def _evaluation() -> ModuleType:
         if "MUJOCO_GL" not in os.environ:
             raise
         wanted = os.environ["MUJOCO_GL"]
-        raise GailfeError(f"video: MuJoCo does not load with MUJOCO_GL={wanted} ({_one_line(error)})") from error
+        raise GailfeError(f"video: MuJoCo does not load with MUJOCO_GL={wanted} ({_typed(error)})") from error
     return evaluate
 
 
@@ -190,15 +190,15 @@ def _child() -> None:
     except GailfeError as error:
         report(error=str(error))
     except Exception as error:
-        report(error=f"video of {order['gymnasium_id']!r}: {_one_line(error)}")
+        report(error=f"video of {order['gymnasium_id']!r}: {_typed(error)}")
 
 
 class _NoPicture(Exception):
     """The platform made no first frame."""
 
 
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def _typed(error: BaseException) -> str:
+    return one_line(f"{type(error).__name__}: {error}", first=True)
 
 
 def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
@@ -220,9 +220,9 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
             first = _frame(env)
         except gymnasium.error.Error as error:
             # The environment lacks something of its own (a package, a render mode); another platform would not help.
-            raise GailfeError(f"env {gymnasium_id!r}: expected one that renders ({_one_line(error)})") from error
+            raise GailfeError(f"env {gymnasium_id!r}: expected one that renders ({_typed(error)})") from error
         except Exception as error:
-            raise _NoPicture(_one_line(error)) from error
+            raise _NoPicture(_typed(error)) from error
         if not first.any():
             raise _NoPicture("the first frame is black")
         returns, frames = [], 0

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line, refusal
 from gailfe_jax.training.loop import DemoSettings, RunSettings
 
 _Flat = tyro.conf.OmitArgPrefixes
@@ -606,7 +606,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+        return _fail(refusal(error))
     except KeyboardInterrupt as error:
         if error.args:
             print(f"gailfe: {error}", file=sys.stderr)
@@ -630,7 +630,7 @@ def _parse(kind: Any, **options: Any) -> Any:
 
 
 def _fail(message: str) -> int:
-    print(f"gailfe: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"gailfe: error: {one_line(message)}", file=sys.stderr)
     return 2
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import replacing
 
 FORMAT = "gailfe-demonstrations"
@@ -311,7 +311,7 @@ class Demonstrations:
             with replacing(path, suffix=path.suffix) as draft:
                 write(draft, arrays)
         except OSError as error:
-            raise GailfeError(f"{path}: cannot write ({error.strerror or _one_line(error)})") from error
+            raise GailfeError(f"{path}: cannot write ({error.strerror or one_line(error)})") from error
 
     @classmethod
     def load(
@@ -384,7 +384,7 @@ class Demonstrations:
             try:
                 dataset = minari.load_dataset(dataset)
             except Exception as error:  # Minari documents no error type of its own.
-                raise GailfeError(f"minari:{dataset}: {_one_line(error)}") from None
+                raise GailfeError(f"minari:{dataset}: {one_line(error)}") from None
         name = f"minari:{dataset.spec.dataset_id}"
         env_spec = dataset.spec.env_spec
         env_id = "" if env_spec is None else str(env_spec.id)
@@ -470,10 +470,6 @@ def _versions() -> dict[str, str]:
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros((1,), np.int64), np.cumsum(lengths, dtype=np.int64)])
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _format_of(path: Path, formats: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
@@ -631,7 +627,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     # Damage surfaces as any of these, depending on the byte that was hit.
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
         where = f"{path}: field '{member}'" if member else f"{path}"
-        raise GailfeError(f"{where}: not a readable .npz file, damaged or foreign ({_one_line(error)})") from None
+        raise GailfeError(f"{where}: not a readable .npz file, damaged or foreign ({one_line(error)})") from None
     return arrays
 
 
@@ -642,7 +638,7 @@ def _parse_npy(path: Path, field: str, data: bytes) -> np.ndarray:
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, _, dtype = read_header[version](buffer)
     except (KeyError, ValueError, TypeError, SyntaxError) as error:
-        raise GailfeError(f"{path}: field '{field}': not a readable array ({_one_line(error)})") from None
+        raise GailfeError(f"{path}: field '{field}': not a readable array ({one_line(error)})") from None
     if dtype.hasobject:
         raise GailfeError(f"{path}: field '{field}': holds Python objects (pickle), expected plain numbers")
     # Before anything is allocated: what the header declares is what follows it.
@@ -708,7 +704,7 @@ def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
                 arrays[field] = _read_dataset(h5py, path, field, file[field])
     except (OSError, KeyError, RuntimeError, UnicodeDecodeError, TypeError, MemoryError) as error:
         where = f"{path}: field '{field}'" if field else f"{path}"
-        raise GailfeError(f"{where}: not a readable HDF5 file, damaged or foreign ({_one_line(error)})") from None
+        raise GailfeError(f"{where}: not a readable HDF5 file, damaged or foreign ({one_line(error)})") from None
     return arrays
 
 
