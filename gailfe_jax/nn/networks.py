@@ -5,7 +5,7 @@ Shapes: `o`, `a` observation and action sizes, `K` components of a mixture; lead
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -14,15 +14,14 @@ from flax import linen as nn
 from flax import struct
 
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.nn.constants import OBS_CLIP
 from gailfe_jax.types import Array, PyTree
-
-OBS_CLIP = 10.0
-"""Normalised inputs are clipped to this many standard deviations."""
 
 CHOICE_TEMPERATURE = 0.5
 """Of the softmax through which a drawn component is differentiated: lower is less biased and noisier."""
 
-_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+"""Activations of hidden layers."""
 
 
 class MLP(nn.Module):
@@ -44,9 +43,9 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        if self.activation not in _ACTIVATIONS:
-            raise GailfeError(f"activation: {self.activation!r}; expected one of {', '.join(_ACTIVATIONS)}")
-        activation = _ACTIVATIONS[self.activation]
+        if self.activation not in ACTIVATIONS:
+            raise GailfeError(f"activation: {self.activation!r}; expected one of {', '.join(ACTIVATIONS)}")
+        activation = ACTIVATIONS[self.activation]
         for size in self.hidden:
             x = activation(nn.Dense(size, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x))
         kernel = nn.initializers.orthogonal(self.out_scale)
@@ -119,7 +118,18 @@ class MixturePolicy(nn.Module):
         start = means_apart(*shape, jnp.exp(self.init_log_std))
         out = MLP(self.hidden, size + self.components, self.activation, 0.01, start, name="components")(obs)
         log_std = self.param("log_std", nn.initializers.constant(self.init_log_std), shape)
-        return Mixture(out[..., size:], out[..., :size].reshape(*out.shape[:-1], *shape), log_std)
+        return Mixture(*split_outputs(out, self.components), log_std)
+
+
+def split_outputs(out: Array, components: int) -> tuple[Array, Array]:
+    """Logits `[..., K]` and means `[..., K, a]` in a mixture network's output `[..., K * a + K]`."""
+    size = out.shape[-1] - components
+    return out[..., size:], out[..., :size].reshape(*out.shape[:-1], components, size // components)
+
+
+def most_probable(logits: Array, mean: Array) -> Array:
+    """`[..., a]` the entry of `mean [..., K, a]` whose logit `[..., K]` is highest."""
+    return _choose(mean, jnp.argmax(logits, axis=-1))
 
 
 def means_apart(components: int, action_size: int, std: Array | float) -> nn.initializers.Initializer:
@@ -308,7 +318,7 @@ class Mixture:
     @property
     def mode(self) -> Array:
         """`[..., a]` the mean of the most probable component, which need not be where the density is highest."""
-        return _choose(self.mean, jnp.argmax(self.logits, axis=-1))
+        return most_probable(self.logits, self.mean)
 
     def _joint(self, action: Array) -> Array:
         """`[..., K]` log-density of each component together with `action [..., a]`."""
@@ -435,4 +445,9 @@ class RunningStats:
 
     def normalise(self, x: Array) -> Array:
         """`[..., d]` standardised and clipped to `OBS_CLIP`."""
-        return jnp.clip((x - self.mean) / self.std, -OBS_CLIP, OBS_CLIP)
+        return normalise(x, self.mean, self.std)
+
+
+def normalise(x: Array, mean: Array, std: Array) -> Array:
+    """`x [..., d]` less `mean [d]`, over `std [d]`, clipped to `OBS_CLIP`."""
+    return jnp.clip((x - mean) / std, -OBS_CLIP, OBS_CLIP)

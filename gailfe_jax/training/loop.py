@@ -32,8 +32,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gailfe_jax.analysis.plots import learning_curves
 from gailfe_jax.artifacts.confidence import FOLDER, Confidence
+from gailfe_jax.artifacts.numpy_mlp import mlp_weights
 from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert, mlp_weights
+from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert
 from gailfe_jax.config.flat import CONFIG_VERSION, Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
 from gailfe_jax.data.demonstrations import Demonstrations
