@@ -7,7 +7,7 @@ from flax import struct
 
 from gailfe_jax.artifacts.numpy_mlp import forward
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.nn.networks import ACTIVATIONS, most_probable, normalise, split_outputs
+from gailfe_jax.nn.distributions import ACTIVATIONS, most_probable, normalise, split_outputs
 from gailfe_jax.types import Array
 
 

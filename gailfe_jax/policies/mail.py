@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.config.flat import Hyper
-from gailfe_jax.nn.networks import Distribution
+from gailfe_jax.nn.distributions import Distribution
 from gailfe_jax.nn.optimisers import adam, adam_step, clip_by_norm
 from gailfe_jax.parallel.seeds import local_rows, mean_over_devices
 from gailfe_jax.policies.actor_critic import ActorCritic, ActorCriticState, Batch

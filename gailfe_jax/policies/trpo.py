@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.nn.networks import Distribution
+from gailfe_jax.nn.distributions import Distribution
 from gailfe_jax.parallel.seeds import env_shards, local_rows, mean_over_devices, shuffled
 from gailfe_jax.policies.actor_critic import ActorCritic, ActorCriticState, Batch
 from gailfe_jax.policies.surrogate import importance_surrogate

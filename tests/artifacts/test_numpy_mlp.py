@@ -7,7 +7,7 @@ import pytest
 
 from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, forward, layer_tensors, mlp_weights, normalise, pop_layers
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.nn import networks
+from gailfe_jax.nn import distributions as networks
 
 LAYERS = [
     (np.array([[1.0, -1.0], [-0.05, 0.0]]), np.array([0.0, 0.5])),

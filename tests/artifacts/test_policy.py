@@ -21,7 +21,7 @@ from gailfe_jax.artifacts.policy import Policy, PolicyBatch, expert_names, load_
 from gailfe_jax.envs import TASKS
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.safetensors_io import write_tensors
-from gailfe_jax.nn import networks
+from gailfe_jax.nn import distributions as networks
 
 
 def make_policy(
