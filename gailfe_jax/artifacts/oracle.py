@@ -7,7 +7,9 @@ from flax import struct
 
 from gailfe_jax.artifacts.numpy_mlp import forward
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.nn.distributions import ACTIVATIONS, most_probable, normalise, split_outputs
+from gailfe_jax.nn.distributions import most_probable, split_outputs
+from gailfe_jax.nn.mlp import ACTIVATIONS
+from gailfe_jax.nn.normaliser import normalise
 from gailfe_jax.types import Array
 
 

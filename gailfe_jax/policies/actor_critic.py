@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.nn.distributions import MLP, Distribution, GaussianPolicy, MixturePolicy, RunningStats
+from gailfe_jax.nn.distributions import Distribution, GaussianPolicy, MixturePolicy
+from gailfe_jax.nn.mlp import MLP
+from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step, shuffled_minibatches
 from gailfe_jax.parallel.seeds import draw_rows, isolated_compilation, local_rows, mean_over_devices, per_seed
 from gailfe_jax.policies.advantage import generalised_advantage

@@ -32,7 +32,7 @@ from flax import struct
 
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.nn.distributions import RunningStats
+from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.rewards.discriminator import DiscriminatorData, join
 from gailfe_jax.types import Array, EnvSpec, Metrics, StateAction
 

@@ -7,7 +7,7 @@ import pytest
 
 from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, forward, layer_tensors, mlp_weights, normalise, pop_layers
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.nn import distributions as networks
+from gailfe_jax.nn import mlp, normaliser
 
 LAYERS = [
     (np.array([[1.0, -1.0], [-0.05, 0.0]]), np.array([0.0, 0.5])),
@@ -24,14 +24,14 @@ def test_hand_computed_forward_pass():
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_it_is_the_flax_network(activation):
-    net = networks.MLP((8, 5), 2, activation)
+    net = mlp.MLP((8, 5), 2, activation)
     x = jax.random.normal(jax.random.key(0), (7, 3))
     params = net.init(jax.random.key(1), x)["params"]
     layers = mlp_weights(params)
     np.testing.assert_allclose(
         forward(layers, np.asarray(x), ACTIVATIONS[activation]), net.apply({"params": params}, x), rtol=1e-4, atol=1e-5
     )
-    in_jax = forward(layers, x, networks.ACTIVATIONS[activation])
+    in_jax = forward(layers, x, mlp.ACTIVATIONS[activation])
     assert isinstance(in_jax, jax.Array)
     np.testing.assert_allclose(in_jax, net.apply({"params": params}, x), rtol=1e-4, atol=1e-5)
 
@@ -39,7 +39,7 @@ def test_it_is_the_flax_network(activation):
 def test_inputs_are_clipped_to_the_bit_as_in_training():
     x, mean, std = np.float32([[-1e9, 3.0, 1e9]]), np.float32([0.5, 1.0, -2.0]), np.float32([3.0, 0.7, 0.1])
     found = normalise(x, mean, std)
-    assert found.tolist() == networks.normalise(jnp.array(x), jnp.array(mean), jnp.array(std)).tolist()
+    assert found.tolist() == normaliser.normalise(jnp.array(x), jnp.array(mean), jnp.array(std)).tolist()
     assert found[0, [0, 2]].tolist() == [-10.0, 10.0]
 
 

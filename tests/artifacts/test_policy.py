@@ -21,7 +21,9 @@ from gailfe_jax.artifacts.policy import Policy, PolicyBatch, expert_names, load_
 from gailfe_jax.envs import TASKS
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.safetensors_io import write_tensors
-from gailfe_jax.nn import distributions as networks
+from gailfe_jax.nn import normaliser
+from gailfe_jax.nn.distributions import GaussianPolicy, MixturePolicy
+from gailfe_jax.nn.normaliser import RunningStats
 
 
 def make_policy(
@@ -68,16 +70,16 @@ def test_hand_computed_action():
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_acts_as_the_jax_network_does(activation):
-    net = networks.GaussianPolicy((64, 32), 3, activation=activation)
+    net = GaussianPolicy((64, 32), 3, activation=activation)
     key = jax.random.key(0)
     obs = 3 * jax.random.normal(key, (200, 11)) + 1
-    stats = networks.RunningStats.init(11).update(2 * jax.random.normal(jax.random.key(1), (50, 11)))
+    stats = RunningStats.init(11).update(2 * jax.random.normal(jax.random.key(1), (50, 11)))
     params = net.init(key, obs)["params"]
     params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(2), x.shape), params)
     expected = net.apply({"params": params}, stats.normalise(obs))
     ours = Policy(mlp_weights(params["mean"]), activation, stats.mean, stats.std, params["log_std"], -np.inf, np.inf)
     np.testing.assert_allclose(ours.act(np.asarray(obs)), expected.mean, rtol=1e-4, atol=2e-5)
-    assert numpy_mlp.OBS_CLIP == networks.OBS_CLIP == 10.0
+    assert numpy_mlp.OBS_CLIP == normaliser.OBS_CLIP == 10.0
     draws = ours.act(np.tile(obs[0], (20_000, 1)), deterministic=False, rng=np.random.default_rng(0))
     np.testing.assert_allclose(draws.std(axis=0), jnp.exp(expected.log_std), rtol=0.03)
 
@@ -85,9 +87,9 @@ def test_acts_as_the_jax_network_does(activation):
 @pytest.fixture(scope="module")
 def mixtures():
     """A mixture of three in JAX at 200 observations, and the same policy in NumPy."""
-    net = networks.MixturePolicy((64, 32), 2, 3)
+    net = MixturePolicy((64, 32), 2, 3)
     obs = 3 * jax.random.normal(jax.random.key(0), (200, 11)) + 1
-    stats = networks.RunningStats.init(11).update(2 * jax.random.normal(jax.random.key(1), (50, 11)))
+    stats = RunningStats.init(11).update(2 * jax.random.normal(jax.random.key(1), (50, 11)))
     params = net.init(jax.random.key(0), obs)["params"]
     params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(2), x.shape), params)
     weights = mlp_weights(params["components"])
