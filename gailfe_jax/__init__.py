@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gailfe_jax.data import annotators
     from gailfe_jax.data.annotators import Annotator
     from gailfe_jax.data.collection import collect_demonstrations
-    from gailfe_jax.data.demonstrations import Demonstrations
+    from gailfe_jax.data.trajectories import Demonstrations
     from gailfe_jax.envs import make_env
     from gailfe_jax.errors import GailfeError
     from gailfe_jax.learners.interactive import forward_training, smile
@@ -46,7 +46,7 @@ _MODULES = {
     "data": ("annotators",),
     "data.annotators": ("Annotator",),
     "data.collection": ("collect_demonstrations",),
-    "data.demonstrations": ("Demonstrations",),
+    "data.trajectories": ("Demonstrations",),
     "envs": ("make_env",),
     "learners.interactive": ("forward_training", "smile"),
     "methods.presets": ("preset",),

@@ -11,7 +11,7 @@ import numpy as np
 from gailfe_jax.analysis.plots import reliability_diagram
 from gailfe_jax.artifacts.confidence import Confidence, confidence_files, sigmoid
 from gailfe_jax.data.collection import roll_out
-from gailfe_jax.data.demonstrations import Trajectories
+from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic

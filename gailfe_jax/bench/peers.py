@@ -29,7 +29,7 @@ from gailfe_jax.analysis.plots import bar_intervals, learning_curve_panels
 from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.bench.speed import bare_engine
 from gailfe_jax.data.collection import collect_demonstrations
-from gailfe_jax.data.demonstrations import Demonstrations
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import canonical_name, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256

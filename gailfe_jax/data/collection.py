@@ -12,7 +12,7 @@ import numpy as np
 
 from gailfe_jax.artifacts.policy import Policy, check_policy
 from gailfe_jax.data.annotators import Annotator, annotate, parse_annotator
-from gailfe_jax.data.demonstrations import Demonstrations, Trajectories, make_provenance
+from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.types import Env

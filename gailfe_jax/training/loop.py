@@ -37,7 +37,7 @@ from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert
 from gailfe_jax.config.flat import CONFIG_VERSION, Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
-from gailfe_jax.data.demonstrations import Demonstrations
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import base_name, canonical_name, make_env
 from gailfe_jax.envs.rollout import Episodes, evaluate
 from gailfe_jax.errors import GailfeError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.cli.main import main
-from gailfe_jax.data.demonstrations import Demonstrations, Trajectories
+from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.loop import load_policies, load_run, mesh_shape

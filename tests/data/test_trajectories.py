@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gailfe_jax.data import demonstrations as module
-from gailfe_jax.data.demonstrations import Demonstrations, Trajectories, make_provenance
+from gailfe_jax.data import trajectories as module
+from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
 
