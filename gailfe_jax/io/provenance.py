@@ -142,10 +142,10 @@ def _processes() -> int:
     return jax.process_count()
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of `PACKAGES`, of those that are installed."""
+def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of `packages`, of those that are installed."""
     versions = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

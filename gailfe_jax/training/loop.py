@@ -37,6 +37,7 @@ from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert
 from gailfe_jax.config.flat import CONFIG_VERSION, Config, Hyper, hyper_arrays
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
+from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import base_name, canonical_name, make_env
 from gailfe_jax.envs.rollout import Episodes, evaluate
@@ -164,21 +165,6 @@ class TrainResult:
     metrics: dict[str, tuple[np.ndarray, np.ndarray]]
     summary: dict[str, Any]
     interrupted: bool
-
-
-def load_demonstrations(path: str, env: Env) -> Demonstrations:
-    """Reads demonstrations for `env` from a file, or from Minari where `path` is `minari:<dataset id>`.
-
-    Raises:
-      GailfeError: a missing, damaged or foreign file, other bounds or another environment.
-    """
-    expect = env.spec.gymnasium_id or env.spec.name
-    low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
-    if path.startswith("minari:"):
-        return Demonstrations.from_minari(
-            path.removeprefix("minari:"), expect_env=expect, action_low=low, action_high=high
-        )
-    return Demonstrations.load(path, expect_env=expect, action_low=low, action_high=high)
 
 
 def prepare_imitation(
