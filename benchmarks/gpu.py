@@ -165,6 +165,7 @@ def serve(sizes: Sizes, dry: bool) -> None:
     import jax
 
     from gailfe_jax.envs import make_env
+    from gailfe_jax.errors import one_line
     from gailfe_jax.io.provenance import provenance
     from gailfe_jax.parallel.memory import peak_bytes
 
@@ -186,7 +187,7 @@ def serve(sizes: Sizes, dry: bool) -> None:
             try:
                 row |= {"error": missing(point)} if point not in futures else futures.pop(point).result()()
             except Exception as error:  # Whatever XLA, Warp or CUDA raise: the next point may still fit.
-                row |= {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300]}"}
+                row |= {"error": one_line(f"{type(error).__name__}: {error}", first=True)[:300]}
             row["peak_bytes_of_process_so_far"] = peak_bytes()
             print(json.dumps(row), file=answers, flush=True)
 
@@ -324,8 +325,8 @@ def main() -> int:
         serve(sizes, words.dry_run)
         return 0
 
+    from gailfe_jax.io.atomic import write_json_atomic
     from gailfe_jax.io.provenance import command_line
-    from gailfe_jax.training.logger import write_json_atomic
 
     began = time.monotonic()
     deadline = began + words.budget_seconds

@@ -31,10 +31,11 @@ from cells import Cell
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
+from gailfe_jax.data.trajectories import Demonstrations
+from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.presets import preset
-from gailfe_jax.training.logger import write_json_atomic
 
 EXPERIMENT = "gail_table"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from gailfe_jax.data import annotators
     from gailfe_jax.data.annotators import Annotator
     from gailfe_jax.data.collection import collect_demonstrations
-    from gailfe_jax.data.demonstrations import Demonstrations
+    from gailfe_jax.data.formats import register_demonstration_format
+    from gailfe_jax.data.trajectories import Demonstrations
     from gailfe_jax.envs import make_env
     from gailfe_jax.errors import GailfeError
     from gailfe_jax.learners.interactive import forward_training, smile
@@ -46,7 +47,8 @@ _MODULES = {
     "data": ("annotators",),
     "data.annotators": ("Annotator",),
     "data.collection": ("collect_demonstrations",),
-    "data.demonstrations": ("Demonstrations",),
+    "data.formats": ("register_demonstration_format",),
+    "data.trajectories": ("Demonstrations",),
     "envs": ("make_env",),
     "learners.interactive": ("forward_training", "smile"),
     "methods.presets": ("preset",),
@@ -80,6 +82,7 @@ __all__ = [
     "make_learner",
     "preset",
     "record_video",
+    "register_demonstration_format",
     "register_features",
     "smile",
 ]

@@ -1,4 +1,4 @@
-"""The error that means: the user can mend this."""
+"""The error that means: the user can mend this. And how an error reads on one line."""
 
 from __future__ import annotations
 
@@ -8,3 +8,24 @@ class GailfeError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def one_line(said: BaseException | str, *, first: bool = False) -> str:
+    """What an exception or a text says, on one line; an exception without words is called by its type.
+
+    Args:
+      said: the exception or text.
+      first: only its first line, where another package's message goes on with advice or a listing.
+    """
+    words = str(said).strip()
+    if first:
+        words = words.splitlines()[0] if words else ""
+    squeezed = " ".join(words.split())
+    return squeezed or (type(said).__name__ if isinstance(said, BaseException) else "")
+
+
+def refusal(error: BaseException) -> str:
+    """What the user is told of an error: `file: reason` where the file system refused, else its message on one line."""
+    if isinstance(error, OSError):
+        return one_line(f"{error.filename or 'file system'}: {error.strerror or error}")
+    return one_line(error)

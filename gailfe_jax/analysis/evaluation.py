@@ -18,7 +18,7 @@ import numpy as np
 from gailfe_jax.analysis.statistics import bootstrap_interval, iqm
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch, architecture
 from gailfe_jax.envs.physics import model
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 
 _MAX_ENVS = 256
 """Environments alive at once; a multiple of the rows of a policy's matrix products, so chunks change no rounding."""
@@ -204,7 +204,7 @@ def make_env(gymnasium_id: str, *, max_steps: int | None = None, **options: Any)
         with model.without_expected_warning():
             return gymnasium.make(gymnasium_id, disable_env_checker=True, **options)
     except (gymnasium.error.Error, ImportError, OSError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(error, first=True)
         raise GailfeError(f"env {gymnasium_id!r}: expected an environment Gymnasium can make ({reason})") from None
 
 

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 from gailfe_jax.analysis.statistics import bootstrap_band, bootstrap_interval
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import replacing
 
 Curves: TypeAlias = Mapping[str, tuple[Any, Any]]
 """Label to `(steps [k], values [seeds, k])`."""
@@ -365,15 +366,11 @@ def _number(value: float, _: Any = None) -> str:
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
+    # Many panels side by side are looked at from further away, and a picture stays a light file.
+    dpi = 200 if max(figure.get_size_inches()) <= 12 else 110
     try:
-        # Many panels side by side are looked at from further away, and a picture stays a light file.
-        dpi = 200 if max(figure.get_size_inches()) <= 12 else 110
-        figure.savefig(draft, dpi=dpi, facecolor="white", metadata=metadata)
+        with replacing(path, suffix=path.suffix) as draft:
+            figure.savefig(draft, dpi=dpi, facecolor="white", metadata=metadata)
     except ValueError as error:
         raise GailfeError(f"{path}: {error}; expected a name ending in .png, .pdf or .svg") from None
-    else:
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

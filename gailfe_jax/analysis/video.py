@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +22,8 @@ import gymnasium
 import numpy as np
 
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
+from gailfe_jax.io.atomic import replacing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +99,12 @@ def record_video(
     except OSError as error:
         raise GailfeError(f"{path.parent}: expected a folder to write to ({error.strerror})") from None
 
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial.mp4")
     failures = []
-    with tempfile.TemporaryDirectory(prefix="gailfe-video-") as folder:
+    with tempfile.TemporaryDirectory(prefix="gailfe-video-") as folder, replacing(path, suffix=".mp4") as draft:
         order = {
             "policy": str(policy.save(Path(folder, "policy.safetensors"))),
             "result": str(Path(folder, "result.json")),
-            "video": str(partial),
+            "video": str(draft),
             "gymnasium_id": gymnasium_id,
             "episodes": episodes,
             "seed": seed,
@@ -115,22 +114,17 @@ def record_video(
             "max_steps": max_steps,
             "deterministic": deterministic,
         }
-        try:
-            for backend in _backends():
-                outcome = _render_in_child(order, backend)
-                if "error" in outcome:
-                    raise GailfeError(outcome["error"])
-                if "frames" in outcome:
-                    os.replace(partial, path)
-                    returns = tuple(outcome["returns"])
-                    return VideoResult(path, outcome["frames"], outcome["fps"], backend, returns)
-                failures.append(f"{backend}: {outcome['no_picture']}")
-        finally:
-            partial.unlink(missing_ok=True)
-    raise GailfeError(
-        f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); "
-        "install libegl1 or libosmesa6, or set MUJOCO_GL to one that works"
-    )
+        for backend in _backends():
+            outcome = _render_in_child(order, backend)
+            if "error" in outcome:
+                raise GailfeError(outcome["error"])
+            if "frames" in outcome:
+                return VideoResult(path, outcome["frames"], outcome["fps"], backend, tuple(outcome["returns"]))
+            failures.append(f"{backend}: {outcome['no_picture']}")
+        raise GailfeError(
+            f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); "
+            "install libegl1 or libosmesa6, or set MUJOCO_GL to one that works"
+        )
 
 
 def _evaluation() -> ModuleType:
@@ -141,7 +135,7 @@ def _evaluation() -> ModuleType:
         if "MUJOCO_GL" not in os.environ:
             raise
         wanted = os.environ["MUJOCO_GL"]
-        raise GailfeError(f"video: MuJoCo does not load with MUJOCO_GL={wanted} ({_one_line(error)})") from error
+        raise GailfeError(f"video: MuJoCo does not load with MUJOCO_GL={wanted} ({_typed(error)})") from error
     return evaluate
 
 
@@ -196,15 +190,15 @@ def _child() -> None:
     except GailfeError as error:
         report(error=str(error))
     except Exception as error:
-        report(error=f"video of {order['gymnasium_id']!r}: {_one_line(error)}")
+        report(error=f"video of {order['gymnasium_id']!r}: {_typed(error)}")
 
 
 class _NoPicture(Exception):
     """The platform made no first frame."""
 
 
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def _typed(error: BaseException) -> str:
+    return one_line(f"{type(error).__name__}: {error}", first=True)
 
 
 def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
@@ -226,9 +220,9 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
             first = _frame(env)
         except gymnasium.error.Error as error:
             # The environment lacks something of its own (a package, a render mode); another platform would not help.
-            raise GailfeError(f"env {gymnasium_id!r}: expected one that renders ({_one_line(error)})") from error
+            raise GailfeError(f"env {gymnasium_id!r}: expected one that renders ({_typed(error)})") from error
         except Exception as error:
-            raise _NoPicture(_one_line(error)) from error
+            raise _NoPicture(_typed(error)) from error
         if not first.any():
             raise _NoPicture("the first frame is black")
         returns, frames = [], 0

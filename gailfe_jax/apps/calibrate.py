@@ -11,12 +11,14 @@ import numpy as np
 from gailfe_jax.analysis.plots import reliability_diagram
 from gailfe_jax.artifacts.confidence import Confidence, confidence_files, sigmoid
 from gailfe_jax.data.collection import roll_out
-from gailfe_jax.data.demonstrations import Trajectories, file_sha256
+from gailfe_jax.data.formats import load_demonstrations
+from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.training.logger import write_json_atomic
-from gailfe_jax.training.loop import load_demonstrations, load_policies, load_run
+from gailfe_jax.training.loop import load_policies, load_run
 
 BINS = 10
 

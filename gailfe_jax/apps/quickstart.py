@@ -18,9 +18,9 @@ from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.presets import preset
-from gailfe_jax.training.logger import write_json_atomic
 from gailfe_jax.training.loop import DemoSettings, RunSettings, train
 
 METHODS = ("gail", "gailfe")

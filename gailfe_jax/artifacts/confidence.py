@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from gailfe_jax.artifacts.policy import ACTIVATIONS, OBS_CLIP
+from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, Layers, forward, layer_tensors, normalise, pop_layers
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.safetensors_io import Layers, layer_tensors, pop_layers, read_tensors, write_tensors
+from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
 
 _FORMAT = "gailfe_jax discriminator 1"
 FOLDER = "discriminators"
@@ -76,12 +76,8 @@ class Confidence:
             raise GailfeError(
                 f"action: expected as many as obs {list(parts[0].shape[:-1])}, got {list(parts[1].shape)}"
             )
-        x = np.clip((np.concatenate(parts, axis=-1) - self.mean) / self.std, -OBS_CLIP, OBS_CLIP)
-        for index, (kernel, bias) in enumerate(self.layers):
-            x = x @ kernel + bias
-            if index < len(self.layers) - 1:
-                x = ACTIVATIONS[self.activation](x)
-        return x[..., 0]
+        x = normalise(np.concatenate(parts, axis=-1), self.mean, self.std)
+        return forward(self.layers, x, ACTIVATIONS[self.activation])[..., 0]
 
     def __call__(self, obs: Any, action: Any) -> np.ndarray:
         """`[...]` probability that the pair is the expert's, where both are equally likely before; as in `logit`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 
+from gailfe_jax.artifacts.numpy_mlp import forward
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.nn.networks import OBS_CLIP
+from gailfe_jax.nn.distributions import most_probable, split_outputs
+from gailfe_jax.nn.mlp import ACTIVATIONS
+from gailfe_jax.nn.normaliser import normalise
 from gailfe_jax.types import Array
 
 
@@ -46,14 +48,7 @@ class Oracle:
 
     def act(self, obs: Array) -> Array:
         """The action `[..., a]` at `obs [..., o]`, inside the expert's bounds."""
-        activation = jnp.tanh if self.activation == "tanh" else jax.nn.relu
-        x = jnp.clip((obs - self.mean) / self.std, -OBS_CLIP, OBS_CLIP)
-        for kernel, bias in self.weights[:-1]:
-            x = activation(x @ kernel + bias)
-        x = x @ self.weights[-1][0] + self.weights[-1][1]
+        x = forward(self.weights, normalise(obs, self.mean, self.std), ACTIVATIONS[self.activation])
         if self.components > 1:
-            size = self.low.shape[0]
-            means = x[..., : self.components * size].reshape(*x.shape[:-1], self.components, size)
-            choice = jnp.argmax(x[..., self.components * size :], axis=-1)
-            x = jnp.take_along_axis(means, choice[..., None, None], axis=-2)[..., 0, :]
+            x = most_probable(*split_outputs(x, self.components))
         return jnp.clip(x, self.low, self.high)

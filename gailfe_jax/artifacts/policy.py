@@ -1,4 +1,4 @@
-"""Trained policies as small files that act in plain NumPy: no environment, no compilation, no device.
+"""Trained policies as small files that act in plain NumPy: no environment, no compilation, no device, not even JAX.
 
 Shapes: `o`, `a` observation and action sizes, `K` components of a mixture, `S` policies, `n` observations each;
 leading batch dimensions are free.
@@ -12,21 +12,21 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, forward, layer_tensors, normalise, pop_layers
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.safetensors_io import layer_tensors, pop_layers, read_tensors, write_tensors
-from gailfe_jax.types import EnvSpec
+from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
 
-OBS_CLIP = 10.0
-"""Normalised observations are clipped to this many standard deviations, as in training."""
+if TYPE_CHECKING:
+    # Its module imports JAX; a policy acts without.
+    from gailfe_jax.types import EnvSpec
 
 _FORMAT = "gailfe_jax policy 1"
-ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0)}
 
 _ROWS = 16
 """Rows of every matrix product. BLAS rounds differently for different shapes, and a simulator turns one last bit into
@@ -190,12 +190,11 @@ class PolicyBatch:
                 raise GailfeError(f"policies[{index}]: expected architecture {first}, got {architecture(policy)}")
         self._activation = ACTIVATIONS[policies[0].activation]
         # Float64 makes the mean the correctly rounded one for nearly every input, whichever BLAS computes it.
-        self._kernels = [
-            np.stack([policy.weights[i][0] for policy in policies]).astype(np.float64)[:, None]
-            for i in range(len(policies[0].weights))
-        ]
-        self._biases = [
-            np.stack([policy.weights[i][1] for policy in policies]).astype(np.float64)[:, None, None]
+        self._layers = [
+            (
+                np.stack([policy.weights[i][0] for policy in policies]).astype(np.float64)[:, None],
+                np.stack([policy.weights[i][1] for policy in policies]).astype(np.float64)[:, None, None],
+            )
             for i in range(len(policies[0].weights))
         ]
 
@@ -235,14 +234,10 @@ class PolicyBatch:
         n = obs.shape[1]
         blocks = -(-n // _ROWS)
         # Normalised in float32: training does, and (obs - mean) cancels there.
-        x = np.clip((x - self._mean) / self._scale, -OBS_CLIP, OBS_CLIP)
+        x = normalise(x, self._mean, self._scale)
         padded = np.zeros((self.size, blocks * _ROWS, self.obs_size))
         padded[:, :n] = x
-        x = padded.reshape(self.size, blocks, _ROWS, self.obs_size)
-        for layer, (kernel, bias) in enumerate(zip(self._kernels, self._biases)):
-            x = x @ kernel + bias
-            if layer < len(self._kernels) - 1:
-                x = self._activation(x)
+        x = forward(self._layers, padded.reshape(self.size, blocks, _ROWS, self.obs_size), self._activation)
         x = x.reshape(self.size, blocks * _ROWS, x.shape[-1])[:, :n]
         action, std = self._chosen(x, noise) if self._mixture else (x, self._std)
         if noise is not None:
@@ -270,18 +265,6 @@ def architecture(policy: Policy) -> tuple[Any, ...]:
     hidden = (bias.shape[0] for _, bias in policy.weights[:-1])
     last = policy.log_std.shape if policy.log_std.ndim == 2 else policy.action_size
     return (policy.activation, policy.obs_size, *hidden, last)
-
-
-def mlp_weights(params: Mapping[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The layers of a flax MLP's parameters `{"Dense_0": {"kernel", "bias"}, ...}`, as `Policy.weights` wants them.
-
-    Raises:
-      GailfeError: the entries are not `Dense_0`, `Dense_1`, ...
-    """
-    names = [f"Dense_{index}" for index in range(len(params))]
-    if set(names) != set(params):
-        raise GailfeError(f"params: expected entries {', '.join(names)}, got {', '.join(sorted(params))}")
-    return [(np.asarray(params[name]["kernel"]), np.asarray(params[name]["bias"])) for name in names]
 
 
 def expert_names() -> list[str]:

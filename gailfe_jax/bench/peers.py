@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -30,9 +29,10 @@ from gailfe_jax.analysis.plots import bar_intervals, learning_curve_panels
 from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.bench.speed import bare_engine
 from gailfe_jax.data.collection import collect_demonstrations
-from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import canonical_name, make_env
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.presets import preset
 from gailfe_jax.methods.table import make_learner
@@ -120,7 +120,7 @@ def peer_python() -> Path:
     if not requirements.is_file():
         raise GailfeError("peers: needs the repository's folder benchmarks/peers; expected to run from a checkout")
     python, stamp = folder / "bin" / "python", folder / ".installed"
-    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    wanted = file_sha256(requirements)
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
     log = ROOT / "runs" / "peers-env.log"

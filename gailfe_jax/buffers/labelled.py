@@ -14,7 +14,7 @@ from flax import struct
 
 from gailfe_jax.buffers.storage import PaddedTrajectories, RingState, StorageState, TrajectoryRing, ranks
 from gailfe_jax.data.annotators import Annotator, EpisodeSummary, EpisodeView
-from gailfe_jax.data.demonstrations import Trajectories
+from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array, Transition
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line, refusal
 from gailfe_jax.training.loop import DemoSettings, RunSettings
 
 _Flat = tyro.conf.OmitArgPrefixes
@@ -168,7 +168,7 @@ class Expert:
     def __call__(self) -> int:
         from gailfe_jax.apps.expert import train_expert
         from gailfe_jax.envs import make_env
-        from gailfe_jax.training.logger import write_json_atomic
+        from gailfe_jax.io.atomic import write_json_atomic
 
         spec = make_env(self.config.env, self.config.engine, **self.config.engine_options).spec
         if spec.gymnasium_id is None:
@@ -271,7 +271,7 @@ class Evaluate:
 
     def __call__(self) -> int:
         from gailfe_jax.apps.evaluate_run import evaluate_path
-        from gailfe_jax.training.logger import write_json_atomic
+        from gailfe_jax.io.atomic import write_json_atomic
 
         report = evaluate_path(
             self.path, episodes=self.episodes, backend=self.backend, env=self.env, expert_return=self.expert_return,
@@ -400,7 +400,7 @@ class Bench:
     """Write the JSON result here, and a figure (.png) beside it."""
 
     def __call__(self) -> int:
-        from gailfe_jax.training.logger import write_json_atomic
+        from gailfe_jax.io.atomic import write_json_atomic
 
         report = self._measured()
         show, draw = benchmark_views(report)
@@ -606,7 +606,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+        return _fail(refusal(error))
     except KeyboardInterrupt as error:
         if error.args:
             print(f"gailfe: {error}", file=sys.stderr)
@@ -630,7 +630,7 @@ def _parse(kind: Any, **options: Any) -> Any:
 
 
 def _fail(message: str) -> int:
-    print(f"gailfe: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"gailfe: error: {one_line(message)}", file=sys.stderr)
     return 2
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from gailfe_jax.data.demonstrations import Trajectories
+from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from gailfe_jax.artifacts.policy import Policy, check_policy
 from gailfe_jax.data.annotators import Annotator, annotate, parse_annotator
-from gailfe_jax.data.demonstrations import Demonstrations, Trajectories, file_sha256, make_provenance
+from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance, offsets_of
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.types import Env
 
 ActFn = Callable[[np.ndarray], np.ndarray]
@@ -59,7 +60,7 @@ def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
     stacked = {name: np.stack(values, axis=1) for name, values in columns.items()}
     inside = np.arange(lengths.max())[None] < lengths[:, None]
     flat = {name: np.ascontiguousarray(value[inside]) for name, value in stacked.items()}
-    return Trajectories(offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)
+    return Trajectories(offsets=offsets_of(lengths), **flat)
 
 
 def collect_demonstrations(

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gailfe_jax.envs.physics.model import without_expected_warning
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.types import Array, EnvSpec, EnvState, TimeStep
 
 
@@ -53,7 +53,7 @@ def make_brax_env(name: str, *, max_episode_steps: int = 1000, **options) -> Bra
 
 
 def _does_not_run(name: str, error: Exception) -> str:
-    cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+    cause = one_line(error, first=True)
     return f"env {name!r}: does not run on jax {jax.__version__} ({cause}); expected another task or backend"
 
 

@@ -144,11 +144,11 @@ def _processes() -> int:
     return jax.process_count()
 
 
-def package_versions() -> dict[str, str]:
-    """Our own version and those of `PACKAGES`, of those that are installed."""
+def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Our own version and those of `packages`, of those that are installed."""
     # The installation's metadata may be older than the code that runs: in a clone they are as of the last install.
     versions = {"gailfe-jax": __version__}
-    for name in PACKAGES:
+    for name in packages:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,9 @@ import safetensors
 import safetensors.numpy
 
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_bytes_atomic
 
 _LARGEST_FILE = 256 * 2**20
-
-Layers = Sequence[tuple[np.ndarray, np.ndarray]]
-"""`(kernel [i, j], bias [j])` of each layer of an MLP."""
 
 
 def write_tensors(
@@ -38,16 +35,7 @@ def write_tensors(
     path, tensors = Path(path), dict(tensors)
     header = {"format": file_format, **header}
     header["sha256"] = _digest(tensors, header)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(_serialise(tensors, header))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_bytes_atomic(path, _serialise(tensors, header))
     return path
 
 
@@ -79,20 +67,6 @@ def read_tensors(path: str | os.PathLike[str], file_format: str) -> tuple[dict[s
     if header.pop("sha256", None) != _digest(tensors, header):
         raise GailfeError(f"{path}: damaged, its content does not match its SHA-256")
     return tensors, header
-
-
-def layer_tensors(layers: Layers) -> dict[str, np.ndarray]:
-    """An MLP's layers as named tensors."""
-    tensors = {}
-    for index, (kernel, bias) in enumerate(layers):
-        tensors |= {f"kernel_{index}": kernel, f"bias_{index}": bias}
-    return tensors
-
-
-def pop_layers(tensors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Takes the layers out of `tensors`; KeyError where one is missing."""
-    count = sum(name.startswith("kernel_") for name in tensors)
-    return [(tensors.pop(f"kernel_{index}"), tensors.pop(f"bias_{index}")) for index in range(count)]
 
 
 def _serialise(tensors: dict[str, np.ndarray], header: dict[str, str]) -> bytes:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import hashlib
-import json
 import os
 import socket
 import sys
@@ -24,7 +22,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line, refusal
+from gailfe_jax.io.digests import json_sha256
 from gailfe_jax.types import PyTree
 
 CONNECT_SECONDS = 120.0
@@ -67,7 +66,7 @@ def connected(words: Sequence[str] | None, timeout: float = CONNECT_SECONDS) -> 
         if _lost_another(error):
             _end(f"another process of the run has ended: {error}", 1)
         if isinstance(error, OSError):
-            _end(_one_line(error), 1)
+            _end(refusal(error), 1)
         traceback.print_exc()
         _end(f"process {jax.process_index()} has failed", 1)
 
@@ -124,14 +123,8 @@ def _lost_another(error: BaseException) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
 
 
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError):
-        return f"{error.filename or 'file system'}: {error.strerror or error}"
-    return str(error)
-
-
 def _end(message: str, code: int) -> NoReturn:
-    print(f"gailfe: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"gailfe: error: {one_line(message)}", file=sys.stderr, flush=True)
     os._exit(code)
 
 
@@ -157,7 +150,7 @@ def agreed() -> Iterator[None]:
         failure = error
     if jax.process_count() == 1:
         return
-    message = b"" if failure is None else (_one_line(failure).encode() or b"failed")
+    message = b"" if failure is None else refusal(failure).encode()
     mine = np.frombuffer(message[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b"\0"), np.uint8)
     for index, row in enumerate(multihost_utils.process_allgather(mine)):
         said = row.tobytes().rstrip(b"\0").decode(errors="ignore")
@@ -176,7 +169,7 @@ def check_same(values: Mapping[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
-    digests = [hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest() for value in values.values()]
+    digests = [bytes.fromhex(json_sha256(value)) for value in values.values()]
     mine = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
     rows = multihost_utils.process_allgather(mine)
     processes, fields = np.nonzero((rows != rows[0]).any(axis=-1))

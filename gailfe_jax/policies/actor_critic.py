@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.config.parts import setting, traced
-from gailfe_jax.nn.networks import MLP
+from gailfe_jax.nn.mlp import MLP
 from gailfe_jax.nn.optimisers import adam, adam_step, shuffled_minibatches
 from gailfe_jax.parallel.seeds import isolated_compilation, local_rows, mean_over_devices
 from gailfe_jax.policies.actor import Actor, AgentState, RewardScale

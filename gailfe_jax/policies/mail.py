@@ -11,7 +11,7 @@ from flax import struct
 
 from gailfe_jax.config.parts import setting, subpart, traced
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.nn.networks import Distribution
+from gailfe_jax.nn.distributions import Distribution
 from gailfe_jax.nn.optimisers import adam, adam_step, clip_by_norm
 from gailfe_jax.parallel.seeds import local_rows, mean_over_devices
 from gailfe_jax.policies.actor import AgentState, CloneStart

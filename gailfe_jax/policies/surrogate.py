@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from gailfe_jax.nn.networks import Distribution
+from gailfe_jax.nn.distributions import Distribution
 from gailfe_jax.types import Array, Scalar
 
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.config.parts import setting, traced
-from gailfe_jax.nn.networks import MLP, RunningStats
+from gailfe_jax.nn.mlp import MLP
+from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.parallel.seeds import isolated_compilation, local_rows, mean_over_devices
 from gailfe_jax.rewards.base import Reward, RewardBatch, join, where_tree

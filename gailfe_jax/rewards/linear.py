@@ -30,7 +30,7 @@ from flax import struct
 
 from gailfe_jax.config.parts import setting, traced
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.nn.networks import RunningStats
+from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.rewards.base import Reward, RewardBatch, join
 from gailfe_jax.rewards.features import find_features
 from gailfe_jax.types import Array, Metrics, StateAction

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel.memory import free_bytes, program_bytes, tree_bytes
 from gailfe_jax.sweep.space import Point
 from gailfe_jax.training.inputs import prepare_inputs
-from gailfe_jax.training.logger import write_json_atomic
 from gailfe_jax.training.plan import find_env
 from gailfe_jax.training.program import Trainer
 

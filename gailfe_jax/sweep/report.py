@@ -21,8 +21,8 @@ from gailfe_jax.analysis.plots import bar_intervals, learning_curve_panels
 from gailfe_jax.analysis.statistics import Interval, probability_of_improvement
 from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_text_atomic
 from gailfe_jax.sweep.space import Point
-from gailfe_jax.training.logger import write_text_atomic
 
 _SHOWN_CURVES = 7  # As many as there are colours.
 _SHOWN_ROWS = 30

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import import_user_module, imported_modules
 from gailfe_jax.methods.setup import Setup
@@ -35,7 +36,7 @@ from gailfe_jax.sweep.report import Summary, compare, draw, find_pyarrow, print_
 from gailfe_jax.sweep.space import Point, field_of
 from gailfe_jax.training.checkpoint import check_config
 from gailfe_jax.training.inputs import Inputs, prepare_inputs
-from gailfe_jax.training.logger import read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.training.logger import read_metrics, stack_metric
 from gailfe_jax.training.loop import train
 from gailfe_jax.training.plan import find_env
 from gailfe_jax.training.run_folder import read_record

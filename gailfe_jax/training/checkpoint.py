@@ -35,6 +35,8 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import sync_file, sync_folder, write_text_atomic
+from gailfe_jax.io.digests import canonical_json, json_sha256
 from gailfe_jax.io.provenance import package_versions
 from gailfe_jax.types import PyTree
 
@@ -112,37 +114,16 @@ def _from_host(data: np.ndarray, like: Any, key_impl: str) -> Any:
     return jax.device_put(data, placement, may_alias=False)
 
 
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _sync_tree(root: Path) -> None:
     for folder, _, files in os.walk(root, topdown=False):
         for file in files:
-            _sync(Path(folder, file))
-        _sync(Path(folder))
+            sync_file(Path(folder, file))
+        sync_folder(folder)
 
 
 def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    _sync(path.parent)
+    # Not `write_json_atomic`, which changes what is not finite: the digest is of the very values.
+    write_text_atomic(path, json.dumps(value, indent=1))
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
@@ -150,7 +131,7 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     try:
         sealed = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         body = sealed["body"]
-        intact = sealed["sha256"] == _digest(_canonical(body))
+        intact = sealed["sha256"] == json_sha256(body)
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         # Other errors of the file system are raised: a step that cannot be read just now is not one to clean up.
         return None
@@ -167,7 +148,7 @@ def _differences(saved: Any, current: Any, path: str = "") -> Iterator[tuple[str
                 yield field, f"is {saved[name]!r} in the checkpoint and absent now"
             else:
                 yield from _differences(saved[name], current[name], field)
-    elif _canonical(saved) != _canonical(current):
+    elif canonical_json(saved) != canonical_json(current):
         yield path, f"is {saved!r} in the checkpoint and {current!r} now"
 
 
@@ -188,7 +169,7 @@ def check_config(saved: dict[str, Any], current: dict[str, Any], *, ignore: Coll
 
 def _config_json(config: dict[str, Any]) -> bytes:
     try:
-        return _canonical(config)
+        return canonical_json(config)
     except (TypeError, ValueError) as error:
         raise GailfeError(f"configuration: expected values that JSON can hold ({error})") from None
 
@@ -313,17 +294,17 @@ class CheckpointManager:
                 "step": int(step),
                 "leaves": records,
                 "parts": writer.parts,
-                "config_sha256": _digest(_canonical(config_json)),
+                "config_sha256": json_sha256(config_json),
                 "versions": {"python": platform.python_version()} | package_versions(),
             }
-            body = json.loads(_canonical(body))
-            _write_json(temporary / "manifest.json", {"body": body, "sha256": _digest(_canonical(body))})
+            body = json.loads(canonical_json(body))
+            _write_json(temporary / "manifest.json", {"body": body, "sha256": json_sha256(body)})
             final = self._free_name(step)
             os.rename(temporary, final)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _sync(self.directory)
+        sync_folder(self.directory)
         self._retain(final)
         return final
 
@@ -435,7 +416,7 @@ class CheckpointManager:
             config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise _Damaged("config.json is unreadable") from None
-        if manifest is None or _digest(_canonical(config)) != manifest["config_sha256"]:
+        if manifest is None or json_sha256(config) != manifest["config_sha256"]:
             raise _Damaged("config.json does not match the manifest")
         return config
 
@@ -443,7 +424,7 @@ class CheckpointManager:
         """Take a step away so that a kill half-way leaves no half-deleted step: it loses its name first."""
         trash = self.directory / f"{_TRASH}{uuid.uuid4().hex}"
         os.rename(path, trash)
-        _sync(self.directory)
+        sync_folder(self.directory)
         shutil.rmtree(trash, ignore_errors=True)
 
     def _clean(self) -> None:

@@ -15,9 +15,11 @@ import numpy as np
 from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert
 from gailfe_jax.config.run import DemoSettings
+from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
-from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.cloning import BC
@@ -115,21 +117,6 @@ def _load(method: Learner, env: Env, settings: DemoSettings) -> Demonstrations:
     if settings.demos is None:
         raise GailfeError(f"demos: {method.name} needs a demonstration file; make one with gailfe demos")
     return load_demonstrations(settings.demos, env)
-
-
-def load_demonstrations(path: str, env: Env) -> Demonstrations:
-    """Reads demonstrations for `env` from a file, or from Minari where `path` is `minari:<dataset id>`.
-
-    Raises:
-      GailfeError: a missing, damaged or foreign file, other bounds or another environment.
-    """
-    expect = env.spec.gymnasium_id or env.spec.name
-    low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
-    if path.startswith("minari:"):
-        return Demonstrations.from_minari(
-            path.removeprefix("minari:"), expect_env=expect, action_low=low, action_high=high
-        )
-    return Demonstrations.load(path, expect_env=expect, action_low=low, action_high=high)
 
 
 def _check_sizes(demonstrations: Demonstrations, spec: EnvSpec) -> None:

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import plain, write_text_atomic
 
 COLUMNS: Mapping[str, str] = {
     "return_mean": "return",
@@ -137,7 +138,7 @@ class RunLogger:
             self._file = self.metrics_path.open("a", encoding="utf-8")
         for i, seed in enumerate(self._seeds):
             record = {"seed": seed, "step": int(step)} | {name: value[i] for name, value in values.items()}
-            self._file.write(json.dumps(_plain(record), allow_nan=False) + "\n")
+            self._file.write(json.dumps(plain(record), allow_nan=False) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         if self._use_tensorboard:
@@ -232,38 +233,6 @@ def stack_metric(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.nd
         raise GailfeError(f"{name}: no evaluation has it for every seed; expected one line per seed and step")
     values = np.array([[table[seed, step] for step in steps] for seed in seeds], np.float64)
     return np.array(steps, np.int64), values
-
-
-def write_json_atomic(path: str | os.PathLike[str], obj: Any) -> None:
-    """Writes `obj` as JSON so that a reader, or a kill, never sees half of it.
-
-    NumPy and JAX numbers and arrays become numbers and lists, paths become strings, what is not finite becomes null.
-
-    Raises:
-      TypeError: `obj` holds something JSON has no word for.
-    """
-    write_text_atomic(Path(path), json.dumps(_plain(obj), indent=2, allow_nan=False) + "\n")
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Writes `text` so that a reader, or a kill, never sees half of it; makes the folder if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    if os.name == "posix":
-        # The rename itself is safe from a power cut only once the folder is on disk.
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class _Display:
@@ -388,23 +357,6 @@ def _per_seed(name: str, value: Any, num_seeds: int) -> np.ndarray:
     return np.broadcast_to(array, (num_seeds,))
 
 
-def _plain(obj: Any) -> Any:
-    """`obj` in the types of JSON."""
-    if isinstance(obj, Mapping):
-        return {str(key): _plain(value) for key, value in obj.items()}
-    if isinstance(obj, list | tuple):
-        return [_plain(value) for value in obj]
-    if isinstance(obj, os.PathLike):
-        return os.fspath(obj)
-    if isinstance(obj, bool | int | str) or obj is None:
-        return obj
-    if isinstance(obj, float):
-        return obj if math.isfinite(obj) else None
-    if hasattr(obj, "tolist"):
-        return _plain(np.asarray(obj).tolist())
-    return obj
-
-
 def _split_lines(path: Path) -> list[tuple[int, str]]:
     """Numbered whole lines of a file."""
     try:
@@ -439,7 +391,7 @@ def _start_wandb(run_dir: Path, title: str, run_config: Mapping[str, Any] | None
         raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`") from None
     id_file = run_dir / "wandb_id.txt"
     run_id = id_file.read_text().strip() if id_file.exists() else None
-    config = _plain(dict(run_config or {}))
+    config = plain(dict(run_config or {}))
     run = wandb.init(project="gailfe", name=title, dir=str(run_dir), config=config, id=run_id, resume="allow")
     run.define_metric("*", step_metric="step")
     write_text_atomic(id_file, f"{run.id}\n")

@@ -18,7 +18,7 @@ from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.compat import leaf_name
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.data.annotators import Annotator
-from gailfe_jax.data.demonstrations import Demonstrations
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel import distributed

@@ -10,7 +10,7 @@ import numpy as np
 
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings, whole_chunks
 from gailfe_jax.data.annotators import Annotator
-from gailfe_jax.data.demonstrations import Demonstrations
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import canonical_name, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner

@@ -24,11 +24,12 @@ from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.parts import Part
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.methods.record import method_record, part_record, read_flat, read_method, read_part
 from gailfe_jax.training.checkpoint import check_config
-from gailfe_jax.training.logger import read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.training.logger import read_metrics, stack_metric
 
 VERSION = 2
 """Of config.json. Version 1 held all settings of all methods in two flat records; it is read too."""

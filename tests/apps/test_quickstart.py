@@ -8,7 +8,7 @@ import pytest
 from gailfe_jax.apps import quickstart
 from gailfe_jax.artifacts.policy import expert_names, load_expert
 from gailfe_jax.cli.main import main
-from gailfe_jax.data.demonstrations import Demonstrations
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.methods import presets
 from gailfe_jax.training.loop import load_policies, load_run

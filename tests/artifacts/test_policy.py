@@ -4,6 +4,8 @@ import importlib.resources
 import itertools
 import json
 import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +15,15 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gailfe_jax.artifacts import policy
-from gailfe_jax.artifacts.policy import Policy, PolicyBatch, expert_names, load_expert, mlp_weights
+from gailfe_jax.artifacts import numpy_mlp, policy
+from gailfe_jax.artifacts.numpy_mlp import mlp_weights
+from gailfe_jax.artifacts.policy import Policy, PolicyBatch, expert_names, load_expert
 from gailfe_jax.envs import TASKS
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.safetensors_io import write_tensors
-from gailfe_jax.nn import networks
+from gailfe_jax.nn import normaliser
+from gailfe_jax.nn.distributions import GaussianPolicy, MixturePolicy
+from gailfe_jax.nn.normaliser import RunningStats
 
 
 def make_policy(
@@ -65,16 +70,16 @@ def test_hand_computed_action():
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_acts_as_the_jax_network_does(activation):
-    net = networks.GaussianPolicy((64, 32), 3, activation=activation)
+    net = GaussianPolicy((64, 32), 3, activation=activation)
     key = jax.random.key(0)
     obs = 3 * jax.random.normal(key, (200, 11)) + 1
-    stats = networks.RunningStats.init(11).update(2 * jax.random.normal(jax.random.key(1), (50, 11)))
+    stats = RunningStats.init(11).update(2 * jax.random.normal(jax.random.key(1), (50, 11)))
     params = net.init(key, obs)["params"]
     params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(2), x.shape), params)
     expected = net.apply({"params": params}, stats.normalise(obs))
     ours = Policy(mlp_weights(params["mean"]), activation, stats.mean, stats.std, params["log_std"], -np.inf, np.inf)
     np.testing.assert_allclose(ours.act(np.asarray(obs)), expected.mean, rtol=1e-4, atol=2e-5)
-    assert policy.OBS_CLIP == networks.OBS_CLIP
+    assert numpy_mlp.OBS_CLIP == normaliser.OBS_CLIP == 10.0
     draws = ours.act(np.tile(obs[0], (20_000, 1)), deterministic=False, rng=np.random.default_rng(0))
     np.testing.assert_allclose(draws.std(axis=0), jnp.exp(expected.log_std), rtol=0.03)
 
@@ -82,9 +87,9 @@ def test_acts_as_the_jax_network_does(activation):
 @pytest.fixture(scope="module")
 def mixtures():
     """A mixture of three in JAX at 200 observations, and the same policy in NumPy."""
-    net = networks.MixturePolicy((64, 32), 2, 3)
+    net = MixturePolicy((64, 32), 2, 3)
     obs = 3 * jax.random.normal(jax.random.key(0), (200, 11)) + 1
-    stats = networks.RunningStats.init(11).update(2 * jax.random.normal(jax.random.key(1), (50, 11)))
+    stats = RunningStats.init(11).update(2 * jax.random.normal(jax.random.key(1), (50, 11)))
     params = net.init(jax.random.key(0), obs)["params"]
     params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(2), x.shape), params)
     weights = mlp_weights(params["components"])
@@ -225,11 +230,24 @@ def test_policies_of_different_architectures_do_not_stack():
         PolicyBatch([make_policy()]).act(np.zeros((2, 3, 11)))
 
 
-def test_mlp_weights_are_in_layer_order():
-    params = {f"Dense_{i}": {"kernel": np.full((1, 1), i), "bias": np.full(1, -i)} for i in (10, *range(10))}
-    assert [int(kernel[0, 0]) for kernel, _ in mlp_weights(params)] == list(range(11))
-    with pytest.raises(GailfeError, match="Dense_0"):
-        mlp_weights({"LayerNorm_0": {}})
+WITHOUT_JAX = """
+import sys
+sys.modules |= {"jax": None, "flax": None}
+import numpy as np
+from gailfe_jax import load_expert
+from gailfe_jax.artifacts.confidence import Confidence
+layers = [(np.array([[2.0], [1.0]]), np.array([0.5]))]
+print(load_expert("hopper").act(np.zeros(11)).tolist())
+print(Confidence(layers, "tanh", np.zeros(2), np.ones(2), 1).logit([1.0], [-4.0]).tolist())
+"""
+
+
+def test_files_act_where_jax_is_not_installed():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_JAX], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    action, logit = map(json.loads, done.stdout.splitlines())
+    assert action == load_expert("hopper").act(np.zeros(11)).tolist()
+    assert logit == 2.0 - 4.0 + 0.5
 
 
 def test_save_and_load(tmp_path):
@@ -320,7 +338,7 @@ def test_experts(tmp_path, monkeypatch):
         assert load_expert(name).metadata["env"] == name
         assert float(load_expert(name).metadata["expert_return"]) >= published[name]
     for name in expert_names():
-        path = importlib.resources.files("gailfe_jax") / "experts" / f"{name}.safetensors"
+        path = importlib.resources.files("gailfe_jax.artifacts") / "experts" / f"{name}.safetensors"
         with importlib.resources.as_file(path) as file:
             assert file.stat().st_size < 200_000
     monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)

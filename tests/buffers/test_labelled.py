@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gailfe_jax.buffers.labelled import LabelledTrajectories
 from gailfe_jax.data import annotators
-from gailfe_jax.data.demonstrations import Trajectories
+from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Transition
 

@@ -16,7 +16,7 @@ import pytest
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.cli.main import Train, _defaults, _parse, main
 from gailfe_jax.config.flat import Hyper
-from gailfe_jax.data.demonstrations import Demonstrations
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.methods.table import ALGORITHMS, COMBINATIONS, resolve_config
 from gailfe_jax.training.loop import load_run
 from tests import haste

@@ -8,7 +8,7 @@ import pytest
 
 from gailfe_jax.data import annotators
 from gailfe_jax.data.annotators import EpisodeSummary, annotate, parse_annotator, parse_success
-from gailfe_jax.data.demonstrations import Trajectories
+from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.errors import GailfeError
 
 

@@ -10,9 +10,10 @@ import pytest
 from gailfe_jax.artifacts.policy import Policy, expert_names, load_expert
 from gailfe_jax.data.annotators import annotate, from_function, parse_annotator, return_below
 from gailfe_jax.data.collection import collect_demonstrations, roll_out
-from gailfe_jax.data.demonstrations import Demonstrations, file_sha256
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.digests import file_sha256
 
 
 def policy(seed=0, obs_size=11, action_size=3, scale=1.0, **metadata):

@@ -33,7 +33,7 @@ def test_command_line_reads_as_typed_and_hides_foreign_paths(tmp_path, monkeypat
     assert command_line([str(tmp_path / "experiments" / "figure1.py"), "a b"]) == "python experiments/figure1.py 'a b'"
     words = ["gailfe", "train", "--distributed", "node17:1234", "2", "0"]
     assert command_line(words) == "gailfe train --distributed HOST:PORT 2 0"
-    cli = str(module.Path(module.__file__).parent / "cli.py")
+    cli = str(module.Path(module.__file__).parent.parent / "cli" / "main.py")
     assert command_line([cli, "bench"]) == "python -m gailfe_jax.cli.main bench"
 
 

@@ -7,7 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
-from gailfe_jax.nn.networks import GaussianPolicy, MixturePolicy
+from gailfe_jax.nn.distributions import GaussianPolicy, MixturePolicy
 from gailfe_jax.policies.trpo import TRPO, conjugate_gradient, fisher_product
 from gailfe_jax.types import EnvSpec, Transition
 

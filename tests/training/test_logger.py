@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.training import logger as logging
-from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric, write_json_atomic
+from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric
 
 
 def logger(path, **changes):
@@ -111,28 +111,6 @@ def test_a_metric_of_another_shape_is_refused_and_nothing_is_written(tmp_path):
     with logger(tmp_path) as log, pytest.raises(GailfeError, match=r"^x: got shape \(3,\); expected .*\[2\]"):
         log.log(1, {"x": np.zeros(3)})
     assert not (tmp_path / "metrics.jsonl").exists()
-
-
-def test_json_holds_plain_values(tmp_path):
-    path = tmp_path / "folder" / "summary.json"
-    write_json_atomic(
-        path, {"a": jnp.arange(2), "b": np.float32(0.5), "c": (math.nan, True), "d": path, 3: np.bool_(0)}
-    )
-    assert json.loads(path.read_text()) == {"a": [0, 1], "b": 0.5, "c": [None, True], "d": str(path), "3": False}
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "summary.json"
-    write_json_atomic(path, {"old": 1})
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(logging.os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_json_atomic(path, {"new": 2})
-    assert json.loads(path.read_text()) == {"old": 1}
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def events(folder):

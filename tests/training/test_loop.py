@@ -16,7 +16,7 @@ from gailfe_jax.apps.evaluate_run import evaluate_path
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.data.collection import collect_demonstrations
-from gailfe_jax.data.demonstrations import Demonstrations, Trajectories
+from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.methods.table import make_learner

@@ -1,11 +1,11 @@
-"""Networks, the policy heads (a Gaussian, a mixture of Gaussians) and running statistics.
+"""Distributions over actions (a Gaussian, a mixture of Gaussians) and the networks whose outputs they are.
 
 Shapes: `o`, `a` observation and action sizes, `K` components of a mixture; leading batch dimensions are free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
@@ -13,71 +13,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.nn.mlp import MLP
 from gailfe_jax.types import Array, PyTree
-
-OBS_CLIP = 10.0
-"""Normalised inputs are clipped to this many standard deviations."""
 
 CHOICE_TEMPERATURE = 0.5
 """Of the softmax through which a drawn component is differentiated: lower is less biased and noisier."""
-
-_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
-
-
-class MLP(nn.Module):
-    """A plain multi-layer perceptron: orthogonal weights, biases that start at zero, linear output.
-
-    Attributes:
-      hidden: sizes of the hidden layers.
-      out: output size.
-      activation: `tanh` or `relu`.
-      out_scale: gain of the output layer's orthogonal weights.
-      out_bias: how the output layer's biases start.
-    """
-
-    hidden: Sequence[int]
-    out: int
-    activation: str = "tanh"
-    out_scale: float = 1.0
-    out_bias: nn.initializers.Initializer = nn.initializers.zeros_init()
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        if self.activation not in _ACTIVATIONS:
-            raise GailfeError(f"activation: {self.activation!r}; expected one of {', '.join(_ACTIVATIONS)}")
-        activation = _ACTIVATIONS[self.activation]
-        for size in self.hidden:
-            x = activation(nn.Dense(size, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x))
-        kernel = nn.initializers.orthogonal(self.out_scale)
-        return nn.Dense(self.out, kernel_init=kernel, bias_init=self.out_bias)(x)
-
-
-class GatedForward(nn.Module):
-    """A forward model in which the action gates the state, as in a recurrent cell.
-
-    The state is embedded; one gate, computed from state and action, mixes that embedding with a candidate computed
-    from both, which a last hidden layer turns into the output.
-
-    Attributes:
-      obs_size: how many of the inputs are the observation; the rest are the action.
-      hidden: sizes of the embedding and of the layer above it; further sizes add layers.
-      out: output size.
-    """
-
-    obs_size: int
-    hidden: Sequence[int]
-    out: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        size = self.hidden[0]
-        state = nn.relu(nn.Dense(size, name="state")(x[..., : self.obs_size]))
-        both = jnp.concatenate([state, x[..., self.obs_size :]], axis=-1)
-        gate = nn.sigmoid(nn.Dense(size, name="gate")(both))
-        candidate = jnp.tanh(nn.Dense(size, name="candidate")(both))
-        mixed = gate * state + (1 - gate) * candidate
-        return MLP(self.hidden[1:], self.out, "relu", name="head")(mixed)
 
 
 class GaussianPolicy(nn.Module):
@@ -119,7 +59,18 @@ class MixturePolicy(nn.Module):
         start = means_apart(*shape, jnp.exp(self.init_log_std))
         out = MLP(self.hidden, size + self.components, self.activation, 0.01, start, name="components")(obs)
         log_std = self.param("log_std", nn.initializers.constant(self.init_log_std), shape)
-        return Mixture(out[..., size:], out[..., :size].reshape(*out.shape[:-1], *shape), log_std)
+        return Mixture(*split_outputs(out, self.components), log_std)
+
+
+def split_outputs(out: Array, components: int) -> tuple[Array, Array]:
+    """Logits `[..., K]` and means `[..., K, a]` in a mixture network's output `[..., K * a + K]`."""
+    size = out.shape[-1] - components
+    return out[..., size:], out[..., :size].reshape(*out.shape[:-1], components, size // components)
+
+
+def most_probable(logits: Array, mean: Array) -> Array:
+    """`[..., a]` the entry of `mean [..., K, a]` whose logit `[..., K]` is highest."""
+    return _choose(mean, jnp.argmax(logits, axis=-1))
 
 
 def means_apart(components: int, action_size: int, std: Array | float) -> nn.initializers.Initializer:
@@ -308,7 +259,7 @@ class Mixture:
     @property
     def mode(self) -> Array:
         """`[..., a]` the mean of the most probable component, which need not be where the density is highest."""
-        return _choose(self.mean, jnp.argmax(self.logits, axis=-1))
+        return most_probable(self.logits, self.mean)
 
     def _joint(self, action: Array) -> Array:
         """`[..., K]` log-density of each component together with `action [..., a]`."""
@@ -397,42 +348,3 @@ def _choose(x: Array, component: Array) -> Array:
 def _moved_weight(weight: Array, before: Array, action: Array) -> Array:
     """`[..., a]` what moving weight `[..., K]` from component to component does to the mean of `action [..., K, a]`."""
     return jnp.sum((weight - before)[..., None] * jax.lax.stop_gradient(action), axis=-2)
-
-
-@struct.dataclass
-class RunningStats:
-    """Mean and variance of everything seen, merged batch by batch (Chan, Golub & LeVeque 1979).
-
-    Attributes:
-      mean: `[d]`.
-      var: `[d]` population variance.
-      count: `[]` samples seen.
-    """
-
-    mean: Array
-    var: Array
-    count: Array
-
-    @staticmethod
-    def init(size: int) -> RunningStats:
-        """Statistics that normalise by the identity until the first update."""
-        return RunningStats(jnp.zeros(size), jnp.ones(size), jnp.float32(1e-4))
-
-    def update(self, batch: Array) -> RunningStats:
-        """Merges `batch [..., d]`."""
-        batch = batch.reshape(-1, batch.shape[-1])
-        n = jnp.float32(batch.shape[0])
-        mean, var = jnp.mean(batch, axis=0), jnp.var(batch, axis=0)
-        total = self.count + n
-        delta = mean - self.mean
-        merged = (self.var * self.count + var * n + jnp.square(delta) * self.count * n / total) / total
-        return RunningStats(self.mean + delta * n / total, merged, total)
-
-    @property
-    def std(self) -> Array:
-        """`[d]` standard deviation, bounded away from zero."""
-        return jnp.sqrt(self.var + 1e-8)
-
-    def normalise(self, x: Array) -> Array:
-        """`[..., d]` standardised and clipped to `OBS_CLIP`."""
-        return jnp.clip((x - self.mean) / self.std, -OBS_CLIP, OBS_CLIP)

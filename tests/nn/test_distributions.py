@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from gailfe_jax.nn.networks import Gaussian, GaussianPolicy, Mixture, MixturePolicy
+from gailfe_jax.nn.distributions import Gaussian, GaussianPolicy, Mixture, MixturePolicy
 
 KEY = jax.random.key(0)
 

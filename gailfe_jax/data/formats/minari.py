@@ -1,0 +1,86 @@
+"""Demonstrations out of Minari datasets: the expert's trajectories only, read and never written."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance, offsets_of
+from gailfe_jax.errors import GailfeError, one_line
+
+
+def read(dataset_id: str) -> Demonstrations:
+    """The dataset with this id, which must be stored on this machine.
+
+    Raises:
+      GailfeError: minari is not installed, there is no such dataset, or anything that `convert` refuses.
+    """
+    return convert(find(dataset_id))
+
+
+def find(dataset_id: str) -> Any:
+    """The `minari.MinariDataset` with this id.
+
+    Raises:
+      GailfeError: minari is not installed, or no such dataset is stored on this machine.
+    """
+    try:
+        minari = importlib.import_module("minari")
+    except ImportError:
+        raise GailfeError(f"minari:{dataset_id}: needs the package minari (pip install 'minari[hdf5]')") from None
+    try:
+        return minari.load_dataset(dataset_id)
+    except Exception as error:  # Minari documents no error type of its own.
+        raise GailfeError(f"minari:{dataset_id}: {one_line(error)}") from None
+
+
+def convert(dataset: Any) -> Demonstrations:
+    """The episodes of a `minari.MinariDataset`, without failures or simulator states; values are not validated yet.
+
+    An episode that its collector cut off, so that its last step is neither terminated nor truncated, counts as
+    truncated there. Observations and actions are rounded to float32.
+
+    Raises:
+      GailfeError: no episodes, or observations or actions that are not flat vectors.
+    """
+    name = f"minari:{dataset.spec.dataset_id}"
+    env_spec = dataset.spec.env_spec
+    env_id = "" if env_spec is None else str(env_spec.id)
+    episodes = [_from_episode(episode, name) for episode in dataset.iterate_episodes()]
+    if not episodes:
+        raise GailfeError(f"{name}: no episodes, expected one or more")
+    expert = Trajectories.concatenate(episodes)
+    return Demonstrations(
+        env_id=env_id,
+        expert=expert,
+        failures=Trajectories.empty(expert.obs.shape[1], expert.action.shape[1]),
+        provenance=make_provenance(env_id=env_id, expert=name, failure_source="none"),
+    )
+
+
+def _from_episode(episode: Any, name: str) -> Trajectories:
+    where = f"{name}: episode {episode.id}"
+    for field in ("observations", "actions"):
+        array = getattr(episode, field)
+        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
+            raise GailfeError(f"{where}: field '{field}': expected one vector of floats per step")
+    length = len(episode.rewards)
+    if length == 0 or len(episode.observations) != length + 1:
+        raise GailfeError(
+            f"{where}: field 'observations': {len(episode.observations)}, expected {length} steps and one"
+        )
+    obs = np.asarray(episode.observations, np.float32)
+    terminated = np.array(episode.terminations, np.bool_)
+    truncated = np.array(episode.truncations, np.bool_)
+    truncated[-1] |= not terminated[-1]
+    return Trajectories(
+        obs=obs[:-1],
+        action=np.asarray(episode.actions, np.float32),
+        next_obs=obs[1:],
+        reward=np.asarray(episode.rewards, np.float32),
+        terminated=terminated,
+        truncated=truncated,
+        offsets=offsets_of(np.array([length])),
+    )

@@ -1,0 +1,104 @@
+"""What a set of trajectories must hold, checked array by array.
+
+`where` opens every message and ends inside the quoted field name, e.g. `demos.npz: field 'expert/`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gailfe_jax.errors import GailfeError
+
+if TYPE_CHECKING:
+    from gailfe_jax.data.trajectories import Trajectories
+
+# Per field: dtype, and the number of dimensions.
+FIELDS: dict[str, tuple[Any, int]] = {
+    "obs": (np.float32, 2),
+    "action": (np.float32, 2),
+    "next_obs": (np.float32, 2),
+    "reward": (np.float32, 1),
+    "terminated": (np.bool_, 1),
+    "truncated": (np.bool_, 1),
+    "simulator_state": (np.float64, 2),
+    "offsets": (np.int64, 1),
+}
+STEP_FIELDS = tuple(name for name in FIELDS if name != "offsets")
+PARTS = ("expert", "failures")
+
+
+def check_trajectories(
+    trajectories: Trajectories, where: str, action_low: Any, action_high: Any, tolerance: float
+) -> None:
+    """Checks one set of trajectories.
+
+    Args:
+      trajectories: any number of them.
+      where: how the messages begin.
+      action_low, action_high: action bounds, one number or one per dimension.
+      tolerance: how far beyond its bounds an action may be (rounding).
+
+    Raises:
+      GailfeError: see `Demonstrations.validate`.
+    """
+    _check_arrays(trajectories, where)
+    _check_boundaries(trajectories, where)
+    _check_actions(trajectories, where, action_low, action_high, tolerance)
+
+
+def _check_arrays(trajectories: Trajectories, where: str) -> None:
+    for field, (dtype, dimensions) in FIELDS.items():
+        array = getattr(trajectories, field)
+        if array is None and field == "simulator_state":
+            continue
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            raise GailfeError(f"{where}{field}': dtype {getattr(array, 'dtype', None)}, expected {np.dtype(dtype)}")
+        if array.ndim != dimensions or (dimensions == 2 and array.shape[1] == 0):
+            expected = "[n, size]" if dimensions == 2 else "one dimension"
+            raise GailfeError(f"{where}{field}': shape {array.shape}, expected {expected}")
+    steps = trajectories.num_transitions
+    for field in STEP_FIELDS:
+        array = getattr(trajectories, field)
+        if array is None:
+            continue
+        if len(array) != steps:
+            raise GailfeError(f"{where}{field}': {len(array)} steps, expected the {steps} of 'obs'")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            row = int(np.argwhere(~np.isfinite(array))[0][0])
+            raise GailfeError(f"{where}{field}': NaN or infinity at step {row}, expected finite numbers")
+    if trajectories.next_obs.shape != trajectories.obs.shape:
+        shapes = f"{trajectories.next_obs.shape}, expected the {trajectories.obs.shape} of 'obs'"
+        raise GailfeError(f"{where}next_obs': shape {shapes}")
+
+
+def _check_boundaries(trajectories: Trajectories, where: str) -> None:
+    offsets, steps = trajectories.offsets, trajectories.num_transitions
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != steps or (np.diff(offsets) <= 0).any():
+        raise GailfeError(f"{where}offsets': expected increasing numbers from 0 to {steps}, the number of steps")
+    done = trajectories.terminated | trajectories.truncated
+    last = np.zeros((steps,), np.bool_)
+    last[offsets[1:] - 1] = True
+    if (done & ~last).any():
+        row = int(np.flatnonzero(done & ~last)[0])
+        field = "terminated" if trajectories.terminated[row] else "truncated"
+        raise GailfeError(f"{where}{field}': the episode ends at step {row}, inside a trajectory")
+    if (last & ~done).any():
+        row = int(np.flatnonzero(last & ~done)[0])
+        raise GailfeError(f"{where}truncated': a trajectory stops at step {row}, neither terminated nor truncated")
+    broken = (trajectories.next_obs[:-1] != trajectories.obs[1:]).any(axis=-1) & ~last[:-1]
+    if broken.any():
+        row = int(np.flatnonzero(broken)[0])
+        raise GailfeError(f"{where}next_obs': step {row} differs from 'obs' at step {row + 1} of the same trajectory")
+
+
+def _check_actions(trajectories: Trajectories, where: str, low: Any, high: Any, tolerance: float) -> None:
+    action = trajectories.action
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    if low.ndim and low.shape != action.shape[1:]:
+        raise GailfeError(f"{where}action': size {action.shape[1]}, expected the {low.size} that have bounds")
+    outside = (action < low - tolerance) | (action > high + tolerance)
+    if outside.any():
+        row = int(np.argwhere(outside)[0][0])
+        raise GailfeError(f"{where}action': outside the bounds [{low.min():g}, {high.max():g}] at step {row}")

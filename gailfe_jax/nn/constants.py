@@ -1,0 +1,6 @@
+"""Numbers that the networks in JAX and those in NumPy share. No JAX here: a policy file acts without it."""
+
+from __future__ import annotations
+
+OBS_CLIP = 10.0
+"""Normalised inputs are clipped to this many standard deviations."""

@@ -1,0 +1,73 @@
+"""Networks: a plain multi-layer perceptron, and one in which the action gates the state.
+
+Leading batch dimensions are free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+"""Activations of hidden layers."""
+
+
+class MLP(nn.Module):
+    """A plain multi-layer perceptron: orthogonal weights, biases that start at zero, linear output.
+
+    Attributes:
+      hidden: sizes of the hidden layers.
+      out: output size.
+      activation: `tanh` or `relu`.
+      out_scale: gain of the output layer's orthogonal weights.
+      out_bias: how the output layer's biases start.
+    """
+
+    hidden: Sequence[int]
+    out: int
+    activation: str = "tanh"
+    out_scale: float = 1.0
+    out_bias: nn.initializers.Initializer = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if self.activation not in ACTIVATIONS:
+            raise GailfeError(f"activation: {self.activation!r}; expected one of {', '.join(ACTIVATIONS)}")
+        activation = ACTIVATIONS[self.activation]
+        for size in self.hidden:
+            x = activation(nn.Dense(size, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x))
+        kernel = nn.initializers.orthogonal(self.out_scale)
+        return nn.Dense(self.out, kernel_init=kernel, bias_init=self.out_bias)(x)
+
+
+class GatedForward(nn.Module):
+    """A forward model in which the action gates the state, as in a recurrent cell.
+
+    The state is embedded; one gate, computed from state and action, mixes that embedding with a candidate computed
+    from both, which a last hidden layer turns into the output.
+
+    Attributes:
+      obs_size: how many of the inputs are the observation; the rest are the action.
+      hidden: sizes of the embedding and of the layer above it; further sizes add layers.
+      out: output size.
+    """
+
+    obs_size: int
+    hidden: Sequence[int]
+    out: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        size = self.hidden[0]
+        state = nn.relu(nn.Dense(size, name="state")(x[..., : self.obs_size]))
+        both = jnp.concatenate([state, x[..., self.obs_size :]], axis=-1)
+        gate = nn.sigmoid(nn.Dense(size, name="gate")(both))
+        candidate = jnp.tanh(nn.Dense(size, name="candidate")(both))
+        mixed = gate * state + (1 - gate) * candidate
+        return MLP(self.hidden[1:], self.out, "relu", name="head")(mixed)

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from gailfe_jax.errors import GailfeError, one_line, refusal
+
+
+@pytest.mark.parametrize(
+    ("said", "all_lines", "first_line"),
+    [
+        ("plain", "plain", "plain"),
+        ("  two\n\n lines\tand\r\nmore ", "two lines and more", "two"),
+        ("", "", ""),
+        (GailfeError("a: expected\n b"), "a: expected b", "a: expected"),
+        (KeyError(), "KeyError", "KeyError"),
+        (RuntimeError("\n"), "RuntimeError", "RuntimeError"),
+    ],
+)
+def test_one_line(said, all_lines, first_line):
+    assert one_line(said) == all_lines
+    assert one_line(said, first=True) == first_line
+
+
+def test_what_the_file_system_refuses_names_the_file(tmp_path):
+    with pytest.raises(OSError) as error:
+        (tmp_path / "none").read_text()
+    assert refusal(error.value) == f"{tmp_path / 'none'}: No such file or directory"
+    assert refusal(OSError(28, "No space left on device")) == "file system: No space left on device"
+    assert refusal(OSError("disk\nfull")) == "file system: disk full"
+    assert refusal(GailfeError("steps: got\n-1")) == "steps: got -1"
