@@ -13,6 +13,7 @@ Differences from a plain MuJoCo loop:
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from flax import struct
 from jax.experimental.buffer_callback import buffer_callback
 
 from gailfe_jax.envs.physics.model import load_model, seconds_per_step
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array, StepResult, Task
 
 
@@ -74,11 +76,19 @@ class MujocoC:
     Args:
       task: which task.
       nthread: threads of the pool, 0 for all cores.
+      options: none; those of other engines are refused.
+
+    Raises:
+      GailfeError: an option is given.
     """
 
     name = "mujoco_c"
 
-    def __init__(self, task: Task, nthread: int = 0):
+    def __init__(self, task: Task, nthread: int = 0, **options: Any):
+        for option in options:
+            raise GailfeError(
+                f"engine mujoco_c: takes no option {option}, being Gymnasium's physics bit for bit; expected mjx, warp"
+            )
         self.task = task
         self.model = load_model(task)
         self.dt = seconds_per_step(task)
