@@ -21,9 +21,10 @@ class MujocoEnv:
             engine=physics.name,
             obs_size=task.obs_size,
             action_size=task.action_size,
-            action_low=(-1.0,) * task.action_size,
-            action_high=(1.0,) * task.action_size,
+            action_low=physics.action_low,
+            action_high=physics.action_high,
             max_episode_steps=task.max_episode_steps,
+            annotator=task.annotator,
         )
         self._draw_where = computed_where(self._draw)
 

@@ -23,7 +23,7 @@ import numpy as np
 from flax import struct
 from jax.experimental.buffer_callback import buffer_callback
 
-from gailfe_jax.envs.physics.model import load_model, seconds_per_step
+from gailfe_jax.envs.physics.model import action_bounds, load_model, seconds_per_step
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array, StepResult, Task
 
@@ -79,7 +79,7 @@ class MujocoC:
       options: none; those of other engines are refused.
 
     Raises:
-      GailfeError: an option is given.
+      GailfeError: an option is given, or the model file does not load or does not fit the task.
     """
 
     name = "mujoco_c"
@@ -95,6 +95,7 @@ class MujocoC:
         data = mujoco.MjData(self.model)
         self.init_qpos = data.qpos.astype(np.float32)
         self.init_qvel = data.qvel.astype(np.float32)
+        self.action_low, self.action_high = action_bounds(task)
         self.nrow = prefix_size(self.model)
         self._nthread = nthread
         self._pools: dict[int, _Pool] = {}

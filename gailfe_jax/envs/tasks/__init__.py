@@ -23,7 +23,7 @@ def find_task(name: str) -> Task:
     """
     wanted = name.lower()
     for task in TASKS.values():
-        if wanted in (task.name, task.gymnasium_id.lower()):
+        if wanted in (task.name, (task.gymnasium_id or "").lower()):
             return task
     known = ", ".join(sorted(TASKS))
     raise GailfeError(f"env: unknown task {name!r}; expected one of {known}, brax:<name>, or delayed<k>: before either")

@@ -40,4 +40,7 @@ HALFCHEETAH = Task(
     reward=_reward,
     terminated=_terminated,
     reset_noise=_noise,
+    # Nothing terminates, and most failures are cheetahs that stand, shuffle or crawl, not overturned ones: `flipped`
+    # would leave the buffer all but empty. So the default is an annotator that reads the return.
+    annotator="return_below:0.5",
 )

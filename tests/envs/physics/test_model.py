@@ -9,7 +9,7 @@ import mujoco
 import pytest
 
 from gailfe_jax.envs.physics import model
-from gailfe_jax.envs.physics.model import load_model, seconds_per_step
+from gailfe_jax.envs.physics.model import action_bounds, load_model, seconds_per_step
 from gailfe_jax.envs.tasks import HALFCHEETAH, HOPPER, TASKS
 from gailfe_jax.errors import GailfeError
 
@@ -52,3 +52,42 @@ def test_missing_model_file_is_one_clear_error():
     task = dataclasses.replace(HOPPER, model_file="nowhere.xml")
     with pytest.raises(GailfeError, match=r"^task 'hopper': model file .*nowhere.xml is missing; expected gymnasium"):
         load_model(task)
+
+
+SLIDER = """<mujoco>
+<worldbody><body><joint name="slide" type="slide" axis="1 0 0"/><geom size="0.1"/></body></worldbody>
+<actuator><motor joint="slide" {range}/></actuator>
+</mujoco>"""
+
+
+def slider(folder, range='ctrllimited="true" ctrlrange="-0.5 2"', **fields):
+    """A task on a model file of its own: a ball that slides along a line."""
+    path = folder / "slider.xml"
+    path.write_text(SLIDER.format(range=range))
+    return dataclasses.replace(HOPPER, name="slider", model_file=str(path), action_size=1, **fields)
+
+
+def test_a_model_file_may_be_anywhere(tmp_path):
+    task = slider(tmp_path)
+    assert (load_model(task).nq, load_model(task).nu) == (1, 1)
+    assert action_bounds(task) == ((-0.5,), (2.0,))
+
+
+def test_a_missing_file_of_ones_own_is_one_clear_error(tmp_path):
+    task = dataclasses.replace(HOPPER, model_file=str(tmp_path / "nowhere.xml"))
+    with pytest.raises(GailfeError, match=r"^task 'hopper': model file .*nowhere.xml is missing; expected an MJCF"):
+        load_model(task)
+
+
+def test_a_model_file_that_does_not_fit_is_one_clear_error(tmp_path):
+    wide = slider(tmp_path)
+    for task, message in (
+        (dataclasses.replace(wide, action_size=2), r"^task 'slider': action_size is 2; expected 1, the actuators of"),
+        (slider(tmp_path, range="", frame_skip=1), r"^task 'slider': actuator 0 of .*slider.xml has no control range"),
+    ):
+        with pytest.raises(GailfeError, match=message):
+            action_bounds(task)
+    (tmp_path / "broken.xml").write_text("<mujoco>\n<nothing/>\n</mujoco>")
+    with pytest.raises(GailfeError, match=r"^task 'slider': MuJoCo does not load model file .*broken.xml \(") as caught:
+        load_model(dataclasses.replace(wide, model_file=str(tmp_path / "broken.xml")))
+    assert "\n" not in str(caught.value)
