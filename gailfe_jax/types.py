@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 Array: TypeAlias = jax.Array
@@ -19,6 +20,11 @@ ScoreFn: TypeAlias = Callable[[Array, Array], Array]
 AuxiliaryFn: TypeAlias = Callable[[Callable[[Array], Any], jax.Array | None], Array]
 """What a policy maximises besides its reward: `(obs [..., o] -> its distribution, rows) -> []`; `rows [m]` of a batch
 name the minibatch it goes beside, None the whole batch."""
+
+
+def is_key(x: Any) -> bool:
+    """Whether an array, or the shape of one, holds typed keys."""
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 @struct.dataclass
