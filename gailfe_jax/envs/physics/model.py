@@ -37,19 +37,25 @@ def without_expected_warning():
 
 
 @functools.cache
+def _read(path: pathlib.Path, changed: int) -> mujoco.MjModel:
+    """The model at `path`, read again after the file has `changed` (nanoseconds since 1970)."""
+    del changed
+    with without_expected_warning():
+        return mujoco.MjModel.from_xml_path(str(path))
+
+
 def load_model(task: Task) -> mujoco.MjModel:
-    """The task's `MjModel`.
+    """The task's `MjModel`, shared by all that ask for it: not to be written to.
 
     Raises:
       GailfeError: Gymnasium or its model file is not installed, a user's model file is missing, or MuJoCo refuses it.
     """
     path = _model_path(task)
-    with without_expected_warning():
-        try:
-            return mujoco.MjModel.from_xml_path(str(path))
-        except ValueError as error:
-            cause = " ".join(str(error).split())
-            raise GailfeError(f"task {task.name!r}: MuJoCo does not load model file {path} ({cause})") from error
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except ValueError as error:
+        cause = " ".join(str(error).split())
+        raise GailfeError(f"task {task.name!r}: MuJoCo does not load model file {path} ({cause})") from error
 
 
 def _model_path(task: Task) -> pathlib.Path:
