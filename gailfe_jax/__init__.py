@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gailfe_jax.data.annotators import Annotator
     from gailfe_jax.data.collection import collect_demonstrations
     from gailfe_jax.data.demonstrations import Demonstrations
-    from gailfe_jax.envs import make_env
+    from gailfe_jax.envs import make_env, register_task
     from gailfe_jax.errors import GailfeError
     from gailfe_jax.learners.interactive import forward_training, smile
     from gailfe_jax.methods.presets import preset
@@ -47,7 +47,7 @@ _MODULES = {
     "data.annotators": ("Annotator",),
     "data.collection": ("collect_demonstrations",),
     "data.demonstrations": ("Demonstrations",),
-    "envs": ("make_env",),
+    "envs": ("make_env", "register_task"),
     "learners.interactive": ("forward_training", "smile"),
     "methods.presets": ("preset",),
     "methods.table": ("ALGORITHMS", "make_learner"),
@@ -81,6 +81,7 @@ __all__ = [
     "preset",
     "record_video",
     "register_features",
+    "register_task",
     "smile",
 ]
 

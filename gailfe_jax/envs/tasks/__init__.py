@@ -9,21 +9,6 @@ from __future__ import annotations
 from gailfe_jax.envs.tasks.halfcheetah import HALFCHEETAH
 from gailfe_jax.envs.tasks.hopper import HOPPER
 from gailfe_jax.envs.tasks.walker2d import WALKER2D
-from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Task
 
 TASKS: dict[str, Task] = {task.name: task for task in (HALFCHEETAH, HOPPER, WALKER2D)}
-
-
-def find_task(name: str) -> Task:
-    """The task called `name`: a short name or a Gymnasium id, in any case (`hopper`, `Hopper-v5`, `HalfCheetah`).
-
-    Raises:
-      GailfeError: no such task.
-    """
-    wanted = name.lower()
-    for task in TASKS.values():
-        if wanted in (task.name, (task.gymnasium_id or "").lower()):
-            return task
-    known = ", ".join(sorted(TASKS))
-    raise GailfeError(f"env: unknown task {name!r}; expected one of {known}, brax:<name>, or delayed<k>: before either")
