@@ -1,10 +1,8 @@
 """gailfe_jax: adversarial imitation learning in JAX, from demonstrations and from failures.
 
-    from gailfe_jax import Config, DemoSettings, RunSettings
-    from gailfe_jax.training.loop import train
+    import gailfe_jax as gf
 
-    settings = RunSettings(steps=1e6, seeds=5)
-    result = train(Config(algo="gail", env="hopper"), settings=settings, demos=DemoSettings("demos.npz"), out="runs/x")
+    result = gf.train("gail", env="hopper", demos="demos.npz", run=gf.RunSettings(steps=1e6, seeds=5), out="runs/x")
     action = result.policies[0].act(obs)  # NumPy in, NumPy out
 
 Names are imported on first use, so that `import gailfe_jax` costs nothing.
@@ -21,19 +19,42 @@ if TYPE_CHECKING:
     from gailfe_jax.apps.evaluate_run import evaluate_path
     from gailfe_jax.artifacts.confidence import Confidence, confidence
     from gailfe_jax.artifacts.policy import Policy, load_expert
-    from gailfe_jax.config.flat import Config, Hyper
+    from gailfe_jax.config.parts import Part, bound, setting, subpart, traced
+    from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
     from gailfe_jax.data import annotators
     from gailfe_jax.data.annotators import Annotator
     from gailfe_jax.data.collection import collect_demonstrations
     from gailfe_jax.data.formats import register_demonstration_format
     from gailfe_jax.data.trajectories import Demonstrations
-    from gailfe_jax.envs import make_env
+    from gailfe_jax.envs import make_env, register_task
     from gailfe_jax.errors import GailfeError
-    from gailfe_jax.learners.interactive import forward_training, smile
+    from gailfe_jax.learners.base import Rollout
+    from gailfe_jax.learners.cloning import BC, Likelihood
+    from gailfe_jax.learners.dagger import DAgger
+    from gailfe_jax.learners.forward_training import forward_training
+    from gailfe_jax.learners.schedule import LikelihoodTerm, Schedule, TrueReward
+    from gailfe_jax.learners.self_imitation import SelfImitation
+    from gailfe_jax.learners.smile import smile
+    from gailfe_jax.learners.sources import Failures, SelfDemonstrations
+    from gailfe_jax.learners.stagewise import Stagewise
     from gailfe_jax.methods.presets import preset
-    from gailfe_jax.methods.table import ALGORITHMS, make_learner
-    from gailfe_jax.rewards.linear import register_features
-    from gailfe_jax.training.loop import DemoSettings, RunSettings, load_policies
+    from gailfe_jax.methods.setup import Setup, build_setup
+    from gailfe_jax.methods.table import GAIL, GAILFE, GASIL, METHODS, Imitation, ModelBasedGAIL, ReinforcementLearning
+    from gailfe_jax.policies.actor import CloneStart
+    from gailfe_jax.policies.actor_critic import ActorCritic, Objective
+    from gailfe_jax.policies.forward_model import ForwardModel
+    from gailfe_jax.policies.mail import MAIL
+    from gailfe_jax.policies.ppo import PPO
+    from gailfe_jax.policies.registry import register_policy_update
+    from gailfe_jax.policies.trpo import TRPO
+    from gailfe_jax.rewards.base import Reward, RewardBatch
+    from gailfe_jax.rewards.constraint import FailureConstraint
+    from gailfe_jax.rewards.discriminator import Discriminator
+    from gailfe_jax.rewards.features import register_features
+    from gailfe_jax.rewards.linear import FailureAware, FeatureMatching, GameTheoretic
+    from gailfe_jax.rewards.registry import register_reward
+    from gailfe_jax.training.loop import TrainResult, train
+    from gailfe_jax.training.run_folder import load_policies
 
 __version__ = "0.1.0"
 
@@ -43,34 +64,91 @@ _MODULES = {
     "apps.evaluate_run": ("evaluate_path",),
     "artifacts.confidence": ("Confidence", "confidence"),
     "artifacts.policy": ("Policy", "load_expert"),
-    "config.flat": ("Config", "Hyper"),
-    "data": ("annotators",),
+    "config.parts": ("Part", "bound", "setting", "subpart", "traced"),
+    "config.run": ("DemoSettings", "EnvSettings", "RunSettings"),
     "data.annotators": ("Annotator",),
     "data.collection": ("collect_demonstrations",),
     "data.formats": ("register_demonstration_format",),
     "data.trajectories": ("Demonstrations",),
-    "envs": ("make_env",),
-    "learners.interactive": ("forward_training", "smile"),
-    "methods.presets": ("preset",),
-    "methods.table": ("ALGORITHMS", "make_learner"),
-    "rewards.linear": ("register_features",),
-    "training.loop": ("DemoSettings", "RunSettings", "load_policies"),
+    "envs": ("make_env", "register_task"),
     "errors": ("GailfeError",),
+    "learners.base": ("Rollout",),
+    "learners.cloning": ("BC", "Likelihood"),
+    "learners.dagger": ("DAgger",),
+    "learners.forward_training": ("forward_training",),
+    "learners.schedule": ("LikelihoodTerm", "Schedule", "TrueReward"),
+    "learners.self_imitation": ("SelfImitation",),
+    "learners.smile": ("smile",),
+    "learners.sources": ("Failures", "SelfDemonstrations"),
+    "learners.stagewise": ("Stagewise",),
+    "methods.presets": ("preset",),
+    "methods.setup": ("Setup", "build_setup"),
+    "methods.table": ("GAIL", "GAILFE", "GASIL", "Imitation", "METHODS", "ModelBasedGAIL", "ReinforcementLearning"),
+    "policies.actor": ("CloneStart",),
+    "policies.actor_critic": ("ActorCritic", "Objective"),
+    "policies.forward_model": ("ForwardModel",),
+    "policies.mail": ("MAIL",),
+    "policies.ppo": ("PPO",),
+    "policies.registry": ("register_policy_update",),
+    "policies.trpo": ("TRPO",),
+    "rewards.base": ("Reward", "RewardBatch"),
+    "rewards.constraint": ("FailureConstraint",),
+    "rewards.discriminator": ("Discriminator",),
+    "rewards.features": ("register_features",),
+    "rewards.linear": ("FailureAware", "FeatureMatching", "GameTheoretic"),
+    "rewards.registry": ("register_reward",),
+    "training.loop": ("TrainResult", "train"),
+    "training.run_folder": ("load_policies",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
-    "ALGORITHMS",
+    "ActorCritic",
     "Annotator",
+    "BC",
+    "CloneStart",
     "Confidence",
-    "Config",
+    "DAgger",
     "DemoSettings",
     "Demonstrations",
+    "Discriminator",
+    "EnvSettings",
+    "FailureAware",
+    "FailureConstraint",
+    "Failures",
+    "FeatureMatching",
+    "ForwardModel",
+    "GAIL",
+    "GAILFE",
+    "GASIL",
     "GailfeError",
-    "Hyper",
+    "GameTheoretic",
+    "Imitation",
+    "Likelihood",
+    "LikelihoodTerm",
+    "MAIL",
+    "METHODS",
+    "ModelBasedGAIL",
+    "Objective",
+    "PPO",
+    "Part",
     "Policy",
+    "ReinforcementLearning",
+    "Reward",
+    "RewardBatch",
+    "Rollout",
     "RunSettings",
+    "Schedule",
+    "SelfDemonstrations",
+    "SelfImitation",
+    "Setup",
+    "Stagewise",
+    "TRPO",
+    "TrainResult",
+    "TrueReward",
     "annotators",
+    "bound",
+    "build_setup",
     "collect_demonstrations",
     "confidence",
     "evaluate_path",
@@ -79,18 +157,24 @@ __all__ = [
     "load_expert",
     "load_policies",
     "make_env",
-    "make_learner",
     "preset",
     "record_video",
     "register_demonstration_format",
     "register_features",
+    "register_policy_update",
+    "register_reward",
+    "register_task",
+    "setting",
     "smile",
+    "subpart",
+    "traced",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'gailfe_jax' has no attribute {name!r}")
     if name == "annotators":
         return importlib.import_module("gailfe_jax.data.annotators")
+    if name not in _HOME:
+        raise AttributeError(f"module 'gailfe_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(f"gailfe_jax.{_HOME[name]}"), name)

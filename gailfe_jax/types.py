@@ -22,6 +22,11 @@ AuxiliaryFn: TypeAlias = Callable[[Callable[[Array], Any], jax.Array | None], Ar
 name the minibatch it goes beside, None the whole batch."""
 
 
+def is_key(x: Any) -> bool:
+    """Whether an array, or the shape of one, holds typed keys."""
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
 @struct.dataclass
 class TimeStep:
     """What one `Env.step` returns, for one environment.
@@ -121,8 +126,10 @@ class Task:
 
     Attributes:
       name: short name, e.g. `hopper`.
-      gymnasium_id: the Gymnasium environment whose model, observation, reward and termination these are.
-      model_file: file name in Gymnasium's MuJoCo assets, loaded unchanged.
+      gymnasium_id: the Gymnasium environment whose model, observation, reward and termination these are, or None where
+        Gymnasium has no such task.
+      model_file: file name in Gymnasium's MuJoCo assets, or the absolute path of another MJCF file; loaded unchanged.
+        Its actuators' control ranges are the action bounds.
       frame_skip: simulator steps per environment step.
       max_episode_steps: the time limit.
       obs_size, action_size: `o` and `a`.
@@ -130,10 +137,11 @@ class Task:
       reward: `(xp, qpos_before, qpos, qvel, action [..., a], dt) -> [...]`; `dt` in seconds per environment step.
       terminated: `(xp, qpos, qvel) -> bool [...]`.
       reset_noise: `(key, nq, nv) -> (qpos noise [nq], qvel noise [nv])`, added to the model's initial state.
+      annotator: which episodes are failures where the user names no annotator (see `gailfe_jax.data.annotators`).
     """
 
     name: str
-    gymnasium_id: str
+    gymnasium_id: str | None
     model_file: str
     frame_skip: int
     max_episode_steps: int
@@ -143,6 +151,7 @@ class Task:
     reward: Callable[..., Any]
     terminated: Callable[..., Any]
     reset_noise: Callable[[Array, int, int], tuple[Array, Array]]
+    annotator: str = "terminated"
 
 
 class Physics(Protocol):
@@ -151,11 +160,14 @@ class Physics(Protocol):
     Attributes:
       name: `mujoco_c`, `mjx` or `warp`.
       init_qpos, init_qvel: `[nq]`, `[nv]` the model's initial state, float32 NumPy.
+      action_low, action_high: `a` numbers each, the actuators' control ranges.
     """
 
     name: str
     init_qpos: Any
     init_qvel: Any
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
 
     def init(self, qpos: Array, qvel: Array) -> PyTree:
         """A fresh engine state at `(qpos [nq], qvel [nv])`, as Gymnasium's `set_state` leaves it."""
@@ -181,10 +193,11 @@ class EnvSpec:
     Attributes:
       name: task name.
       gymnasium_id: id for evaluation in Gymnasium, or None where Gymnasium has no such task.
-      engine: engine name (`mujoco_c`, `mjx`, `warp`, `brax`).
+      engine: engine name (`mujoco_c`, `mjx`, `warp`, `brax`, or what an environment calls its own).
       obs_size, action_size: `o` and `a`.
       action_low, action_high: action bounds, one number each or one per dimension.
       max_episode_steps: the time limit.
+      annotator: see `Task`.
     """
 
     name: str
@@ -195,6 +208,7 @@ class EnvSpec:
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     max_episode_steps: int
+    annotator: str = "terminated"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 
@@ -83,30 +82,7 @@ def quick_programs(haste_options: dict[str, bool]) -> Iterator[list[Any]]:
 @pytest.fixture(scope="session")
 def drift_env() -> Any:
     """A deterministic toy task of six steps: `obs' = 0.9 obs + 0.5 action`, reward `-|obs'|^2`; two of each."""
-    from gailfe_jax.types import EnvSpec, EnvState, TimeStep
-
-    class Drift:
-        spec = EnvSpec("drift", None, "none", 2, 2, (-1.0, -1.0), (1.0, 1.0), 6)
-
-        def _start(self, key: jax.Array, episode: jax.Array) -> jax.Array:
-            return jax.random.uniform(jax.random.fold_in(key, episode), (2,), minval=-1.0)
-
-        def reset(self, key: jax.Array) -> EnvState:
-            zero = jnp.int32(0)
-            obs = self._start(key, zero)
-            return EnvState(phys=(), obs=obs, step_count=zero, episode=zero, episode_return=jnp.float32(0.0), key=key)
-
-        def step(self, state: EnvState, action: jax.Array) -> tuple[EnvState, TimeStep]:
-            next_obs = 0.9 * state.obs + 0.5 * action
-            reward = -jnp.sum(jnp.square(next_obs))
-            done = state.step_count + 1 >= self.spec.max_episode_steps
-            episode = state.episode + done
-            obs = jnp.where(done, self._start(state.key, episode), next_obs)
-            new = EnvState(
-                phys=(), obs=obs, step_count=jnp.where(done, 0, state.step_count + 1), episode=episode,
-                episode_return=jnp.where(done, 0.0, state.episode_return + reward), key=state.key,
-            )  # fmt: skip
-            return new, TimeStep(obs, next_obs, reward, jnp.array(False), done)
+    from tests.toy import Drift
 
     return Drift()
 
@@ -114,9 +90,14 @@ def drift_env() -> Any:
 @pytest.fixture(scope="session")
 def linear_expert() -> Any:
     """An expert on the toy task whose action is linear in the observation, and never at its bounds there."""
-    from gailfe_jax.artifacts.policy import Policy
+    from tests.toy import drift_expert
 
-    return Policy(
-        weights=[([[-0.5, 0.3], [0.1, -0.4]], [0.05, -0.1])], activation="tanh", obs_mean=[0, 0], obs_std=[1, 1],
-        log_std=[0, 0], action_low=-1, action_high=1, metadata={"env": "drift"},
-    )  # fmt: skip
+    return drift_expert()
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    from gailfe_jax.envs import registry
+
+    monkeypatch.setattr(registry, "_REGISTERED", {})

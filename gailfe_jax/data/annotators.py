@@ -18,6 +18,7 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.data.trajectories import Trajectories
+from gailfe_jax.envs import default_annotator
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array
 
@@ -207,9 +208,6 @@ SUCCESSES = ("survived", "return_above:FRACTION")
 ANNOTATORS = ("default", "terminated", "return_below:FRACTION", "flipped", "bottom_quantile:Q")
 """The forms that `parse_annotator` understands."""
 
-# HalfCheetah never terminates, and most of its failures are cheetahs that stand, shuffle or crawl, not overturned ones:
-# `flipped` would leave the buffer all but empty, so its default is the one that reads the return.
-_DEFAULTS = {"halfcheetah": "return_below:0.5", "hopper": "terminated", "walker2d": "terminated"}
 _PITCH_INDEX = {"halfcheetah": 1, "hopper": 1, "walker2d": 1}
 
 
@@ -217,7 +215,7 @@ def parse_annotator(spec: str, *, task: str, expert_return: float | None = None)
     """The annotator that a command line names.
 
     `terminated`; `return_below:0.5` (a fraction of the expert's mean return); `flipped`; `bottom_quantile:0.2`;
-    `default`: `terminated` where the task can end an episode, `return_below:0.5` on HalfCheetah (see `ANNOTATORS`).
+    `default`: what the task says, `terminated` but for HalfCheetah, whose is `return_below:0.5` (see `ANNOTATORS`).
     The name of the result is the resolved spec, e.g. `return_below:0.5`.
 
     Args:
@@ -228,7 +226,7 @@ def parse_annotator(spec: str, *, task: str, expert_return: float | None = None)
     Raises:
       GailfeError: unknown form, a number that does not parse, or `return_below` without a positive expert return.
     """
-    resolved = _DEFAULTS.get(task, "terminated") if spec == "default" else spec
+    resolved = default_annotator(task) if spec == "default" else spec
     kind, _, argument = resolved.partition(":")
     if kind == "terminated" and not argument:
         annotator = terminated()

@@ -1,15 +1,75 @@
-"""The environment: a task on an engine, with time limit and self-reset."""
+"""Environments out of their dynamics, with time limit and self-reset: `EpisodicEnv`, and `MujocoEnv` on an engine."""
 
 from __future__ import annotations
+
+import abc
 
 import jax
 import jax.numpy as jnp
 
 from gailfe_jax.parallel.seeds import computed_where
-from gailfe_jax.types import Array, EnvSpec, EnvState, Physics, Task, TimeStep
+from gailfe_jax.types import Array, EnvSpec, EnvState, Physics, PyTree, StepResult, Task, TimeStep
 
 
-class MujocoEnv:
+class EpisodicEnv(abc.ABC):
+    """An `Env` out of two functions of one environment; adds the time limit, fresh episodes and the counting.
+
+    A subclass has a `spec`, `start` and `advance`, the functions pure JAX. Their state may be any tree of arrays.
+    """
+
+    spec: EnvSpec
+
+    @abc.abstractmethod
+    def start(self, key: Array) -> tuple[PyTree, Array]:
+        """`(state, obs [o])` of a fresh episode, drawn from `key []`."""
+
+    @abc.abstractmethod
+    def advance(self, phys: PyTree, action: Array) -> tuple[PyTree, StepResult]:
+        """One step of the state under `action [a]`, as if no episode ever ended."""
+
+    def _restart(self, phys: PyTree, obs: Array, done: Array, key: Array, episode: Array) -> tuple[PyTree, Array]:
+        """`(phys, obs)`, or the start of the `episode`-th episode where `done`."""
+        fresh = self.start(jax.random.fold_in(key, episode))
+        return jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, (phys, obs))
+
+    def reset(self, key: Array) -> EnvState:
+        episode = jnp.int32(0)
+        phys, obs = self.start(jax.random.fold_in(key, episode))
+        return EnvState(
+            phys=phys,
+            obs=obs,
+            step_count=jnp.int32(0),
+            episode=episode,
+            episode_return=jnp.float32(0.0),
+            key=key,
+        )
+
+    def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
+        phys, result = self.advance(state.phys, action)
+        step_count = state.step_count + 1
+        # A fall on the last allowed step is a fall: Gymnasium reports both, we keep the two apart.
+        truncated = (step_count >= self.spec.max_episode_steps) & ~result.terminated
+        done = result.terminated | truncated
+        episode = state.episode + done
+        phys, obs = self._restart(phys, result.obs, done, state.key, episode)
+        after = EnvState(
+            phys=phys,
+            obs=obs,
+            step_count=jnp.where(done, 0, step_count),
+            episode=episode,
+            episode_return=jnp.where(done, 0.0, state.episode_return + result.reward),
+            key=state.key,
+        )
+        return after, TimeStep(
+            obs=obs,
+            next_obs=result.obs,
+            reward=result.reward,
+            terminated=result.terminated,
+            truncated=truncated,
+        )
+
+
+class MujocoEnv(EpisodicEnv):
     """`Env` for a `Task` on any `Physics` engine (see `gailfe_jax.types.Env`)."""
 
     def __init__(self, task: Task, physics: Physics):
@@ -21,50 +81,26 @@ class MujocoEnv:
             engine=physics.name,
             obs_size=task.obs_size,
             action_size=task.action_size,
-            action_low=(-1.0,) * task.action_size,
-            action_high=(1.0,) * task.action_size,
+            action_low=physics.action_low,
+            action_high=physics.action_high,
             max_episode_steps=task.max_episode_steps,
+            annotator=task.annotator,
         )
-        self._draw_where = computed_where(self._draw)
+        self._draw_where = computed_where(lambda key, episode: self._draw(jax.random.fold_in(key, episode)))
 
-    def _draw(self, key: Array, episode: Array) -> tuple[Array, Array]:
+    def _draw(self, key: Array) -> tuple[Array, Array]:
         nq, nv = len(self.physics.init_qpos), len(self.physics.init_qvel)
-        dqpos, dqvel = self.task.reset_noise(jax.random.fold_in(key, episode), nq, nv)
+        dqpos, dqvel = self.task.reset_noise(key, nq, nv)
         return self.physics.init_qpos + dqpos, self.physics.init_qvel + dqvel
 
-    def reset(self, key: Array) -> EnvState:
-        episode = jnp.int32(0)
-        qpos, qvel = self._draw(key, episode)
-        return EnvState(
-            phys=self.physics.init(qpos, qvel),
-            obs=self.task.observe(jnp, qpos, qvel),
-            step_count=jnp.int32(0),
-            episode=episode,
-            episode_return=jnp.float32(0.0),
-            key=key,
-        )
+    def start(self, key: Array) -> tuple[PyTree, Array]:
+        qpos, qvel = self._draw(key)
+        return self.physics.init(qpos, qvel), self.task.observe(jnp, qpos, qvel)
 
-    def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
-        phys, result = self.physics.step(state.phys, action)
-        step_count = state.step_count + 1
-        # A fall on the last allowed step is a fall: Gymnasium reports both, we keep the two apart.
-        truncated = (step_count >= self.task.max_episode_steps) & ~result.terminated
-        done = result.terminated | truncated
-        episode = state.episode + done
-        qpos, qvel = self._draw_where(done, state.key, episode)
-        obs = jnp.where(done, self.task.observe(jnp, qpos, qvel), result.obs)
-        state = EnvState(
-            phys=self.physics.reset(phys, done, qpos, qvel),
-            obs=obs,
-            step_count=jnp.where(done, 0, step_count),
-            episode=episode,
-            episode_return=jnp.where(done, 0.0, state.episode_return + result.reward),
-            key=state.key,
-        )
-        return state, TimeStep(
-            obs=obs,
-            next_obs=result.obs,
-            reward=result.reward,
-            terminated=result.terminated,
-            truncated=truncated,
-        )
+    def _restart(self, phys: PyTree, obs: Array, done: Array, key: Array, episode: Array) -> tuple[PyTree, Array]:
+        qpos, qvel = self._draw_where(done, key, episode)
+        obs = jnp.where(done, self.task.observe(jnp, qpos, qvel), obs)
+        return self.physics.reset(phys, done, qpos, qvel), obs
+
+    def advance(self, phys: PyTree, action: Array) -> tuple[PyTree, StepResult]:
+        return self.physics.step(phys, action)

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from gailfe_jax.envs import TASKS, make_env
+from gailfe_jax.envs import as_env, task_names
 from gailfe_jax.envs.delayed import DEFAULT_DELAY
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Env, EnvState
@@ -28,9 +28,11 @@ def _compiled(env: Env):
 
 def _spaces(env: Env) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
     spec = env.spec
+    # A single bound holds for every dimension.
+    low, high = (np.full(spec.action_size, bound, np.float32) for bound in (spec.action_low, spec.action_high))
     return (
         gymnasium.spaces.Box(-np.inf, np.inf, (spec.obs_size,), np.float32),
-        gymnasium.spaces.Box(np.asarray(spec.action_low, np.float32), np.asarray(spec.action_high, np.float32)),
+        gymnasium.spaces.Box(low, high),
     )
 
 
@@ -57,13 +59,13 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
       engine: for `make_env` where `env` is a name.
 
     Raises:
-      GailfeError: unknown name, fewer than one environment, or actions of the wrong shape.
+      GailfeError: unknown name, an object that is no `Env`, fewer than one environment, or actions of the wrong shape.
     """
 
     def __init__(self, env: Env | str, num_envs: int = 1, *, engine: str = "auto"):
         if num_envs < 1:
             raise GailfeError(f"num_envs: got {num_envs}; expected at least 1")
-        self.env = make_env(env, engine) if isinstance(env, str) else env
+        self.env = as_env(env, engine)
         self.num_envs = num_envs
         self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_observation_space, self.single_action_space = _spaces(self.env)
@@ -107,13 +109,13 @@ class GymnasiumEnv(gymnasium.Env):
       engine: for `make_env` where `env` is a name.
 
     Raises:
-      GailfeError: unknown name, or an action of the wrong shape.
+      GailfeError: unknown name, an object that is no `Env`, or an action of the wrong shape.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 Gymnasium declares it as an instance attribute
 
     def __init__(self, env: Env | str, *, engine: str = "auto"):
-        self.env = make_env(env, engine) if isinstance(env, str) else env
+        self.env = as_env(env, engine)
         self.observation_space, self.action_space = _spaces(self.env)
         self._reset, self._step = _compiled(self.env)
         self._state: EnvState | None = None
@@ -179,12 +181,13 @@ class DelayedRewardWrapper(gymnasium.Wrapper):
 
 
 def register_gymnasium_envs() -> list[str]:
-    """Registers `gailfe_jax/<task>` for every task with Gymnasium (again does nothing); returns the ids.
+    """Registers `gailfe_jax/<task>` with Gymnasium for every task there is (again does nothing); returns the ids.
 
     `gymnasium.make_vec("gailfe_jax/hopper", num_envs=64)` then gives a `GymnasiumVectorEnv`.
     """
-    ids = [f"gailfe_jax/{name}" for name in TASKS]
-    for id, name in zip(ids, TASKS):
+    names = task_names()
+    ids = [f"gailfe_jax/{name}" for name in names]
+    for id, name in zip(ids, names):
         if id not in gymnasium.registry:
             gymnasium.register(
                 id,

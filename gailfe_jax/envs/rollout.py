@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.parallel.seeds import local_rows
+from gailfe_jax.parallel.devices import local_rows
 from gailfe_jax.types import Array, Env, EnvState, Metrics, PyTree, Transition
 
 ActFn = Callable[[PyTree, Array, Array], tuple[Array, Array]]

@@ -10,22 +10,23 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from gailfe_jax.buffers.replay import Replay
-from gailfe_jax.config.parts import Part, setting, subpart, traced
+from gailfe_jax.config.parts import subpart
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.envs.rollout import clip_action, unroll
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.base import Anneal, Learner, LearnerState, reset_envs
-from gailfe_jax.learners.sources import Demos, Failures, SampleKeys, SelfDemonstrations, Sources, SourceStates
+from gailfe_jax.learners.base import Learner, LearnerState, reset_envs
+from gailfe_jax.learners.keys import Keys
+from gailfe_jax.learners.schedule import LikelihoodTerm, Schedule, TrueReward
+from gailfe_jax.learners.self_imitation import SelfImitation
+from gailfe_jax.learners.sources import Demos, Failures, SelfDemonstrations, Sources, SourceStates
 from gailfe_jax.parallel.seeds import gather_rows, local_rows, per_seed, sum_over_devices
 from gailfe_jax.policies.actor import CloneStart
 from gailfe_jax.policies.actor_critic import ActorCritic, Objective
 from gailfe_jax.policies.mail import MAIL
 from gailfe_jax.policies.ppo import PPO
-from gailfe_jax.policies.self_imitation import SelfImitation
 from gailfe_jax.policies.trpo import TRPO
 from gailfe_jax.rewards.base import Reward, RewardBatch
 from gailfe_jax.rewards.constraint import FailureConstraint
@@ -34,109 +35,10 @@ from gailfe_jax.types import (
     AuxiliaryFn,
     ForwardTransitions,
     Metrics,
-    Scalar,
     ScoreFn,
     StateAction,
     Transition,
 )
-
-
-class TrueReward(Part):
-    """The environment's own reward beside the fitted one."""
-
-    add: bool = setting(False)
-    """Maximise the environment's reward too: r_env + alpha times the fitted reward (GASIL)."""
-    alpha: float = traced(0.1, step_size="alpha")
-    """Weight of the fitted reward, about 1 per step, beside the environment's, whose discounted sum varies by about 1
-    once it is scaled."""
-    alpha_decay: bool = setting(False)
-    """Decay alpha linearly to zero over the run."""
-
-    def unread(self) -> dict[str, str]:
-        return {} if self.add else dict.fromkeys(("alpha", "alpha_decay"), "true_reward.add is false")
-
-
-class LikelihoodTerm(Part):
-    """The demonstrations' log-likelihood is a part of what the policy maximises."""
-
-    add: bool = setting(False)
-    """Add the demonstrations' weighted log-likelihood to what the policy maximises."""
-    weight: float = traced(0.1)
-    """Its weight beside the standardised advantages."""
-
-    def unread(self) -> dict[str, str]:
-        return {} if self.add else {"weight": "likelihood.add is false"}
-
-
-class Schedule(Anneal):
-    """How step sizes change over the run."""
-
-    anneal: bool = setting(False)
-    """Decay all step sizes linearly to zero over the run."""
-    warm_restarts: int = setting(0, least=0)
-    """Cycles in each of which the discriminator's and the forward model's learning rates decay to zero along a half
-    cosine (SGDR, Loshchilov & Hutter 2016); 0 for none."""
-    warmup_iterations: int = setting(0, least=0)
-    """Iterations at the start that fit the reward and the values and leave the policy as it is: after cloning, the
-    first steps on an untrained reward and value network would undo much of it."""
-
-    def factors(self, iteration: Array, total: int) -> dict[str, Scalar]:
-        """What the step sizes of this iteration are multiplied by, for each schedule."""
-        scale: dict[str, Scalar] = {}
-        if self.anneal:
-            scale = dict.fromkeys(("policy", "value", "reward", "weights", "model"), self.left(iteration, total))
-        if self.warm_restarts:
-            cycle = max(1, -(-total // self.warm_restarts))
-            shape = {"init_value": 1.0, "peak_value": 1.0, "warmup_steps": 0, "decay_steps": cycle, "end_value": 0.0}
-            schedule = optax.sgdr_schedule([shape] * self.warm_restarts)
-            scale |= dict.fromkeys(("reward", "model"), jnp.asarray(schedule(iteration)))
-        if self.warmup_iterations:
-            # A step of length zero is refused by TRPO's line search and moves nothing in Adam.
-            moving = jnp.float32(iteration >= self.warmup_iterations)
-            scale["policy"] = scale.get("policy", 1.0) * moving
-        return scale
-
-
-@dataclasses.dataclass(frozen=True)
-class Keys:
-    """Keys of one iteration, each drawn from `key []` in a way of its own, so that one more leaves the others alone."""
-
-    key: Array
-
-    @classmethod
-    def of(cls, state: LearnerState) -> Keys:
-        """Those of the iteration that `state` stands before."""
-        return cls(jax.random.fold_in(state.key, state.iteration))
-
-    @functools.cached_property
-    def _four(self) -> list[Array]:
-        keys = jax.random.split(self.key, 4)
-        return [keys[i] for i in range(4)]
-
-    @property
-    def unroll(self) -> Array:
-        """`[]` of the actions."""
-        return self._four[0]
-
-    @property
-    def sample(self) -> SampleKeys:
-        """Of what is drawn from the sources."""
-        return SampleKeys(self._four[1], functools.partial(jax.random.fold_in, self.key, 4))
-
-    @property
-    def reward(self) -> Array:
-        """`[]` of the reward's fit."""
-        return self._four[2]
-
-    @property
-    def policy(self) -> Array:
-        """`[]` of the policy's step."""
-        return self._four[3]
-
-    @property
-    def self_imitation(self) -> Array:
-        """`[]` of what is drawn from past episodes."""
-        return jax.random.fold_in(self.key, 5)
 
 
 class Adversarial(Learner):
@@ -182,7 +84,7 @@ class Adversarial(Learner):
           `(state, metrics)`, every metric a scalar.
         """
         method = self.scaled(self.schedule.factors(state.iteration, self.total_iterations))
-        keys = Keys.of(state)
+        keys = Keys.of(state.key, state.iteration)
         # Collect an unroll with the policy.
         env, transition, episode_metrics = method.collect(state, keys.unroll)
         executed = transition.replace(action=clip_action(self.env, transition.action))

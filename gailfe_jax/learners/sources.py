@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -24,6 +23,7 @@ from gailfe_jax.buffers.storage import PaddedTrajectories, StorageState
 from gailfe_jax.buffers.top_k import TopK
 from gailfe_jax.config.parts import Part, bound, setting
 from gailfe_jax.data.annotators import Annotator, terminated
+from gailfe_jax.learners.keys import SampleKeys
 from gailfe_jax.nn.optimisers import shuffled_minibatches
 from gailfe_jax.parallel.memory import tree_bytes
 from gailfe_jax.rewards.base import RewardBatch
@@ -263,45 +263,3 @@ class Sources:
 def _rows(unroll: PyTree) -> PyTree:
     """`[T, B, k]` leaves as `[T * B, k]`."""
     return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), unroll)
-
-
-@dataclasses.dataclass(frozen=True)
-class SampleKeys:
-    """Keys of one iteration's draws.
-
-    Attributes:
-      key: `[]` of the reward's draws.
-      make_transitions: makes the key of a forward model's.
-    """
-
-    key: Array
-    make_transitions: Callable[[], Array]
-
-    @functools.cached_property
-    def _three(self) -> Array:
-        return jax.random.split(self.key, 3)
-
-    @property
-    def policy(self) -> Array:
-        """`[]` of the policy's fresh pairs."""
-        return self._three[0]
-
-    @property
-    def replay(self) -> Array:
-        """`[]` of its past pairs."""
-        return self._three[1]
-
-    @property
-    def failures(self) -> Array:
-        """`[]` of failures."""
-        return self._three[2]
-
-    @property
-    def transitions(self) -> Array:
-        """`[]` of a forward model's transitions."""
-        return self.make_transitions()
-
-    @property
-    def self_demonstrations(self) -> Array:
-        """`[]` of the agent's own good episodes."""
-        return jax.random.fold_in(self.key, 1)

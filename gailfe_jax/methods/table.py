@@ -12,12 +12,12 @@ from gailfe_jax.learners.adversarial import Adversarial, LikelihoodTerm, TrueRew
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.cloning import BC
 from gailfe_jax.learners.dagger import DAgger
+from gailfe_jax.learners.self_imitation import SelfImitation
 from gailfe_jax.learners.sources import Failures, SelfDemonstrations
 from gailfe_jax.policies.actor_critic import ActorCritic
 from gailfe_jax.policies.mail import MAIL
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.registry import POLICY_UPDATES
-from gailfe_jax.policies.self_imitation import SelfImitation
 from gailfe_jax.rewards.base import Reward
 from gailfe_jax.rewards.constraint import FailureConstraint
 from gailfe_jax.rewards.discriminator import Discriminator

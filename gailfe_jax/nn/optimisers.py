@@ -1,4 +1,4 @@
-"""Adam with a traced learning rate, gradient clipping and minibatches."""
+"""Adam with a traced learning rate, gradient clipping, and rows in random order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gailfe_jax.parallel.seeds import shuffled
 from gailfe_jax.types import Array, PyTree, Scalar
 
 _ADAM = optax.scale_by_adam(eps=1e-5)
@@ -41,6 +40,18 @@ def clip_by_norm(grads: PyTree, max_norm: Scalar) -> PyTree:
     """`grads` scaled so that their global norm is at most `max_norm`."""
     scale = jnp.minimum(1.0, max_norm / (optax.global_norm(grads) + 1e-8))
     return jax.tree.map(lambda g: g * scale, grads)
+
+
+def shuffled(key: Array, size: int) -> Array:
+    """`[size]` int32, the rows of a batch in random order."""
+    bits = (size - 1).bit_length()
+    if bits > 16:
+        return jax.random.permutation(key, size)
+    # On a CPU ten times as fast: one sort of plain numbers whose low bits are the row, where `permutation` sorts pairs
+    # more than once. Rows whose other bits, 16 or more, are alike keep their order.
+    drawn = jax.random.bits(key, (size,), jnp.uint32) >> bits << bits
+    rows = jnp.sort(drawn | jnp.arange(size, dtype=jnp.uint32)) & jnp.uint32((1 << bits) - 1)
+    return rows.astype(jnp.int32)
 
 
 def shuffled_minibatches(key: Array, size: int, count: int) -> Array:

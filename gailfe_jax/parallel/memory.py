@@ -9,9 +9,8 @@ import sys
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from gailfe_jax.types import PyTree
+from gailfe_jax.types import PyTree, is_key
 
 
 def free_bytes() -> float:
@@ -40,7 +39,7 @@ def tree_bytes(tree: PyTree) -> int:
 
 
 def _bytes(leaf: Any) -> int:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_key(leaf):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return math.prod(leaf.shape) * leaf.dtype.itemsize
 

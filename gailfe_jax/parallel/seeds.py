@@ -1,10 +1,4 @@
-"""How seeds are batched so that one seed's bits do not depend on its neighbours, and one seed's work over devices.
-
-The work of one seed is shared by the devices along the mesh axis `ENVS`, inside `jax.shard_map`. All of them hold the
-seed's whole state but for its environments, and take the same steps; what is a mean over rows is computed by each on
-its share of them and then averaged. Outside of `shard_map`, and with one device along the axis, every function here
-that has to do with devices is the identity.
-"""
+"""How seeds are batched so that one seed's bits do not depend on its neighbours."""
 
 from __future__ import annotations
 
@@ -15,85 +9,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap, sequential_vmap
-from jax.flatten_util import ravel_pytree
 
+# Names that moved to other rooms, for callers that still import them from here; to go with the last of those.
+from gailfe_jax.nn.optimisers import shuffled  # noqa: F401
+from gailfe_jax.parallel.devices import (  # noqa: F401
+    ENVS,
+    SEEDS,
+    draw_rows,
+    env_shards,
+    gather_rows,
+    local_rows,
+    mean_over_devices,
+    sum_over_devices,
+)
 from gailfe_jax.types import Array, PyTree
-
-SEEDS, ENVS = "seeds", "envs"
-"""Mesh axes: seeds are independent, environments share a seed."""
-
-
-def env_shards() -> int:
-    """How many devices share the seed that is being traced."""
-    try:
-        return jax.lax.axis_size(ENVS)
-    except NameError:
-        return 1
-
-
-def local_rows(tree: PyTree, axis: int = 0) -> PyTree:
-    """This device's share of the rows along `axis` of every leaf; all of them where the devices do not divide them.
-
-    Means over shares are equally weighted means over devices either way: see `mean_over_devices`.
-    """
-    shards = env_shards()
-
-    def cut(x: Array) -> Array:
-        if shards == 1 or x.shape[axis] % shards:
-            return x
-        size = x.shape[axis] // shards
-        return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(ENVS) * size, size, axis)
-
-    return jax.tree.map(cut, tree)
-
-
-def draw_rows(draw: Callable[[Array], PyTree], rows: Array) -> PyTree:
-    """Noise for this device's `rows [n, ...]`, the same for any number of devices: drawn for all and cut.
-
-    Args:
-      draw: `rows -> noise` with as many rows, which depends on their number only.
-      rows: `[n, ...]`.
-    """
-    shards = env_shards()
-    if shards == 1:
-        return draw(rows)
-    return local_rows(draw(jnp.zeros((shards * rows.shape[0], *rows.shape[1:]), rows.dtype)))
-
-
-def gather_rows(tree: PyTree, axis: int = 0) -> PyTree:
-    """All devices' rows, in the order from which `local_rows` would cut them."""
-    if env_shards() == 1:
-        return tree
-    return jax.tree.map(lambda x: jax.lax.all_gather(x, ENVS, axis=axis, tiled=True), tree)
-
-
-def sum_over_devices(tree: PyTree) -> PyTree:
-    """Sums of the devices' leaves."""
-    return tree if env_shards() == 1 else jax.lax.psum(tree, ENVS)
-
-
-def mean_over_devices(tree: PyTree) -> PyTree:
-    """Means of the devices' float leaves, the same bits on all of them.
-
-    To be taken of gradients, not inside what is differentiated.
-    """
-    if env_shards() == 1:
-        return tree
-    # What a small all-reduce costs is its latency, so all leaves travel together.
-    flat, unravel = ravel_pytree(tree)
-    return unravel(jax.lax.pmean(flat, ENVS))
-
-
-def shuffled(key: Array, size: int) -> Array:
-    """`[size]` int32, the rows of a batch in random order."""
-    bits = (size - 1).bit_length()
-    if bits > 16:
-        return jax.random.permutation(key, size)
-    # On a CPU ten times as fast: one sort of plain numbers whose low bits are the row, where `permutation` sorts pairs
-    # more than once. Rows whose other bits, 16 or more, are alike keep their order.
-    drawn = jax.random.bits(key, (size,), jnp.uint32) >> bits << bits
-    rows = jnp.sort(drawn | jnp.arange(size, dtype=jnp.uint32)) & jnp.uint32((1 << bits) - 1)
-    return rows.astype(jnp.int32)
 
 
 def per_seed(fn: Callable[..., Any]) -> Callable[..., Any]:

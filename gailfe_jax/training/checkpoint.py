@@ -38,7 +38,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import sync_file, sync_folder, write_text_atomic
 from gailfe_jax.io.digests import canonical_json, json_sha256
 from gailfe_jax.io.provenance import package_versions
-from gailfe_jax.types import PyTree
+from gailfe_jax.types import PyTree, is_key
 
 FORMAT = 1
 PART_BYTES = 256 * 2**20
@@ -73,10 +73,6 @@ class _Leaf(NamedTuple):
         return f"{self.dtype}{list(self.shape)}"
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _named_leaves(tree: PyTree) -> Iterator[tuple[str, Any]]:
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         name = jax.tree_util.keystr(path) or "(the whole state)"
@@ -87,14 +83,14 @@ def _named_leaves(tree: PyTree) -> Iterator[tuple[str, Any]]:
 
 def _describe(leaf: Any) -> _Leaf:
     impl = ""
-    if _is_key(leaf):
+    if is_key(leaf):
         # A ShapeDtypeStruct of keys has no public way to its implementation; its dtype (`key<fry>`) still names it.
         impl = str(jax.random.key_impl(leaf)) if isinstance(leaf, jax.Array) else ""
     return _Leaf(tuple(leaf.shape), str(leaf.dtype), impl)
 
 
 def _to_host(leaf: Any) -> np.ndarray:
-    if _is_key(leaf):
+    if is_key(leaf):
         leaf = jax.random.key_data(leaf)
     if isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) == 1:
         # An array keeps the host copy it was asked for; a throw-away handle on the same buffer drops it again.
@@ -107,7 +103,7 @@ def _from_host(data: np.ndarray, like: Any, key_impl: str) -> Any:
         return data
     placed = isinstance(like, jax.ShapeDtypeStruct) or (isinstance(like, jax.Array) and like.committed)
     placement = like.sharding if placed else None
-    if _is_key(like):
+    if is_key(like):
         keys = jax.random.wrap_key_data(jnp.array(data), impl=key_impl)
         return keys if placement is None else jax.device_put(keys, placement)
     # Never an alias of NumPy's memory: the training loop donates its state.

@@ -15,8 +15,8 @@ import numpy as np
 from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert
 from gailfe_jax.config.run import DemoSettings
-from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
+from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256

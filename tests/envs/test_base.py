@@ -69,7 +69,7 @@ def test_next_obs_is_before_the_reset_and_obs_after_it(task):
     # What the policy acts on next is what the step handed out.
     assert np.array_equal(before.obs[1:], short.obs[:-1])
     # The second episode is the one that its own key draws.
-    draw = limited(task, limit)._draw(key, jnp.int32(1))
+    draw = limited(task, limit)._draw(jax.random.fold_in(key, 1))
     np.testing.assert_allclose(short.obs[limit - 1], task.observe(jnp, *draw), rtol=1e-6)
 
 

@@ -25,7 +25,7 @@ def results(tmp_path_factory):
         f"--xla_force_host_platform_device_count={DEVICES}",
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     )
-    root = pathlib.Path(__file__).parents[1]
+    root = pathlib.Path(__file__).parents[2]
     environment = haste.environment(*flags) | {"JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "tests.parallel.on_devices", str(folder)]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)

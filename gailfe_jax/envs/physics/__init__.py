@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 
 import jax
@@ -9,7 +10,14 @@ import jax
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Physics, Task
 
-ENGINES = ("mujoco_c", "mjx", "warp")
+# A name to the class of that engine. A module is imported when its engine is first asked for: MJX takes seconds. Each
+# class says itself, when it is made, why it cannot run here.
+_CLASSES = {
+    "mujoco_c": "gailfe_jax.envs.physics.mujoco_c:MujocoC",
+    "mjx": "gailfe_jax.envs.physics.mjx:Mjx",
+    "warp": "gailfe_jax.envs.physics.warp:Warp",
+}
+ENGINES = tuple(_CLASSES)
 
 
 def has_nvidia_gpu() -> bool:
@@ -44,19 +52,5 @@ def make_physics(task: Task, engine: str = "auto", **options) -> Physics:
     Raises:
       GailfeError: unknown engine, or one that cannot run here (the message says what is missing).
     """
-    engine = resolve_engine(engine)
-    if engine == "mujoco_c":
-        for option in options.keys() - {"nthread"}:
-            raise GailfeError(
-                f"engine mujoco_c: takes no option {option}, being Gymnasium's physics bit for bit; expected mjx, warp"
-            )
-        from gailfe_jax.envs.physics.mujoco_c import MujocoC
-
-        return MujocoC(task, **options)
-    if engine == "mjx":
-        from gailfe_jax.envs.physics.mjx import Mjx
-
-        return Mjx(task, **options)
-    from gailfe_jax.envs.physics.warp import Warp
-
-    return Warp(task, **options)
+    module, _, name = _CLASSES[resolve_engine(engine)].partition(":")
+    return getattr(importlib.import_module(module), name)(task, **options)

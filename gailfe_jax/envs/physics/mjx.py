@@ -25,7 +25,7 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from gailfe_jax.envs.physics.model import load_model, seconds_per_step
+from gailfe_jax.envs.physics.model import action_bounds, load_model, seconds_per_step
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array, StepResult, Task
 
@@ -112,7 +112,7 @@ class MjxBase:
       options: fields of `SolverOptions`.
 
     Raises:
-      GailfeError: an option is unknown or out of range.
+      GailfeError: an option is unknown or out of range, or the model file does not load or does not fit the task.
     """
 
     name: str
@@ -129,6 +129,7 @@ class MjxBase:
         data = mujoco.MjData(self.model)
         self.init_qpos = data.qpos.astype(np.float32)
         self.init_qvel = data.qvel.astype(np.float32)
+        self.action_low, self.action_high = action_bounds(task)
 
     def _advance(self, phys: MjxState, ctrl: Array) -> MjxState:
         """`frame_skip` simulator steps under `ctrl [a]`."""

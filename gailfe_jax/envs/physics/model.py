@@ -1,4 +1,4 @@
-"""Loads Gymnasium's own MuJoCo model files, unchanged, for every engine."""
+"""Loads MuJoCo model files for every engine: Gymnasium's own, or a user's, unchanged."""
 
 # MuJoCo's names come from a compiled module without stubs.
 # pyright: reportAttributeAccessIssue=false
@@ -12,6 +12,7 @@ import pathlib
 import warnings
 
 import mujoco
+import numpy as np
 
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Task
@@ -36,20 +37,62 @@ def without_expected_warning():
 
 
 @functools.cache
+def _read(path: pathlib.Path, changed: int) -> mujoco.MjModel:
+    """The model at `path`, read again after the file has `changed` (nanoseconds since 1970)."""
+    del changed
+    with without_expected_warning():
+        return mujoco.MjModel.from_xml_path(str(path))
+
+
 def load_model(task: Task) -> mujoco.MjModel:
-    """The task's `MjModel`.
+    """The task's `MjModel`, shared by all that ask for it: not to be written to.
 
     Raises:
-      GailfeError: Gymnasium or its model file is not installed.
+      GailfeError: Gymnasium or its model file is not installed, a user's model file is missing, or MuJoCo refuses it.
     """
+    path = _model_path(task)
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except ValueError as error:
+        cause = " ".join(str(error).split())
+        raise GailfeError(f"task {task.name!r}: MuJoCo does not load model file {path} ({cause})") from error
+
+
+def _model_path(task: Task) -> pathlib.Path:
+    path = pathlib.Path(task.model_file)
+    if path.is_absolute():
+        if not path.is_file():
+            raise GailfeError(f"task {task.name!r}: model file {path} is missing; expected an MJCF file")
+        return path
     spec = importlib.util.find_spec("gymnasium")
     if spec is None or spec.origin is None:
         raise GailfeError(f"task {task.name!r}: package gymnasium, which ships {task.model_file}, is not installed")
     path = pathlib.Path(spec.origin).parent / "envs" / "mujoco" / "assets" / task.model_file
     if not path.is_file():
-        raise GailfeError(f"task {task.name!r}: model file {path} is missing; expected gymnasium >= 1.1")
-    with without_expected_warning():
-        return mujoco.MjModel.from_xml_path(str(path))
+        raise GailfeError(
+            f"task {task.name!r}: model file {path} is missing; expected gymnasium >= 1.1, or an absolute path"
+        )
+    return path
+
+
+def action_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`(low, high)`, `a` numbers each: the control ranges of the model's actuators.
+
+    Raises:
+      GailfeError: the model has another number of actuators than the task has actions, or one without a range.
+    """
+    model = load_model(task)
+    if model.nu != task.action_size:
+        raise GailfeError(
+            f"task {task.name!r}: action_size is {task.action_size}; expected {model.nu}, the actuators of "
+            f"{task.model_file}"
+        )
+    for i in np.flatnonzero(model.actuator_ctrllimited == 0):
+        raise GailfeError(
+            f"task {task.name!r}: actuator {i} of {task.model_file} has no control range; expected ctrlrange for each"
+        )
+    low, high = model.actuator_ctrlrange.T.tolist()
+    return tuple(low), tuple(high)
 
 
 def seconds_per_step(task: Task) -> float:

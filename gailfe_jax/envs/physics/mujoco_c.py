@@ -13,6 +13,7 @@ Differences from a plain MuJoCo loop:
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,8 @@ import numpy as np
 from flax import struct
 from jax.experimental.buffer_callback import buffer_callback
 
-from gailfe_jax.envs.physics.model import load_model, seconds_per_step
+from gailfe_jax.envs.physics.model import action_bounds, load_model, seconds_per_step
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array, StepResult, Task
 
 
@@ -74,17 +76,26 @@ class MujocoC:
     Args:
       task: which task.
       nthread: threads of the pool, 0 for all cores.
+      options: none; those of other engines are refused.
+
+    Raises:
+      GailfeError: an option is given, or the model file does not load or does not fit the task.
     """
 
     name = "mujoco_c"
 
-    def __init__(self, task: Task, nthread: int = 0):
+    def __init__(self, task: Task, nthread: int = 0, **options: Any):
+        for option in options:
+            raise GailfeError(
+                f"engine mujoco_c: takes no option {option}, being Gymnasium's physics bit for bit; expected mjx, warp"
+            )
         self.task = task
         self.model = load_model(task)
         self.dt = seconds_per_step(task)
         data = mujoco.MjData(self.model)
         self.init_qpos = data.qpos.astype(np.float32)
         self.init_qvel = data.qvel.astype(np.float32)
+        self.action_low, self.action_high = action_bounds(task)
         self.nrow = prefix_size(self.model)
         self._nthread = nthread
         self._pools: dict[int, _Pool] = {}

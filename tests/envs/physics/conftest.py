@@ -189,7 +189,7 @@ class RoundingContract:
         assert not done.all()
         assert (np.asarray(state.phys.time)[~done] > 0).all()
 
-        draw = jax.vmap(jax.vmap(lambda key: self.env._draw(key, jnp.int32(1))))(state.key)
+        draw = jax.vmap(jax.vmap(lambda key: self.env._draw(jax.random.fold_in(key, 1))))(state.key)
         for new, drawn in zip(jax.vmap(jax.vmap(self.physics.view))(state.phys), draw):
             # Compiled into one program, the noise may round differently than drawn by itself.
             np.testing.assert_allclose(np.asarray(new)[done], np.asarray(drawn)[done], rtol=1e-6)

@@ -9,7 +9,7 @@ import mujoco
 import pytest
 
 from gailfe_jax.envs.physics import model
-from gailfe_jax.envs.physics.model import load_model, seconds_per_step
+from gailfe_jax.envs.physics.model import action_bounds, load_model, seconds_per_step
 from gailfe_jax.envs.tasks import HALFCHEETAH, HOPPER, TASKS
 from gailfe_jax.errors import GailfeError
 
@@ -18,7 +18,7 @@ from gailfe_jax.errors import GailfeError
 def test_loading_says_nothing(task, capfd, tmp_path, monkeypatch, recwarn):
     # MuJoCo prints its warnings to stderr and appends them to a file in the working directory.
     monkeypatch.chdir(tmp_path)
-    load_model.__wrapped__(task)
+    model._read.__wrapped__(model._model_path(task), 0)
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
     assert not recwarn.list
@@ -44,6 +44,11 @@ def test_a_model_is_loaded_once():
     assert load_model(HALFCHEETAH) is load_model(HALFCHEETAH)
 
 
+def test_a_model_file_that_has_changed_is_loaded_again(slider):
+    assert action_bounds(slider()) == ((-0.5,), (2.0,))
+    assert action_bounds(slider(range='ctrllimited="true" ctrlrange="-3 3"')) == ((-3.0,), (3.0,))
+
+
 def test_seconds_per_step_are_gymnasiums():
     assert (seconds_per_step(HALFCHEETAH), seconds_per_step(HOPPER)) == (0.05, 0.008)
 
@@ -52,3 +57,28 @@ def test_missing_model_file_is_one_clear_error():
     task = dataclasses.replace(HOPPER, model_file="nowhere.xml")
     with pytest.raises(GailfeError, match=r"^task 'hopper': model file .*nowhere.xml is missing; expected gymnasium"):
         load_model(task)
+
+
+def test_a_model_file_may_be_anywhere(slider):
+    task = slider()
+    assert (load_model(task).nq, load_model(task).nu) == (1, 1)
+    assert action_bounds(task) == ((-0.5,), (2.0,))
+
+
+def test_a_missing_file_of_ones_own_is_one_clear_error(tmp_path):
+    task = dataclasses.replace(HOPPER, model_file=str(tmp_path / "nowhere.xml"))
+    with pytest.raises(GailfeError, match=r"^task 'hopper': model file .*nowhere.xml is missing; expected an MJCF"):
+        load_model(task)
+
+
+def test_a_model_file_that_does_not_fit_is_one_clear_error(slider, tmp_path):
+    for fields, message in (
+        (dict(action_size=2), r"^task 'slider': action_size is 2; expected 1, the actuators of .*slider.xml$"),
+        (dict(range=""), r"^task 'slider': actuator 0 of .*slider.xml has no control range; expected"),
+    ):
+        with pytest.raises(GailfeError, match=message):
+            action_bounds(slider(**fields))
+    (tmp_path / "broken.xml").write_text("<mujoco>\n<nothing/>\n</mujoco>")
+    with pytest.raises(GailfeError, match=r"^task 'slider': MuJoCo does not load model file .*broken.xml \(") as caught:
+        load_model(slider(model_file=str(tmp_path / "broken.xml")))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,161 @@
+"""Whether a user's environment or MuJoCo task is usable, found before minutes of training are spent on it."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Env, EnvSpec, EnvState, Task, TimeStep, is_key
+
+
+def check_env(env: Any) -> None:
+    """Holds that `env` is an `Env` as `gailfe_jax.types` describes it; traces its functions and runs nothing.
+
+    Raises:
+      GailfeError: names the first field that is missing, or of another type, size, shape or dtype than promised.
+    """
+    kind = type(env).__name__
+    if isinstance(env, type):
+        raise GailfeError(f"env: got the class {env.__name__}; expected one of its objects")
+    for field in ("spec", "reset", "step"):
+        if not hasattr(env, field):
+            raise GailfeError(f"env: {kind} has no {field}; expected an object with spec, reset and step")
+    if not isinstance(env.spec, EnvSpec):
+        raise GailfeError(f"env: spec of {kind} is a {type(env.spec).__name__}; expected a gailfe_jax.types.EnvSpec")
+    _check_spec(env.spec)
+    _check_functions(env, env.reset, env.step, (), "")
+    _check_functions(env, jax.vmap(env.reset), jax.vmap(env.step), (2,), " under vmap")
+
+
+def _check_spec(spec: EnvSpec) -> None:
+    if not isinstance(spec.name, str) or not spec.name:
+        raise GailfeError(f"env: spec.name is {spec.name!r}; expected the task's name")
+    where = f"env {spec.name!r}"
+    for field in ("engine", "annotator"):
+        if not isinstance(getattr(spec, field), str):
+            raise GailfeError(f"{where}: spec.{field} is {getattr(spec, field)!r}; expected text")
+    if not isinstance(spec.gymnasium_id, str | None):
+        raise GailfeError(f"{where}: spec.gymnasium_id is {spec.gymnasium_id!r}; expected a Gymnasium id or None")
+    for field in ("obs_size", "action_size", "max_episode_steps"):
+        _check_count(f"{where}: spec.{field}", getattr(spec, field))
+    for field in ("action_low", "action_high"):
+        bound = getattr(spec, field)
+        if not isinstance(bound, tuple) or not all(isinstance(x, numbers.Real) and x == x for x in bound):
+            raise GailfeError(f"{where}: spec.{field} is {bound!r}; expected a tuple of numbers")
+        if len(bound) not in (1, spec.action_size):
+            raise GailfeError(
+                f"{where}: spec.{field} has {len(bound)} numbers; expected action_size, {spec.action_size}, or 1"
+            )
+    if not np.all(np.asarray(spec.action_low) < np.asarray(spec.action_high)):
+        raise GailfeError(f"{where}: spec.action_low is {spec.action_low}; expected bounds below {spec.action_high}")
+
+
+def _check_functions(env: Env, reset: Any, step: Any, batch: tuple[int, ...], how: str) -> None:
+    what, size = f"env {env.spec.name!r}: reset{how}", env.spec.obs_size
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
+    state = _trace(what, reset, keys)
+    _check_state(what, state, batch, size)
+    what = what.replace("reset", "step")
+    result = _trace(what, step, state, jax.ShapeDtypeStruct((*batch, env.spec.action_size), jnp.float32))
+    _check_step(what, state, result, batch, size)
+
+
+def _check_count(what: str, value: Any) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise GailfeError(f"{what} is {value!r}; expected a whole number of at least 1")
+
+
+def _run(what: str, function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except Exception as error:  # Whatever a user's code raises.
+        cause = str(error).strip().split("\n")[0]
+        raise GailfeError(f"{what} fails ({type(error).__name__}: {cause})") from error
+
+
+def _trace(what: str, function: Callable[..., Any], *args: Any) -> Any:
+    return _run(f"{what}, traced by JAX,", jax.eval_shape, function, *args)
+
+
+def _check_arrays(what: str, holder: Any, expected: dict[str, tuple[tuple[int, ...], Any]]) -> None:
+    for field, (shape, dtype) in expected.items():
+        value = getattr(holder, field)
+        if getattr(value, "shape", None) != shape or value.dtype != dtype:
+            raise GailfeError(f"{what} gives {field} of {_kind(value)}; expected {np.dtype(dtype).name}{list(shape)}")
+
+
+def _kind(value: Any) -> str:
+    return f"{value.dtype}{list(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+
+
+def _check_state(what: str, state: Any, batch: tuple[int, ...], obs_size: int) -> None:
+    if not isinstance(state, EnvState):
+        raise GailfeError(f"{what} gives a {type(state).__name__}; expected a gailfe_jax.types.EnvState")
+    vector, count, number = ((*batch, obs_size), jnp.float32), (batch, jnp.int32), (batch, jnp.float32)
+    _check_arrays(what, state, {"obs": vector, "step_count": count, "episode": count, "episode_return": number})
+    if not hasattr(state.key, "dtype") or not is_key(state.key) or state.key.shape != batch:
+        raise GailfeError(f"{what} gives key of {_kind(state.key)}; expected the typed key it was given")
+
+
+def _check_step(what: str, before: EnvState, result: Any, batch: tuple[int, ...], obs_size: int) -> None:
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], TimeStep):
+        raise GailfeError(f"{what} gives {_names(result)}; expected the pair (EnvState, TimeStep)")
+    after, step = result
+    _check_state(what, after, batch, obs_size)
+    # A loop carries the state: it keeps its structure, shapes and dtypes.
+    old, new = (jax.tree_util.tree_flatten_with_path(tree) for tree in (before, after))
+    if old[1] != new[1]:
+        raise GailfeError(f"{what} changes the structure of the state's phys; expected the one that reset gives")
+    for (path, one), (_, two) in zip(old[0], new[0], strict=True):
+        if (one.shape, one.dtype) != (two.shape, two.dtype):
+            name = jax.tree_util.keystr(path).removeprefix(".")
+            raise GailfeError(f"{what} gives {name} of {_kind(two)}; expected {_kind(one)}, as reset gives")
+    vector, number, flag = ((*batch, obs_size), jnp.float32), (batch, jnp.float32), (batch, jnp.bool_)
+    expected = {"obs": vector, "next_obs": vector, "reward": number, "terminated": flag, "truncated": flag}
+    _check_arrays(what, step, expected)
+
+
+def _names(result: Any) -> str:
+    if isinstance(result, tuple):
+        return f"({', '.join(type(part).__name__ for part in result)})"
+    return f"a {type(result).__name__}"
+
+
+def check_task(task: Task) -> None:
+    """Holds that a `Task` fits its model file and that its functions work on batches, in NumPy as in JAX.
+
+    Raises:
+      GailfeError: names the first field that does not.
+    """
+    from gailfe_jax.envs.physics.model import action_bounds, load_model, seconds_per_step
+
+    where = f"task {task.name!r}"
+    for field in ("frame_skip", "max_episode_steps", "obs_size", "action_size"):
+        _check_count(f"{where}: {field}", getattr(task, field))
+    action_bounds(task)
+    model, dt, n = load_model(task), seconds_per_step(task), 2
+    qpos, qvel = np.tile(model.qpos0, (n, 1)), np.zeros((n, model.nv))
+    action = np.zeros((n, task.action_size), np.float32)
+    calls: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
+        "observe": (lambda xp: task.observe(xp, qpos, qvel), (n, task.obs_size)),
+        "reward": (lambda xp: task.reward(xp, qpos, qpos, qvel, action, dt), (n,)),
+        "terminated": (lambda xp: task.terminated(xp, qpos, qvel), (n,)),
+    }
+    for field, (call, shape) in calls.items():
+        dtype = "bool" if field == "terminated" else "float"
+        what = f"{where}: {field} of {n} states"
+        in_numpy = _run(f"{what}, in NumPy,", call, np)
+        in_jax = _trace(what, lambda call=call: call(jnp))
+        for given in (in_numpy, in_jax):
+            if getattr(given, "shape", None) != shape or not str(given.dtype).startswith(dtype):
+                raise GailfeError(f"{what} gives {_kind(given)}; expected {dtype}{list(shape)}")
+    noise = _trace(f"{where}: reset_noise", lambda key: task.reset_noise(key, model.nq, model.nv), jax.random.key(0))
+    shapes = [part.shape for part in jax.tree.leaves(noise)]
+    if shapes != [(model.nq,), (model.nv,)]:
+        raise GailfeError(f"{where}: reset_noise gives shapes {shapes}; expected {[(model.nq,), (model.nv,)]}")

@@ -1,0 +1,191 @@
+"""Which environments there are, by name: the built-in tasks, those that a user registers, and brax's."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+from gailfe_jax.envs.base import MujocoEnv
+from gailfe_jax.envs.check import check_env, check_task
+from gailfe_jax.envs.delayed import DelayedReward, split_name
+from gailfe_jax.envs.physics import make_physics, resolve_engine
+from gailfe_jax.envs.tasks import TASKS
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Env, Task
+
+
+# Compared by identity: an environment made from a registration that was replaced is not made from the new one.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Registration:
+    name: str
+    task: Task | Callable[[], Env]
+
+    def answers_to(self, name: str) -> bool:
+        """Whether `name`, in lower case, is this task's own name or its Gymnasium id."""
+        ids = {self.name, self.task.gymnasium_id or self.name} if isinstance(self.task, Task) else {self.name}
+        return name in {id.lower() for id in ids}
+
+
+_BUILT_IN = [_Registration(task.name, task) for task in TASKS.values()]
+# Lower-case name to what a user registered.
+_REGISTERED: dict[str, _Registration] = {}
+
+_BRAX = "brax:"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_PREFIX = re.compile(r"brax|delayed\d*")
+
+
+def register_task(task: Task | Callable[[], Env], *, name: str | None = None) -> str:
+    """Adds a task, so that `make_env(name)`, `--env NAME` and `delayed<k>:NAME` know it; again with a name replaces it.
+
+    Args:
+      task: a MuJoCo `Task`, which then runs on every engine; or a function without arguments that makes an `Env` (any
+        object as in `gailfe_jax.types.Env`, say an `EpisodicEnv`), whose `spec.name` is `name`.
+      name: letters, digits, `-` and `_`; the task's own name if None. Upper and lower case are the same.
+
+    Returns:
+      The name.
+
+    Raises:
+      GailfeError: `task` is something else; `name` is missing, is not one word, or means a built-in task already.
+    """
+    if not isinstance(task, Task) and not callable(task):
+        raise GailfeError(f"task: got a {type(task).__name__}; expected a Task, or a function that makes an Env")
+    if name is None:
+        if not isinstance(task, Task):
+            raise GailfeError("name: got none; expected one for a task that a function makes")
+        name = task.name
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise GailfeError(f"name: got {name!r}; expected one word of letters, digits, - and _")
+    if any(built_in.answers_to(name.lower()) for built_in in _BUILT_IN):
+        raise GailfeError(f"name: {name} is a built-in task; expected another name than those of {', '.join(TASKS)}")
+    if _PREFIX.fullmatch(name.lower()):
+        raise GailfeError(f"name: {name} stands before other names (brax:<name>, delayed<k>:<name>); expected another")
+    if isinstance(task, Task):
+        task = dataclasses.replace(task, name=name)
+    _REGISTERED[name.lower()] = _Registration(name, task)
+    return name
+
+
+def task_names() -> list[str]:
+    """Names of the built-in tasks, and behind them of the registered ones, each in alphabetical order."""
+    return sorted(TASKS) + sorted(registration.name for registration in _REGISTERED.values())
+
+
+def _find(name: str) -> _Registration:
+    wanted = name.lower()
+    if wanted in _REGISTERED:
+        return _REGISTERED[wanted]
+    for registration in (*_BUILT_IN, *_REGISTERED.values()):
+        if registration.answers_to(wanted):
+            return registration
+    known = ", ".join(task_names())
+    raise GailfeError(f"env: unknown task {name!r}; expected one of {known}, brax:<name>, or delayed<k>: before either")
+
+
+def find_task(name: str) -> Task:
+    """The MuJoCo task called `name`, or with that Gymnasium id, in any case: `hopper`, `Hopper-v5`, `HalfCheetah`.
+
+    Raises:
+      GailfeError: no such task, or one that is no MuJoCo `Task`.
+    """
+    task = _find(name).task
+    if not isinstance(task, Task):
+        raise GailfeError(f"env: {name} is no MuJoCo task; expected one, such as {', '.join(TASKS)}")
+    return task
+
+
+def canonical_name(name: str) -> str:
+    """The one spelling of a task's name that files and run folders hold: `Hopper-v5` -> `hopper`, `delayed:Hopper-v5`
+    -> `delayed20:hopper`.
+
+    Raises:
+      GailfeError: unknown task.
+    """
+    delayed = split_name(name)
+    if delayed is not None:
+        return f"delayed{delayed[0]}:{canonical_name(delayed[1])}"
+    return name if name.startswith(_BRAX) else _find(name).name
+
+
+def base_name(name: str) -> str:
+    """The canonical name of the task whose rewards are paid at once: `delayed20:hopper` -> `hopper`.
+
+    Raises:
+      GailfeError: unknown task.
+    """
+    delayed = split_name(name)
+    return canonical_name(name) if delayed is None else base_name(delayed[1])
+
+
+def default_annotator(name: str) -> str:
+    """Which annotator judges failures on the task called `name` where the user names none.
+
+    `terminated` for a name that nobody registered, such as one of brax's.
+    """
+    try:
+        task = _find(base_name(name)).task
+    except GailfeError:
+        return "terminated"
+    return task.annotator if isinstance(task, Task) else make_env(name).spec.annotator
+
+
+@functools.cache
+def _make(name: str, registration: _Registration | None, engine: str, **options: Any) -> Env:
+    delayed = split_name(name)
+    if delayed is not None:
+        return DelayedReward(_make(delayed[1], registration, engine, **options), delayed[0])
+    task = None if registration is None else registration.task
+    if isinstance(task, Task):
+        if registration not in _BUILT_IN:
+            check_task(task)
+        return MujocoEnv(task, make_physics(task, engine, **options))
+    for option in options:
+        raise GailfeError(f"env: {name} brings its own engine and takes no option {option}")
+    if task is None:
+        from gailfe_jax.envs.brax import make_brax_env
+
+        return make_brax_env(name.removeprefix(_BRAX))
+    env = task()
+    check_env(env)
+    if env.spec.name != name:
+        raise GailfeError(f"env {name!r}: spec.name is {env.spec.name!r}; expected the name that it is registered by")
+    return env
+
+
+def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
+    """The environment called `name` on `engine`.
+
+    Args:
+      name: `hopper`, `halfcheetah`, `walker2d` or a Gymnasium id of theirs, a name given to `register_task`, or
+        `brax:<name>` for one of brax's; behind `delayed<k>:` with its rewards summed and paid every k steps (20 where k
+        is left out).
+      engine: `auto`, `mujoco_c`, `mjx` or `warp`; ignored where an environment brings its own, as brax's do.
+      **options: of the engine, such as `Config.engine_options`; the model's own settings by default.
+
+    Raises:
+      GailfeError: unknown task or engine, an option it does not take, the engine cannot run here, or a registered task
+        is not what `check_env` or `check_task` expects.
+    """
+    name = canonical_name(name)
+    base = base_name(name)
+    if base.startswith(_BRAX):
+        return _make(name, None, "own", **options)
+    registration = _find(base)
+    engine = resolve_engine(engine) if isinstance(registration.task, Task) else "own"
+    return _make(name, registration, engine, **options)
+
+
+def as_env(env: Env | str, engine: str = "auto", **options: Any) -> Env:
+    """The environment itself: `env` if it is one (see `check_env`), or the one of that name (see `make_env`).
+
+    Raises:
+      GailfeError: see `check_env` and `make_env`.
+    """
+    if isinstance(env, str):
+        return make_env(env, engine, **options)
+    check_env(env)
+    return env

@@ -1,0 +1,80 @@
+"""How the work of one seed is shared by devices.
+
+The devices of a seed lie along the mesh axis `ENVS`, inside `jax.shard_map`. All of them hold the seed's whole state
+but for its environments, and take the same steps; what is a mean over rows is computed by each on its share of them
+and then averaged. Outside of `shard_map`, and with one device along the axis, every function here is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from gailfe_jax.types import Array, PyTree
+
+SEEDS, ENVS = "seeds", "envs"
+"""Mesh axes: seeds are independent, environments share a seed."""
+
+
+def env_shards() -> int:
+    """How many devices share the seed that is being traced."""
+    try:
+        return jax.lax.axis_size(ENVS)
+    except NameError:
+        return 1
+
+
+def local_rows(tree: PyTree, axis: int = 0) -> PyTree:
+    """This device's share of the rows along `axis` of every leaf; all of them where the devices do not divide them.
+
+    Means over shares are equally weighted means over devices either way: see `mean_over_devices`.
+    """
+    shards = env_shards()
+
+    def cut(x: Array) -> Array:
+        if shards == 1 or x.shape[axis] % shards:
+            return x
+        size = x.shape[axis] // shards
+        return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(ENVS) * size, size, axis)
+
+    return jax.tree.map(cut, tree)
+
+
+def draw_rows(draw: Callable[[Array], PyTree], rows: Array) -> PyTree:
+    """Noise for this device's `rows [n, ...]`, the same for any number of devices: drawn for all and cut.
+
+    Args:
+      draw: `rows -> noise` with as many rows, which depends on their number only.
+      rows: `[n, ...]`.
+    """
+    shards = env_shards()
+    if shards == 1:
+        return draw(rows)
+    return local_rows(draw(jnp.zeros((shards * rows.shape[0], *rows.shape[1:]), rows.dtype)))
+
+
+def gather_rows(tree: PyTree, axis: int = 0) -> PyTree:
+    """All devices' rows, in the order from which `local_rows` would cut them."""
+    if env_shards() == 1:
+        return tree
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, ENVS, axis=axis, tiled=True), tree)
+
+
+def sum_over_devices(tree: PyTree) -> PyTree:
+    """Sums of the devices' leaves."""
+    return tree if env_shards() == 1 else jax.lax.psum(tree, ENVS)
+
+
+def mean_over_devices(tree: PyTree) -> PyTree:
+    """Means of the devices' float leaves, the same bits on all of them.
+
+    To be taken of gradients, not inside what is differentiated.
+    """
+    if env_shards() == 1:
+        return tree
+    # What a small all-reduce costs is its latency, so all leaves travel together.
+    flat, unravel = ravel_pytree(tree)
+    return unravel(jax.lax.pmean(flat, ENVS))
