@@ -13,8 +13,12 @@ import tomllib
 import numpy as np
 import pytest
 
+import gailfe_jax
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.cli.main import Train, _defaults, _parse, main
+from gailfe_jax.cli.commands import COMMANDS
+from gailfe_jax.cli.main import main
+from gailfe_jax.cli.parsing import parse
+from gailfe_jax.cli.train import Train, defaults
 from gailfe_jax.config.flat import Hyper
 from gailfe_jax.data.demonstrations import Demonstrations
 from gailfe_jax.methods.table import ALGORITHMS, COMBINATIONS, resolve_config
@@ -61,7 +65,7 @@ def contents(folder):
 
 def start(*words):
     env = haste.environment() | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "gailfe_jax.cli.main", *map(str, words)]
+    command = [sys.executable, "-m", "gailfe_jax", *map(str, words)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -160,35 +164,83 @@ def test_expert_writes_a_policy_and_its_report(tmp_path, capsys):
     assert json.loads(printed[printed.index("{") :])["seeds"][0]["returns"] == report["returns"]
 
 
-COMMANDS = {
+SHOWN = {
     "train": ["--out", "--resume", "--algo", "--env", "--demos", "--steps", "--seeds", "--failure-threshold"],
     "sweep": ["--out", "--grid", "--random", "--settings", "--resume", "--seeds", "--demos", "--disc-lr"],
     "expert": ["--out", "--env", "--run-dir", "--episodes", "--policy-lr"],
     "demos": ["--out", "--env", "--trajectories", "--failures", "--annotator", "--snapshots"],
     "evaluate": ["PATH", "--episodes", "--backend", "--json"],
     "video": ["PATH", "--out", "--episodes"],
+    "confidence": ["PATH", "--demos", "--episodes", "--seed"],
     "bench": ["physics", "train", "peers", "--engine", "--repeats", "--learning"],
     "algorithms": ["usage: gailfe algorithms"],
     "quickstart": ["--out", "--seeds", "--steps"],
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", SHOWN)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert all(word in shown for word in COMMANDS[command])
+    assert all(word in shown for word in SHOWN[command])
 
 
-@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_what_each_command_explains_is_tested():
+    assert list(SHOWN) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
 def test_help_lists_the_commands(words, capsys):
-    with pytest.raises(SystemExit) as stop:
+    assert main(words) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 100 for line in shown)
+    for name, command in COMMANDS.items():
+        assert [line for line in shown if line.split()[:1] == [name] and line.endswith(f"  {command.summary}")]
+
+
+def test_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gailfe {gailfe_jax.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("trian --out x", "unknown command 'trian'; did you mean 'train'?"),
+        ("eval runs/x", "unknown command 'eval'; did you mean 'evaluate'?"),
+        ("nonsense", f"unknown command 'nonsense'; expected one of {', '.join(COMMANDS)}"),
+        ("--out x", "got '--out'; expected a command first (gailfe --help lists them)"),
+    ],
+)
+def test_an_unknown_command_is_told_the_nearest(words, message, capsys):
+    assert main(words.split()) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"gailfe: error: {message}\n")
+
+
+def test_what_is_not_asked_for_is_not_imported():
+    """Help is there at once because it imports next to nothing, and no command pays for another's packages."""
+    script = """
+import json, sys
+from gailfe_jax.cli.main import main
+seen = {}
+for words in json.loads(sys.argv[1]):
+    try:
         main(words)
-    assert stop.value.code == 0
-    shown = capsys.readouterr().out
-    assert all(f"• {command}" in shown for command in COMMANDS)
+    except SystemExit:
+        pass
+    seen[" ".join(words)] = sorted({"jax", "scipy", "matplotlib", "tyro", "rich", "numpy"} & set(sys.modules))
+print(json.dumps(seen))
+"""
+    instant = [["--help"], ["--version"], ["trian"], []]
+    late = [[name, "--help"] for name in COMMANDS if name not in ("train", "sweep", "expert")]
+    words = json.dumps([*instant, *late])
+    done = subprocess.run([sys.executable, "-c", script, words], capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert all(seen[" ".join(words)] == [] for words in instant), seen
+    assert all(not {"jax", "scipy", "matplotlib"} & set(seen[" ".join(words)]) for words in late), seen
 
 
 def test_algorithms_lists_the_methods(capsys):
@@ -201,23 +253,19 @@ def test_algorithms_lists_the_methods(capsys):
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: c.name)
 def test_the_flags_it_prints_are_understood(combination):
     words = combination.flags.split()
-    parsed = _parse(
-        Train, prog="gailfe train", args=["--out", "x", *words], default=_defaults("train", ["--out", "x", *words])
-    )
+    parsed = parse(Train, "train", ["--out", "x", *words], defaults(["--out", "x", *words]))
     config = resolve_config(parsed.config)
     assert {name: getattr(config, name) for name in combination.settings} == combination.settings
 
 
 @pytest.mark.parametrize("value", ["-log_d", "1-d", "log_1-d", "logit"])
 def test_the_names_of_rewards_are_no_flags(value):
-    parsed = _parse(
-        Train, prog="gailfe train", args=["--out", "x", "--disc-reward", value], default=_defaults("train", [])
-    )
+    parsed = parse(Train, "train", ["--out", "x", "--disc-reward", value], defaults([]))
     assert parsed.config.disc_reward == value
 
 
 def test_the_console_script_is_this_main(capfd):
-    """`python -m gailfe_jax.cli.main`, the other way in, is what the killed run was started by."""
+    """`python -m gailfe_jax`, the other way in, is what the killed run was started by."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"gailfe": f"{main.__module__}:{main.__name__}"}
     script = shutil.which("gailfe", path=str(pathlib.Path(sys.executable).parent))
@@ -230,7 +278,7 @@ def test_the_console_script_is_this_main(capfd):
 
 @pytest.mark.parametrize(
     "words",
-    ["train --out x --colour red", "train", "train --out x --seeds many", "nonsense", "evaluate", "bench x"],
+    ["train --out x --colour red", "train", "train --out x --seeds many", "evaluate", "bench x"],
 )
 def test_words_that_do_not_parse_exit_with_2(words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -244,6 +292,7 @@ def test_words_that_do_not_parse_exit_with_2(words, capsys, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("nonsense", "unknown command 'nonsense'"),
         ("train --out x", "demos: --algo gail needs a demonstration file"),
         ("train --out x --demos missing.npz", "missing.npz: no such file"),
         ("train --out x --demos damaged.npz", "damaged.npz: not a readable .npz file"),

@@ -1,0 +1,130 @@
+"""`gailfe bench`."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from gailfe_jax.cli.parsing import Positional, parse
+from gailfe_jax.errors import GailfeError
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measure speed against the bare engine, in one run; compile time apart."""
+
+    what: Positional[Literal["physics", "train", "sweep", "scaling", "profile", "fidelity", "horizon", "peers"]]
+    """physics: the engine inside a jitted scan. train: whole training iterations. sweep: seeds in one program, alone,
+    and in processes of their own. scaling: speed and memory along --axis. profile: the parts of an iteration.
+    fidelity: what MJX's cheaper settings save and how far off they are. horizon: MAIL's gradient by itself. peers:
+    training beside imitation's GAIL and Stable-Baselines3's PPO, which are installed under runs/ (from a checkout)."""
+    env: tuple[str, ...] = ()
+    """Tasks; halfcheetah and hopper for physics and fidelity, hopper for horizon and for peers with --learning,
+    halfcheetah for the others by default."""
+    algo: tuple[str, ...] = ()
+    """Methods; gail and gailfe for train, gail for sweep and profile by default. Each axis of scaling has its own."""
+    engine: str = "auto"
+    """Physics engine; for fidelity auto is mjx."""
+    num_envs: tuple[int, ...] = (256,)
+    """Environments (physics)."""
+    seeds: int | None = None
+    """Seeds side by side (sweep; 8 by default), or runs of each one (peers with --learning; 1)."""
+    axis: Literal["envs", "seeds", "width", "horizon", "failures"] = "envs"
+    """What is varied (scaling)."""
+    values: tuple[int, ...] = ()
+    """Its values (scaling); the axis' own by default."""
+    repeats: int | None = None
+    """Timed repeats; medians are reported. 5, for scaling and fidelity 3 by default."""
+    learning: bool = False
+    """Peers: how long GAIL takes to 0.9 of the expert's return, instead of steps/s."""
+    time_limit: float = 1200.0
+    """Seconds of training after which a run counts as not reached (peers with --learning)."""
+    out: str | None = None
+    """Write the JSON result here, and a figure (.png) beside it."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.training.logger import write_json_atomic
+
+        report = self._measured()
+        show, draw = benchmark_views(report)
+        show(report)
+        if self.out:
+            write_json_atomic(self.out, report)
+            draw(report, pathlib.Path(self.out).with_suffix(".png"))
+        return 0
+
+    def _measured(self) -> dict[str, Any]:
+        from gailfe_jax.bench import fidelity, peers, scaling
+        from gailfe_jax.bench import profile as breakdown
+        from gailfe_jax.bench import speed as bench
+
+        repeats = (3 if self.what in ("scaling", "fidelity") else 5) if self.repeats is None else self.repeats
+        if self.what == "physics":
+            envs = self.env or ("halfcheetah", "hopper")
+            return bench.bench_physics(envs, engine=self.engine, num_envs=self.num_envs, repeats=repeats)
+        if self.what == "train":
+            return bench.bench_train(
+                self.env or ("halfcheetah",), algos=self.algo or ("gail", "gailfe"), engine=self.engine, repeats=repeats
+            )
+        if self.what == "horizon":
+            return bench.bench_horizon(self.env or ("hopper",), repeats=repeats)
+        if self.what == "fidelity":
+            engine = "mjx" if self.engine == "auto" else self.engine
+            return fidelity.bench_fidelity(self.env or ("halfcheetah", "hopper"), engine=engine, repeats=repeats)
+        if self.what == "peers" and self.learning:
+            return peers.bench_learning(self.env or ("hopper",), seeds=self._seeds(1), time_limit=self.time_limit)
+        if self.what == "peers":
+            return peers.bench_peers(self.env or ("halfcheetah",), repeats=repeats)
+        env = _only("env", self.env, "halfcheetah")
+        if self.what == "profile":
+            return breakdown.bench_profile(
+                env, algo=_only("algo", self.algo, "gail"), engine=self.engine, repeats=repeats
+            )
+        if self.what == "sweep":
+            return scaling.bench_sweep(
+                env, algo=_only("algo", self.algo, "gail"), engine=self.engine, seeds=self._seeds(8), repeats=repeats
+            )
+        return scaling.bench_scaling(self.axis, env, engine=self.engine, values=self.values, repeats=repeats)
+
+    def _seeds(self, default: int) -> int:
+        return default if self.seeds is None else self.seeds
+
+
+def benchmark_views(report: dict[str, Any]) -> tuple[Callable[..., None], Callable[..., None]]:
+    """`show(report)` and `draw(report, path)` for a report of `gailfe bench`.
+
+    Raises:
+      KeyError: it is none.
+    """
+    from gailfe_jax.bench import fidelity, peers, scaling
+    from gailfe_jax.bench import profile as breakdown
+    from gailfe_jax.bench import speed as bench
+
+    return {
+        "physics": (bench.print_report, bench.draw_report),
+        "train": (bench.print_report, bench.draw_report),
+        "horizon": (bench.print_horizon, bench.draw_horizon),
+        "fidelity": (fidelity.print_fidelity, fidelity.draw_fidelity),
+        "peers": (peers.print_peers, peers.draw_peers),
+        "peers_learning": (peers.print_learning, peers.draw_learning),
+        "profile": (breakdown.print_profile, breakdown.draw_profile),
+        "sweep": (scaling.print_sweep, scaling.draw_sweep),
+        "scaling": (scaling.print_scaling, scaling.draw_scaling),
+    }[report["what"]]
+
+
+def _only(name: str, values: tuple[str, ...], default: str) -> str:
+    """The one value given, or the default.
+
+    Raises:
+      GailfeError: there are several.
+    """
+    if len(values) > 1:
+        raise GailfeError(f"{name}: got {', '.join(values)}; expected one for this benchmark")
+    return values[0] if values else default
+
+
+def run(args: Sequence[str]) -> int:
+    return parse(Bench, "bench", args)()
