@@ -28,3 +28,6 @@ COMMANDS = {
     "algorithms": Command("gailfe_jax.cli.algorithms", "List the methods, and which parts go together."),
     "quickstart": Command("gailfe_jax.cli.quickstart", "Show everything on one task in a few minutes."),
 }
+
+# `main` takes these words out before the command reads the others, so that no command lists them among its settings.
+IMPORT_HELP = "Every command takes --import MODULE (repeatable): it imports your own module or .py file first."

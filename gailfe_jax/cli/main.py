@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import gailfe_jax
-from gailfe_jax.cli.commands import COMMANDS
+from gailfe_jax.cli.commands import COMMANDS, IMPORT_HELP
 from gailfe_jax.errors import GailfeError
 
 
@@ -45,11 +45,41 @@ def _dispatch(args: Sequence[str]) -> int:
         return 0
     if word not in COMMANDS:
         raise GailfeError(_unknown(word))
-    return importlib.import_module(COMMANDS[word].module).run(args[1:])
+    modules, words = _split_imports(args[1:])
+    if modules:
+        from gailfe_jax.io.user_modules import import_user_module
+
+        for module in modules:
+            import_user_module(module)
+    return importlib.import_module(COMMANDS[word].module).run(words)
+
+
+def _split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The modules that `--import` names, and the other words.
+
+    Raises:
+      GailfeError: no module follows `--import`.
+    """
+    modules, others = [], []
+    remaining = iter(words)
+    for word in remaining:
+        flag, equals, module = word.partition("=")
+        if flag != "--import":
+            others.append(word)
+            continue
+        module = module if equals else next(remaining, "")
+        if not module or module.startswith("-"):
+            raise GailfeError(f"import: got {module!r}; expected a module's name or a .py file after --import")
+        modules.append(module)
+    return modules, others
 
 
 def _help() -> str:
-    width = max(map(len, COMMANDS))
+    options = {
+        "-h, --help": "Show this page; gailfe COMMAND --help explains a command.",
+        "--version": "Show the version.",
+    }
+    width = max(map(len, (*COMMANDS, *options)))
     return "\n".join(
         [
             "usage: gailfe COMMAND [OPTIONS]",
@@ -60,8 +90,9 @@ def _help() -> str:
             *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
             "",
             "options:",
-            f"  {'-h, --help':{width}}  Show this page; gailfe COMMAND --help explains a command.",
-            f"  {'--version':{width}}  Show the version.",
+            *(f"  {flag:{width}}  {meaning}" for flag, meaning in options.items()),
+            "",
+            IMPORT_HELP,
         ]
     )
 

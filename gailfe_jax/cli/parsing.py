@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from gailfe_jax.cli.commands import IMPORT_HELP
 from gailfe_jax.errors import GailfeError
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -37,10 +39,11 @@ def parse(kind: type[Command], command: str, args: Sequence[str], default: Comma
       SystemExit: after help (0), or words that do not parse (2).
     """
     options: dict[str, Any] = {} if default is None else {"default": default}
+    about = f"{inspect.getdoc(kind)}\n\n{IMPORT_HELP}"
     shown = io.StringIO()
     try:
         with contextlib.redirect_stderr(shown):
-            return tyro.cli(kind, prog=f"gailfe {command}", args=args, **options)
+            return tyro.cli(kind, prog=f"gailfe {command}", description=about, args=args, **options)
     except SystemExit as stop:
         # A value out of range raises our one line; tyro would draw a box around it.
         cause: BaseException | None = stop
