@@ -36,19 +36,20 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
       What `confidence.json` holds.
 
     Raises:
-      GailfeError: no such run, the demonstrations of its training, or fewer than two trajectories of either kind.
+      GailfeError: there is no such run, it was trained on these demonstrations, or either kind has fewer than two
+        trajectories.
     """
     run_dir = pathlib.Path(run_dir)
     record = load_run(run_dir)
     files = confidence_files(run_dir)
     if episodes < 2:
-        raise GailfeError(f"episodes: got {episodes}; expected at least 2, one half to fit and one to judge")
+        raise GailfeError(f"episodes: got {episodes}; expected at least 2: one half fits, the other judges")
     env = make_env(record["config"]["env"], record["config"]["engine"])
     expert = load_demonstrations(demos, env).expert
     if pathlib.Path(demos).is_file() and file_sha256(demos) == record["demos"].get("sha256"):
         raise GailfeError(f"{demos}: the run was trained on it; expected held-out demonstrations (another --seed)")
     if expert.num_trajectories < 2:
-        raise GailfeError(f"{demos}: one trajectory; expected at least 2, one half to fit and one to judge")
+        raise GailfeError(f"{demos}: got one trajectory; expected at least 2: one half fits, the other judges")
     low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
     rng = np.random.default_rng(seed)
     seeds, pooled = [], []
@@ -92,7 +93,7 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
 def _logits(
     judge: Confidence, expert: Trajectories, own: Trajectories, half: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of D and whether the pair is the expert's, as many of either kind, from every other trajectory."""
+    """Logits of D and whether each pair is the expert's, equally many of both kinds, from every other trajectory."""
     halves = [t.select(np.arange(half, t.num_trajectories, 2)) for t in (expert, own)]
     size = min(len(t.obs) for t in halves)
     rows = [rng.choice(len(t.obs), size, replace=False) for t in halves]

@@ -13,7 +13,7 @@ from gailfe_jax.cli.parsing import parse
 
 @dataclasses.dataclass(frozen=True)
 class Algorithms:
-    """List the methods, and which parts go together."""
+    """List the methods, and show which parts go together."""
 
     def __call__(self) -> int:
         from gailfe_jax.methods.table import ALGORITHMS, COMBINATIONS

@@ -13,36 +13,43 @@ from gailfe_jax.errors import GailfeError
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Measure speed against the bare engine, in one run; compile time apart."""
+    """Measure speed beside the bare engine in the same run. Compilation is timed apart.
+
+    - physics: step the engine inside a jitted scan (halfcheetah and hopper by default).
+    - train: time whole training iterations (gail and gailfe on halfcheetah).
+    - sweep: train seeds in one program, one by one, and in processes of their own (gail on halfcheetah).
+    - scaling: measure speed and memory along --axis (halfcheetah; each axis has its own method).
+    - profile: time the parts of an iteration (gail on halfcheetah).
+    - fidelity: show what MJX's cheaper settings save and how far off they are (halfcheetah and hopper).
+    - horizon: time MAIL's gradient by itself (hopper).
+    - peers: train beside imitation's GAIL and Stable-Baselines3's PPO (halfcheetah; hopper with --learning).
+      This needs a checkout; the peers are installed under runs/.
+    """
 
     what: Positional[Literal["physics", "train", "sweep", "scaling", "profile", "fidelity", "horizon", "peers"]]
-    """physics: the engine inside a jitted scan. train: whole training iterations. sweep: seeds in one program, alone,
-    and in processes of their own. scaling: speed and memory along --axis. profile: the parts of an iteration.
-    fidelity: what MJX's cheaper settings save and how far off they are. horizon: MAIL's gradient by itself. peers:
-    training beside imitation's GAIL and Stable-Baselines3's PPO, which are installed under runs/ (from a checkout)."""
+    """Choose the benchmark."""
     env: tuple[str, ...] = ()
-    """Tasks; halfcheetah and hopper for physics and fidelity, hopper for horizon and for peers with --learning,
-    halfcheetah for the others by default."""
+    """Measure on these tasks instead of the benchmark's own."""
     algo: tuple[str, ...] = ()
-    """Methods; gail and gailfe for train, gail for sweep and profile by default. Each axis of scaling has its own."""
+    """Measure these methods instead of the benchmark's own (train; sweep and profile take one)."""
     engine: str = "auto"
-    """Physics engine; for fidelity auto is mjx."""
+    """Choose the physics engine. For fidelity, auto is mjx."""
     num_envs: tuple[int, ...] = (256,)
-    """Environments (physics)."""
+    """Step this many environments (physics)."""
     seeds: int | None = None
-    """Seeds side by side (sweep; 8 by default), or runs of each one (peers with --learning; 1)."""
+    """Train this many seeds (sweep, 8 by default), or run each peer so often (peers with --learning, 1)."""
     axis: Literal["envs", "seeds", "width", "horizon", "failures"] = "envs"
-    """What is varied (scaling)."""
+    """Vary this (scaling)."""
     values: tuple[int, ...] = ()
-    """Its values (scaling); the axis' own by default."""
+    """Give the axis these values (scaling). Each axis has its own defaults."""
     repeats: int | None = None
-    """Timed repeats; medians are reported. 5, for scaling and fidelity 3 by default."""
+    """Report the median of this many repeats (5 by default, 3 for scaling and fidelity)."""
     learning: bool = False
-    """Peers: how long GAIL takes to 0.9 of the expert's return, instead of steps/s."""
+    """Measure how long GAIL takes to reach 0.9 of the expert's return, instead of steps/s (peers)."""
     time_limit: float = 1200.0
-    """Seconds of training after which a run counts as not reached (peers with --learning)."""
+    """Give a run up after this many seconds of training (peers with --learning)."""
     out: str | None = None
-    """Write the JSON result here, and a figure (.png) beside it."""
+    """Write the result to this JSON file, and a figure (.png) beside it."""
 
     def __call__(self) -> int:
         from gailfe_jax.training.logger import write_json_atomic

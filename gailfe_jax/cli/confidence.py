@@ -16,18 +16,18 @@ from gailfe_jax.cli.parsing import PathWord, parse
 class Confidence:
     """Calibrate an imitation run's discriminators as a measure of confidence, and draw how reliable they are.
 
-    Writes confidence.json and confidence.png into the run folder; `gailfe_jax.confidence` then gives the calibrated
-    probability that a pair is the expert's.
+    The command writes confidence.json and confidence.png into the run folder. From then on `gailfe_jax.confidence`
+    returns the calibrated probability that the expert would have taken an action.
     """
 
     path: PathWord
-    """Run folder."""
+    """Calibrate the discriminators in this run folder."""
     demos: str
-    """Demonstrations that the run was not trained on (make them with another --seed)."""
+    """Read demonstrations that the run was not trained on; gailfe demos makes them with another --seed."""
     episodes: int = 10
-    """Fresh episodes of each policy; half fit, half judge."""
+    """Run this many fresh episodes of each policy. One half fits the calibration, the other half judges it."""
     seed: int = 0
-    """Of these episodes."""
+    """Seed these episodes."""
 
     def __call__(self) -> int:
         from gailfe_jax.apps.calibrate import calibrate

@@ -16,30 +16,33 @@ from gailfe_jax.errors import GailfeError
 
 @dataclasses.dataclass(frozen=True)
 class Demos:
-    """Roll an expert out: whole trajectories, and failed attempts labelled by an annotator, in one file."""
+    """Roll an expert out and write its trajectories to a demonstration file.
+
+    With --failures, the file also holds failed attempts, which an annotator chooses.
+    """
 
     out: str
-    """Demonstration file to write (.npz or .h5)."""
+    """Write the demonstrations to this file (.npz or .h5)."""
     env: str = "hopper"
-    """Task."""
+    """Choose the task."""
     trajectories: int = 30
-    """Expert trajectories."""
+    """Collect this many trajectories of the expert."""
     failures: int = 0
-    """Failed attempts."""
+    """Collect this many failed attempts."""
     expert: str | None = None
-    """Policy file of the expert; the one shipped for the task by default."""
+    """Roll out the policy in this file. By default the task's shipped expert acts."""
     deterministic: bool = False
-    """Show the expert's mean action instead of samples."""
+    """Take the expert's mean action instead of sampling."""
     annotator: str = "default"
-    """What counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or default for the task."""
+    """Choose what counts as a failure: terminated, return_below:F, flipped, bottom_quantile:Q, or default."""
     noise: float = 0.5
-    """Standard deviation of the noise on the expert's actions in failed attempts."""
+    """Add noise of this standard deviation to the expert's actions when it is to fail."""
     snapshots: tuple[str, ...] = ()
-    """Policy files whose attempts may fail, e.g. early snapshots of an expert's run, instead of a noised expert."""
+    """Take the failed attempts from these policy files, such as early snapshots of a run, not from the expert."""
     seed: int = 0
-    """Of initial states and noise."""
+    """Seed the initial states and the noise."""
     engine: str = "auto"
-    """Physics engine."""
+    """Choose the physics engine."""
 
     def __call__(self) -> int:
         from gailfe_jax.artifacts.policy import Policy, load_expert

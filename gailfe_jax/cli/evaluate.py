@@ -16,24 +16,24 @@ from gailfe_jax.cli.parsing import PathWord, parse
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Evaluate a run's policies, deterministic, on fresh episodes."""
+    """Evaluate a run's policies on fresh episodes. The policies act deterministically."""
 
     path: PathWord
-    """Run folder, or one policy file (.safetensors)."""
+    """Evaluate this run folder, or this policy file (.safetensors)."""
     episodes: int = 50
-    """Episodes per seed."""
+    """Run this many episodes per seed."""
     backend: Literal["gymnasium", "engine"] = "gymnasium"
-    """Gymnasium itself, or this package's own engine (bit-identical on the CPU, faster)."""
+    """Step Gymnasium itself, or this package's own engine, which is faster and bit-identical on the CPU."""
     env: str | None = None
-    """Task; the one the policy was trained on by default."""
+    """Evaluate on this task. By default it is the task that the policy was trained on."""
     expert_return: float | None = None
-    """Normalise by this return; by the one the run knows, or the shipped expert's, by default."""
+    """Divide by this return. By default it is the expert's that the run recorded, or the shipped expert's."""
     seed: int = 0
-    """Of the episodes."""
+    """Seed the episodes."""
     json: bool = False
     """Print JSON instead of a table."""
     out: str | None = None
-    """Write the JSON here too; <run>/evaluation.json by default for a run folder."""
+    """Write the JSON to this file. A run folder's default is <run>/evaluation.json."""
 
     def __call__(self) -> int:
         from gailfe_jax.apps.evaluate_run import evaluate_path

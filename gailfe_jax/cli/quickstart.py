@@ -11,18 +11,22 @@ from gailfe_jax.cli.parsing import parse
 
 @dataclasses.dataclass(frozen=True)
 class Quickstart:
-    """The main job: shipped Hopper expert, demonstrations and failures, GAIL and GAILFE, evaluation, table, picture."""
+    """Show the whole package at work on one task.
+
+    Quickstart collects demonstrations and failures from the shipped expert, trains GAIL and GAILFE on them, evaluates
+    both in Gymnasium, and ends with a table and a picture.
+    """
 
     out: str = "quickstart"
-    """Folder for everything."""
+    """Write everything to this folder."""
     env: str = "hopper"
-    """Task."""
+    """Choose the task."""
     seeds: int = 3
-    """Seeds of each method."""
+    """Train this many seeds of each method."""
     steps: float | None = None
-    """Environment steps of each seed; sized for a few minutes on two cores by default."""
+    """Train each seed for this many environment steps. The default takes a few minutes on two cores."""
     episodes: int = 20
-    """Gymnasium episodes per seed in the final table."""
+    """Run this many Gymnasium episodes per seed for the final table."""
 
     def __call__(self) -> int:
         from gailfe_jax.apps.quickstart import quickstart

@@ -12,20 +12,20 @@ from gailfe_jax.errors import GailfeError
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """Film a run's policy (MP4, no screen needed)."""
+    """Film a run's policy as an MP4. No screen is needed."""
 
     path: PathWord
-    """Run folder, or one policy file (.safetensors)."""
+    """Film a policy of this run folder, or this policy file (.safetensors)."""
     out: str | None = None
-    """File to write; <run>/video.mp4 by default."""
+    """Write the film to this file. The default is <run>/video.mp4, or the policy file's name with .mp4."""
     seed_index: int = 0
-    """Which of the run's seeds."""
+    """Choose one of the run's seeds, counted from 0."""
     episodes: int = 1
-    """Episodes to film."""
+    """Film this many episodes."""
     seed: int = 0
-    """Of the initial state."""
+    """Seed the initial states."""
     max_steps: int = 1000
-    """Most steps per episode."""
+    """Cut each episode after this many steps."""
 
     def __call__(self) -> int:
         from gailfe_jax.analysis.video import record_video
