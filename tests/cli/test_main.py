@@ -55,6 +55,13 @@ def test_version_is_the_packages(capsys):
     assert capsys.readouterr().out == f"gailfe {gailfe_jax.__version__}\n"
 
 
+def test_the_package_runs_as_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "gailfe_jax", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == f"gailfe {gailfe_jax.__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -94,7 +101,6 @@ print(json.dumps(seen))
 
 
 def test_the_console_script_is_this_main(capfd):
-    """`python -m gailfe_jax`, the other way in, is what the killed run was started by."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"gailfe": f"{main.__module__}:{main.__name__}"}
     script = shutil.which("gailfe", path=str(pathlib.Path(sys.executable).parent))
