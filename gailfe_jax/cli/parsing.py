@@ -17,7 +17,7 @@ from gailfe_jax.errors import GailfeError
 Flat = tyro.conf.OmitArgPrefixes
 Positional = tyro.conf.Positional
 PathWord = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
-Command = TypeVar("Command")
+Settings = TypeVar("Settings")
 
 
 def peek(args: Sequence[str], flag: str) -> str | None:
@@ -31,7 +31,7 @@ def peek(args: Sequence[str], flag: str) -> str | None:
     return value
 
 
-def parse(kind: type[Command], command: str, args: Sequence[str], default: Command | None = None) -> Command:
+def parse(kind: type[Settings], command: str, args: Sequence[str], default: Settings | None = None) -> Settings:
     """Reads the words of a command into its dataclass, starting from `default`.
 
     Raises:
