@@ -20,7 +20,7 @@ from typing import Any
 
 from gailfe_jax.bench.fidelity import errors
 from gailfe_jax.bench.scaling import knee, mebibytes
-from gailfe_jax.cli.main import benchmark_views
+from gailfe_jax.cli.bench import benchmark_views
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PUBLISHED = {"halfcheetah": 4464, "hopper": 3571, "walker2d": 6717}

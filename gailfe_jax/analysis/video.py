@@ -24,6 +24,7 @@ import numpy as np
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import replacing
+from gailfe_jax.io.user_modules import import_user_module, imported_modules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,8 @@ def record_video(
 
     Args:
       policy: what acts.
-      gymnasium_id: a Gymnasium id; one that only this process has registered must be named as `module:id`.
+      gymnasium_id: a Gymnasium id; one that only this process has registered must be named as `module:id`, unless a
+        module that `--import` named registers it.
       path: file to write, replaced if there; folders are made.
       episodes: how many.
       seed: of the episodes.
@@ -105,6 +107,7 @@ def record_video(
             "policy": str(policy.save(Path(folder, "policy.safetensors"))),
             "result": str(Path(folder, "result.json")),
             "video": str(draft),
+            "modules": imported_modules(),
             "gymnasium_id": gymnasium_id,
             "episodes": episodes,
             "seed": seed,
@@ -184,6 +187,8 @@ def _child() -> None:
         report(no_picture=str(failure.__cause__))
         return
     try:
+        for module in order["modules"]:
+            import_user_module(module)
         report(**_record(order, evaluate))
     except _NoPicture as failure:
         report(no_picture=str(failure))

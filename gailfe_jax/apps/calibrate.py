@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gailfe_jax.analysis.calibration import platt_scaling, reliability
 from gailfe_jax.analysis.plots import reliability_diagram
 from gailfe_jax.artifacts.confidence import Confidence, confidence_files, sigmoid
 from gailfe_jax.data.collection import roll_out
@@ -19,62 +20,6 @@ from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.training.loop import load_policies, load_run
-
-BINS = 10
-
-
-def platt_scaling(logit: np.ndarray, positive: np.ndarray, steps: int = 50) -> tuple[float, float]:
-    """Slope and offset of the logistic regression of `positive [n]` on `logit [n]` (Platt 1999).
-
-    Targets are Platt's, pulled a little towards each other, so that separable data have a solution too.
-    """
-    count = np.array([np.sum(~positive), np.sum(positive)], np.float64)
-    target = np.where(positive, (count[1] + 1) / (count[1] + 2), 1 / (count[0] + 2))
-    x = np.stack([logit, np.ones_like(logit)], axis=1).astype(np.float64)
-
-    def loss(weights: np.ndarray) -> float:
-        z = x @ weights
-        return float(np.mean(np.logaddexp(0, z) - target * z))
-
-    weights = np.array([1.0, 0.0])
-    for _ in range(steps):
-        p = sigmoid(x @ weights)
-        gradient = x.T @ (p - target) / len(x)
-        hessian = (x * (p * (1 - p))[:, None]).T @ x / len(x) + 1e-9 * np.eye(2)
-        step, size = np.linalg.solve(hessian, gradient), 1.0
-        while size > 1e-6 and loss(weights - size * step) > loss(weights):
-            size /= 2
-        weights = weights - size * step
-    return float(weights[0]), float(weights[1])
-
-
-def reliability(probability: np.ndarray, positive: np.ndarray, bins: int = BINS) -> dict[str, Any]:
-    """How well `probability [n]` foretells `positive [n]`.
-
-    Returns:
-      Per bin of (nearly) equal count the mean probability, the share of positives and the count; the expected
-      calibration error (their mean distance, weighted by count), the Brier score, the log loss and the accuracy.
-    """
-    # Equal counts: in bins of equal width the outermost would rest on a pair or two.
-    place = np.empty(len(probability), int)
-    place[np.argsort(probability, kind="stable")] = np.arange(len(probability)) * bins // len(probability)
-    rows = [
-        {
-            "probability": float(np.mean(probability[place == b])),
-            "share": float(np.mean(positive[place == b])),
-            "count": int(np.sum(place == b)),
-        }
-        for b in range(bins)
-        if np.any(place == b)
-    ]
-    inside = np.clip(probability, 1e-12, 1 - 1e-12)
-    return {
-        "bins": rows,
-        "calibration_error": sum(abs(r["probability"] - r["share"]) * r["count"] for r in rows) / len(probability),
-        "brier_score": float(np.mean(np.square(probability - positive))),
-        "log_loss": float(-np.mean(np.where(positive, np.log(inside), np.log1p(-inside)))),
-        "accuracy": float(np.mean((probability > 0.5) == positive)),
-    }
 
 
 def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, seed: int = 0) -> dict[str, Any]:
@@ -93,19 +38,20 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
       What `confidence.json` holds.
 
     Raises:
-      GailfeError: no such run, the demonstrations of its training, or fewer than two trajectories of either kind.
+      GailfeError: there is no such run, it was trained on these demonstrations, or either kind has fewer than two
+        trajectories.
     """
     run_dir = pathlib.Path(run_dir)
     record = load_run(run_dir)
     files = confidence_files(run_dir)
     if episodes < 2:
-        raise GailfeError(f"episodes: got {episodes}; expected at least 2, one half to fit and one to judge")
+        raise GailfeError(f"episodes: got {episodes}; expected at least 2: one half fits, the other judges")
     env = make_env(record["config"]["env"], record["config"]["engine"])
     expert = load_demonstrations(demos, env).expert
     if pathlib.Path(demos).is_file() and file_sha256(demos) == record["demos"].get("sha256"):
         raise GailfeError(f"{demos}: the run was trained on it; expected held-out demonstrations (another --seed)")
     if expert.num_trajectories < 2:
-        raise GailfeError(f"{demos}: one trajectory; expected at least 2, one half to fit and one to judge")
+        raise GailfeError(f"{demos}: got one trajectory; expected at least 2: one half fits, the other judges")
     low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
     rng = np.random.default_rng(seed)
     seeds, pooled = [], []
@@ -149,7 +95,7 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
 def _logits(
     judge: Confidence, expert: Trajectories, own: Trajectories, half: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of D and whether the pair is the expert's, as many of either kind, from every other trajectory."""
+    """Logits of D and whether each pair is the expert's, equally many of both kinds, from every other trajectory."""
     halves = [t.select(np.arange(half, t.num_trajectories, 2)) for t in (expert, own)]
     size = min(len(t.obs) for t in halves)
     rows = [rng.choice(len(t.obs), size, replace=False) for t in halves]

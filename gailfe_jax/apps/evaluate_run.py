@@ -30,7 +30,7 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> tuple[list[
       env: task; the one the first policy was trained on by default.
 
     Raises:
-      GailfeError: nothing there, damaged, or the task is unknown.
+      GailfeError: nothing is there, a file is damaged, or the task is unknown.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -81,7 +81,7 @@ def evaluate_path(
       interquartile mean of the seeds' means with its 95% bootstrap interval, and provenance.
 
     Raises:
-      GailfeError: nothing to evaluate, a task that the policies do not fit, or one that Gymnasium has not.
+      GailfeError: there is nothing to evaluate, the policies do not fit the task, or Gymnasium lacks the task.
     """
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
@@ -93,7 +93,7 @@ def evaluate_path(
         raise GailfeError(f"{path}: observation and action sizes are {sizes}; expected {expected} for {spec.name}")
     if expert_return is None:
         expert_return = known_expert_return(path, spec.name)
-        # No share can be told of a return that is not positive; only one asked for by name is an error.
+        # A share of a return that is not positive means nothing. It is an error only where the caller gave it.
         expert_return = None if expert_return is None or not expert_return > 0 else expert_return
     if backend == "gymnasium":
         if spec.gymnasium_id is None:

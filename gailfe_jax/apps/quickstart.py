@@ -1,4 +1,4 @@
-"""The main job: demonstrations and failures, GAIL and GAILFE, evaluation in Gymnasium, a table and a picture."""
+"""Quickstart: demonstrations and failures, GAIL and GAILFE, evaluation in Gymnasium, a table and a picture."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from gailfe_jax.training.loop import DemoSettings, RunSettings, train
 METHODS = ("gail", "gailfe")
 TRAJECTORIES, FAILURES = 30, 100
 STEPS, EVAL_EVERY, EVAL_EPISODES = 245_760, 16_384, 4
-# From nothing, minutes on a laptop are too few for three seeds that all walk (experiments/figure1.py starts there).
-# From a clone they are enough. The first evaluation is the clone itself: until then only the discriminator and the
-# values learn. Small steps that fade away, a long horizon and an average over many policies keep what the clone can do.
+# Three seeds do not learn to walk from nothing in minutes on a laptop (experiments/figure1.py starts there); from a
+# clone they do. The first evaluation shows the clone itself: until then only the discriminator and the values learn.
+# Small steps that fade away, a long horizon and an average over many policies keep what the clone can do.
 CONFIG: dict[str, Any] = {
     "num_envs": 16,
     "bc_steps": 8000,
@@ -69,7 +69,7 @@ def quickstart(
     budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(EVAL_EVERY, steps), eval_episodes=EVAL_EPISODES)
     task = make_env(env)
     expert = load_expert(task.spec.name)
-    # Written first, so that a folder that quickstart may empty is known from anybody else's.
+    # The report is written first. It marks a folder that quickstart may empty.
     report_file, demos_file = out / "quickstart.json", out / "demos.npz"
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not report_file.exists())):
         raise GailfeError(f"{out}: exists and holds no quickstart; choose another --out")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
+import gymnasium
 import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
@@ -12,6 +14,7 @@ from gailfe_jax.analysis.evaluation import evaluate_policy
 from gailfe_jax.analysis.video import VideoResult, _backends, record_video
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io import user_modules
 
 
 def make_policy(obs: int = 17, action: int = 6) -> Policy:
@@ -110,6 +113,48 @@ def test_the_next_platform_is_tried_and_every_episode_recorded(tmp_path, monkeyp
     assert iio.imread(path).shape == (8, 32, 64, 3)
     evaluated = evaluate_policy(make_policy(), "HalfCheetah-v5", episodes=2, seed=2, max_steps=3)
     assert list(result.returns) == evaluated.returns.tolist()
+
+
+def test_an_environment_that_an_imported_module_registers_is_filmed(tmp_path, monkeypatch, recorded):
+    """The child process that films imports the module too; the module's environment draws without OpenGL."""
+    (tmp_path / "flat_world.py").write_text(
+        """
+import gymnasium
+import numpy as np
+
+
+class Flat(gymnasium.Env):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,))
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample() * 0, {}
+
+    def step(self, action):
+        return self.observation_space.sample() * 0, 2.0, False, False, {}
+
+    def render(self):
+        return np.full((32, 64, 3), 200, np.uint8)
+
+
+gymnasium.register("Flat-v0", Flat)
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.setattr(user_modules, "_imported", [])
+    user_modules.import_user_module("flat_world")
+    try:
+        result = record_video(make_policy(3, 2), "Flat-v0", "film.mp4", max_steps=4)
+    finally:
+        del sys.modules["flat_world"], gymnasium.registry["Flat-v0"]
+    assert (result.returns, result.frames) == ((8.0,), 5)
+    assert iio.imread(tmp_path / "film.mp4").shape == (5, 32, 64, 3)
 
 
 def test_order_of_platforms(monkeypatch):

@@ -7,29 +7,9 @@ import pytest
 
 from gailfe_jax.apps.evaluate_run import evaluate_path, known_expert_return, policies_of
 from gailfe_jax.artifacts.policy import Policy, expert_names, load_expert
-from gailfe_jax.config.flat import CONFIG_VERSION
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.loop import load_policies
-
-
-def policy(seed, **metadata):
-    rng = np.random.default_rng(seed)
-    return Policy(
-        weights=[(rng.normal(size=(11, 8)), np.zeros(8)), (0.1 * rng.normal(size=(8, 3)), np.zeros(3))],
-        activation="relu" if seed % 2 else "tanh", obs_mean=np.full(11, 0.1), obs_std=np.full(11, 0.5),
-        log_std=np.zeros(3), action_low=-1, action_high=1,
-        metadata={"env": "hopper", "seed": str(seed)} | metadata,
-    )  # fmt: skip
-
-
-def make_run(folder, seeds=(9, 10), expert_return=50.0):
-    """What a run leaves for those who judge it."""
-    folder.mkdir(exist_ok=True)
-    for seed in seeds:
-        policy(seed).save(folder / "policies" / f"seed_{seed}.safetensors")
-    record = {"version": CONFIG_VERSION, "config": {}, "hyper": {}, "settings": {}}
-    (folder / "config.json").write_text(json.dumps(record | {"demos": {"expert_return": expert_return}}))
-    return folder
+from tests.runs import make_run, policy
 
 
 @pytest.fixture(scope="module")

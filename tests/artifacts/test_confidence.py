@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import gailfe_jax
-from gailfe_jax.apps.calibrate import platt_scaling, reliability
 from gailfe_jax.artifacts.confidence import Confidence, confidence, confidence_files, sigmoid
 from gailfe_jax.cli.main import main
 from gailfe_jax.config.flat import Config, Hyper
@@ -84,23 +83,6 @@ def test_a_run_is_calibrated_on_unseen_data(run, capsys):
     assert main(["confidence", str(folder), "--demos", str(unseen), "--episodes", "6"]) == 0
     again = json.loads((folder / "confidence.json").read_text())
     assert again["after"] == report["after"]
-
-
-def test_platt_scaling_finds_the_logistic_it_was_drawn_from():
-    rng = np.random.default_rng(0)
-    logit = rng.normal(0, 3, 40_000)
-    positive = rng.random(40_000) < sigmoid(0.4 * logit - 0.7)
-    slope, offset = platt_scaling(logit, positive)
-    assert slope == pytest.approx(0.4, abs=0.02) and offset == pytest.approx(-0.7, abs=0.05)
-    raw, scaled = reliability(sigmoid(logit), positive), reliability(sigmoid(slope * logit + offset), positive)
-    assert scaled["calibration_error"] < 0.02 < 0.1 < raw["calibration_error"]
-    assert scaled["log_loss"] < raw["log_loss"] and scaled["brier_score"] < raw["brier_score"]
-    assert sum(row["count"] for row in scaled["bins"]) == 40_000
-
-
-def test_separable_data_have_a_finite_scale():
-    slope, offset = platt_scaling(np.array([-2.0, -1.0, 1.0, 2.0]), np.array([False, False, True, True]))
-    assert np.isfinite([slope, offset]).all() and slope > 0
 
 
 def test_bad_input_is_one_line(run, tmp_path, capsys):

@@ -45,7 +45,7 @@ def go(words: list[str], signalled: bool = False) -> None:
 
     # The command looks it up when it is called.
     training.train = lambda *args, **options: train(*args, on_evaluation=strike, **options)
-    print("ended", cli.main(words), flush=True)
+    print("ended", cli(words), flush=True)
 
 
 def refused(folder: pathlib.Path, odd: bool) -> None:

@@ -208,7 +208,7 @@ def test_who_comes_alone_is_told_in_one_line(tmp_path):
     """Without a cluster that would name the others, without a process 0, and without a process 1."""
     wait = "from gailfe_jax.parallel import distributed as hosts; hosts.connected({words}, timeout=4).__enter__()"
     alone = [start(["-c", wait.format(words=(f"127.0.0.1:{free_port()}", "2", i))]) for i in "10"]
-    nowhere = start(["-m", "gailfe_jax.cli.main", "train", "--out", str(tmp_path / "run"), "--distributed"])
+    nowhere = start(["-m", "gailfe_jax", "train", "--out", str(tmp_path / "run"), "--distributed"])
     for code, _, err in ended(*alone, timeout=60):
         assert code == 2, err
         line = r"gailfe: error: distributed: not all processes have come together at 127\.0\.0\.1:\d+ within 4 s\n"

@@ -16,7 +16,9 @@ import pytest
 
 from gailfe_jax.analysis.statistics import iqm
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.cli.main import Sweep, _defaults, _parse, main
+from gailfe_jax.cli.main import main
+from gailfe_jax.cli.parsing import parse
+from gailfe_jax.cli.sweep import Sweep, defaults
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
@@ -220,7 +222,7 @@ def test_what_cannot_be_swept_is_one_clear_error(make, message):
 
 def test_each_method_starts_from_its_preset_and_the_flags_come_after():
     words = ["--out", "x", "--steps", "7e5", "--gamma", "0.9", "--grid", "algo=gail,gasil,ppo", "entropy=0,0.1"]
-    parsed = _parse(Sweep, prog="gailfe sweep", args=words, default=_defaults("sweep", words))
+    parsed = parse(Sweep, "sweep", words, defaults(words))
     settings = build(grid(parsed.grid), parsed._base)
     assert [s.config.algo for s in settings] == ["gail", "gail", "gasil", "gasil", "ppo", "ppo"]
     assert [s.config.generator for s in settings[::2]] == ["trpo", "ppo", "ppo"]
@@ -230,7 +232,7 @@ def test_each_method_starts_from_its_preset_and_the_flags_come_after():
     # What differs in traced fields alone shares a program.
     assert len({s.program_key for s in settings}) == 3 and settings[0].program_key == settings[1].program_key
     explicit = [*words[:-3], "--generator", "trpo", "--grid", "algo=gail,gasil"]
-    parsed = _parse(Sweep, prog="gailfe sweep", args=explicit, default=_defaults("sweep", explicit))
+    parsed = parse(Sweep, "sweep", explicit, defaults(explicit))
     assert [s.config.generator for s in build(grid(parsed.grid), parsed._base)] == ["trpo", "trpo"]
 
 

@@ -1,0 +1,33 @@
+"""The commands of `gailfe`: to add one, write its module and add its line here.
+
+A command's module has `run(words) -> exit code`. Only the module of the command asked for is imported; this table
+imports nothing, so that `gailfe --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """Where a command lives, and the line that `gailfe --help` shows for it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "train": Command("gailfe_jax.cli.train", "Train a policy by imitation, or by PPO or TRPO on the true reward."),
+    "sweep": Command("gailfe_jax.cli.sweep", "Train many settings with the same seeds and compare them."),
+    "expert": Command("gailfe_jax.cli.expert", "Train an expert by PPO on the true reward and keep its best policy."),
+    "demos": Command("gailfe_jax.cli.demos", "Roll an expert out and write demonstrations, with failed attempts."),
+    "evaluate": Command("gailfe_jax.cli.evaluate", "Evaluate a run's policies on fresh episodes."),
+    "video": Command("gailfe_jax.cli.video", "Film a run's policy."),
+    "confidence": Command("gailfe_jax.cli.confidence", "Calibrate a run's discriminators as a measure of confidence."),
+    "bench": Command("gailfe_jax.cli.bench", "Measure speed and memory, here and beside other packages."),
+    "algorithms": Command("gailfe_jax.cli.algorithms", "List the methods, and which parts go together."),
+    "quickstart": Command("gailfe_jax.cli.quickstart", "Show everything on one task in a few minutes."),
+}
+
+# `main` takes these words out before the command reads the others, so that no command lists them among its settings.
+IMPORT_HELP = "Every command takes --import MODULE (repeatable): it imports your own module or .py file first."

@@ -1,0 +1,86 @@
+"""`gailfe demos`."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from gailfe_jax.cli.parsing import parse
+from gailfe_jax.errors import GailfeError
+
+
+@dataclasses.dataclass(frozen=True)
+class Demos:
+    """Roll an expert out and write its trajectories to a demonstration file.
+
+    With --failures, the file also holds failed attempts, which an annotator chooses.
+    """
+
+    out: str
+    """Write the demonstrations to this file (.npz or .h5)."""
+    env: str = "hopper"
+    """Choose the task."""
+    trajectories: int = 30
+    """Collect this many trajectories of the expert."""
+    failures: int = 0
+    """Collect this many failed attempts."""
+    expert: str | None = None
+    """Roll out the policy in this file. By default the task's shipped expert acts."""
+    deterministic: bool = False
+    """Take the expert's mean action instead of sampling."""
+    annotator: str = "default"
+    """Choose what counts as a failure: terminated, return_below:F, flipped, bottom_quantile:Q, or default."""
+    noise: float = 0.5
+    """Add noise of this standard deviation to the expert's actions when it is to fail."""
+    snapshots: tuple[str, ...] = ()
+    """Take the failed attempts from these policy files, such as early snapshots of a run, not from the expert."""
+    seed: int = 0
+    """Seed the initial states and the noise."""
+    engine: str = "auto"
+    """Choose the physics engine."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.artifacts.policy import Policy, load_expert
+        from gailfe_jax.data.collection import collect_demonstrations
+        from gailfe_jax.envs import make_env
+        from gailfe_jax.io.provenance import command_line
+
+        if not self.out.lower().endswith((".npz", ".h5", ".hdf5")):
+            raise GailfeError(f"out: got {self.out!r}; expected a file name that ends in .npz or .h5")
+        env = make_env(self.env, self.engine)
+        expert = load_expert(env.spec.name) if self.expert is None else Policy.load(self.expert)
+        demos = collect_demonstrations(
+            env,
+            expert,
+            trajectories=self.trajectories,
+            failures=self.failures,
+            seed=self.seed,
+            deterministic=self.deterministic,
+            noise=self.noise,
+            annotator=self.annotator,
+            snapshots=[Policy.load(path) for path in self.snapshots],
+            expert_name=self.expert or f"shipped expert for {env.spec.name}",
+            expert_file=self.expert,
+            command=command_line(sys.argv),
+        )
+        pathlib.Path(self.out).parent.mkdir(parents=True, exist_ok=True)
+        demos.save(self.out)
+        table = Table("part", "trajectories", "steps", "mean return", "min", "max")
+        for name, part in (("expert", demos.expert), ("failures", demos.failures)):
+            r = part.returns
+            figures = [f"{r.mean():.0f}", f"{r.min():.0f}", f"{r.max():.0f}"] if len(r) else ["-"] * 3
+            table.add_row(name, str(part.num_trajectories), f"{part.num_transitions:,}", *figures)
+        Console().print(table)
+        if self.failures:
+            print(f"failures: {demos.provenance['failure_source']}, annotator {demos.provenance['annotator']}")
+        print(f"wrote {self.out}")
+        return 0
+
+
+def run(args: Sequence[str]) -> int:
+    return parse(Demos, "demos", args)()

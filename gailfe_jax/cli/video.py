@@ -1,0 +1,50 @@
+"""`gailfe video`."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from gailfe_jax.cli.parsing import PathWord, parse
+from gailfe_jax.errors import GailfeError
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """Film a run's policy as an MP4. No screen is needed."""
+
+    path: PathWord
+    """Film a policy of this run folder, or this policy file (.safetensors)."""
+    out: str | None = None
+    """Write the film to this file. The default is <run>/video.mp4, or the policy file's name with .mp4."""
+    seed_index: int = 0
+    """Choose one of the run's seeds, counted from 0."""
+    episodes: int = 1
+    """Film this many episodes."""
+    seed: int = 0
+    """Seed the initial states."""
+    max_steps: int = 1000
+    """Cut each episode after this many steps."""
+
+    def __call__(self) -> int:
+        from gailfe_jax.analysis.video import record_video
+        from gailfe_jax.apps.evaluate_run import policies_of
+
+        policies, spec = policies_of(self.path)
+        if spec.gymnasium_id is None:
+            raise GailfeError(f"{self.path}: {spec.name} has no Gymnasium environment to film")
+        if not 0 <= self.seed_index < len(policies):
+            raise GailfeError(f"seed_index: got {self.seed_index}; expected 0 to {len(policies) - 1}")
+        path = pathlib.Path(self.path)
+        out = self.out or str(path / "video.mp4" if path.is_dir() else path.with_suffix(".mp4"))
+        record_video(
+            policies[self.seed_index], spec.gymnasium_id, out, episodes=self.episodes, seed=self.seed,
+            max_steps=self.max_steps,
+        )  # fmt: skip
+        print(f"wrote {out}")
+        return 0
+
+
+def run(args: Sequence[str]) -> int:
+    return parse(Video, "video", args)()

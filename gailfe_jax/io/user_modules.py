@@ -1,0 +1,76 @@
+"""Modules of the user's own, named on the command line, that register tasks, rewards, annotators or formats."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import sys
+import traceback
+
+from gailfe_jax.errors import GailfeError
+
+_imported: list[str] = []
+
+
+def import_user_module(name: str) -> None:
+    """Imports a module, so that what it registers is known. Importing it twice does nothing.
+
+    The current folder, or that of the file, joins `sys.path` behind all others: a `calendar.py` there hides nothing.
+
+    Args:
+      name: `my_module` or `package.module`, in the current folder or installed, or a file: `folder/my_module.py`.
+
+    Raises:
+      GailfeError: there is no such module or file, its import fails, or another module has its name.
+    """
+    if name.endswith(".py"):
+        file = pathlib.Path(name).absolute()
+        if not file.is_file():
+            raise GailfeError(f"import: {name}: no such file")
+        folder, parts = file.parent, [file.stem]
+    else:
+        folder, parts = pathlib.Path.cwd(), name.split(".")
+        file = folder.joinpath(*parts).with_suffix(".py")
+    if not all(part.isidentifier() for part in parts):
+        raise GailfeError(f"import: got {name!r}; expected a module's name or a .py file whose name Python can import")
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    dotted = ".".join(parts)
+    try:
+        found = getattr(importlib.import_module(dotted), "__file__", None)
+    except ModuleNotFoundError as error:
+        # Otherwise the module is there, and one that it imports is missing.
+        if error.name is None or not f"{dotted}.".startswith(f"{error.name}."):
+            raise _failure(name, error) from error
+        if not file.is_file():
+            raise GailfeError(f"import: {name}: no such module in this folder or among the installed ones") from None
+        found = None
+    # A script that ends itself must not end the command in silence.
+    except (Exception, SystemExit) as error:
+        raise _failure(name, error) from error
+    if file.is_file() and (found is None or pathlib.Path(found).resolve() != file.resolve()):
+        raise GailfeError(f"import: {name}: Python has another module {parts[0]!r}; expected a name that is free")
+    if name not in _imported:
+        _imported.append(name)
+
+
+def imported_modules() -> tuple[str, ...]:
+    """The names that `import_user_module` was given in this process, in order, each once.
+
+    Whoever continues the work later or in another process (a resumed run, a job of a sweep) imports them first.
+    """
+    return tuple(_imported)
+
+
+def _failure(name: str, error: BaseException) -> GailfeError:
+    if isinstance(error, GailfeError):
+        return GailfeError(f"import: {name}: {error}")
+    reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+    # Python's import machinery stands between our call and the module's own line.
+    machinery = ("<frozen importlib", importlib.__file__)
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = next((frame for frame in frames if not frame.filename.startswith(machinery)), None)
+    # A syntax error names its line itself.
+    if own is not None and not isinstance(error, SyntaxError):
+        reason += f" ({pathlib.Path(own.filename).name}, line {own.lineno})"
+    return GailfeError(f"import: {name}: {reason}")
