@@ -10,19 +10,17 @@ import numpy as np
 
 from gailfe_jax.analysis.evaluation import evaluate_policies
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.training.loop import RunSettings, train
+from gailfe_jax.methods.setup import Setup
+from gailfe_jax.training.loop import train
 
 _FINALISTS = 4
 _SELECTION_SEED, _REPORT_SEED = 10_000, 0
 
 
 def train_expert(
-    config: Config,
-    hyper: Hyper,
-    settings: RunSettings,
+    setup: Setup,
     *,
     gymnasium_id: str,
     run_dir: str | pathlib.Path,
@@ -36,7 +34,7 @@ def train_expert(
     from other episodes than those that chose it.
 
     Args:
-      config, hyper, settings: of the PPO run; snapshots are kept whatever `settings` says.
+      setup: of the PPO run; snapshots are kept whatever it says.
       gymnasium_id: where the finalists are judged.
       run_dir: folder of the run.
       out: policy file to write (`.safetensors`).
@@ -55,7 +53,8 @@ def train_expert(
         raise GailfeError(f"out: got {str(out)!r}; expected a file name that ends in .safetensors")
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
-    result = train(config, hyper, dataclasses.replace(settings, snapshots=True), out=run_dir, resume=resume)
+    run = setup.run.replace(snapshots=True)
+    result = train(setup.method, setup.environment, run, out=run_dir, resume=resume)
     if result.interrupted:
         raise KeyboardInterrupt(f"{run_dir}: interrupted before the end; continue with --resume")
     steps, returns = result.metrics["return_mean"]
@@ -63,7 +62,7 @@ def train_expert(
     finalists = []
     for index in order:
         seed, k = np.unravel_index(index, returns.shape)
-        name = f"step_{steps[k]:09d}_seed_{settings.first_seed + seed}.safetensors"
+        name = f"step_{steps[k]:09d}_seed_{run.first_seed + seed}.safetensors"
         finalists.append(Policy.load(run_dir / "snapshots" / name))
     trials = evaluate_policies(finalists, gymnasium_id, episodes=episodes, seed=_SELECTION_SEED)
     winner = finalists[int(np.argmax([np.mean(trial.returns) for trial in trials]))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import shutil
 import time
@@ -15,13 +14,15 @@ from rich.table import Table
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.apps.evaluate_run import evaluate_path
 from gailfe_jax.artifacts.policy import load_expert
+from gailfe_jax.config.run import RunSettings
+from gailfe_jax.config.tree import set_values
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.presets import preset
-from gailfe_jax.training.loop import DemoSettings, RunSettings, train
+from gailfe_jax.training.loop import train
 
 METHODS = ("gail", "gailfe")
 TRAJECTORIES, FAILURES = 30, 100
@@ -29,17 +30,18 @@ STEPS, EVAL_EVERY, EVAL_EPISODES = 245_760, 16_384, 4
 # Three seeds do not learn to walk from nothing in minutes on a laptop (experiments/figure1.py starts there); from a
 # clone they do. The first evaluation shows the clone itself: until then only the discriminator and the values learn.
 # Small steps that fade away, a long horizon and an average over many policies keep what the clone can do.
-CONFIG: dict[str, Any] = {
-    "num_envs": 16,
-    "bc_steps": 8000,
-    "warmup_iterations": 8,
-    "anneal": True,
-    "policy_average": 0.98,
+SETTINGS: dict[str, Any] = {
+    "rollout.num_envs": 16,
+    "start.steps": 8000,
+    "schedule.warmup_iterations": 8,
+    "schedule.anneal": True,
+    "policy.average": 0.98,
+    "policy.gamma": 0.997,
+    "policy.gae_lambda": 0.98,
     # As in the recorded run; the default's many small steps were found for policies from nothing.
-    "disc_steps": 5,
-    "disc_minibatch": 1024,
+    "reward.steps": 5,
+    "reward.minibatch": 1024,
 }
-HYPER = {"gamma": 0.997, "gae_lambda": 0.98}
 DETERMINISTIC, NOISY = "deterministic policy", "with its exploration noise"
 
 
@@ -88,9 +90,8 @@ def quickstart(
     panels: dict[str, dict[str, Any]] = {DETERMINISTIC: {}, NOISY: {}}
     for number, algo in enumerate(METHODS):
         console.print(f"[bold]2/3[/bold] training {algo} ({number + 1} of {len(METHODS)}), {seeds} seeds side by side")
-        config, hyper, _ = preset(algo, env)
-        config, hyper = dataclasses.replace(config, **CONFIG), hyper.replace(**HYPER)
-        result = train(config, hyper, budget, out=out / algo, demos=DemoSettings(str(demos_file)))
+        method = set_values(preset(algo, env)[0], SETTINGS)
+        result = train(method, env, budget, demos=str(demos_file), out=out / algo)
         if result.interrupted:
             raise KeyboardInterrupt(f"{out}: interrupted; run quickstart again")
         panels[DETERMINISTIC][algo.upper()] = result.metrics["return_mean"]

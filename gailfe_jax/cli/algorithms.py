@@ -16,14 +16,17 @@ class Algorithms:
     """List the methods, and show which parts go together."""
 
     def __call__(self) -> int:
-        from gailfe_jax.methods.table import ALGORITHMS, COMBINATIONS
+        from gailfe_jax.methods.combinations import COMBINATIONS
+        from gailfe_jax.methods.table import METHODS, about, policy_choices, policy_name
 
-        table = Table("--algo", "what it does", "source", "policy step")
-        for a in ALGORITHMS.values():
-            table.add_row(a.name, a.summary, a.source, a.generator or f"--generator {' | '.join(a.generators)}")
-        combinations = Table("combination", "what it does", "flags of gailfe train")
-        for c in COMBINATIONS:
-            combinations.add_row(c.name, c.summary, c.flags)
+        table = Table("method", "what it does", "source", "policy step")
+        for method in METHODS.values():
+            choices = policy_choices(method)
+            step = f"--policy {' | '.join(choices)}" if choices else policy_name(method)
+            table.add_row(method.name, *about(method), step)
+        combinations = Table("combination", "what it does", "words of gailfe train")
+        for combination in COMBINATIONS:
+            combinations.add_row(combination.name, combination.summary, combination.flags)
         Console().print(table, combinations)
         return 0
 

@@ -8,31 +8,28 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import tyro
-
-from gailfe_jax.cli.parsing import Flat, parse, peek
-from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.cli.parsing import peek
+from gailfe_jax.cli.settings import read_words
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.presets import preset
-from gailfe_jax.training.loop import DemoSettings, RunSettings
+from gailfe_jax.io.user_modules import import_user_module
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
     """Train many settings with the same seeds, side by side where one program can, and compare them.
 
     Settings come from one of --grid, --random and --settings; each starts from its method's preset on its task and the
-    flags below, as gailfe train does. Any field of these flags can vary, except how a run is carried out. Writes one
-    tidy table (sweep.csv, sweep.jsonl), summary.csv, summary.md, final.png, curves.png, and settings/<number>/ as
+    flags below, as gailfe train does. Any setting of these flags can vary, except how a run is carried out. It writes
+    one tidy table (sweep.csv, sweep.jsonl), summary.csv, summary.md, final.png, curves.png, and settings/<number>/ as
     gailfe train would.
     """
 
-    out: str
+    out: str | None = None
     """Sweep folder."""
     grid: tuple[str, ...] = ()
-    """Every combination: disc_lr=1e-4,3e-4 hidden=64x64,256x256 algo=gail,gailfe gradient_penalty=true,false."""
+    """Every combination: reward.lr=1e-4,3e-4 policy.hidden=64x64,256x256 algo=gail,fem."""
     random: tuple[str, ...] = ()
-    """Draws: disc_lr=log:1e-5:1e-3 gamma=uniform:0.98:0.999 algo=choice:gail:mail."""
+    """Draws: reward.lr=log:1e-5:1e-3 gamma=uniform:0.98:0.999 algo=choice:gail:mail."""
     samples: int = 16
     """How many draws."""
     sweep_seed: int = 0
@@ -55,76 +52,60 @@ class Sweep:
     """What the jobs ask for, as submitit names it: timeout_min=600 gpus_per_node=1 slurm_partition=gpu."""
     resume: bool = False
     """Continue the sweep in --out, with its own flags; no finished setting is trained again."""
-    run: Flat[RunSettings] = dataclasses.field(default_factory=RunSettings)
-    demonstrations: Flat[DemoSettings] = dataclasses.field(default_factory=DemoSettings)
-    config: Flat[Config] = dataclasses.field(default_factory=Config)
-    hyper: Flat[Hyper] = dataclasses.field(default_factory=Hyper)
-    words: tyro.conf.Suppress[tyro.conf.Fixed[tuple[str, ...]]] = ()
+    config: str | None = None
+    """Settings from a TOML file; flags come after it."""
 
-    def __call__(self) -> int:
-        from gailfe_jax.sweep import space as search
-        from gailfe_jax.sweep import study as sweep
 
-        chosen = [name for name in ("grid", "random", "settings") if getattr(self, name)]
-        if len(chosen) != 1:
-            got = " and ".join(chosen) or "none of them"
-            raise GailfeError(f"grid, random, settings: got {got}; expected one of the three")
-        if self.optuna is not None and chosen != ["random"]:
-            raise GailfeError(f"optuna: got --{chosen[0]}; expected distributions from --random")
-        if self.optuna is not None and self.cluster is not None:
-            raise GailfeError("cluster: --optuna asks for its next settings here; expected one of the two")
-        options: dict[str, Any] = {
-            "out": self.out, "resume": self.resume, "memory_gib": self.memory_gib, "baseline": self.baseline,
-            "parquet": self.parquet, "words": self.words,
-        }  # fmt: skip
-        if self.optuna is not None:
-            space = search.distributions(self.random)
-            result = sweep.search(
-                space, self._base, trials=self.optuna, parallel=self.parallel, seed=self.sweep_seed, **options
-            )
+def run(words: Sequence[str]) -> int:
+    """Carries the command out; returns the exit code."""
+    words = _resumed(words)
+    options, base, _ = read_words(Sweep, "sweep", words)
+    from gailfe_jax.sweep import space
+    from gailfe_jax.sweep.search import search
+    from gailfe_jax.sweep.study import sweep
+
+    if not options.out:
+        raise GailfeError("out: got none; expected --out and a folder for the sweep")
+    chosen = [name for name in ("grid", "random", "settings") if getattr(options, name)]
+    if len(chosen) != 1:
+        got = " and ".join(chosen) or "none of them"
+        raise GailfeError(f"grid, random, settings: got {got}; expected one of the three")
+    if options.optuna is not None and chosen != ["random"]:
+        raise GailfeError(f"optuna: got --{chosen[0]}; expected distributions from --random")
+    if options.optuna is not None and options.cluster is not None:
+        raise GailfeError("cluster: --optuna asks for its next settings here; expected one of the two")
+    shared: dict[str, Any] = {
+        "out": options.out, "resume": options.resume, "memory_gib": options.memory_gib, "baseline": options.baseline,
+        "parquet": options.parquet, "words": tuple(words),
+    }  # fmt: skip
+    if options.optuna is not None:
+        found = space.distributions(options.random)
+        result = search(
+            found, base, trials=options.optuna, parallel=options.parallel, seed=options.sweep_seed, **shared
+        )
+    else:
+        if options.settings:
+            rows = space.from_file(options.settings)
+        elif options.grid:
+            rows = space.grid(options.grid)
         else:
-            if self.settings:
-                rows = search.from_file(self.settings)
-            elif self.grid:
-                rows = search.grid(self.grid)
-            else:
-                rows = search.random(self.random, self.samples, self.sweep_seed)
-            jobs = {"cluster": self.cluster, "cluster_options": self.cluster_options}
-            result = sweep.sweep(search.build(rows, self._base), **options, **jobs)
-        if result.interrupted:
-            print(f"interrupted; continue with: gailfe sweep --out {self.out} --resume", file=sys.stderr)
-            return 130
-        return 0
-
-    def _base(self, algo: str | None, env: str | None) -> Any:
-        """What these flags make of the presets of another method or task."""
-        from gailfe_jax.sweep.space import Base
-
-        swept = {name: value for name, value in (("--algo", algo), ("--env", env)) if value is not None}
-        parsed = self
-        if swept:
-            words = [*self.words, *(word for pair in swept.items() for word in pair)]
-            parsed = parse(Sweep, "sweep", words, defaults(words))
-        return Base(parsed.config, parsed.hyper, parsed.run, parsed.demonstrations)
+            rows = space.random(options.random, options.samples, options.sweep_seed)
+        jobs = {"cluster": options.cluster, "cluster_options": options.cluster_options}
+        result = sweep(space.build(rows, base), **shared, **jobs)
+    if result.interrupted:
+        print(f"interrupted; continue with: gailfe sweep --out {options.out} --resume", file=sys.stderr)
+        return 130
+    return 0
 
 
-def defaults(args: Sequence[str]) -> Sweep:
-    """What `gailfe sweep` starts from: the presets of the method and task that `args` name."""
-    config, hyper, run = preset(peek(args, "--algo") or Config().algo, peek(args, "--env") or "hopper")
-    missing: Any = tyro.MISSING
-    return Sweep(out=missing, run=run, config=config, hyper=hyper, words=tuple(args))
-
-
-def _resumed(args: Sequence[str]) -> list[str]:
-    """The words of `gailfe sweep`; on --resume those the sweep was started with come first."""
+def _resumed(words: Sequence[str]) -> list[str]:
+    """The words of `gailfe sweep`; on --resume those the sweep was started with come first, its modules imported."""
     from gailfe_jax.sweep.study import load_sweep
 
-    out = peek(args, "--out")
-    if "--resume" in args and out and (pathlib.Path(out) / "sweep.json").is_file():
-        return [*map(str, load_sweep(out)["words"]), *args]
-    return list(args)
-
-
-def run(args: Sequence[str]) -> int:
-    words = _resumed(args)
-    return parse(Sweep, "sweep", words, defaults(words))()
+    out = peek(words, "--out")
+    if "--resume" in words and out and (pathlib.Path(out) / "sweep.json").is_file():
+        record = load_sweep(out)
+        for module in record.get("imports", []):
+            import_user_module(str(module))
+        return [*map(str, record["words"]), *words]
+    return list(words)

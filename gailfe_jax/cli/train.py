@@ -6,59 +6,66 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import tyro
 
-from gailfe_jax.cli.parsing import Flat, parse, peek
-from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.methods.presets import preset
-from gailfe_jax.training.loop import DemoSettings, RunSettings, load_run, settings_from_run
+from gailfe_jax.cli.parsing import peek
+from gailfe_jax.cli.settings import read_words, write_config
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.user_modules import import_user_module, imported_modules
+from gailfe_jax.methods.setup import Setup
+from gailfe_jax.training.run_folder import load_run, read_record
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a policy: imitation from demonstrations (and failures), or PPO / TRPO on the true reward.
+    """Train a policy: imitation from demonstrations (and failures), or PPO or TRPO on the true reward.
 
-    Writes metrics.jsonl, TensorBoard events, config.json, checkpoints, policies, learning_curve.png and summary.json
+    It writes metrics.jsonl, TensorBoard events, config.json, checkpoints, policies, learning_curve.png and summary.json
     into --out. Ctrl-C ends the running chunk, saves and stops; --resume goes on bit for bit.
     """
 
-    out: str
+    out: str | None = None
     """Run folder."""
     resume: bool = False
     """Continue the run in --out from its newest checkpoint, with the settings it was started with."""
+    config: str | None = None
+    """Settings from a TOML file; flags come after it."""
+    print_config: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print all settings as a TOML file, and train nothing."""
     distributed: tuple[str, ...] | None = None
-    """Share the run between processes, on one host or several, that are all started with this command: HOST:PORT of
-    the first, how many there are, and which one this is, from 0; no words on Slurm, Open MPI and TPU pods."""
-    run: Flat[RunSettings] = dataclasses.field(default_factory=RunSettings)
-    demonstrations: Flat[DemoSettings] = dataclasses.field(default_factory=DemoSettings)
-    config: Flat[Config] = dataclasses.field(default_factory=Config)
-    hyper: Flat[Hyper] = dataclasses.field(default_factory=Hyper)
-
-    def __call__(self) -> int:
-        from gailfe_jax.parallel import distributed as hosts
-        from gailfe_jax.training.loop import train
-
-        with hosts.connected(self.distributed):
-            result = train(
-                self.config, self.hyper, self.run, out=self.out, demos=self.demonstrations, resume=self.resume
-            )  # fmt: skip
-        if result.interrupted and result.run_dir is not None:
-            print(f"interrupted; continue with: gailfe train --out {self.out} --resume", file=sys.stderr)
-        return 130 if result.interrupted else 0
+    """Share the run between processes that are all started with this command: HOST:PORT COUNT INDEX, from 0; no words
+    on Slurm, Open MPI and TPU pods."""
 
 
-def defaults(args: Sequence[str]) -> Train:
-    """What `gailfe train` starts from: presets, or on --resume the settings in the run folder."""
-    out = peek(args, "--out")
-    if "--resume" in args and out and (pathlib.Path(out) / "config.json").is_file():
-        config, hyper, run, demos = settings_from_run(load_run(out))
-        return Train(out=out, run=run, demonstrations=demos, config=config, hyper=hyper)
-    config, hyper, run = preset(peek(args, "--algo") or Config().algo, peek(args, "--env") or "hopper")
-    missing: Any = tyro.MISSING
-    return Train(out=missing, run=run, config=config, hyper=hyper)
+def resumed(words: Sequence[str]) -> Setup | None:
+    """The settings of the run that `words` resume, its own modules imported; None for a new run."""
+    out = peek(words, "--out")
+    if "--resume" not in words or not out or not (pathlib.Path(out) / "config.json").is_file():
+        return None
+    record = load_run(out)
+    for module in record.get("imports", []):
+        import_user_module(str(module))
+    held = read_record(record)
+    return Setup(held.method, held.place, held.demos, held.run)
 
 
-def run(args: Sequence[str]) -> int:
-    return parse(Train, "train", args, defaults(args))()
+def run(words: Sequence[str]) -> int:
+    """Carries the command out; returns the exit code."""
+    options, _, setup = read_words(Train, "train", words, start=resumed(words))
+    if options.print_config:
+        print(write_config(setup), end="")
+        return 0
+    if not options.out:
+        raise GailfeError("out: got none; expected --out and a folder for the run")
+    from gailfe_jax.parallel import distributed
+    from gailfe_jax.training.loop import train
+
+    with distributed.connected(options.distributed):
+        result = train(
+            setup.method, setup.environment, setup.run, demos=setup.demos, out=options.out, resume=options.resume,
+            imports=imported_modules(),
+        )  # fmt: skip
+    if result.interrupted and result.run_dir is not None:
+        print(f"interrupted; continue with: gailfe train --out {options.out} --resume", file=sys.stderr)
+    return 130 if result.interrupted else 0

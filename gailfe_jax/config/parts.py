@@ -281,7 +281,7 @@ class Setting:
 def settings_of(kind: type) -> tuple[Setting, ...]:
     """The settings that a class declares itself or inherits, without those of the parts inside it."""
     hints, found = typing.get_type_hints(kind), []
-    helps = _field_docs(kind)
+    helps = field_docs(kind)
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(kind)
     for field in fields:
         marks = marks_of(field)
@@ -346,11 +346,11 @@ def _whole(value: Any) -> bool:
 
 
 @functools.cache
-def _field_docs(kind: type) -> dict[str, str]:
+def field_docs(kind: type) -> dict[str, str]:
     """`field -> the string below it`, those of the bases included; empty where the source is not at hand."""
     docs: dict[str, str] = {}
     for base in reversed(kind.__mro__):
-        if not (dataclasses.is_dataclass(base) and base is not Part):
+        if not dataclasses.is_dataclass(base) or base is Part:
             continue
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(base)))

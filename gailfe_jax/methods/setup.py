@@ -93,7 +93,7 @@ class Setup:
         typed: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
         given: set[str] = set()
         for name, value in values.items():
-            full = find(name, known, hint=self._hint)
+            full = find(name, known, hint=self.hint)
             if full in given:
                 raise GailfeError(f"{full} is given twice; expected each setting once")
             given.add(full)
@@ -106,7 +106,7 @@ class Setup:
                 raise GailfeError(f"{name}: nothing reads it: {unread}")
         return dataclasses.replace(setup, method=without_unread(setup.method))
 
-    def _hint(self, name: str) -> str:
+    def hint(self, name: str) -> str:
         """What to say of a name that this setup has not got."""
         now = renamed(name)
         here = [full for full in now if full in self.leaves]

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from gailfe_jax.artifacts.confidence import Confidence
-from gailfe_jax.artifacts.policy import Policy, mlp_weights
+from gailfe_jax.artifacts.numpy_mlp import mlp_weights
+from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner, LearnerState

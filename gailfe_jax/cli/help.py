@@ -1,0 +1,150 @@
+"""Help for commands with many settings: one line each, or all that there is to say of some of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gailfe_jax.cli.commands import IMPORT_HELP
+from gailfe_jax.config.parts import field_docs
+from gailfe_jax.config.tree import Leaf
+from gailfe_jax.config.values import show_value
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.methods.setup import Setup
+from gailfe_jax.methods.table import METHODS, about, policy_choices, policy_name
+
+_WIDTH = 118  # Where nobody says how wide the terminal is.
+_COMMON = ("environment", "demos", "run")
+
+
+def show_help(kind: type, command: str, setup: Setup, topic: str | None, method_chosen: bool) -> None:
+    """Prints help.
+
+    Args:
+      kind: dataclass of the command's own options.
+      command: its name.
+      setup: the settings, with their values.
+      topic: a setting or a part that all is to be said of, or None.
+      method_chosen: whether the method's own settings are to be listed, or those that all methods share.
+    """
+    console = Console(highlight=False, soft_wrap=False)
+    console.width = max(console.width, _WIDTH) if not console.is_terminal else console.width
+    if topic is not None:
+        _show_topic(console, setup, topic)
+    elif method_chosen:
+        _show_method(console, command, setup)
+    else:
+        _show_common(console, kind, command, setup)
+
+
+def _show_method(console: Console, command: str, setup: Setup) -> None:
+    """One line for each setting of the method; the others by name."""
+    method = setup.method
+    summary, source = about(method)
+    console.print(Text(f"gailfe {command} {method.name}: {summary}" + (f" ({source})" if source else "")))
+    choices = policy_choices(method)
+    table = _table()
+    if choices:
+        table.add_row("", f"--policy {'|'.join(choices)}", policy_name(method), "How the policy steps.")
+    for label, leaf in _labelled(setup, "method"):
+        table.add_row(label, _flag(leaf), _shown(leaf), first_words(leaf.setting.help))
+    console.print(table)
+    common = [f"{_flag(leaf)} {_shown(leaf)}" for part in _COMMON for _, leaf in _labelled(setup, part)]
+    console.print(Text(f"Of every method (gailfe {command} --help explains them): {', '.join(common)}"))
+    console.print(Text(f"In full: gailfe {command} {method.name} --help NAME, for a setting or a part such as reward."))
+
+
+def _show_common(console: Console, kind: type, command: str, setup: Setup) -> None:
+    """The command, its own options, what all methods share, and the methods."""
+    fixed = command == "expert"
+    console.print(Text(f"usage: gailfe {command}{'' if fixed else ' METHOD'} --out OUT [OPTIONS]\n"))
+    console.print(Text(f"{inspect.getdoc(kind)}\n"))
+    table = _table()
+    for label, flag, default, text in _own(kind):
+        table.add_row(label, flag, default, text)
+    for part in (("method",) if fixed else ()) + _COMMON:
+        for label, leaf in _labelled(setup, part):
+            table.add_row(label or part, _flag(leaf), _shown(leaf), first_words(leaf.setting.help))
+    console.print(table)
+    if not fixed:
+        methods = _table()
+        for name in METHODS:
+            methods.add_row("", name, "", about(METHODS[name])[0])
+        console.print(Text(f"\nmethods (gailfe {command} METHOD --help lists their settings):"))
+        console.print(methods)
+    console.print(Text(IMPORT_HELP))
+
+
+def _show_topic(console: Console, setup: Setup, topic: str) -> None:
+    """All there is to say of the settings that a word names.
+
+    Raises:
+      GailfeError: no setting has such a name.
+    """
+    wanted = topic.strip("-").replace("-", "_")
+    found = [leaf for _, leaf in setup.leaves.values() if _about(leaf.name, wanted)]
+    if not found:
+        raise GailfeError(f"help: {wanted}: no such setting; {setup.hint(wanted)}")
+    for leaf in found:
+        marks = leaf.setting.marks
+        console.print(Text(f"--{leaf.name.replace('_', '-')} {_shown(leaf)}", style="bold"))
+        kind = "traced: a sweep trains many values in one program" if marks.traced else "static"
+        console.print(Text(f"    {leaf.setting.help}"))
+        console.print(Text(f"    Expected: {leaf.setting.expected}; {kind}."))
+        if leaf.unread is not None:
+            console.print(Text(f"    Nothing reads it now: {leaf.unread}."))
+
+
+def _about(name: str, wanted: str) -> bool:
+    return name == wanted or name.startswith(f"{wanted}.") or name.endswith(f".{wanted}")
+
+
+def _labelled(setup: Setup, part: str) -> Iterator[tuple[str, Leaf]]:
+    """`(name of the part where a new one begins, setting)` of all settings that something reads."""
+    before = ""
+    for _, leaf in (pair for pair in setup.leaves.values() if pair[0] == part):
+        if leaf.unread is not None:
+            continue
+        label = leaf.name.rpartition(".")[0]
+        yield ("" if label == before else label), leaf
+        before = label
+
+
+def _own(kind: type) -> Iterator[tuple[str, str, str, str]]:
+    docs = field_docs(kind)
+    for field in dataclasses.fields(kind):
+        default = "" if field.default in (dataclasses.MISSING, None, ()) else show_value(field.default)
+        yield "", f"--{field.name.replace('_', '-')}", default, first_words(docs.get(field.name, ""))
+
+
+def _table() -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _flag(leaf: Leaf) -> str:
+    return f"--{leaf.name.replace('_', '-')}"
+
+
+def _shown(leaf: Leaf) -> str:
+    value = leaf.value
+    return f"{value:.6g}" if isinstance(value, float) else show_value(value)
+
+
+def first_words(text: str) -> str:
+    """The first sentence of a setting's help."""
+    sentence = re.split(r"(?<=[^.])\.\s|;\s", text, maxsplit=1)[0]
+    return sentence if sentence.endswith(".") else f"{sentence}."
+
+
+__all__: Sequence[str] = ("first_words", "show_help")
