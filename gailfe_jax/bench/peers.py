@@ -27,7 +27,7 @@ from rich.table import Table
 
 from gailfe_jax.analysis.plots import bar_intervals, learning_curve_panels
 from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.bench.speed import bare_engine
+from gailfe_jax.bench.timing import bare_engine
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import canonical_name, make_env
