@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peers import PEERS
 from gailfe_jax.bench.registry import load
@@ -23,19 +24,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {PROGRAM}",
-        description="Training beside imitation's GAIL and Stable-Baselines3's PPO, which are installed under runs/.",
+        description="Train beside imitation's GAIL and Stable-Baselines3's PPO, which are installed under runs/.",
     )
-    # What is not given is not passed on, so that the defaults stand in one place.
-    add = parser.add_argument
-    add("--env", nargs="+", default=argparse.SUPPRESS, help="tasks; halfcheetah, with --learning hopper by default")
-    add("--repeats", type=int, default=argparse.SUPPRESS, help="timed repeats of steps/s; 5 by default")
-    add("--learning", action="store_true", help="time until GAIL reaches 0.9 of the expert's return, not steps/s")
-    add("--seeds", type=int, default=argparse.SUPPRESS, help="with --learning: runs of each; 1 by default")
-    add(
-        "--time-limit", type=float, default=argparse.SUPPRESS,
-        help="with --learning: seconds of training after which a run counts as not reached; 1200 by default",
-    )  # fmt: skip
-    add("--out", type=Path, help="write the JSON result here, and a figure (.png) beside it")
+    # What is not given is not passed on: the comparisons have their own defaults.
+    flags: dict[str, dict[str, Any]] = {
+        "--env": {"nargs": "+", "help": "compare on these tasks (halfcheetah; hopper with --learning)"},
+        "--repeats": {"type": int, "help": "report the median of this many repeats (5)"},
+        "--seeds": {"type": int, "help": "train this many times (1; needs --learning)"},
+        "--time-limit": {"type": float, "help": "give up after these seconds of training (1200; needs --learning)"},
+    }
+    for flag, settings in flags.items():
+        parser.add_argument(flag, default=argparse.SUPPRESS, **settings)
+    about = "measure how long GAIL takes to reach 0.9 of the expert's return, instead of steps/s"
+    parser.add_argument("--learning", action="store_true", help=about)
+    parser.add_argument("--out", type=Path, help="write the result to this JSON file, and a figure (.png) beside it")
     options = vars(parser.parse_args(argv))
     learning, out = options.pop("learning"), options.pop("out")
     for flag, belongs in (("repeats", not learning), ("seeds", learning), ("time_limit", learning)):

@@ -88,9 +88,9 @@ def run(env: Sequence[str] = ("hopper",), *, seeds: int = 1, time_limit: float =
     policy; the first evaluation at the target counts. Evaluations are outside the clock.
 
     Args:
-      env: Tasks.
-      seeds: Runs of each.
-      time_limit: Seconds of training after which a run counts as not reached.
+      env: Measure on these tasks.
+      seeds: Train this many times on each.
+      time_limit: Give a run up after this many seconds of training.
 
     Returns:
       A JSON-able report: a row per task and seed, with both learning curves.

@@ -76,8 +76,8 @@ def run(env: Sequence[str] = ("halfcheetah",), *, repeats: int = 5) -> dict[str,
     processes and one or two threads is taken; of ours, compiling is not.
 
     Args:
-      env: Tasks.
-      repeats: Timed repeats; medians are reported.
+      env: Measure on these tasks.
+      repeats: Report the median of this many repeats.
 
     Returns:
       A JSON-able report: a row for each of ours, and for each peer its configuration, versions and trials.

@@ -50,11 +50,11 @@ def run(
     too: float32 beside float64, which contacts amplify.
 
     Args:
-      env: Tasks.
-      engine: mjx or warp.
-      num_envs: Environments side by side.
-      repeats: Timed repeats; medians are reported.
-      variants: Settings, some of `VARIANTS`; all by default.
+      env: Measure on these tasks.
+      engine: Run this physics engine: mjx or warp.
+      num_envs: Step this many environments side by side.
+      repeats: Report the median of this many repeats.
+      variants: Compare these settings, named as in the table, instead of all.
 
     Raises:
       GailfeError: an unknown task, or engine, or variant; an engine without settings, or a count below 1.

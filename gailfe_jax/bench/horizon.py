@@ -35,10 +35,10 @@ def run(
     """Measures seconds and bytes of one gradient through the model, over `windows` of H steps.
 
     Args:
-      env: Tasks, for their sizes.
-      horizons: H.
-      windows: Windows differentiated side by side.
-      repeats: Timed repeats; medians are reported.
+      env: Measure with the sizes of these tasks.
+      horizons: Differentiate through windows of these lengths.
+      windows: Differentiate this many windows side by side.
+      repeats: Report the median of this many repeats.
 
     Raises:
       GailfeError: an unknown task, or a count below 1.

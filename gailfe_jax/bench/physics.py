@@ -26,10 +26,10 @@ def run(
     """Measures steps/s of the engine inside a jitted scan with a 2x100 policy, beside the bare engine.
 
     Args:
-      env: Tasks.
-      engine: Physics engine.
-      num_envs: Environments side by side.
-      repeats: Timed repeats; medians are reported.
+      env: Measure on these tasks.
+      engine: Run this physics engine.
+      num_envs: Step these numbers of environments side by side, one after the other.
+      repeats: Report the median of this many repeats.
 
     Returns:
       A JSON-able report: per task and number of environments the medians, their ratio, compile time and raw seconds.

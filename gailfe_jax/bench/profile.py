@@ -136,11 +136,11 @@ def run(
     """Measures seconds of each part of an iteration of 32 steps in `num_envs` environments, and names the largest.
 
     Args:
-      env: Task.
-      algo: Method.
-      engine: Physics engine.
-      num_envs: Environments side by side.
-      repeats: Timed repeats; medians are reported.
+      env: Measure on this task.
+      algo: Train with this method.
+      engine: Run this physics engine.
+      num_envs: Step this many environments side by side.
+      repeats: Report the median of this many repeats.
 
     Raises:
       GailfeError: an unknown task, method or engine, or a count below 1.

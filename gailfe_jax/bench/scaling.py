@@ -72,12 +72,12 @@ def run(
     Each point has a process of its own.
 
     Args:
-      axis: What is varied: envs, seeds, width, horizon or failures.
-      env: Task.
-      engine: Physics engine.
-      values: Points; the axis' own by default.
-      repeats: Timed repeats, each beside the bare engine; medians are reported.
-      seconds: Seconds that a repeat should take, in whole iterations.
+      axis: Vary this: envs, seeds, width, horizon or failures.
+      env: Measure on this task.
+      engine: Run this physics engine.
+      values: Measure at these values instead of the axis' own.
+      repeats: Report the median of this many repeats, each beside the bare engine.
+      seconds: Train for about this many seconds per repeat, in whole iterations.
 
     Returns:
       A JSON-able report. A point that failed, for want of memory for example, is a row with its `error`.

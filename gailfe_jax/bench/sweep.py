@@ -40,12 +40,12 @@ def run(
     as all seeds have) among them, and take the same steps per seed. Nothing is compiled before any of them starts.
 
     Args:
-      env: Task.
-      algo: Method.
-      engine: Physics engine.
-      seeds: Seeds side by side.
-      steps: Environment steps of each seed and repeat.
-      repeats: Timed repeats; medians are reported.
+      env: Measure on this task.
+      algo: Train with this method.
+      engine: Run this physics engine.
+      seeds: Train this many seeds side by side.
+      steps: Take this many environment steps per repeat and seed.
+      repeats: Report the median of this many repeats.
 
     Raises:
       GailfeError: an unknown task, method or engine, a count out of range, or a process that failed.

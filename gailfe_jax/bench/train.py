@@ -108,12 +108,12 @@ def run(
     The bare engine steps as many environments as training does, and 256.
 
     Args:
-      env: Tasks.
-      algo: Methods.
-      engine: Physics engine.
-      repeats: Timed repeats, each beside the bare engine; medians are reported.
-      seeds: Seeds side by side.
-      steps: Environment steps per repeat and seed.
+      env: Measure on these tasks.
+      algo: Train with these methods.
+      engine: Run this physics engine.
+      repeats: Report the median of this many repeats, each beside the bare engine.
+      seeds: Train this many seeds side by side.
+      steps: Take this many environment steps per repeat and seed.
 
     Raises:
       GailfeError: an unknown task, method or engine, or a count below 1.

@@ -6,7 +6,6 @@ all of them look like.
 """
 
 from gailfe_jax.analysis.plots.bars import bar_intervals as bar_intervals
-from gailfe_jax.analysis.plots.curves import Curves as Curves
 from gailfe_jax.analysis.plots.curves import learning_curve_panels as learning_curve_panels
 from gailfe_jax.analysis.plots.curves import learning_curves as learning_curves
 from gailfe_jax.analysis.plots.panels import log_panels as log_panels
