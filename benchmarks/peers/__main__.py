@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_json_atomic(out, report)
             comparison.draw(report, out.with_suffix(".png"))
     except (GailfeError, OSError) as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
