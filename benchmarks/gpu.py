@@ -104,23 +104,24 @@ def missing(point: Point) -> str | None:
 
 def prepare(point: Point, sizes: Sizes) -> Callable[[], dict[str, Any]]:
     """Compiles what the point needs and runs it once; the function it returns measures."""
-    from gailfe_jax.bench import speed as bench
+    from gailfe_jax.bench import timing
     from gailfe_jax.bench.profile import iteration_parts, largest, time_parts
+    from gailfe_jax.bench.train import Training
     from gailfe_jax.config.flat import Config
     from gailfe_jax.envs import make_env
 
     began = time.perf_counter()
     if point.kind == "physics":
         env: Any = make_env(point.env, point.engine)
-        rollout = bench.scan_with_policy(env, point.num_envs, BARE_STEPS)
-        bare = bench.bare_engine(env, point.num_envs, rollout=rollout)
+        rollout = timing.scan_with_policy(env, point.num_envs, BARE_STEPS)
+        bare = timing.bare_engine(env, point.num_envs, BARE_STEPS, rollout=rollout)
         runs = {"bare": bare, "with_policy": lambda: rollout[0](rollout[1])}
         for run in runs.values():
-            bench.seconds(run)
+            timing.seconds(run)
         compiled = time.perf_counter() - began
 
         def physics() -> dict[str, Any]:
-            raw = {name: [bench.seconds(run) for _ in range(sizes.repeats)] for name, run in runs.items()}
+            raw = {name: [timing.seconds(run) for _ in range(sizes.repeats)] for name, run in runs.items()}
             steps = point.num_envs * BARE_STEPS
             rates = {name: steps / statistics.median(values) for name, values in raw.items()}
             return {
@@ -133,11 +134,11 @@ def prepare(point: Point, sizes: Sizes) -> Callable[[], dict[str, Any]]:
     config = Config(
         algo=point.algo, env=point.env, engine=point.engine, num_envs=point.num_envs, unroll_length=UNROLL
     )  # fmt: skip
-    training = bench.Training.make(config, seeds=point.seeds)
+    training = Training.make(config, seeds=point.seeds)
     training.advance()
     if point.kind == "profile":
         parts = iteration_parts(training)
-        bare = bench.bare_engine(training.trainer.learner.env, point.num_envs, UNROLL)
+        bare = timing.bare_engine(training.trainer.learner.env, point.num_envs, UNROLL)
         bare()
 
         def profile() -> dict[str, Any]:

@@ -18,9 +18,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.peers import PEERS
 from gailfe_jax.bench.fidelity import errors
-from gailfe_jax.bench.scaling import knee, mebibytes
-from gailfe_jax.cli.bench import benchmark_views
+from gailfe_jax.bench.registry import BENCHMARKS, load
+from gailfe_jax.bench.report import mebibytes
+from gailfe_jax.bench.scaling import knee
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PUBLISHED = {"halfcheetah": 4464, "hopper": 3571, "walker2d": 6717}
@@ -121,7 +123,7 @@ def _horizon(report: dict[str, Any]) -> str:
 
 def peers() -> str:
     """Training speed beside imitation's GAIL and Stable-Baselines3's PPO."""
-    return _result("peers", "gailfe bench peers", _peers)
+    return _result("peers", "python -m benchmarks.peers", _peers)
 
 
 def _peers(report: dict[str, Any]) -> str:
@@ -138,7 +140,7 @@ def _peers(report: dict[str, Any]) -> str:
 
 def peers_learning() -> str:
     """Seconds until GAIL has learned, imitation's and ours."""
-    return _result("peers_learning", "gailfe bench peers --learning", _peers_learning)
+    return _result("peers_learning", "python -m benchmarks.peers --learning", _peers_learning)
 
 
 def _peers_learning(report: dict[str, Any]) -> str:
@@ -312,10 +314,10 @@ def pages() -> list[pathlib.Path]:
 
 
 def draw() -> None:
-    """Draws the figures of `gailfe bench` again, each beside its result file."""
+    """Draws the benchmarks' figures again, each beside its result file."""
     for path in sorted((ROOT / "benchmarks" / "results").glob("*.png")):
         report = json.loads(path.with_suffix(".json").read_text())
-        benchmark_views(report)[1](report, path)
+        load(report["what"], BENCHMARKS | PEERS).draw(report, path)
 
 
 def main() -> int:

@@ -11,12 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rich.box
 from rich.console import Console
-from rich.table import Table
 
 from gailfe_jax.analysis.plots import bar_intervals
-from gailfe_jax.bench.speed import check_repeats
+from gailfe_jax.bench.report import new_table
+from gailfe_jax.bench.timing import check_repeats, check_some
 from gailfe_jax.envs import find_task, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
@@ -36,31 +35,32 @@ VARIANTS: dict[str, dict[str, Any]] = {
 _AFTER = (1, 10, 100)  # Steps after which the states are compared.
 
 
-def bench_fidelity(
-    envs: Sequence[str] = ("halfcheetah", "hopper"),
+def run(
+    env: Sequence[str] = ("halfcheetah", "hopper"),
     *,
     engine: str = "mjx",
     num_envs: int = 64,
     repeats: int = 3,
     variants: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Steps/s of the bare engine under each setting, and its error against the C engine from the same states.
+    """Measures steps/s of the bare engine under each setting, and its error against the C engine from the same states.
 
     All take the same random actions from the same resets, without resetting after falls. The error after some steps is
     the largest difference in any position (m, rad), the median over environments. The model's own settings have one
     too: float32 beside float64, which contacts amplify.
 
     Args:
-      envs: tasks.
-      engine: `mjx` or `warp`.
-      num_envs: environments side by side.
-      repeats: timed repeats.
-      variants: some of `VARIANTS`; all by default.
+      env: Measure on these tasks.
+      engine: Run this physics engine: mjx or warp.
+      num_envs: Step this many environments side by side.
+      repeats: Report the median of this many repeats.
+      variants: Compare these settings, named as in the table, instead of all.
 
     Raises:
       GailfeError: an unknown task, or engine, or variant; an engine without settings, or a count below 1.
     """
     check_repeats(repeats)
+    check_some("env", env)
     if engine not in ("mjx", "warp"):
         raise GailfeError(f"engine: got {engine}, which has no settings to compare; expected mjx or warp")
     if num_envs < 1:
@@ -69,7 +69,7 @@ def bench_fidelity(
         if name not in VARIANTS:
             raise GailfeError(f"variants: got {name!r}; expected some of {', '.join(VARIANTS)}")
     rows = []
-    for name in envs:
+    for name in env:
         task = find_task(name)
         keys = jax.random.split(jax.random.key(0), num_envs)
         start = jax.vmap(make_env(task.name, "mujoco_c").reset)(keys).phys
@@ -127,12 +127,11 @@ def _finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def print_fidelity(report: dict[str, Any]) -> None:
-    """Shows a report of `bench_fidelity`."""
+def show(report: dict[str, Any]) -> None:
+    """Shows a report of `run`."""
     engines = ", ".join(sorted({row["engine"] for row in report["rows"]}))
-    table = Table(title=f"bench fidelity, engine {engines}", box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("task", "setting", "steps/s", *(f"error @{k}" for k in _AFTER)):
-        table.add_column(heading, justify="left" if heading in ("task", "setting") else "right")
+    headings = ("task", "setting", "steps/s", *(f"error @{k}" for k in _AFTER))
+    table = new_table(f"bench fidelity, engine {engines}", headings, left=("task", "setting"))
     for row in report["rows"]:
         table.add_row(row["env"], row["variant"], f"{row['steps_per_second']:,.0f}", *errors(row))
     Console().print(table)
@@ -146,8 +145,8 @@ def errors(row: dict[str, Any]) -> list[str]:
     return ["not finite" if value is None else f"{value:.1e}" for value in row["error"].values()]
 
 
-def draw_fidelity(report: dict[str, Any], path: str | pathlib.Path) -> None:
-    """Draws a report of `bench_fidelity`: how much faster each setting is, named with its error after some steps."""
+def draw(report: dict[str, Any], path: str | pathlib.Path) -> None:
+    """Draws a report of `run`: how much faster each setting is, named with its error after some steps."""
     after = _AFTER[1]
     own: dict[str, float] = {}
     scores = {}

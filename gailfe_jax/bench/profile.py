@@ -9,14 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import rich.box
 from rich.console import Console
-from rich.table import Table
 
 from gailfe_jax.analysis.plots import bar_intervals
-from gailfe_jax.bench.speed import Training, bare_engine, check_playing, check_repeats, seconds
+from gailfe_jax.bench.report import new_table
+from gailfe_jax.bench.timing import bare_engine, check_has_bare_engine, check_repeats, seconds
+from gailfe_jax.bench.train import Training, check_playing
 from gailfe_jax.config.flat import Config
-from gailfe_jax.envs import TASKS, base_name
 from gailfe_jax.envs.rollout import clip_action, unroll
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
@@ -111,8 +110,8 @@ def time_parts(training: Training, parts: dict[str, Part], bare: Part, repeats: 
     raw: dict[str, list[float]] = {name: [] for name in ("bare engine", *parts, "whole iteration")}
     for _ in range(repeats):
         raw["bare engine"].append(seconds(bare))
-        for name, run in parts.items():
-            raw[name].append(seconds(run))
+        for name, part in parts.items():
+            raw[name].append(seconds(part))
         raw["whole iteration"].append(training.advance())
     whole = statistics.median(raw["whole iteration"])
     medians = {name: statistics.median(values) for name, values in raw.items()}
@@ -131,18 +130,24 @@ def largest(rows: list[dict[str, Any]]) -> str:
     return f"{text}, of which the bare engine is {min(1.0, bare / parts[name]):.0%}" if name == "unroll" else text
 
 
-def bench_profile(
+def run(
     env: str = "halfcheetah", *, algo: str = "gail", engine: str = "auto", num_envs: int = 256, repeats: int = 5
 ) -> dict[str, Any]:
-    """Seconds of each part of an iteration of 32 steps in `num_envs` environments, and the largest of them.
+    """Measures seconds of each part of an iteration of 32 steps in `num_envs` environments, and names the largest.
+
+    Args:
+      env: Measure on this task.
+      algo: Train with this method.
+      engine: Run this physics engine.
+      num_envs: Step this many environments side by side.
+      repeats: Report the median of this many repeats.
 
     Raises:
       GailfeError: an unknown task, method or engine, or a count below 1.
     """
     check_repeats(repeats)
     check_playing([algo])
-    if base_name(env) not in TASKS:
-        raise GailfeError(f"env: {env} has no bare engine to compare with; expected {', '.join(TASKS)}")
+    check_has_bare_engine(env)
     training = Training.make(Config(algo=algo, env=env, engine=engine, num_envs=num_envs, unroll_length=32))
     learner = training.trainer.learner
     training.advance()
@@ -154,21 +159,19 @@ def bench_profile(
     return {"what": "profile", "rows": rows, "largest": largest(rows), "provenance": provenance()}
 
 
-def print_profile(report: dict[str, Any]) -> None:
-    """Shows a report of `bench_profile`."""
+def show(report: dict[str, Any]) -> None:
+    """Shows a report of `run`."""
     first = report["rows"][0]
     title = f"bench profile: {first['algo']} on {first['env']}, {first['engine']}, {first['num_envs']} environments"
-    table = Table("part", title=title, box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("ms", justify="right")
-    table.add_column("of the whole", justify="right")
+    table = new_table(title, ("part", "ms", "of the whole"), left=("part",))
     for row in report["rows"]:
         table.add_row(row["part"], f"{1e3 * row['seconds']:.1f}", f"{row['share_of_whole']:.0%}")
     Console().print(table)
     print(f"largest: {report['largest']}")
 
 
-def draw_profile(report: dict[str, Any], path: str | pathlib.Path) -> None:
-    """Draws a report of `bench_profile`."""
+def draw(report: dict[str, Any], path: str | pathlib.Path) -> None:
+    """Draws a report of `run`."""
     first = report["rows"][0]
     scores = {row["part"]: [1e3 * value for value in row["raw_seconds"]] for row in report["rows"]}
     bar_intervals(scores, path, title=f"an iteration of {first['algo']} on {first['env']}", xlabel="milliseconds")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -7,11 +9,26 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 from gailfe_jax.analysis import plots as plotting
+from gailfe_jax.analysis.plots import style
 from gailfe_jax.analysis.statistics import bootstrap_band, iqm
 from gailfe_jax.errors import GailfeError
 
 STEPS = np.arange(1, 5) * 250_000
 CURVES = {"GAIL": (STEPS, np.arange(12.0).reshape(3, 4)), "GAILFE": (STEPS, 5 + np.arange(20.0).reshape(5, 4))}
+
+
+PLOTS = [plot for _, plot in inspect.getmembers(plotting, inspect.isfunction)]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_plot_refuses_to_draw_nothing(plot, tmp_path):
+    data, path, *others = inspect.signature(plot).parameters.values()
+    assert path.name == "path" and "title" in {other.name for other in others}
+    words = {other.name: "x" for other in others if other.default is other.empty}
+    with pytest.raises(GailfeError, match=r"^\w+: got no.*; expected at least one") as error:
+        plot({}, tmp_path / "a.png", **words)
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
+    assert data.default is data.empty
 
 
 def picture(path):
@@ -23,8 +40,8 @@ def picture(path):
 def drawn(monkeypatch):
     """Axes of the figures that are saved."""
     figures = []
-    save = plotting._save
-    monkeypatch.setattr(plotting, "_save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    save = style.save
+    monkeypatch.setattr(style, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
     return lambda: [axes for figure in figures for axes in figure.axes if axes.get_visible()]
 
 
@@ -76,7 +93,7 @@ def test_bar_intervals_marks_the_iqm_of_each_method(tmp_path, drawn):
     [(0, "0"), (500, "500"), (250_000, "250k"), (1_000_000, "1M"), (1_500_000, "1.5M"), (2_000_000_000, "2B")],
 )
 def test_steps_are_said_briefly(value, text):
-    assert plotting._count(value) == text
+    assert style.count(value) == text
 
 
 @pytest.mark.parametrize("suffix", ["svg", "pdf"])

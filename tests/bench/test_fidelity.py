@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.bench import fidelity
-from gailfe_jax.bench.fidelity import OWN, VARIANTS, bench_fidelity
+from gailfe_jax.bench.fidelity import OWN, VARIANTS
 from gailfe_jax.envs.physics.mjx import SolverOptions
 from gailfe_jax.errors import GailfeError
 
@@ -27,16 +27,16 @@ def test_errors_are_from_the_c_engines_positions(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(fidelity, "_roll", stub)
     cheap = "iterations 1, line search 4"
-    report = bench_fidelity(["Hopper-v5"], num_envs=3, variants=(OWN, cheap))
+    report = fidelity.run(["Hopper-v5"], num_envs=3, variants=(OWN, cheap))
     json.dumps(report, allow_nan=False)
     own, other = report["rows"]
     assert asked == [{}, {"iterations": 1, "ls_iterations": 4}]
     assert own["error"] == {"1": 0.0, "10": 0.0, "100": 0.0}
     assert other["error"] == pytest.approx({"1": 0.01, "10": 0.1, "100": 1.0}, rel=1e-3)
     assert other["steps_per_second"] == pytest.approx(300 / 0.2)
-    fidelity.print_fidelity(report)
+    fidelity.show(report)
     assert OWN in capsys.readouterr().out
-    fidelity.draw_fidelity(report, tmp_path / "fidelity.png")
+    fidelity.draw(report, tmp_path / "fidelity.png")
     assert (tmp_path / "fidelity.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -48,10 +48,11 @@ def test_every_variant_is_a_setting_of_the_simulator():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bench_fidelity(engine="mujoco_c"), "engine: got mujoco_c, which has no settings"),
-        (lambda: bench_fidelity(num_envs=0), "num_envs: got 0"),
-        (lambda: bench_fidelity(repeats=0), "repeats: got 0"),
-        (lambda: bench_fidelity(variants=["fast"]), "variants: got 'fast'; expected some of"),
+        (lambda: fidelity.run(engine="mujoco_c"), "engine: got mujoco_c, which has no settings"),
+        (lambda: fidelity.run(num_envs=0), "num_envs: got 0"),
+        (lambda: fidelity.run(repeats=0), "repeats: got 0"),
+        (lambda: fidelity.run([]), "env: got none"),
+        (lambda: fidelity.run(variants=["fast"]), "variants: got 'fast'; expected some of"),
     ],
 )
 def test_what_cannot_be_measured_is_named(call, message):

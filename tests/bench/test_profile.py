@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from gailfe_jax.bench import profile as breakdown
-from gailfe_jax.bench.profile import bench_profile, iteration_parts, largest, time_parts
-from gailfe_jax.bench.speed import Training
+from gailfe_jax.bench import profile
+from gailfe_jax.bench.profile import iteration_parts, largest, time_parts
+from gailfe_jax.bench.train import Training
 from gailfe_jax.config.flat import Config
 from gailfe_jax.errors import GailfeError
 
@@ -31,9 +31,9 @@ def test_parts_of_an_iteration(compiled_in_haste, tmp_path, capsys):
     rows = [{"env": "hopper", "engine": "mujoco_c", "algo": "gailfe", "num_envs": 2} | row for row in rows]
     report = {"rows": rows, "largest": largest(rows)}
     json.dumps(report, allow_nan=False)
-    breakdown.print_profile(report)
+    profile.show(report)
     assert "policy and values" in capsys.readouterr().out
-    breakdown.draw_profile(report, tmp_path / "profile.png")
+    profile.draw(report, tmp_path / "profile.png")
     assert (tmp_path / "profile.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -48,10 +48,10 @@ def test_the_largest_part_is_named():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bench_profile("brax:fast"), "env: brax:fast has no bare engine"),
-        (lambda: bench_profile(algo="bc"), "algo: bc has no policy step"),
-        (lambda: bench_profile(repeats=0), "repeats: got 0"),
-        (lambda: bench_profile(num_envs=0), "num_envs: got 0"),
+        (lambda: profile.run("brax:fast"), "env: brax:fast has no bare engine"),
+        (lambda: profile.run(algo="bc"), "algo: bc has no policy step"),
+        (lambda: profile.run(repeats=0), "repeats: got 0"),
+        (lambda: profile.run(num_envs=0), "num_envs: got 0"),
     ],
 )
 def test_what_cannot_be_measured_is_named(call, message):

@@ -5,72 +5,10 @@ import json
 import pytest
 
 from gailfe_jax.bench import scaling
-from gailfe_jax.bench.scaling import AXES, Axis, bench_scaling, bench_sweep, knee
+from gailfe_jax.bench.scaling import AXES, Axis, knee
 from gailfe_jax.cli.main import main
 from gailfe_jax.errors import GailfeError
 from tests import haste
-
-
-class Clockwork:
-    """A process whose answers are known: 100 steps a call, 1 s for the bare engine's 200, `2 s` for each call.
-
-    A program of several seeds takes 6 s a call.
-    """
-
-    started: list[tuple] = []  # noqa: RUF012
-
-    def __init__(self, program, environment=None):
-        self.seeds = program.seeds
-        if program.config["num_envs"] == 512:
-            raise GailfeError("bench: a process ended with code -9 (no message)")
-        self.started.append((program, environment))
-        ready = {"engine": "mujoco_c", "steps": 100 * self.seeds, "compile_seconds": 3.0, "first_seconds": 2.0}
-        self.said = [ready | {"program_bytes": 2**20, "peak_bytes": 2**30}]
-
-    def tell(self, command):
-        if command == "bare":
-            self.said.append({"seconds": 1.0, "steps": 200})
-        else:
-            self.said.append({"seconds": int(command.split()[1]) * (2.0 if self.seeds == 1 else 6.0)})
-
-    def answer(self):
-        return self.said.pop(0)
-
-    ask = scaling._Worker.ask
-    __enter__ = scaling._Worker.__enter__
-
-    def __exit__(self, *_):
-        assert not self.said
-
-
-@pytest.fixture
-def clockwork(monkeypatch):
-    monkeypatch.setattr(Clockwork, "started", [])
-    monkeypatch.setattr(scaling, "_Worker", Clockwork)
-    # What processes take together is measured here, where all of them answer at once.
-    monkeypatch.setattr(scaling, "_together", lambda crew: sum(worker.ask("train 1")["seconds"] for worker in crew))
-
-
-def test_sweep_divides_by_seeds(clockwork, capsys, tmp_path):
-    report = bench_sweep("Hopper-v5", seeds=4, repeats=3)
-    json.dumps(report, allow_nan=False)
-    rows = {row["way"]: row for row in report["rows"][:4]}
-    assert list(rows) == ["bare engine", "one seed alone", "4 seeds, one program", "4 processes"]
-    # 100 steps at 200 a second; one call; one call of four seeds; four calls beside each other (here in turn).
-    assert [row["seconds_per_seed"] for row in rows.values()] == [0.5, 2.0, 1.5, 2.0]
-    assert [row["over_alone"] for row in rows.values()] == [0.25, 1.0, 0.75, 1.0]
-    assert [row["over_bare"] for row in rows.values()] == [1.0, 4.0, 3.0, 4.0]
-    assert rows["4 processes"]["peak_bytes"] == 4 * 2**30 and "start_seconds" not in rows["bare engine"]
-    start = rows["4 processes"]["start_seconds"]
-    assert rows["4 processes"]["long_run_seconds_per_seed"] == pytest.approx(start / 4 + 2.0 * 1_000_000 / 100)
-    assert len(report["rows"]) == 8 and len(rows["one seed alone"]["raw_seconds_per_seed"]) == 3
-    assert sorted(program.seeds for program, _ in Clockwork.started) == [1] * 10 + [4] * 2
-    # Starting up is timed, so nothing may be compiled before.
-    assert {environment["JAX_ENABLE_COMPILATION_CACHE"] for _, environment in Clockwork.started} == {"false"}
-    scaling.print_sweep(report)
-    assert "4 processes" in capsys.readouterr().out
-    scaling.draw_sweep(report, tmp_path / "sweep.png")
-    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_point_that_fails_is_a_row(clockwork, capsys, tmp_path):
@@ -91,8 +29,8 @@ def test_a_point_that_fails_is_a_row(clockwork, capsys, tmp_path):
 @pytest.mark.parametrize("name", AXES)
 def test_every_axis_varies_what_it_says(clockwork, name):
     axis = AXES[name]
-    report = bench_scaling(name, "hopper", values=axis.values[:2], repeats=1)
-    first, second = (program for program, _ in Clockwork.started)
+    report = scaling.run(name, "hopper", values=axis.values[:2], repeats=1)
+    first, second = (program for program, _ in clockwork.started)
     changed = {key for key in first.config if first.config[key] != second.config[key]}
     expected = {"envs": {"num_envs"}, "seeds": set(), "width": {"hidden", "disc_hidden"}, "horizon": {"horizon"}}
     assert changed == expected.get(name, {"failure_capacity"})
@@ -137,7 +75,7 @@ def test_a_process_measures_itself(monkeypatch):
     tiny = {"num_envs": 2, "hidden": (4,), "disc_hidden": (4,)}
     axis = Axis("failures held", (2,), "gailfe", tiny, lambda n: {"unroll_length": 8, "failure_capacity": n})
     monkeypatch.setitem(scaling.AXES, "failures", axis)
-    (row,) = bench_scaling("failures", "hopper", engine="mujoco_c", values=(3,), repeats=1, seconds=0.01)["rows"]
+    (row,) = scaling.run("failures", "hopper", engine="mujoco_c", values=(3,), repeats=1, seconds=0.01)["rows"]
     assert "error" not in row and row["engine"] == "mujoco_c"
     (raw,) = row["raw_seconds"]
     assert row["steps_per_second"] == pytest.approx(row["calls"] * 16 * 16 / raw["train"])
@@ -145,23 +83,13 @@ def test_a_process_measures_itself(monkeypatch):
     assert 280_000 < row["program_bytes"] < row["peak_bytes"] < 2**32
 
 
-def test_a_process_that_ends_is_named():
-    with scaling._Worker(scaling.Program({"algo": "nonsense"})) as worker:
-        with pytest.raises(GailfeError, match=r"ended with code 1 \(.*unknown algorithm 'nonsense'"):
-            worker.answer()
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bench_sweep(seeds=1), "seeds, steps: got 1 and 32768"),
-        (lambda: bench_sweep(repeats=0), "repeats: got 0"),
-        (lambda: bench_sweep("brax:fast"), "env: brax:fast has no bare engine"),
-        (lambda: bench_sweep(algo="bc"), "algo: bc has no policy step"),
-        (lambda: bench_scaling("nonsense"), "axis: got 'nonsense'; expected one of envs"),
-        (lambda: bench_scaling("envs", values=(4, 0)), r"values, seconds: got \[0, 4\]"),
-        (lambda: bench_scaling("horizon", values=(3,)), "horizon: got 3; expected a divisor of unroll_length"),
-        (lambda: bench_scaling("envs", engine="nonsense"), "engine: unknown engine 'nonsense'"),
+        (lambda: scaling.run("nonsense"), "axis: got 'nonsense'; expected one of envs"),
+        (lambda: scaling.run("envs", values=(4, 0)), r"values, seconds: got \[0, 4\]"),
+        (lambda: scaling.run("horizon", values=(3,)), "horizon: got 3; expected a divisor of unroll_length"),
+        (lambda: scaling.run("envs", engine="nonsense"), "engine: unknown engine 'nonsense'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_named(call, message):

@@ -13,9 +13,10 @@ import types
 import numpy as np
 import pytest
 
+from benchmarks.peers import inputs, learning, runner, speed
+from benchmarks.peers.__main__ import main
+from benchmarks.peers.comparisons import IMITATION, STABLE_BASELINES3
 from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.bench import peers
-from gailfe_jax.cli.main import main
 from gailfe_jax.config.flat import Config
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
@@ -23,8 +24,8 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.methods.presets import preset
 from gailfe_jax.methods.table import make_learner
 
-SCRIPTS = peers.ROOT / "benchmarks" / "peers"
-REAL_ENVIRONMENT = (peers.ROOT / "runs" / "peers-env" / ".installed").is_file()
+SCRIPTS = runner.scripts()
+REAL_ENVIRONMENT = (runner.ROOT / "runs" / "peers-env" / ".installed").is_file()
 
 FAKE_PEER = """
 import argparse, json, os, pathlib, sys
@@ -53,8 +54,8 @@ def hopper_demos():
 @pytest.fixture
 def checkout(tmp_path, monkeypatch) -> pathlib.Path:
     """A repository with peers that only pretend, whose environment is not made yet."""
-    monkeypatch.setattr(peers, "ROOT", tmp_path)
-    folder = tmp_path / "benchmarks" / "peers"
+    monkeypatch.setattr(runner, "ROOT", tmp_path)
+    folder = tmp_path / "benchmarks" / "peers" / "scripts"
     folder.mkdir(parents=True)
     (folder / "requirements.txt").write_text("nothing==1.0\n")
     for script in ("imitation_gail.py", "sb3_ppo.py"):
@@ -70,7 +71,7 @@ def checkout(tmp_path, monkeypatch) -> pathlib.Path:
         chmod +x "$4/bin/python"
         """,
     )
-    monkeypatch.setattr(peers, "_base_python", lambda: str(base))
+    monkeypatch.setattr(runner, "_base_python", lambda: str(base))
     return tmp_path
 
 
@@ -82,7 +83,7 @@ def load(name: str):
 
 
 def test_ratios_are_taken_within_a_repeat():
-    row = peers.compared([10.0, 20.0, 40.0], [100.0, 300.0, 200.0], [200.0, 400.0, 1000.0])
+    row = speed.compared([10.0, 20.0, 40.0], [100.0, 300.0, 200.0], [200.0, 400.0, 1000.0])
     assert (row["peer_steps_per_second"], row["steps_per_second"], row["bare_steps_per_second"]) == (20.0, 200.0, 400.0)
     assert row["ratio"] == 10.0  # Of 10, 15 and 5.
     assert row["share_of_bare"] == 0.5  # Of 0.5, 0.75 and 0.2.
@@ -91,34 +92,34 @@ def test_ratios_are_taken_within_a_repeat():
 
 def test_the_first_evaluation_at_the_target_counts():
     curve = [{"steps": s, "seconds": s / 10, "return": r} for s, r in ((10, 1.0), (20, 5.0), (30, 2.0), (40, 9.0))]
-    reached = peers.outcome(curve, 5.0, 0.5)
+    reached = learning.outcome(curve, 5.0, 0.5)
     assert (reached["reached"], reached["seconds"], reached["seconds_with_start"], reached["steps"]) == (
         True,
         2,
         2.5,
         20,
     )
-    missed = peers.outcome(curve, 9.5, 0.5)
+    missed = learning.outcome(curve, 9.5, 0.5)
     assert (missed["reached"], missed["seconds"], missed["steps"], missed["best_return"]) == (False, None, None, 9.0)
 
 
 def test_the_environment_is_made_once_for_its_requirements(checkout):
-    python = peers.peer_python()
+    python = runner.peer_python()
     assert python == checkout / "runs" / "peers-env" / "bin" / "python" and python.is_file()
-    peers.peer_python()
+    runner.peer_python()
     assert (checkout / "made").read_text().count("made") == 1
-    (checkout / "benchmarks" / "peers" / "requirements.txt").write_text("nothing==2.0\n")
-    peers.peer_python()
+    (runner.scripts() / "requirements.txt").write_text("nothing==2.0\n")
+    runner.peer_python()
     assert (checkout / "made").read_text().count("made") == 2
 
 
 def test_a_failed_installation_ends_in_one_line(checkout, monkeypatch, capsys):
     base = executable(checkout / "broken-python", "#!/bin/sh\necho no such thing\nexit 1\n")
-    monkeypatch.setattr(peers, "_base_python", lambda: str(base))
-    assert main(["bench", "peers"]) == 2
+    monkeypatch.setattr(runner, "_base_python", lambda: str(base))
+    assert main([]) == 2
     log = checkout / "runs" / "peers-env.log"
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"gailfe: error: peers: their environment could not be made; see {log}"
+        f"benchmarks.peers: error: peers: their environment could not be made; see {log}"
     )
     assert log.read_text() == "no such thing\n"
     assert not (checkout / "runs" / "peers-env" / ".installed").exists()
@@ -136,33 +137,48 @@ def test_a_failed_installation_ends_in_one_line(checkout, monkeypatch, capsys):
     ],
 )
 def test_bad_input_ends_in_one_line(words, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(peers, "ROOT", tmp_path)
-    assert main(["bench", "peers", *words.split()]) == 2
+    monkeypatch.setattr(runner, "ROOT", tmp_path)
+    assert main(words.split()) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"gailfe: error: {message}") and error.count("\n") == 1
+    assert error.startswith(f"benchmarks.peers: error: {message}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--learning --repeats 2", "--repeats goes without --learning"),
+        ("--seeds 2", "--seeds goes with --learning"),
+        ("--time-limit 9", "--time-limit goes with --learning"),
+    ],
+)
+def test_a_flag_that_the_comparison_does_not_read_is_refused(words, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_an_older_python_is_looked_for(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 13, 1))
-    monkeypatch.setattr(peers.shutil, "which", lambda name: "found" if name == "python3.11" else None)
-    assert peers._base_python() == "found"
-    monkeypatch.setattr(peers.shutil, "which", lambda name: None)
+    monkeypatch.setattr(runner.shutil, "which", lambda name: "found" if name == "python3.11" else None)
+    assert runner._base_python() == "found"
+    monkeypatch.setattr(runner.shutil, "which", lambda name: None)
     with pytest.raises(GailfeError, match=r"^peers: no python3\.12 or python3\.11 found"):
-        peers._base_python()
+        runner._base_python()
 
 
 def test_a_peer_runs_apart_from_our_packages(checkout, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "ours")
-    result = peers.run_peer("sb3_ppo.py", vec="dummy", threads=1, eval_every=4)
+    result = runner.run_peer("sb3_ppo.py", vec="dummy", threads=1, eval_every=4)
     assert result["configuration"]["--eval-every"] == "4"
     assert result["path"] is None and os.path.samefile(result["cwd"], checkout / "runs" / "peers")
 
 
 def test_a_peer_that_fails_is_named_with_its_log(checkout):
-    (checkout / "benchmarks" / "peers" / "sb3_ppo.py").write_text("print('why')\nraise SystemExit(3)\n")
+    (runner.scripts() / "sb3_ppo.py").write_text("print('why')\nraise SystemExit(3)\n")
     log = checkout / "runs" / "peers" / "sb3_ppo.log"
     with pytest.raises(GailfeError, match=rf"^peers: sb3_ppo.py failed with exit code 3; see {log}$"):
-        peers.run_peer("sb3_ppo.py")
+        runner.run_peer("sb3_ppo.py")
     assert log.read_text() == "why\n"
 
 
@@ -172,43 +188,43 @@ def test_the_fastest_settings_are_taken_and_the_slow_given_up(monkeypatch):
             raise subprocess.TimeoutExpired(script, limit)
         return {"steps_per_second": {"dummy": 3.0, "subproc": 2.0}[vec]}
 
-    monkeypatch.setattr(peers, "run_peer", run_peer)
+    monkeypatch.setattr(runner, "run_peer", run_peer)
     slow = ""
-    settings, trials = peers._fastest("x.py")
+    settings, trials = runner.fastest("x.py")
     assert settings == {"vec": "dummy", "threads": 1}
     assert [trial["steps_per_second"] for trial in trials] == [3.0, None, 2.0, None]
-    monkeypatch.setattr(peers, "run_peer", lambda script, **options: run_peer(script, **(options | {"threads": 2})))
+    monkeypatch.setattr(runner, "run_peer", lambda script, **options: run_peer(script, **(options | {"threads": 2})))
     with pytest.raises(GailfeError, match=r"^peers: x.py finished no two iterations"):
-        peers._fastest("x.py")
+        runner.fastest("x.py")
 
 
 @pytest.fixture
 def small(monkeypatch, checkout, hopper_demos, quick_programs):
     """Ours as small as can be, compiled in haste, and demonstrations made once."""
-    monkeypatch.setattr(peers, "collect_demonstrations", lambda *args, **options: hopper_demos)
-    monkeypatch.setattr(peers, "_STEPS", 64)
-    monkeypatch.setattr(peers, "_BARE_STEPS", 10)
-    monkeypatch.setattr(peers, "_EVAL_EVERY", 1024)
-    monkeypatch.setattr(peers, "_EVAL_EPISODES", 1)
+    monkeypatch.setattr(inputs, "collect_demonstrations", lambda *args, **options: hopper_demos)
+    monkeypatch.setattr(speed, "_STEPS", 64)
+    monkeypatch.setattr(speed, "_BARE_STEPS", 10)
+    monkeypatch.setattr(learning, "_EVAL_EVERY", 1024)
+    monkeypatch.setattr(learning, "_EVAL_EPISODES", 1)
     shape = {"num_envs": 2, "unroll_length": 16, "ppo_minibatches": 2, "ppo_epochs": 1}
     for name in ("IMITATION", "STABLE_BASELINES3"):
-        monkeypatch.setattr(peers, name, dataclasses.replace(getattr(peers, name), shapes={"small": shape}))
+        monkeypatch.setattr(speed, name, dataclasses.replace(getattr(speed, name), shapes={"small": shape}))
     return checkout
 
 
 def test_ours_counts_the_steps_of_its_iterations(small, hopper_demos, monkeypatch):
-    shape = peers.IMITATION.shapes["small"]
-    ours = peers._Ours(make_env("hopper"), "gail", shape, hopper_demos, repeats=1)
+    shape = speed.IMITATION.shapes["small"]
+    ours = speed._Ours(make_env("hopper"), "gail", shape, hopper_demos, repeats=1)
     assert (ours.trainer.chunk, ours.steps, ours.bare_steps) == (2, 64, 10)
     assert ours.config.policy_average > 0  # The preset's.
     clock = iter([1.0, 3.0, 7.0])
-    monkeypatch.setattr(peers.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(ours.trainer, "advance", lambda state, demos: (state, {}))
     assert ours.rates() == (10 / 2, 64 / 4)
 
 
 def test_every_configuration_of_ours_is_valid():
-    for comparison in (peers.IMITATION, peers.STABLE_BASELINES3):
+    for comparison in (IMITATION, STABLE_BASELINES3):
         for changes in comparison.shapes.values():
             config = dataclasses.replace(preset(comparison.algo, "halfcheetah")[0], **changes)
             assert make_learner(config, make_env("halfcheetah")) is not None
@@ -222,8 +238,8 @@ def test_speed_beside_peers(small, monkeypatch, capsys):
             self.trainer = types.SimpleNamespace(compile_seconds=1.5)
             self.rates = iter([(8000.0, 4000.0), (9000.0, 6000.0)]).__next__
 
-    monkeypatch.setattr(peers, "_Ours", Ours)
-    assert main(["bench", "peers", "--env", "hopper", "--repeats", "2", "--out", str(small / "x.json")]) == 0
+    monkeypatch.setattr(speed, "_Ours", Ours)
+    assert main(["--env", "hopper", "--repeats", "2", "--out", str(small / "x.json")]) == 0
     report = json.loads((small / "x.json").read_text())
     assert [(row["env"], row["algo"], row["peer"]) for row in report["rows"]] == [
         ("hopper", "gail", "imitation GAIL"),
@@ -244,11 +260,9 @@ def test_speed_beside_peers(small, monkeypatch, capsys):
 
 def test_time_to_learn_beside_a_peer(small, monkeypatch, capsys):
     # Any policy reaches the target; imitation's second evaluation pretends to.
-    monkeypatch.setattr(peers, "TARGET", 1e-9)
-    (small / "benchmarks" / "peers" / "imitation_gail.py").write_text(
-        FAKE_PEER.replace('"return": 10.0', '"return": -1.0')
-    )
-    report = peers.bench_learning(["hopper"], time_limit=50.0)
+    monkeypatch.setattr(learning, "TARGET", 1e-9)
+    (runner.scripts() / "imitation_gail.py").write_text(FAKE_PEER.replace('"return": 10.0', '"return": -1.0'))
+    report = learning.run(["hopper"], time_limit=50.0)
     json.dumps(report, allow_nan=False)
     (row,) = report["rows"]
     assert (row["peer"]["seconds"], row["peer"]["seconds_with_start"], row["peer"]["steps"]) == (4.0, 4.5, 8192)
@@ -256,12 +270,12 @@ def test_time_to_learn_beside_a_peer(small, monkeypatch, capsys):
     assert 0 < row["ours"]["seconds"] < row["ours"]["seconds_with_start"]
     assert report["peers"][0]["configuration"]["--target"] == str(row["target"])
 
-    report["rows"].append(row | {"seed": 1, "peer": peers.outcome([], 1.0, 0.0)})
+    report["rows"].append(row | {"seed": 1, "peer": learning.outcome([], 1.0, 0.0)})
     capsys.readouterr()
-    peers.print_learning(report)
+    learning.show(report)
     shown = capsys.readouterr().out
     assert "4.0 (4.5)" in shown and "not within 50 s" in shown
-    peers.draw_learning(report, small / "y.png")
+    learning.draw(report, small / "y.png")
     assert (small / "y.png").stat().st_size > 0
 
 
@@ -272,7 +286,7 @@ def test_time_to_learn_beside_a_peer(small, monkeypatch, capsys):
 )
 def test_our_clock_counts_training_only(target, time_limit, points, seconds, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(peers.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(learning.time, "perf_counter", lambda: clock[0])
 
     def train(config, hyper, settings, *, demonstrations, on_evaluation):
         assert (config.algo, settings.first_seed, settings.seeds) == ("gail", 3, 1)
@@ -282,8 +296,8 @@ def test_our_clock_counts_training_only(target, time_limit, points, seconds, mon
             row = {"steps_per_second": np.array([50.0]), "return_mean": np.array([10.0 * k])}
             on_evaluation(100 * k, row)
 
-    monkeypatch.setattr(peers, "train", train)
-    result = peers._learn(make_env("hopper"), None, target, time_limit, seed=3)
+    monkeypatch.setattr(learning, "train", train)
+    result = learning._learn(make_env("hopper"), None, target, time_limit, seed=3)
     assert [point["seconds"] for point in result["curve"]] == [2.0 * k for k in range(1, points + 1)]
     assert result["seconds"] == seconds and result["start_seconds"] == 25.0
 
@@ -355,10 +369,10 @@ def test_evaluations_are_outside_the_clock(meter):
     assert not slow.iteration(10)
 
 
-@pytest.mark.skipif(not REAL_ENVIRONMENT, reason="the peers' environment is not made here (gailfe bench peers)")
+@pytest.mark.skipif(not REAL_ENVIRONMENT, reason="the peers' environment is not made here (python -m benchmarks.peers)")
 def test_the_real_peer_runs(hopper_demos, tmp_path):
     hopper_demos.save(tmp_path / "demos.npz")
-    result = peers.run_peer(
+    result = runner.run_peer(
         "imitation_gail.py", limit=300, task="hopper", demos=tmp_path / "demos.npz", seconds=0.1, num_envs=8
     )
     assert result["steps"] == 4096 and result["steps_per_second"] > 0

@@ -1,0 +1,154 @@
+"""Training steps/s of the peers and of ours, in turn and beside the bare engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from benchmarks.peers.comparisons import IMITATION, STABLE_BASELINES3
+from benchmarks.peers.inputs import demonstrations, make_envs
+from benchmarks.peers.runner import facts, fastest, run_peer, say
+from gailfe_jax.analysis.plots import bar_intervals
+from gailfe_jax.bench.report import new_table
+from gailfe_jax.bench.timing import bare_engine
+from gailfe_jax.data.trajectories import Demonstrations
+from gailfe_jax.io.provenance import provenance
+from gailfe_jax.methods.presets import preset
+from gailfe_jax.methods.table import make_learner
+from gailfe_jax.training.loop import DemoSettings, Trainer, prepare_imitation
+from gailfe_jax.types import Env
+
+_STEPS, _BARE_STEPS = 65_536, 25_600  # Ours and the bare engine's, per repeat.
+_PEER_SECONDS = 10.0
+
+_Rates = list[float]
+
+
+class _Ours:
+    """One of our configurations, compiled and warmed up, beside the bare engine with as many environments."""
+
+    def __init__(self, env: Env, algo: str, changes: dict[str, Any], demos: Demonstrations, repeats: int):
+        config, hyper, _ = preset(algo, env.spec.name)
+        self.config = dataclasses.replace(config, **changes)
+        chunk = max(1, _STEPS // self.config.batch_size)
+        self.steps = chunk * self.config.batch_size
+        imitation = prepare_imitation(self.config, env, DemoSettings(), demos)
+        learner = make_learner(self.config, env, total_iterations=chunk * (repeats + 1))
+        self.trainer, self.demos = Trainer(learner, hyper, np.arange(1), chunk=chunk, eval_episodes=1), imitation.demos
+        self.state, _ = jax.block_until_ready(self.trainer.advance(self.trainer.init(self.demos), self.demos))
+        length = max(1, _BARE_STEPS // self.config.num_envs)
+        self.bare_steps, self.bare = length * self.config.num_envs, bare_engine(env, self.config.num_envs, length)
+        jax.block_until_ready(self.bare())
+
+    def rates(self) -> tuple[float, float]:
+        """Steps/s of the bare engine, and ours."""
+        start = time.perf_counter()
+        jax.block_until_ready(self.bare())
+        between = time.perf_counter()
+        self.state, _ = jax.block_until_ready(self.trainer.advance(self.state, self.demos))
+        return self.bare_steps / (between - start), self.steps / (time.perf_counter() - between)
+
+
+def compared(theirs: _Rates, ours: _Rates, bare: _Rates) -> dict[str, Any]:
+    """Medians of steps/s and of the ratios within a repeat, with the raw values."""
+    return {
+        "peer_steps_per_second": statistics.median(theirs),
+        "steps_per_second": statistics.median(ours),
+        "bare_steps_per_second": statistics.median(bare),
+        "ratio": statistics.median(o / t for o, t in zip(ours, theirs, strict=True)),
+        "share_of_bare": statistics.median(o / b for o, b in zip(ours, bare, strict=True)),
+        "raw": [{"peer": t, "ours": o, "bare": b} for t, o, b in zip(theirs, ours, bare, strict=True)],
+    }
+
+
+def run(env: Sequence[str] = ("halfcheetah",), *, repeats: int = 5) -> dict[str, Any]:
+    """Measures training steps/s of both peers and of ours, in turn: peer, ours, peer, ours.
+
+    Of theirs, imports, setup and the first iteration are not counted, and the fastest of environments in turn or as
+    processes and one or two threads is taken; of ours, compiling is not.
+
+    Args:
+      env: Measure on these tasks.
+      repeats: Report the median of this many repeats.
+
+    Returns:
+      A JSON-able report: a row for each of ours, and for each peer its configuration, versions and trials.
+
+    Raises:
+      GailfeError: another task, a count below 1, or see `run_peer`.
+    """
+    rows, peers = [], []
+    for made in make_envs(env, repeats=repeats):
+        name = made.spec.name
+        demos, path, shown = demonstrations(made)
+        for comparison in (IMITATION, STABLE_BASELINES3):
+            options: dict[str, Any] = {"task": name} | ({"demos": path} if comparison is IMITATION else {})
+            say(f"{comparison.peer} on {name}: which settings are fastest")
+            settings, trials = fastest(comparison.script, **options)
+            ours = {
+                label: _Ours(made, comparison.algo, changes, demos, repeats)
+                for label, changes in comparison.shapes.items()
+            }
+            results = []
+            rates: dict[str, list[tuple[float, float]]] = {label: [] for label in ours}
+            for repeat in range(repeats):
+                say(f"{comparison.peer} on {name}: repeat {repeat + 1} of {repeats}")
+                results.append(run_peer(comparison.script, seconds=_PEER_SECONDS, **settings, **options))
+                for label, one in ours.items():
+                    rates[label].append(one.rates())
+            theirs = [result["steps_per_second"] for result in results]
+            for label, one in ours.items():
+                bare, mine = map(list, zip(*rates[label], strict=True))
+                rows.append(
+                    {
+                        "env": name,
+                        "algo": comparison.algo,
+                        "peer": comparison.peer,
+                        "configuration": label,
+                        "changes": comparison.shapes[label],
+                        "engine": made.spec.engine,
+                        "num_envs": one.config.num_envs,
+                        "batch": one.config.batch_size,
+                        "compile_seconds": one.trainer.compile_seconds,
+                    }
+                    | compared(theirs, mine, bare)
+                )
+            peers.append({"peer": comparison.peer, **facts(results[0]), **settings, "trials": trials})
+            if comparison is IMITATION:
+                peers[-1]["demonstrations"] = shown
+    return {"what": "peers", "rows": rows, "peers": peers, "provenance": provenance()}
+
+
+def show(report: dict[str, Any]) -> None:
+    """Shows a report of `run`: a table for each task and peer."""
+    rows = report["rows"]
+    for env, peer in dict.fromkeys((row["env"], row["peer"]) for row in rows):
+        beside = [row for row in rows if (row["env"], row["peer"]) == (env, peer)]
+        title = f"{env}, training steps per second; {peer}: {beside[0]['peer_steps_per_second']:,.0f}"
+        headings = ("ours", "envs", "ours/s", "bare/s", "ours/peer", "compile")
+        table = new_table(title, headings, left=("ours",))
+        for row in beside:
+            rates = (f"{row['steps_per_second']:,.0f}", f"{row['bare_steps_per_second']:,.0f}", f"{row['ratio']:.1f}")
+            seconds = f"{row['compile_seconds']:.1f} s"
+            table.add_row(row["configuration"], str(row["num_envs"]), *rates, seconds)
+        Console().print(table)
+
+
+def draw(report: dict[str, Any], path: str | Path) -> None:
+    """Draws how many times the peer's steps/s ours are, every repeat."""
+    scores = {
+        f"{row['configuration']}\n{row['peer']}, {row['env']}": [raw["ours"] / raw["peer"] for raw in row["raw"]]
+        for row in report["rows"]
+    }
+    bar_intervals(
+        scores, path, title="training beside the peers", xlabel="times the peer's steps/s", reference=1.0,
+        reference_label="the peer",
+    )  # fmt: skip

@@ -1,0 +1,140 @@
+"""What every benchmark is measured with: a clock that waits for results, and the bare engine beside it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gailfe_jax.config.flat import Config
+from gailfe_jax.envs import TASKS, base_name, make_env
+from gailfe_jax.envs.rollout import clip_action
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.policies.ppo import PPO
+from gailfe_jax.types import Env, PyTree
+
+Rollout = tuple[Callable[[PyTree], Any], PyTree]
+"""A jitted scan over a batch of environments, and its first state."""
+
+
+def seconds(fn: Callable[[], Any]) -> float:
+    """Wall time of one call, results waited for."""
+    start = time.perf_counter()
+    jax.block_until_ready(fn())
+    return time.perf_counter() - start
+
+
+def check_repeats(repeats: int) -> None:
+    """Refuses a number of repeats below 1.
+
+    Raises:
+      GailfeError: it is below 1.
+    """
+    if repeats < 1:
+        raise GailfeError(f"repeats: got {repeats}; expected at least 1")
+
+
+def check_some(field: str, values: Sequence[Any]) -> None:
+    """Refuses an empty list of what to measure.
+
+    Raises:
+      GailfeError: it is empty.
+    """
+    if not values:
+        raise GailfeError(f"{field}: got none; expected at least one")
+
+
+def check_has_bare_engine(name: str) -> None:
+    """Refuses tasks whose engine cannot be stepped by itself: brax's.
+
+    Raises:
+      GailfeError: it is one of them, or an unknown task.
+    """
+    if base_name(name) not in TASKS:
+        raise GailfeError(f"env: {name} has no bare engine to compare with; expected {', '.join(TASKS)}")
+
+
+def make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
+    """The environments of a benchmark that compares with the bare engine.
+
+    Raises:
+      GailfeError: no task, one that is unknown or has no bare engine, an unknown engine, or repeats below 1.
+    """
+    check_repeats(repeats)
+    check_some("env", names)
+    for name in names:
+        check_has_bare_engine(name)
+    return [make_env(name, engine) for name in names]
+
+
+@functools.lru_cache(maxsize=8)
+def _fresh_policy(env: Env) -> tuple[PPO, PyTree]:
+    policy = PPO(Config(), env.spec)
+    return policy, jax.jit(policy.init)(jax.random.key(0))
+
+
+def scan_with_policy(env: Env, num_envs: int, length: int) -> Rollout:
+    """A jitted scan of `length` steps under a fresh 2x100 Gaussian policy, and its first state."""
+    policy, agent = _fresh_policy(env)
+
+    @jax.jit
+    def run(state: PyTree) -> Any:
+        def step(state, key):
+            action = clip_action(env, policy.act(agent, state.obs, key)[0])
+            state, time_step = jax.vmap(env.step)(state, action)
+            return state, (action, time_step.terminated | time_step.truncated)
+
+        return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), length))
+
+    return run, jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(2), num_envs))
+
+
+def _bare_c(env: Any, num_envs: int, actions: np.ndarray, done: np.ndarray) -> Callable[[], Any]:
+    """`mujoco.batch.Batch` stepped alone over the same actions, with the same episodes cut at the same steps."""
+    batch = env.physics.bare_batch(num_envs)
+    start = batch.state.copy()
+    ctrl, skip = batch.bind("ctrl"), env.task.frame_skip
+    cut = [np.flatnonzero(row) for row in done]
+
+    def run() -> None:
+        batch.state[:] = start
+        for t in range(len(actions)):
+            ctrl[:] = actions[t]
+            batch.step(nstep=skip)
+            if cut[t].size:
+                batch.state[cut[t]] = start[cut[t]]
+
+    return run
+
+
+def _bare_jax(env: Any, num_envs: int, actions: np.ndarray) -> Callable[[], Any]:
+    """The engine's own step, vmapped in a jitted scan, without policy, rewards' use or resets."""
+    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(2), num_envs)).phys
+
+    @jax.jit
+    def run(phys: PyTree, actions: Any) -> Any:
+        return jax.lax.scan(lambda p, a: (jax.vmap(env.physics.step)(p, a)[0], None), phys, actions)[0]
+
+    traced = jnp.asarray(actions)
+    return lambda: run(state, traced)
+
+
+def bare_engine(env: Env, num_envs: int, length: int, rollout: Rollout | None = None) -> Callable[[], Any]:
+    """A function that steps the bare engine as a fresh policy would.
+
+    Args:
+      env: the environment.
+      num_envs: environments side by side.
+      length: steps of each.
+      rollout: from `scan_with_policy` with the same sizes, where it exists already: compiling it can take a minute.
+    """
+    run, state = rollout or scan_with_policy(env, num_envs, length)
+    actions, done = (np.asarray(x) for x in run(state)[1])
+    if env.spec.engine == "mujoco_c":
+        return _bare_c(env, num_envs, actions, done)
+    return _bare_jax(env, num_envs, actions)

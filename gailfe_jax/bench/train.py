@@ -1,0 +1,172 @@
+"""Whole training iterations beside the bare engine, in one run; compile time apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gailfe_jax.bench.report import draw_rates, show_rates
+from gailfe_jax.bench.timing import bare_engine, check_some, make_envs, seconds
+from gailfe_jax.buffers.storage import PaddedTrajectories
+from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.envs import make_env
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.provenance import provenance
+from gailfe_jax.learners.adversarial import Demos, Learner
+from gailfe_jax.methods.table import find_algorithm, make_learner
+from gailfe_jax.training.loop import Trainer
+from gailfe_jax.types import PyTree, StateAction
+
+_SHAPES = {"1024-step iterations": (8, 128), "8192-step iterations": (256, 32)}
+_BARE_STEPS = 100  # Of each environment of the bare engine, per repeat.
+_DEMO_PAIRS = 30_000
+_FAILURE_STEPS = 50  # Of each failure that a buffer is filled with.
+
+
+@dataclasses.dataclass
+class Training:
+    """A training program and the state that it moves on.
+
+    Demonstrations are random pairs: their content does not change the arithmetic.
+
+    Attributes:
+      trainer: the program.
+      demos: what it imitates.
+      state: of all seeds.
+    """
+
+    trainer: Trainer
+    demos: Demos
+    state: PyTree
+
+    @classmethod
+    def make(cls, config: Config, *, seeds: int = 1, chunk: int = 1) -> Training:
+        """Builds the program of `config`; nothing is compiled yet but the first state's."""
+        env = make_env(config.env, config.engine, **config.engine_options)
+        learner = make_learner(config, env)
+        rng = np.random.default_rng(0)
+        sizes = (env.spec.obs_size, env.spec.action_size)
+        demos = Demos(
+            StateAction(*(jnp.asarray(rng.uniform(-1, 1, (_DEMO_PAIRS, size)), jnp.float32) for size in sizes))
+        )
+        trainer = Trainer(learner, Hyper(), np.arange(seeds), chunk=chunk, eval_episodes=1)
+        first = demos
+        if isinstance(learner, Learner) and learner.failures is not None:
+            # A full buffer, so that what is drawn from it comes from all over it.
+            shape = (learner.failures.capacity, _FAILURE_STEPS)
+            data = jnp.asarray(rng.uniform(-1, 1, (*shape, sum(sizes))), jnp.float32)
+            first = demos.replace(failures=PaddedTrajectories(data, jnp.full(shape[0], shape[1], jnp.int32)))
+        return cls(trainer, demos, trainer.init(first))
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of one call, all seeds together."""
+        return self.trainer.chunk * self.trainer.learner.config.batch_size * len(self.trainer.seeds)
+
+    def advance(self, calls: int = 1) -> float:
+        """Seconds that `calls` calls take; the first call compiles as well (see `Trainer.compile_seconds`)."""
+        start = time.perf_counter()
+        metrics: Any = None
+        for _ in range(calls):
+            self.state, metrics = self.trainer.advance(self.state, self.demos)
+        jax.block_until_ready((self.state, metrics))
+        return time.perf_counter() - start
+
+
+def check_playing(algos: Sequence[str]) -> None:
+    """Refuses methods that have no iteration of play to time.
+
+    Raises:
+      GailfeError: no method, one that is unknown, or one that learns by likelihood.
+    """
+    check_some("algo", algos)
+    for algo in algos:
+        if find_algorithm(algo).generator == "likelihood":
+            raise GailfeError(f"algo: {algo} has no policy step to time; expected one that learns by playing")
+
+
+def run(
+    env: Sequence[str] = ("halfcheetah",),
+    *,
+    algo: Sequence[str] = ("gail", "gailfe"),
+    engine: str = "auto",
+    repeats: int = 5,
+    seeds: int = 1,
+    steps: int = 65_536,
+) -> dict[str, Any]:
+    """Measures training steps/s (unroll, discriminator, policy, values) beside the bare engine.
+
+    The bare engine steps as many environments as training does, and 256.
+
+    Args:
+      env: Measure on these tasks.
+      algo: Train with these methods.
+      engine: Run this physics engine.
+      repeats: Report the median of this many repeats, each beside the bare engine.
+      seeds: Train this many seeds side by side.
+      steps: Take this many environment steps per repeat and seed.
+
+    Raises:
+      GailfeError: an unknown task, method or engine, or a count below 1.
+    """
+    check_playing(algo)
+    rows = []
+    for made in make_envs(env, engine, repeats):
+        for label, (num_envs, length) in _SHAPES.items():
+            bare = bare_engine(made, num_envs * seeds, _BARE_STEPS)
+            bare()
+            bare_256 = bare_engine(made, 256, _BARE_STEPS)
+            bare_256()
+            for name in algo:
+                horizon = math.gcd(Config.horizon, length)
+                config = Config(
+                    algo=name, env=made.spec.name, engine=engine, num_envs=num_envs, unroll_length=length,
+                    horizon=horizon,
+                )  # fmt: skip
+                training = Training.make(config, seeds=seeds, chunk=max(1, steps // config.batch_size))
+                training.advance()
+                timings = [(seconds(bare), seconds(bare_256), training.advance()) for _ in range(repeats)]
+                bare_rate = [num_envs * seeds * _BARE_STEPS / t[0] for t in timings]
+                bare_256_rate = [256 * _BARE_STEPS / t[1] for t in timings]
+                rate = [training.steps / t[2] for t in timings]
+                rows.append(
+                    {
+                        "env": made.spec.name,
+                        "engine": made.spec.engine,
+                        "algo": name,
+                        "iteration": label,
+                        "num_envs": num_envs,
+                        "seeds": seeds,
+                        "bare_steps_per_second": statistics.median(bare_rate),
+                        "bare_256_steps_per_second": statistics.median(bare_256_rate),
+                        "steps_per_second": statistics.median(rate),
+                        "share_of_bare": statistics.median(r / b for r, b in zip(rate, bare_rate, strict=True)),
+                        "share_of_bare_256": statistics.median(r / b for r, b in zip(rate, bare_256_rate, strict=True)),
+                        "compile_seconds": training.trainer.compile_seconds,
+                        "raw_seconds": [{"bare": b, "bare_256": c, "train": o} for b, c, o in timings],
+                    }
+                )
+    return {"what": "train", "rows": rows, "provenance": provenance()}
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f"{row['algo']}, {row['iteration'].split('-')[0]} steps"
+
+
+def show(report: dict[str, Any]) -> None:
+    """Shows a report of `run`."""
+    show_rates(report, _label)
+
+
+def draw(report: dict[str, Any], path: str | pathlib.Path) -> None:
+    """Draws a report of `run`."""
+    draw_rates(report, path, _label, ours="train")

@@ -1,0 +1,150 @@
+"""A process that trains one program, so that its peak memory, its start and its compile time are its own.
+
+This module run by itself is that process: it reads `Program` as JSON from its argument, says on stdout that it is
+ready, and answers each line on stdin (`train N`: N calls; `bare`: the bare engine once) with what it took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gailfe_jax.bench.timing import bare_engine, check_has_bare_engine, check_repeats
+from gailfe_jax.bench.train import Training, check_playing
+from gailfe_jax.config.flat import Config
+from gailfe_jax.envs import find_task
+from gailfe_jax.envs.physics import resolve_engine
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.methods.table import resolve_config
+from gailfe_jax.parallel.memory import peak_bytes
+
+_BARE_STEPS = 200_000  # Of the bare engine per repeat, all environments together,
+_BARE_LENGTH = (10, 100)  # but so many of each at least and at most.
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What one process measures.
+
+    Attributes:
+      config: fields of `Config` that differ from its defaults.
+      seeds: vmapped.
+      chunk: iterations per call.
+    """
+
+    config: dict[str, Any]
+    seeds: int = 1
+    chunk: int = 1
+
+
+class Worker:
+    """The process of one program. Its first `answer` says that it is ready to train, and what starting took."""
+
+    def __init__(self, program: Program, environment: dict[str, str] | None = None):
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gailfe_jax.bench.worker", json.dumps(dataclasses.asdict(program))],
+            env=os.environ | (environment or {}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            text=True,
+        )  # fmt: skip
+
+    def tell(self, command: str) -> None:
+        """Sends a line without waiting for its answer."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # `answer` says what became of the process.
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """What the process says next.
+
+        Raises:
+          GailfeError: it has ended, for want of memory for example.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            code = self._process.wait()
+            self._errors.seek(0)
+            last = (self._errors.read().strip().splitlines() or ["no message"])[-1]
+            raise GailfeError(f"bench: a process ended with code {code} ({last[:200]})")
+        return json.loads(line)
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """The answer to a line; raises as `answer` does."""
+        self.tell(command)
+        return self.answer()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+
+def _serve(program: Program) -> None:
+    """The process of one program (see the module's docstring)."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # Whatever a library prints is no answer.
+
+    def say(**values: Any) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in program.config.items()
+    }
+    training = Training.make(Config(**fields), seeds=program.seeds, chunk=program.chunk)
+    first = training.advance()
+    trainer = training.trainer
+    env, count = trainer.learner.env, trainer.learner.config.num_envs * program.seeds
+    length = min(max(_BARE_LENGTH[0], _BARE_STEPS // count), _BARE_LENGTH[1])
+    say(
+        engine=env.spec.engine, steps=training.steps, compile_seconds=trainer.compile_seconds,
+        first_seconds=first - trainer.compile_seconds, program_bytes=trainer.program_bytes, peak_bytes=peak_bytes(),
+    )  # fmt: skip
+    bare: Callable[[], Any] | None = None
+    for command in sys.stdin:
+        if command.strip() == "bare":
+            # Made late: the peak above is that of training alone.
+            bare = bare or bare_engine(env, count, length)
+            start = time.perf_counter()
+            bare()
+            say(seconds=time.perf_counter() - start, steps=count * length)
+        else:
+            say(seconds=training.advance(int(command.split()[1])))
+
+
+def program_config(env: str, algo: str, engine: str, **fields: Any) -> dict[str, Any]:
+    """Fields of `Config` for a `Program`, checked."""
+    # MAIL's windows divide the unroll.
+    fields = {"horizon": math.gcd(Config.horizon, fields["unroll_length"])} | fields
+    fields |= {"env": find_task(env).name, "algo": algo, "engine": engine}
+    resolve_config(Config(**fields))
+    return fields
+
+
+def check(env: str, algo: str, engine: str, repeats: int) -> None:
+    """Refuses what no process can measure.
+
+    Raises:
+      GailfeError: an unknown task, method or engine, one that cannot be timed, or repeats below 1.
+    """
+    check_has_bare_engine(env)
+    find_task(env)
+    resolve_engine(engine)
+    check_playing([algo])
+    check_repeats(repeats)
+
+
+if __name__ == "__main__":
+    _serve(Program(**json.loads(sys.argv[1])))

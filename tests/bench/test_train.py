@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gailfe_jax.bench import report, train
+from gailfe_jax.errors import GailfeError
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, quick_programs):
+    """A benchmark of nothing worth measuring, compiled in haste."""
+    monkeypatch.setattr(train, "_BARE_STEPS", 5)
+    monkeypatch.setattr(train, "_SHAPES", {"16-step iterations": (2, 8)})
+
+
+def test_train(monkeypatch):
+    found = train.run(["hopper"], algo=("ppo",), engine="mujoco_c", repeats=1, seeds=2, steps=32)
+    json.dumps(found, allow_nan=False)
+    (row,) = found["rows"]
+    (raw,) = row["raw_seconds"]
+    assert (row["algo"], row["iteration"], row["num_envs"], row["seeds"]) == ("ppo", "16-step iterations", 2, 2)
+    # Two iterations of 2 x 8 steps of 2 seeds; beside the bare engine with as many environments.
+    assert row["steps_per_second"] == pytest.approx(64 / raw["train"])
+    assert row["bare_steps_per_second"] == pytest.approx(4 * 5 / raw["bare"])
+    assert row["share_of_bare"] == pytest.approx(row["steps_per_second"] / row["bare_steps_per_second"])
+    assert raw["train"] < row["compile_seconds"]
+    drawn = []
+    monkeypatch.setattr(report, "bar_intervals", lambda scores, path, **options: drawn.append(scores))
+    train.draw(found, "figure.png")
+    assert drawn == [{"hopper, ppo, 16 steps": [pytest.approx(row["share_of_bare"])]}]
+
+
+def test_mail_trains_beside_gail():
+    found = train.run(["hopper"], algo=("gail", "mail"), engine="mujoco_c", repeats=1, steps=32)
+    assert [row["algo"] for row in found["rows"]] == ["gail", "mail"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: train.run(["nonsense"]), "env: unknown task 'nonsense'"),
+        (lambda: train.run(["brax:fast"]), "env: brax:fast has no bare engine to compare with"),
+        (lambda: train.run(["hopper"], algo=("nonsense",)), "algo: unknown algorithm 'nonsense'"),
+        (lambda: train.run(["hopper"], algo=()), "algo: got none"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(call, message):
+    with pytest.raises(GailfeError, match=f"^{message}"):
+        call()
