@@ -18,7 +18,8 @@ from gailfe_jax.envs import make_env
 from gailfe_jax.envs.rollout import Episodes, evaluate
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.training.loop import load_policies, load_run
+from gailfe_jax.io.user_modules import missing_modules
+from gailfe_jax.training.run_folder import load_policies, load_run
 from gailfe_jax.types import Array, Env, EnvSpec
 
 
@@ -33,15 +34,16 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> tuple[list[
       GailfeError: nothing is there, a file is damaged, or the task is unknown.
     """
     path = pathlib.Path(path)
-    if path.is_dir():
-        load_run(path)
-        policies = load_policies(path)
-    else:
-        policies = [Policy.load(path)]
+    record = load_run(path) if path.is_dir() else {}
+    policies = load_policies(path) if path.is_dir() else [Policy.load(path)]
     name = env or policies[0].metadata.get("env")
     if name is None:
         raise GailfeError(f"{path}: does not say which task it is for; add --env")
-    return policies, make_env(name).spec
+    try:
+        return policies, make_env(name).spec
+    except GailfeError as error:
+        missing = " ".join(f"--import {module}" for module in missing_modules(record))
+        raise GailfeError(f"{error}; the run was made with {missing}" if missing else str(error)) from None
 
 
 def known_expert_return(path: str | pathlib.Path, task: str) -> float | None:

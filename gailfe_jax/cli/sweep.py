@@ -11,7 +11,7 @@ from typing import Any, Literal
 from gailfe_jax.cli.parsing import peek
 from gailfe_jax.cli.settings import read_words
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.user_modules import import_user_module
+from gailfe_jax.io.user_modules import require_modules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,13 +99,12 @@ def run(words: Sequence[str]) -> int:
 
 
 def _resumed(words: Sequence[str]) -> list[str]:
-    """The words of `gailfe sweep`; on --resume those the sweep was started with come first, its modules imported."""
+    """The words of `gailfe sweep`; on --resume those the sweep was started with come first."""
     from gailfe_jax.sweep.study import load_sweep
 
     out = peek(words, "--out")
     if "--resume" in words and out and (pathlib.Path(out) / "sweep.json").is_file():
         record = load_sweep(out)
-        for module in record.get("imports", []):
-            import_user_module(str(module))
+        require_modules(out, record)
         return [*map(str, record["words"]), *words]
     return list(words)

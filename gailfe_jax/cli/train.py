@@ -12,7 +12,7 @@ import tyro
 from gailfe_jax.cli.parsing import peek
 from gailfe_jax.cli.settings import read_words, write_config
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.user_modules import import_user_module, imported_modules
+from gailfe_jax.io.user_modules import imported_modules, require_modules
 from gailfe_jax.methods.setup import Setup
 from gailfe_jax.training.run_folder import load_run, read_record
 
@@ -39,13 +39,16 @@ class Train:
 
 
 def resumed(words: Sequence[str]) -> Setup | None:
-    """The settings of the run that `words` resume, its own modules imported; None for a new run."""
+    """The settings of the run that `words` resume; None for a new run.
+
+    Raises:
+      GailfeError: the run is damaged, or was made with modules that are not imported.
+    """
     out = peek(words, "--out")
     if "--resume" not in words or not out or not (pathlib.Path(out) / "config.json").is_file():
         return None
     record = load_run(out)
-    for module in record.get("imports", []):
-        import_user_module(str(module))
+    require_modules(out, record)
     held = read_record(record)
     return Setup(held.method, held.place, held.demos, held.run)
 

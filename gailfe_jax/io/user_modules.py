@@ -6,6 +6,8 @@ import importlib
 import pathlib
 import sys
 import traceback
+from collections.abc import Mapping
+from typing import Any
 
 from gailfe_jax.errors import GailfeError
 
@@ -60,6 +62,27 @@ def imported_modules() -> tuple[str, ...]:
     Whoever continues the work later or in another process (a resumed run, a job of a sweep) imports them first.
     """
     return tuple(_imported)
+
+
+def missing_modules(record: Mapping[str, Any]) -> list[str]:
+    """The modules that a record says were imported, and that this process has not imported.
+
+    They are named to the user and never imported by themselves: a record is data, perhaps somebody else's.
+    """
+    names = record.get("imports", [])
+    return [str(name) for name in names if name not in _imported] if isinstance(names, list) else []
+
+
+def require_modules(where: str, record: Mapping[str, Any]) -> None:
+    """Refuses to go on with what `record` describes before its modules are imported.
+
+    Raises:
+      GailfeError: names them.
+    """
+    missing = missing_modules(record)
+    if missing:
+        flags = " ".join(f"--import {name}" for name in missing)
+        raise GailfeError(f"{where}: was made with modules of the user's own; expected {flags}")
 
 
 def _failure(name: str, error: BaseException) -> GailfeError:
