@@ -18,6 +18,7 @@ from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.methods.setup import Setup
 from gailfe_jax.methods.table import METHODS, about, policy_choices, policy_name
+from gailfe_jax.policies.registry import POLICY_UPDATES
 
 _WIDTH = 118  # Where nobody says how wide the terminal is.
 _COMMON = ("environment", "demos", "run")
@@ -49,12 +50,12 @@ def _show_method(console: Console, command: str, setup: Setup) -> None:
     summary, source = about(method)
     console.print(Text(f"gailfe {command} {method.name}: {summary}" + (f" ({source})" if source else "")))
     choices = policy_choices(method)
-    table = _table()
+    # The flags' first words name the part.
+    rows = [_row("", leaf) for _, leaf in _labelled(setup, "method")]
     if choices:
-        table.add_row("", f"--policy {'|'.join(choices)}", policy_name(method), "How the policy steps.")
-    for label, leaf in _labelled(setup, "method"):
-        table.add_row(label, _flag(leaf), _shown(leaf), first_words(leaf.setting.help))
-    console.print(table)
+        step = "How the policy steps: " + ", ".join(f"{n} ({POLICY_UPDATES[n].summary})" for n in choices)
+        rows.insert(0, ("", "--policy", policy_name(method), step))
+    _print_rows(console, rows)
     common = [f"{_flag(leaf)} {_shown(leaf)}" for part in _COMMON for _, leaf in _labelled(setup, part)]
     console.print(Text(f"Of every method (gailfe {command} --help explains them): {', '.join(common)}"))
     console.print(Text(f"In full: gailfe {command} {method.name} --help NAME, for a setting or a part such as reward."))
@@ -65,19 +66,16 @@ def _show_common(console: Console, kind: type, command: str, setup: Setup) -> No
     fixed = command == "expert"
     console.print(Text(f"usage: gailfe {command}{'' if fixed else ' METHOD'} --out OUT [OPTIONS]\n"))
     console.print(Text(f"{inspect.getdoc(kind)}\n"))
-    table = _table()
-    for label, flag, default, text in _own(kind):
-        table.add_row(label, flag, default, text)
+    rows = list(_own(kind))
     for part in (("method",) if fixed else ()) + _COMMON:
+        named = part
         for label, leaf in _labelled(setup, part):
-            table.add_row(label or part, _flag(leaf), _shown(leaf), first_words(leaf.setting.help))
-    console.print(table)
+            rows.append(_row(label or named, leaf))
+            named = ""
+    _print_rows(console, rows)
     if not fixed:
-        methods = _table()
-        for name in METHODS:
-            methods.add_row("", name, "", about(METHODS[name])[0])
         console.print(Text(f"\nmethods (gailfe {command} METHOD --help lists their settings):"))
-        console.print(methods)
+        _print_rows(console, [("", name, "", about(METHODS[name])[0]) for name in METHODS])
     console.print(Text(IMPORT_HELP))
 
 
@@ -123,13 +121,21 @@ def _own(kind: type) -> Iterator[tuple[str, str, str, str]]:
         yield "", f"--{field.name.replace('_', '-')}", default, first_words(docs.get(field.name, ""))
 
 
-def _table() -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(no_wrap=True, style="cyan")
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    return table
+def _print_rows(console: Console, rows: Sequence[tuple[str, str, str, str]]) -> None:
+    """`(part, flag, default, meaning)` in columns; what does not fit of the last one is cut."""
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    shown = [column for column, width in enumerate(widths) if width] + [3]
+    for column in shown[:-1]:
+        table.add_column(no_wrap=True, style=("dim", "cyan", "")[column], min_width=widths[column])
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for row in rows:
+        table.add_row(*(Text(row[column]) for column in shown))
+    console.print(table)
+
+
+def _row(label: str, leaf: Leaf) -> tuple[str, str, str, str]:
+    return label, _flag(leaf), _shown(leaf), first_words(leaf.setting.help)
 
 
 def _flag(leaf: Leaf) -> str:
@@ -145,6 +151,3 @@ def first_words(text: str) -> str:
     """The first sentence of a setting's help."""
     sentence = re.split(r"(?<=[^.])\.\s|;\s", text, maxsplit=1)[0]
     return sentence if sentence.endswith(".") else f"{sentence}."
-
-
-__all__: Sequence[str] = ("first_words", "show_help")

@@ -123,12 +123,7 @@ def write_config(setup: Setup) -> str:
     """All settings that something reads, as a configuration file."""
     import tomli_w
 
-    def without_none(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: without_none(inner) for name, inner in value.items() if inner is not None}
-        return value
-
-    return tomli_w.dumps(without_none(setup.record()))
+    return tomli_w.dumps(setup.record())
 
 
 def _in_full(words: Sequence[str], own: Sequence[str], setup: Setup) -> list[str]:

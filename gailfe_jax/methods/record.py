@@ -20,10 +20,11 @@ from gailfe_jax.rewards.registry import REWARDS
 
 
 def part_record(part: Part) -> dict[str, Any]:
-    """The settings of a part that something reads, as nested plain values; arrays become lists."""
+    """The settings of a part that something reads, as nested plain values; arrays become lists, and what is None is
+    left out."""
     nested: dict[str, Any] = {}
     for leaf in leaves(part).values():
-        if leaf.unread is not None:
+        if leaf.unread is not None or leaf.value is None:
             continue
         *path, last = leaf.name.split(".")
         place = nested
