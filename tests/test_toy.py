@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.artifacts.oracle import Oracle
+from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs.rollout import evaluate
 from tests.toy import Cliff, Drift, cliff_expert
 
@@ -30,6 +31,12 @@ def test_the_expert_on_the_cliff_reaches_the_highest_return():
     np.testing.assert_allclose(episodes.returns, 12.0, rtol=1e-6)
     assert (episodes.lengths == 12).all()
     assert not episodes.terminated.any()
+
+
+def test_demonstrations_of_the_expert_show_it():
+    shown = collect_demonstrations(Cliff(), cliff_expert(), trajectories=8, seed=0).expert
+    assert shown.returns.min() > 11.99
+    assert not shown.terminated.any()
 
 
 def test_who_does_nothing_falls_off_the_cliff_when_it_says():

@@ -68,21 +68,21 @@ class Cliff(_Point):
         return jnp.any(jnp.abs(obs) > 1.0)
 
 
-def _linear(kernel: Any, bias: Any, env: str) -> Policy:
+def _linear(kernel: Any, bias: Any, log_std: float, env: str) -> Policy:
     return Policy(
-        weights=[(kernel, bias)], activation="tanh", obs_mean=[0, 0], obs_std=[1, 1], log_std=[0, 0], action_low=-1,
-        action_high=1, metadata={"env": env},
+        weights=[(kernel, bias)], activation="tanh", obs_mean=[0, 0], obs_std=[1, 1], log_std=[log_std, log_std],
+        action_low=-1, action_high=1, metadata={"env": env},
     )  # fmt: skip
 
 
 def drift_expert() -> Policy:
     """An expert on `Drift` whose action is linear in the observation, and never at its bounds there."""
-    return _linear([[-0.5, 0.3], [0.1, -0.4]], [0.05, -0.1], "drift")
+    return _linear([[-0.5, 0.3], [0.1, -0.4]], [0.05, -0.1], 0.0, "drift")
 
 
 def cliff_expert() -> Policy:
-    """The best policy on `Cliff`: its return is 12."""
-    return _linear([[-2.4, 0.0], [0.0, -2.4]], [0.0, 0.0], "cliff")
+    """The best policy on `Cliff`: its return is 12, and 11.99 to 12 where its actions are drawn and not the best."""
+    return _linear([[-2.4, 0.0], [0.0, -2.4]], [0.0, 0.0], -5.0, "cliff")
 
 
 def register() -> None:
