@@ -18,9 +18,8 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.data.trajectories import Trajectories
-from gailfe_jax.envs import default_annotator
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Array
+from gailfe_jax.types import Array, EnvSpec
 
 
 @struct.dataclass
@@ -277,7 +276,7 @@ _BUILT_IN: dict[str, dict[str, _Entry]] = {
         "return_above": _Entry(lambda request: return_above(request.share_of_expert_return()), "FRACTION"),
     },
 }
-_RESERVED = ("default", "best")  # Words of the same settings that name no annotator.
+_RESERVED = ("default", "top_k")  # Words of the same settings that name no annotator.
 _annotators = {labels: dict(entries) for labels, entries in _BUILT_IN.items()}
 
 
@@ -298,7 +297,7 @@ def register_annotator(
       name: one word without a colon, other than a built-in annotator's.
       factory: `(AnnotatorRequest) -> Annotator`; a GailfeError where the argument or the task does not suit it.
       argument: what may follow a colon, as the list of annotators shows it, e.g. `SPEED`; None where nothing may.
-      labels: `failures` for `--annotator`, `successes` for `--own-episodes`.
+      labels: `failures` for the setting `failures.annotator`, `successes` for `self_demonstrations.episodes`.
 
     Raises:
       GailfeError: the name is built in, reserved or not a word, or `labels` is neither of the two.
@@ -320,7 +319,9 @@ def annotator_forms(labels: str = "failures") -> tuple[str, ...]:
     return ("default", *forms) if labels == "failures" else tuple(forms)
 
 
-def parse_annotator(spec: str, *, task: str, expert_return: float | None = None) -> Annotator:
+def parse_annotator(
+    spec: str, *, task: str, default: str = EnvSpec.annotator, expert_return: float | None = None
+) -> Annotator:
     """The annotator that a command line names.
 
     `terminated`; `return_below:0.5` (a fraction of the expert's mean return); `flipped`; `bottom_quantile:0.2`; what
@@ -330,12 +331,13 @@ def parse_annotator(spec: str, *, task: str, expert_return: float | None = None)
     Args:
       spec: one of the forms above.
       task: short task name, e.g. `hopper`.
+      default: what the task says, `EnvSpec.annotator`.
       expert_return: mean return of the expert; only `return_below` needs it.
 
     Raises:
       GailfeError: unknown form, a number that does not parse, or `return_below` without a positive expert return.
     """
-    resolved = default_annotator(task) if spec == "default" else spec
+    resolved = default if spec == "default" else spec
     annotator = _make("failures", resolved, task, expert_return)
     if annotator is None:
         raise GailfeError(f"annotator {spec!r}: expected one of {_known('failures')}")
@@ -352,7 +354,7 @@ def parse_success(spec: str, *, task: str | None = None, expert_return: float | 
     """
     annotator = _make("successes", spec, task, expert_return)
     if annotator is None:
-        raise GailfeError(f"own_episodes: got {spec!r}; expected best or one of {_known('successes')}")
+        raise GailfeError(f"self_demonstrations.episodes: got {spec!r}; expected top_k or one of {_known('successes')}")
     return annotator
 
 

@@ -145,7 +145,7 @@ def test_unknown_names_are_told_the_known_ones():
         "slow:LEAST, or one given to gailfe_jax.register_annotator"
     )
     for spec in ("slow:1", "early:3"):
-        with pytest.raises(GailfeError, match="expected best or one of survived, return_above:FRACTION, early, or"):
+        with pytest.raises(GailfeError, match="expected top_k or one of survived, return_above:FRACTION, early, or"):
             parse_success(spec)
     with pytest.raises(GailfeError, match="'slow:x': expected a number after the colon, got 'x'"):
         parse_annotator("slow:x", task="hopper")
@@ -157,7 +157,7 @@ def test_unknown_names_are_told_the_known_ones():
         ("terminated", "failures", "got the name 'terminated'; expected one word without a colon, other than default"),
         ("survived", "successes", "got the name 'survived'"),
         ("default", "failures", "got the name 'default'"),
-        ("best", "successes", "got the name 'best'"),
+        ("top_k", "successes", "got the name 'top_k'"),
         ("two words", "failures", "got the name 'two words'"),
         ("a:b", "failures", "got the name 'a:b'"),
         ("", "failures", "got the name ''"),
