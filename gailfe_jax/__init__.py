@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gailfe_jax.config.parts import Part, bound, setting, subpart, traced
     from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
     from gailfe_jax.data import annotators
-    from gailfe_jax.data.annotators import Annotator
+    from gailfe_jax.data.annotators import Annotator, register_annotator
     from gailfe_jax.data.collection import collect_demonstrations
     from gailfe_jax.data.formats import register_demonstration_format
     from gailfe_jax.data.trajectories import Demonstrations
@@ -66,7 +66,7 @@ _MODULES = {
     "artifacts.policy": ("Policy", "load_expert"),
     "config.parts": ("Part", "bound", "setting", "subpart", "traced"),
     "config.run": ("DemoSettings", "EnvSettings", "RunSettings"),
-    "data.annotators": ("Annotator",),
+    "data.annotators": ("Annotator", "register_annotator"),
     "data.collection": ("collect_demonstrations",),
     "data.formats": ("register_demonstration_format",),
     "data.trajectories": ("Demonstrations",),
@@ -159,6 +159,7 @@ __all__ = [
     "make_env",
     "preset",
     "record_video",
+    "register_annotator",
     "register_demonstration_format",
     "register_features",
     "register_policy_update",

@@ -18,9 +18,8 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.data.trajectories import Trajectories
-from gailfe_jax.envs import default_annotator
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Array
+from gailfe_jax.types import Array, EnvSpec
 
 
 @struct.dataclass
@@ -203,80 +202,177 @@ def from_function(
     return Annotator(name or getattr(function, "__name__", "function"), reads_reward=reads_reward, trajectory=function)
 
 
-SUCCESSES = ("survived", "return_above:FRACTION")
-"""The forms that `parse_success` understands."""
-ANNOTATORS = ("default", "terminated", "return_below:FRACTION", "flipped", "bottom_quantile:Q")
-"""The forms that `parse_annotator` understands."""
+@dataclasses.dataclass(frozen=True)
+class AnnotatorRequest:
+    """What the command line says to the factory of an annotator.
+
+    Attributes:
+      spec: the whole word, `NAME` or `NAME:argument`; errors begin with it.
+      argument: what follows the colon, empty where nothing does.
+      task: short name of the task, e.g. `hopper`; None where nobody knows it.
+      expert_return: mean return of the expert, None if unknown.
+    """
+
+    spec: str
+    argument: str
+    task: str | None
+    expert_return: float | None
+
+    def number(self) -> float:
+        """The argument as a number.
+
+        Raises:
+          GailfeError: it is none, or not finite.
+        """
+        try:
+            value = float(self.argument)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise GailfeError(f"annotator {self.spec!r}: expected a number after the colon, got {self.argument!r}")
+        return value
+
+    def share_of_expert_return(self) -> float:
+        """The return that the argument, a fraction, is of the expert's.
+
+        Raises:
+          GailfeError: the argument is no number, or the expert's return is not positive.
+        """
+        fraction = self.number()
+        # A fraction of a negative return would lie above it: the expert itself would fail.
+        if self.expert_return is None or not self.expert_return > 0.0:
+            raise GailfeError(f"annotator {self.spec!r}: needs a positive expert return, got {self.expert_return}")
+        return fraction * float(self.expert_return)
+
+
+AnnotatorFactory = Callable[[AnnotatorRequest], Annotator]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    factory: AnnotatorFactory
+    argument: str | None = None
+
+
+def _upside_down(request: AnnotatorRequest) -> Annotator:
+    if request.task not in _PITCH_INDEX:
+        raise GailfeError(
+            f"annotator {request.spec!r}: expected one of the tasks {sorted(_PITCH_INDEX)}, got {request.task!r}"
+        )
+    return flipped(_PITCH_INDEX[request.task])
+
 
 _PITCH_INDEX = {"halfcheetah": 1, "hopper": 1, "walker2d": 1}
 
+_BUILT_IN: dict[str, dict[str, _Entry]] = {
+    "failures": {
+        "terminated": _Entry(lambda request: terminated()),
+        "return_below": _Entry(lambda request: return_below(request.share_of_expert_return()), "FRACTION"),
+        "flipped": _Entry(_upside_down),
+        "bottom_quantile": _Entry(lambda request: bottom_quantile(request.number()), "Q"),
+    },
+    "successes": {
+        "survived": _Entry(lambda request: survived()),
+        "return_above": _Entry(lambda request: return_above(request.share_of_expert_return()), "FRACTION"),
+    },
+}
+_RESERVED = ("default", "top_k")  # Words of the same settings that name no annotator.
+_annotators = {labels: dict(entries) for labels, entries in _BUILT_IN.items()}
 
-def parse_annotator(spec: str, *, task: str, expert_return: float | None = None) -> Annotator:
+
+def register_annotator(
+    name: str, factory: AnnotatorFactory, *, argument: str | None = None, labels: str = "failures"
+) -> None:
+    """Makes an annotator of your own one that the command line can name, in this process.
+
+    A later registration replaces an earlier one of the same name. `gailfe_jax.annotators.from_function` makes an
+    annotator of any pure JAX function of the whole trajectory:
+
+        def slow(view):
+            return view.obs[:, 5].mean() < 0.5
+
+        register_annotator("slow", lambda request: annotators.from_function(slow, reads_reward=False))
+
+    Args:
+      name: one word without a colon, other than a built-in annotator's.
+      factory: `(AnnotatorRequest) -> Annotator`; a GailfeError where the argument or the task does not suit it.
+      argument: what may follow a colon, as the list of annotators shows it, e.g. `SPEED`; None where nothing may.
+      labels: `failures` for the setting `failures.annotator`, `successes` for `self_demonstrations.episodes`.
+
+    Raises:
+      GailfeError: the name is built in, reserved or not a word, or `labels` is neither of the two.
+    """
+    if labels not in _BUILT_IN:
+        raise GailfeError(f"annotator {name!r}: labels is {labels!r}, expected one of {', '.join(_BUILT_IN)}")
+    taken = (*_RESERVED, *_BUILT_IN[labels])
+    if name in taken or name.split() != [name] or ":" in name:
+        raise GailfeError(
+            f"annotator: got the name {name!r}; expected one word without a colon, other than {', '.join(taken)}"
+        )
+    _annotators[labels][name] = _Entry(factory, argument)
+
+
+def annotator_forms(labels: str = "failures") -> tuple[str, ...]:
+    """The forms that `parse_annotator` (of `successes`, `parse_success`) understands, e.g. `return_below:FRACTION`."""
+    entries = _annotators[labels].items()
+    forms = (name if entry.argument is None else f"{name}:{entry.argument}" for name, entry in entries)
+    return ("default", *forms) if labels == "failures" else tuple(forms)
+
+
+def parse_annotator(
+    spec: str, *, task: str, default: str = EnvSpec.annotator, expert_return: float | None = None
+) -> Annotator:
     """The annotator that a command line names.
 
-    `terminated`; `return_below:0.5` (a fraction of the expert's mean return); `flipped`; `bottom_quantile:0.2`;
-    `default`: what the task says, `terminated` but for HalfCheetah, whose is `return_below:0.5` (see `ANNOTATORS`).
-    The name of the result is the resolved spec, e.g. `return_below:0.5`.
+    `terminated`; `return_below:0.5` (a fraction of the expert's mean return); `flipped`; `bottom_quantile:0.2`; what
+    was given to `register_annotator`; `default`: what the task says, `terminated` but for HalfCheetah, whose is
+    `return_below:0.5`. The name of the result is the resolved spec, e.g. `return_below:0.5`.
 
     Args:
       spec: one of the forms above.
       task: short task name, e.g. `hopper`.
+      default: what the task says, `EnvSpec.annotator`.
       expert_return: mean return of the expert; only `return_below` needs it.
 
     Raises:
       GailfeError: unknown form, a number that does not parse, or `return_below` without a positive expert return.
     """
-    resolved = default_annotator(task) if spec == "default" else spec
-    kind, _, argument = resolved.partition(":")
-    if kind == "terminated" and not argument:
-        annotator = terminated()
-    elif kind == "return_below":
-        annotator = return_below(_share(resolved, argument, expert_return))
-    elif kind == "flipped" and not argument:
-        if task not in _PITCH_INDEX:
-            raise GailfeError(f"annotator {resolved!r}: expected one of the tasks {sorted(_PITCH_INDEX)}, got {task!r}")
-        annotator = flipped(_PITCH_INDEX[task])
-    elif kind == "bottom_quantile":
-        annotator = bottom_quantile(_number(resolved, argument))
-    else:
-        raise GailfeError(f"annotator {spec!r}: expected one of {', '.join(ANNOTATORS)}")
-    return dataclasses.replace(annotator, name=resolved)
+    resolved = default if spec == "default" else spec
+    annotator = _make("failures", resolved, task, expert_return)
+    if annotator is None:
+        raise GailfeError(f"annotator {spec!r}: expected one of {_known('failures')}")
+    return annotator
 
 
-def parse_success(spec: str, *, expert_return: float | None = None) -> Annotator:
+def parse_success(spec: str, *, task: str | None = None, expert_return: float | None = None) -> Annotator:
     """The mirror of `parse_annotator`: which of the agent's own episodes is a success.
 
-    `survived`; `return_above:0.8` (a fraction of the expert's mean return).
+    `survived`; `return_above:0.8` (a fraction of the expert's mean return); what was given to `register_annotator`.
 
     Raises:
       GailfeError: unknown form, a number that does not parse, or `return_above` without a positive expert return.
     """
-    kind, _, argument = spec.partition(":")
-    if kind == "survived" and not argument:
-        annotator = survived()
-    elif kind == "return_above":
-        annotator = return_above(_share(spec, argument, expert_return))
-    else:
-        raise GailfeError(f"own_episodes: got {spec!r}; expected best or one of {', '.join(SUCCESSES)}")
+    annotator = _make("successes", spec, task, expert_return)
+    if annotator is None:
+        raise GailfeError(f"self_demonstrations.episodes: got {spec!r}; expected top_k or one of {_known('successes')}")
+    return annotator
+
+
+def _make(labels: str, spec: str, task: str | None, expert_return: float | None) -> Annotator | None:
+    """The annotator of this form, under the form's name; None where there is no such form."""
+    name, _, argument = spec.partition(":")
+    entry = _annotators[labels].get(name)
+    if entry is None or (argument and entry.argument is None):
+        return None
+    annotator = entry.factory(AnnotatorRequest(spec, argument, task, expert_return))
+    if not isinstance(annotator, Annotator):
+        kind = type(annotator).__name__
+        raise GailfeError(f"annotator {spec!r}: its factory returned {kind}, expected an Annotator")
     return dataclasses.replace(annotator, name=spec)
 
 
-def _share(spec: str, argument: str, expert_return: float | None) -> float:
-    fraction = _number(spec, argument)
-    # A fraction of a negative return would lie above it: the expert itself would fail.
-    if expert_return is None or not expert_return > 0.0:
-        raise GailfeError(f"annotator {spec!r}: needs a positive expert return, got {expert_return}")
-    return fraction * float(expert_return)
-
-
-def _number(spec: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise GailfeError(f"annotator {spec!r}: expected a number after the colon, got {text!r}")
-    return value
+def _known(labels: str) -> str:
+    return f"{', '.join(annotator_forms(labels))}, or one given to gailfe_jax.register_annotator"
 
 
 def annotate(annotator: Annotator, trajectories: Trajectories) -> np.ndarray:

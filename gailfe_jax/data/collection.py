@@ -111,7 +111,8 @@ def collect_demonstrations(
     recorded = expert.metadata.get("expert_return")
     expert_return = float(recorded) if recorded else float(np.mean(shown.returns))
     if isinstance(annotator, str):
-        annotator = parse_annotator(annotator, task=env.spec.name, expert_return=expert_return)
+        spec = env.spec
+        annotator = parse_annotator(annotator, task=spec.name, default=spec.annotator, expert_return=expert_return)
     low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
 
     def noisy(obs: np.ndarray) -> np.ndarray:

@@ -121,18 +121,6 @@ def base_name(name: str) -> str:
     return canonical_name(name) if delayed is None else base_name(delayed[1])
 
 
-def default_annotator(name: str) -> str:
-    """Which annotator judges failures on the task called `name` where the user names none.
-
-    `terminated` for a name that nobody registered, such as one of brax's.
-    """
-    try:
-        task = _find(base_name(name)).task
-    except GailfeError:
-        return "terminated"
-    return task.annotator if isinstance(task, Task) else make_env(name).spec.annotator
-
-
 @functools.cache
 def _make(name: str, registration: _Registration | None, engine: str, **options: Any) -> Env:
     delayed = split_name(name)

@@ -34,10 +34,10 @@ from gailfe_jax.sweep.planner import Planner, name_of, stack_methods
 from gailfe_jax.sweep.point_folder import shipped_return, write_point
 from gailfe_jax.sweep.report import Summary, compare, draw, find_pyarrow, print_summaries, write_rows, write_summaries
 from gailfe_jax.sweep.space import Point, field_of
-from gailfe_jax.training.checkpoint import check_config
 from gailfe_jax.training.inputs import Inputs, prepare_inputs
 from gailfe_jax.training.logger import read_metrics, stack_metric
 from gailfe_jax.training.loop import train
+from gailfe_jax.training.manifest import check_config
 from gailfe_jax.training.plan import find_env
 from gailfe_jax.training.run_folder import read_record
 

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import platform
 import re
 import shutil
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,12 +34,22 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.atomic import sync_file, sync_folder, write_text_atomic
-from gailfe_jax.io.digests import canonical_json, json_sha256
+from gailfe_jax.io.atomic import sync_file, sync_folder
 from gailfe_jax.io.provenance import package_versions
+from gailfe_jax.training.manifest import (
+    FORMAT,
+    Damaged,
+    check_leaves,
+    describe,
+    named_leaves,
+    plain_config,
+    read_config,
+    read_manifest,
+    write_config,
+    write_manifest,
+)
 from gailfe_jax.types import PyTree, is_key
 
-FORMAT = 1
 PART_BYTES = 256 * 2**20
 """Most bytes handed to orbax at once: it copies what it saves and loads, so this bounds the extra host memory."""
 
@@ -50,43 +59,12 @@ _TEMPORARY = ".tmp-"
 _TRASH = ".trash-"
 
 
-class _Damaged(Exception):
-    """A step's data do not match its manifest."""
-
-
 class _Candidate(NamedTuple):
     """One step directory. A step saved again gets the next generation, so the old one stays until that is whole."""
 
     step: int
     generation: int
     path: Path
-
-
-class _Leaf(NamedTuple):
-    """What is compared between a state, a template and a manifest. `key_impl` is empty unless the leaf holds keys."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    key_impl: str
-
-    def __str__(self) -> str:
-        return f"{self.dtype}{list(self.shape)}"
-
-
-def _named_leaves(tree: PyTree) -> Iterator[tuple[str, Any]]:
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        name = jax.tree_util.keystr(path) or "(the whole state)"
-        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")) or leaf.dtype == object:
-            raise GailfeError(f"state leaf {name}: expected an array, got {type(leaf).__name__}")
-        yield name, leaf
-
-
-def _describe(leaf: Any) -> _Leaf:
-    impl = ""
-    if is_key(leaf):
-        # A ShapeDtypeStruct of keys has no public way to its implementation; its dtype (`key<fry>`) still names it.
-        impl = str(jax.random.key_impl(leaf)) if isinstance(leaf, jax.Array) else ""
-    return _Leaf(tuple(leaf.shape), str(leaf.dtype), impl)
 
 
 def _to_host(leaf: Any) -> np.ndarray:
@@ -115,59 +93,6 @@ def _sync_tree(root: Path) -> None:
         for file in files:
             sync_file(Path(folder, file))
         sync_folder(folder)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    # Not `write_json_atomic`, which changes what is not finite: the digest is of the very values.
-    write_text_atomic(path, json.dumps(value, indent=1))
-
-
-def _read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest's body, or None where it is missing or damaged: such a step was never finished."""
-    try:
-        sealed = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        body = sealed["body"]
-        intact = sealed["sha256"] == json_sha256(body)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        # Other errors of the file system are raised: a step that cannot be read just now is not one to clean up.
-        return None
-    return body if intact else None
-
-
-def _differences(saved: Any, current: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(saved, dict) and isinstance(current, dict):
-        for name in sorted(saved.keys() | current.keys()):
-            field = f"{path}.{name}" if path else name
-            if name not in saved:
-                yield field, f"is not in the checkpoint and {current[name]!r} now"
-            elif name not in current:
-                yield field, f"is {saved[name]!r} in the checkpoint and absent now"
-            else:
-                yield from _differences(saved[name], current[name], field)
-    elif canonical_json(saved) != canonical_json(current):
-        yield path, f"is {saved!r} in the checkpoint and {current!r} now"
-
-
-def check_config(saved: dict[str, Any], current: dict[str, Any], *, ignore: Collection[str] = ()) -> None:
-    """Refuse to resume under another configuration.
-
-    Both are compared as JSON (a tuple equals a list). `ignore` names fields by dotted path that may differ, such as the
-    total number of steps or the output folder; a name also covers everything below it.
-
-    Raises:
-      GailfeError: names the first field that differs and both values.
-    """
-    saved, current = json.loads(_config_json(saved)), json.loads(_config_json(current))
-    for field, difference in _differences(saved, current):
-        if not any(field == name or field.startswith(name + ".") for name in ignore):
-            raise GailfeError(f"configuration field {field} {difference}; a run resumes under its own configuration")
-
-
-def _config_json(config: dict[str, Any]) -> bytes:
-    try:
-        return canonical_json(config)
-    except (TypeError, ValueError) as error:
-        raise GailfeError(f"configuration: expected values that JSON can hold ({error})") from None
 
 
 @contextlib.contextmanager
@@ -258,7 +183,7 @@ class CheckpointManager:
         Args:
           step: any count that grows with training.
           state: pytree of JAX or NumPy arrays of any shape and dtype, typed keys included; `None` is no leaf.
-          config: what `check_config` compares on resume; must be JSON.
+          config: what `gailfe_jax.training.manifest.check_config` compares on resume; must be JSON.
 
         Raises:
           GailfeError: a negative step, a leaf that is no array, a configuration that JSON cannot hold.
@@ -266,8 +191,8 @@ class CheckpointManager:
         """
         if step < 0:
             raise GailfeError(f"step: expected a count from 0, got {step}")
-        config_json = json.loads(_config_json(config))
-        leaves = list(_named_leaves(state))
+        config = plain_config(config)
+        leaves = list(named_leaves(state))
         self.directory.mkdir(parents=True, exist_ok=True)
         self._clean()
 
@@ -280,21 +205,20 @@ class CheckpointManager:
                 data = _to_host(leaf)
                 stored = {"name": name, "data_shape": data.shape, "data_dtype": str(data.dtype)}
                 digest = writer.add(index, np.ascontiguousarray(data).reshape(-1))
-                records.append(_describe(leaf)._asdict() | stored | {"sha256": digest})
+                records.append(describe(leaf)._asdict() | stored | {"sha256": digest})
                 del data
             writer.flush()
-            _write_json(temporary / "config.json", config_json)
+            config_sha256 = write_config(temporary, config)
             _sync_tree(temporary)
             body = {
                 "format": FORMAT,
                 "step": int(step),
                 "leaves": records,
                 "parts": writer.parts,
-                "config_sha256": json_sha256(config_json),
+                "config_sha256": config_sha256,
                 "versions": {"python": platform.python_version()} | package_versions(),
             }
-            body = json.loads(canonical_json(body))
-            _write_json(temporary / "manifest.json", {"body": body, "sha256": json_sha256(body)})
+            write_manifest(temporary, body)
             final = self._free_name(step)
             os.rename(temporary, final)
         except BaseException:
@@ -329,7 +253,7 @@ class CheckpointManager:
         for candidate in candidates:
             try:
                 state = self._load(candidate, template)
-            except _Damaged as damage:
+            except Damaged as damage:
                 self.skipped[candidate.step] = str(damage)
                 self._damaged.add(candidate.path)
                 _LOG.warning("checkpoint %s is damaged (%s); trying an older one", candidate.path, damage)
@@ -357,8 +281,8 @@ class CheckpointManager:
         for candidate in self._candidates():
             if step is None or candidate.step == step:
                 try:
-                    return self._read_config(candidate.path)
-                except _Damaged as damage:
+                    return read_config(candidate.path)
+                except Damaged as damage:
                     raise GailfeError(f"{candidate.path / 'config.json'}: {damage}") from None
         raise self._missing(step)
 
@@ -378,7 +302,7 @@ class CheckpointManager:
 
     def _candidates(self) -> list[_Candidate]:
         def finished(candidate: _Candidate) -> bool:
-            manifest = _read_manifest(candidate.path)
+            manifest = read_manifest(candidate.path)
             return manifest is not None and manifest.get("step") == candidate.step
 
         return [candidate for candidate in self._listing() if finished(candidate)]
@@ -388,14 +312,14 @@ class CheckpointManager:
         return self.directory / (f"step_{step:012d}_{max(taken) + 1}" if taken else f"step_{step:012d}")
 
     def _load(self, candidate: _Candidate, template: PyTree) -> PyTree:
-        manifest = _read_manifest(candidate.path)
+        manifest = read_manifest(candidate.path)
         if manifest is None:
-            raise _Damaged("its manifest is gone")
+            raise Damaged("its manifest is gone")
         if manifest.get("format") != FORMAT:
             raise GailfeError(f"{candidate.path}: expected checkpoint format {FORMAT}, found {manifest.get('format')}")
-        wanted = list(_named_leaves(template))
-        _check_leaves(candidate.path, manifest["leaves"], wanted)
-        self._read_config(candidate.path)
+        wanted = list(named_leaves(template))
+        check_leaves(candidate.path, manifest["leaves"], wanted)
+        read_config(candidate.path)
         like = [leaf for _, leaf in wanted]
         # Leaves keep the order of the saved state, which the template shares unless a dict's keys sort differently.
         position = {name: index for index, (name, _) in enumerate(wanted)}
@@ -405,16 +329,6 @@ class CheckpointManager:
             target = order[index]
             restored[target] = _from_host(data, like[target], manifest["leaves"][index]["key_impl"])
         return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(template), restored)
-
-    def _read_config(self, path: Path) -> dict[str, Any]:
-        manifest = _read_manifest(path)
-        try:
-            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise _Damaged("config.json is unreadable") from None
-        if manifest is None or json_sha256(config) != manifest["config_sha256"]:
-            raise _Damaged("config.json does not match the manifest")
-        return config
 
     def _remove(self, path: Path) -> None:
         """Take a step away so that a kill half-way leaves no half-deleted step: it loses its name first."""
@@ -446,21 +360,6 @@ class CheckpointManager:
         self._damaged.clear()
 
 
-def _check_leaves(path: Path, records: list[dict[str, Any]], wanted: list[tuple[str, Any]]) -> None:
-    saved = {record["name"]: _Leaf(tuple(record["shape"]), record["dtype"], record["key_impl"]) for record in records}
-    for name, leaf in wanted:
-        expected = _describe(leaf)
-        if name not in saved:
-            raise GailfeError(f"{path}: expected leaf {name} of {expected}, the checkpoint has none")
-        # An abstract key has no implementation to compare; its dtype has been.
-        same_impl = not (saved[name].key_impl and expected.key_impl) or saved[name].key_impl == expected.key_impl
-        if saved[name][:2] != expected[:2] or not same_impl:
-            raise GailfeError(f"{path}: leaf {name}: expected {expected}, the checkpoint has {saved[name]}")
-    for name in saved:
-        if name not in dict(wanted):
-            raise GailfeError(f"{path}: the checkpoint has a leaf {name} of {saved[name]} that the state has not")
-
-
 def _read_leaves(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:
     """Each leaf as soon as its last piece is read and its hash agrees, so that only one is held twice."""
     records = manifest["leaves"]
@@ -468,7 +367,7 @@ def _read_leaves(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np
     def verified(index: int, flat: np.ndarray) -> tuple[int, np.ndarray]:
         record = records[index]
         if _digest_array(flat) != record["sha256"]:
-            raise _Damaged(f"leaf {record['name']} does not match its SHA-256")
+            raise Damaged(f"leaf {record['name']} does not match its SHA-256")
         return index, flat.reshape(record["data_shape"])
 
     sizes = [0] * len(records)
@@ -486,12 +385,12 @@ def _read_leaves(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np
         except MemoryError:
             raise
         except Exception as error:  # orbax and tensorstore report damage as many types
-            raise _Damaged(f"part {number} is unreadable: {type(error).__name__}") from error
+            raise Damaged(f"part {number} is unreadable: {type(error).__name__}") from error
         for name, (leaf, start, stop) in part.items():
             piece = arrays.pop(name, None)
             dtype = jnp.dtype(records[leaf]["data_dtype"])
             if piece is None or piece.dtype != dtype or piece.shape != (stop - start,):
-                raise _Damaged(f"leaf {records[leaf]['name']} is missing or of another type")
+                raise Damaged(f"leaf {records[leaf]['name']} is missing or of another type")
             if start == 0:
                 flats[leaf] = piece if stop == sizes[leaf] else np.empty(sizes[leaf], dtype)
             if flats[leaf] is not piece:

@@ -181,11 +181,14 @@ def _annotators(
     if failures is None:
         annotator = None
     elif annotator is None:
-        annotator = parse_annotator(failures.annotator, task=env.spec.name, expert_return=expert_return)
+        spec = env.spec
+        annotator = parse_annotator(
+            failures.annotator, task=spec.name, default=spec.annotator, expert_return=expert_return
+        )
     own = method.self_demonstrations if isinstance(method, Adversarial) else None
     if own is None or own.use == "none" or own.episodes == "top_k":
         return annotator, None
-    return annotator, parse_success(own.episodes, expert_return=expert_return)
+    return annotator, parse_success(own.episodes, task=env.spec.name, expert_return=expert_return)
 
 
 def _judged(annotator: Annotator | None, success: Annotator | None) -> dict[str, Any]:

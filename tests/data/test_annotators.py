@@ -9,6 +9,7 @@ import pytest
 from gailfe_jax.data import annotators
 from gailfe_jax.data.annotators import EpisodeSummary, annotate, parse_annotator, parse_success
 from gailfe_jax.data.trajectories import Trajectories
+from gailfe_jax.envs import TASKS
 from gailfe_jax.errors import GailfeError
 
 
@@ -106,7 +107,8 @@ def test_nothing_to_annotate():
     ],
 )
 def test_parse(spec, task, name, reads_reward):
-    annotator = parse_annotator(spec, task=task, expert_return=1000.0)
+    options = {"default": TASKS[task].annotator} if task in TASKS else {}
+    annotator = parse_annotator(spec, task=task, expert_return=1000.0, **options)
     assert (annotator.name, annotator.reads_reward) == (name, reads_reward)
 
 
@@ -176,7 +178,7 @@ def test_successes_are_what_the_failures_are_not():
     [
         ("return_above:0.5", None, "needs a positive expert return, got None"),
         ("return_above:x", 1.0, "expected a number after the colon, got 'x'"),
-        ("terminated", 1.0, "expected best or one of survived, return_above:FRACTION"),
+        ("terminated", 1.0, "expected top_k or one of survived, return_above:FRACTION"),
     ],
 )
 def test_a_success_that_does_not_parse_is_refused(spec, expert_return, message):
