@@ -48,7 +48,9 @@ def tiny(name: str = "gail", policy: str | None = None, **values: Any) -> Learne
 
 def tiny_run(steps: float = 64, **settings: Any) -> RunSettings:
     """A quiet run of `steps` that looks every 32 steps (an iteration of `tiny`) at one episode."""
-    return RunSettings(**({"steps": steps, "eval_every": 32, "eval_episodes": 1, "quiet": True, "tensorboard": False} | settings))
+    return RunSettings(
+        **({"steps": steps, "eval_every": 32, "eval_episodes": 1, "quiet": True, "tensorboard": False} | settings)
+    )
 
 
 def noise_demos(env: Env, pairs: int = 60, expert: Any = None) -> Demos:
@@ -61,7 +63,9 @@ def noise_demos(env: Env, pairs: int = 60, expert: Any = None) -> Demos:
     return Demos(StateAction(obs, action), next_obs=following, trajectory=trajectory, oracle=oracle)
 
 
-def toy_demonstrations(env: Env, expert: Any, trajectories: int = 6, failures: int = 3, seed: int = 0) -> Demonstrations:
+def toy_demonstrations(
+    env: Env, expert: Any, trajectories: int = 6, failures: int = 3, seed: int = 0
+) -> Demonstrations:
     """Demonstrations of an expert on a toy task, with failed attempts where the task can end."""
     from gailfe_jax.data.collection import collect_demonstrations
 

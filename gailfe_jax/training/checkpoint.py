@@ -24,7 +24,7 @@ import platform
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -228,7 +228,9 @@ class CheckpointManager:
         self._retain(final)
         return final
 
-    def restore(self, template: PyTree, step: int | None = None) -> tuple[int, PyTree]:
+    def restore(
+        self, template: PyTree, step: int | None = None, *, rename: Callable[[str], str] | None = None
+    ) -> tuple[int, PyTree]:
         """The newest step that verifies, or `step`, as `(step, state)` with the template's structure and placement.
 
         Every leaf is read, hashed and compared. Where a step is damaged the next older one is tried; each one passed
@@ -239,6 +241,7 @@ class CheckpointManager:
             holds NumPy arrays, NumPy arrays are returned; elsewhere JAX arrays, on the template's devices if it is
             committed to them, sharded as it is.
           step: take exactly this step.
+          rename: today's name of a leaf, for checkpoints of older releases.
 
         Raises:
           GailfeError: no checkpoint, none that verifies, or one whose leaves differ from the template's in name, shape
@@ -252,7 +255,7 @@ class CheckpointManager:
             raise self._missing(step)
         for candidate in candidates:
             try:
-                state = self._load(candidate, template)
+                state = self._load(candidate, template, rename)
             except Damaged as damage:
                 self.skipped[candidate.step] = str(damage)
                 self._damaged.add(candidate.path)
@@ -311,13 +314,16 @@ class CheckpointManager:
         taken = [candidate.generation for candidate in self._listing() if candidate.step == step]
         return self.directory / (f"step_{step:012d}_{max(taken) + 1}" if taken else f"step_{step:012d}")
 
-    def _load(self, candidate: _Candidate, template: PyTree) -> PyTree:
+    def _load(self, candidate: _Candidate, template: PyTree, rename: Callable[[str], str] | None) -> PyTree:
         manifest = read_manifest(candidate.path)
         if manifest is None:
             raise Damaged("its manifest is gone")
         if manifest.get("format") != FORMAT:
             raise GailfeError(f"{candidate.path}: expected checkpoint format {FORMAT}, found {manifest.get('format')}")
         wanted = list(named_leaves(template))
+        if rename is not None:
+            renamed = [record | {"name": rename(record["name"])} for record in manifest["leaves"]]
+            manifest = manifest | {"leaves": renamed}
         check_leaves(candidate.path, manifest["leaves"], wanted)
         read_config(candidate.path)
         like = [leaf for _, leaf in wanted]
