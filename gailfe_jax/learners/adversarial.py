@@ -22,7 +22,8 @@ from gailfe_jax.learners.keys import Keys
 from gailfe_jax.learners.schedule import LikelihoodTerm, Schedule, TrueReward
 from gailfe_jax.learners.self_imitation import SelfImitation
 from gailfe_jax.learners.sources import Demos, Failures, SelfDemonstrations, Sources, SourceStates
-from gailfe_jax.parallel.seeds import gather_rows, local_rows, per_seed, sum_over_devices
+from gailfe_jax.parallel.devices import gather_rows, local_rows, sum_over_devices
+from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.policies.actor import CloneStart
 from gailfe_jax.policies.actor_critic import ActorCritic, Objective
 from gailfe_jax.policies.mail import MAIL

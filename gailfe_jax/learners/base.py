@@ -14,7 +14,7 @@ from gailfe_jax.config.tree import refuse_unread
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.sources import Demos, SourceStates
-from gailfe_jax.parallel.seeds import local_rows
+from gailfe_jax.parallel.devices import local_rows
 from gailfe_jax.policies.actor import Actor
 from gailfe_jax.types import Array, Env, EnvState, Metrics, Problem, Scalar
 

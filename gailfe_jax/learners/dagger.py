@@ -13,7 +13,8 @@ from gailfe_jax.envs.rollout import unroll
 from gailfe_jax.learners.base import Anneal, Learner, LearnerState, reset_envs
 from gailfe_jax.learners.cloning import Likelihood
 from gailfe_jax.learners.sources import Demos, SourceStates
-from gailfe_jax.parallel.seeds import draw_rows, gather_rows, per_seed, sum_over_devices
+from gailfe_jax.parallel.devices import draw_rows, gather_rows, sum_over_devices
+from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.policies.actor import Actor, AgentState
 from gailfe_jax.types import Array, Metrics, Scalar, StateAction
 

@@ -10,18 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap, sequential_vmap
 
-# Names that moved to other rooms, for callers that still import them from here; to go with the last of those.
-from gailfe_jax.nn.optimisers import shuffled  # noqa: F401
-from gailfe_jax.parallel.devices import (  # noqa: F401
-    ENVS,
-    SEEDS,
-    draw_rows,
-    env_shards,
-    gather_rows,
-    local_rows,
-    mean_over_devices,
-    sum_over_devices,
-)
 from gailfe_jax.types import Array, PyTree
 
 

@@ -12,7 +12,8 @@ from gailfe_jax.config.parts import Part, setting, traced
 from gailfe_jax.nn.distributions import Distribution, GaussianPolicy, MixturePolicy
 from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
-from gailfe_jax.parallel.seeds import draw_rows, local_rows, mean_over_devices, per_seed
+from gailfe_jax.parallel.devices import draw_rows, local_rows, mean_over_devices
+from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.types import Array, AuxiliaryFn, PyTree, Scalar, StateAction
 
 

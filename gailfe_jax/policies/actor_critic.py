@@ -13,7 +13,8 @@ from flax import struct
 from gailfe_jax.config.parts import setting, traced
 from gailfe_jax.nn.mlp import MLP
 from gailfe_jax.nn.optimisers import adam, adam_step, shuffled_minibatches
-from gailfe_jax.parallel.seeds import isolated_compilation, local_rows, mean_over_devices
+from gailfe_jax.parallel.devices import local_rows, mean_over_devices
+from gailfe_jax.parallel.seeds import isolated_compilation
 from gailfe_jax.policies.actor import Actor, AgentState, RewardScale
 from gailfe_jax.policies.advantage import generalised_advantage
 from gailfe_jax.types import Array, AuxiliaryFn, ForwardTransitions, Metrics, PyTree, ScoreFn, Transition

@@ -12,7 +12,7 @@ from gailfe_jax.config.parts import Part, setting, traced
 from gailfe_jax.nn.mlp import MLP, GatedForward
 from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
-from gailfe_jax.parallel.seeds import local_rows, mean_over_devices
+from gailfe_jax.parallel.devices import local_rows, mean_over_devices
 from gailfe_jax.types import Array, ForwardTransitions, Metrics, PyTree
 
 

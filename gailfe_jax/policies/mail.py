@@ -13,7 +13,7 @@ from gailfe_jax.config.parts import setting, subpart, traced
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.nn.distributions import Distribution
 from gailfe_jax.nn.optimisers import adam, adam_step, clip_by_norm
-from gailfe_jax.parallel.seeds import local_rows, mean_over_devices
+from gailfe_jax.parallel.devices import local_rows, mean_over_devices
 from gailfe_jax.policies.actor import AgentState, CloneStart
 from gailfe_jax.policies.actor_critic import ActorCritic, Batch, Objective
 from gailfe_jax.policies.forward_model import ForwardModel, ModelState

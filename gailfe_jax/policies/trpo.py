@@ -10,7 +10,8 @@ from jax.flatten_util import ravel_pytree
 
 from gailfe_jax.config.parts import Part, setting, traced
 from gailfe_jax.nn.distributions import Distribution
-from gailfe_jax.parallel.seeds import env_shards, local_rows, mean_over_devices, shuffled
+from gailfe_jax.nn.optimisers import shuffled
+from gailfe_jax.parallel.devices import env_shards, local_rows, mean_over_devices
 from gailfe_jax.policies.actor import AgentState
 from gailfe_jax.policies.actor_critic import ActorCritic, Batch, Objective
 from gailfe_jax.policies.surrogate import importance_surrogate

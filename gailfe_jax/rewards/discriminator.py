@@ -16,7 +16,8 @@ from gailfe_jax.config.parts import setting, traced
 from gailfe_jax.nn.mlp import MLP
 from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
-from gailfe_jax.parallel.seeds import isolated_compilation, local_rows, mean_over_devices
+from gailfe_jax.parallel.devices import local_rows, mean_over_devices
+from gailfe_jax.parallel.seeds import isolated_compilation
 from gailfe_jax.rewards.base import Reward, RewardBatch, join, where_tree
 from gailfe_jax.types import Array, Metrics, PyTree, Scalar, StateAction
 

@@ -22,7 +22,7 @@ from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel import distributed
-from gailfe_jax.parallel.seeds import SEEDS
+from gailfe_jax.parallel.devices import SEEDS
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.export import save_policies, to_confidences, to_policies
 from gailfe_jax.training.logger import RunLogger

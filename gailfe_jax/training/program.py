@@ -19,8 +19,8 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.learners.sources import Demos
 from gailfe_jax.parallel import distributed
+from gailfe_jax.parallel.devices import ENVS, SEEDS
 from gailfe_jax.parallel.memory import program_bytes
-from gailfe_jax.parallel.seeds import ENVS, SEEDS
 from gailfe_jax.types import Array, Metrics, PyTree
 
 
