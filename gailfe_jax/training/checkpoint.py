@@ -11,7 +11,8 @@ that is written under a temporary name, synced to disk, sealed by its manifest (
 place. A step without an intact manifest does not exist for anybody; one whose data no longer match it is passed over
 on restore, with a warning. Reading never changes the directory; only `save` tidies it, so evaluating a run that is
 still training is safe. One process may save into a directory at a time, and restores what it saved by itself: the
-processes of a distributed run have to bring the state together, and part it again (see `train.Trainer`).
+processes of a distributed run have to bring the state together, and part it again (see
+`gailfe_jax.training.program.Trainer`).
 """
 
 from __future__ import annotations
