@@ -97,7 +97,7 @@ def marks_of(field: dataclasses.Field[Any]) -> Marks:
     return field.metadata.get(_KEY, Marks())
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting, traced, subpart, bound))
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class Part:
     """Base of everything that has settings. Subclasses become frozen dataclasses and pytrees by themselves.
 

@@ -144,7 +144,7 @@ class Adversarial(Learner):
             new = jax.tree.map(lambda a, b: jnp.where(some, a, b), new, agent)
             return (new, buffer.reprioritise(held, sample.index, priority)), metrics
 
-        held = buffer.add(sources.episodes, executed, ppo.gamma)  # type: ignore[arg-type]
+        held = buffer.add(sources.episodes, executed, ppo.gamma)
         (agent, held), metrics = jax.lax.scan(update, (agent, held), jax.random.split(key, part.updates))
         return agent, sources.replace(episodes=held), jax.tree.map(jnp.mean, metrics)
 

@@ -37,7 +37,7 @@ class LearnerState:
 
     key: Array
     iteration: Array
-    env: EnvState | None
+    env: Any
     agent: Any
     reward: Any
     dual: Array | None

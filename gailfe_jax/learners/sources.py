@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.buffers.labelled import LabelledState, LabelledTrajectories
-from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes, PrioritizedState
-from gailfe_jax.buffers.replay import Replay, ReplayState
-from gailfe_jax.buffers.storage import PaddedTrajectories, StorageState
+from gailfe_jax.buffers.labelled import LabelledTrajectories
+from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes
+from gailfe_jax.buffers.replay import Replay
+from gailfe_jax.buffers.storage import PaddedTrajectories
 from gailfe_jax.buffers.top_k import TopK
 from gailfe_jax.config.parts import Part, bound, setting
 from gailfe_jax.data.annotators import Annotator, terminated
@@ -101,7 +101,7 @@ class SelfDemonstrations(Part):
         return LabelledTrajectories(capacity=self.capacity, annotator=self.judge, **_sizes(self.problem))
 
 
-def _sizes(problem: Problem) -> dict[str, int]:
+def _sizes(problem: Problem) -> dict[str, Any]:
     """What every buffer of trajectories has to know."""
     spec = problem.spec
     return {
@@ -124,11 +124,11 @@ class SourceStates:
       episodes: past episodes with their returns.
     """
 
-    failures: LabelledState | None = None
-    self_demonstrations: StorageState | None = None
-    policy_replay: ReplayState | None = None
-    transitions: ReplayState | None = None
-    episodes: PrioritizedState | None = None
+    failures: Any = None
+    self_demonstrations: Any = None
+    policy_replay: Any = None
+    transitions: Any = None
+    episodes: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,9 +197,9 @@ class Sources:
             states, batch = self._reward_batch(states, executed, keys)
         if self.transitions is not None and self.transition_draws is not None:
             rows = _rows(ForwardTransitions(executed.obs, executed.action, executed.next_obs))
-            held = self.transitions.add(states.transitions, rows)  # type: ignore[arg-type]
+            held = self.transitions.add(states.transitions, rows)
             drawn = self.transitions.sample(held, keys.transitions, math.prod(self.transition_draws))
-            transitions = jax.tree.map(lambda x: x.reshape(*self.transition_draws, -1), drawn)  # type: ignore[misc]
+            transitions = jax.tree.map(lambda x: x.reshape(*self.transition_draws, -1), drawn)
             states = states.replace(transitions=held)
         return states, batch, transitions
 
@@ -218,12 +218,12 @@ class Sources:
             states = states.replace(policy_replay=replay)
         batch = RewardBatch(policy)
         if self.failures is not None:
-            failures = self.failures.add(states.failures, executed)  # type: ignore[arg-type]
+            failures = self.failures.add(states.failures, executed)
             pairs, present = self._drawn(self.failures, failures, keys.failures)
             batch = batch.replace(failures=pairs, has_failures=present)
             states = states.replace(failures=failures)
         if self.self_demonstrations is not None:
-            own = self.self_demonstrations.add(states.self_demonstrations, executed)  # type: ignore[arg-type]
+            own = self.self_demonstrations.add(states.self_demonstrations, executed)
             pairs, present = self._drawn(self.self_demonstrations, own, keys.self_demonstrations)
             batch = batch.replace(self_demonstrations=pairs, has_self=present)
             states = states.replace(self_demonstrations=own)
