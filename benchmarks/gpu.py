@@ -106,13 +106,12 @@ def prepare(point: Point, sizes: Sizes) -> Callable[[], dict[str, Any]]:
     """Compiles what the point needs and runs it once; the function it returns measures."""
     from gailfe_jax.bench import timing
     from gailfe_jax.bench.profile import iteration_parts, largest, time_parts
-    from gailfe_jax.bench.train import Training
-    from gailfe_jax.config.flat import Config
+    from gailfe_jax.bench.train import Training, method_with
     from gailfe_jax.envs import make_env
 
     began = time.perf_counter()
+    env = make_env(point.env, point.engine)
     if point.kind == "physics":
-        env: Any = make_env(point.env, point.engine)
         rollout = timing.scan_with_policy(env, point.num_envs, BARE_STEPS)
         bare = timing.bare_engine(env, point.num_envs, BARE_STEPS, rollout=rollout)
         runs = {"bare": bare, "with_policy": lambda: rollout[0](rollout[1])}
@@ -131,14 +130,12 @@ def prepare(point: Point, sizes: Sizes) -> Callable[[], dict[str, Any]]:
 
         return physics
 
-    config = Config(
-        algo=point.algo, env=point.env, engine=point.engine, num_envs=point.num_envs, unroll_length=UNROLL
-    )  # fmt: skip
-    training = Training.make(config, seeds=point.seeds)
+    method = method_with(point.algo, {"rollout.num_envs": point.num_envs, "rollout.unroll_length": UNROLL})
+    training = Training.make(method, env, seeds=point.seeds)
     training.advance()
     if point.kind == "profile":
         parts = iteration_parts(training)
-        bare = timing.bare_engine(training.trainer.learner.env, point.num_envs, UNROLL)
+        bare = timing.bare_engine(env, point.num_envs, UNROLL)
         bare()
 
         def profile() -> dict[str, Any]:

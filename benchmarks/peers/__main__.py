@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.peers import PEERS
 from gailfe_jax.bench.registry import load
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, refusal
 from gailfe_jax.io.atomic import write_json_atomic
 
 PROGRAM = "benchmarks.peers"
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_json_atomic(out, report)
             comparison.draw(report, out.with_suffix(".png"))
     except (GailfeError, OSError) as error:
-        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {refusal(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

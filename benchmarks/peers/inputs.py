@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.peers.runner import peer_python, work_folder
 from gailfe_jax.artifacts.policy import load_expert
+from gailfe_jax.bench.timing import check_counts
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import canonical_name, make_env
@@ -31,9 +32,7 @@ def make_envs(names: Sequence[str], **counts: float) -> list[Env]:
     Raises:
       GailfeError: another task, a count below 1, or see `peer_python`.
     """
-    for name, count in counts.items():
-        if not count >= 1:
-            raise GailfeError(f"{name}: got {count}; expected at least 1")
+    check_counts(**counts)
     canonical = [canonical_name(name) for name in names]
     for name in canonical:
         if name not in TASKS:

@@ -16,10 +16,11 @@ from benchmarks.peers.inputs import demonstrations, make_envs
 from benchmarks.peers.runner import facts, fastest, run_peer, say
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.bench.report import new_table
+from gailfe_jax.config.run import RunSettings
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.methods.presets import preset
-from gailfe_jax.training.loop import RunSettings, train
+from gailfe_jax.training.loop import train
 from gailfe_jax.types import Env
 
 TARGET = 0.9
@@ -56,7 +57,7 @@ def outcome(curve: list[dict[str, float]], target: float, start_seconds: float) 
 
 def _learn(env: Env, demos: Demonstrations, target: float, time_limit: float, seed: int) -> dict[str, Any]:
     """Our GAIL with its preset until an evaluation reaches `target`."""
-    config, hyper, _ = preset("gail", env.spec.name)
+    method, _ = preset("gail", env.spec.name)
     settings = RunSettings(
         steps=_MANY_STEPS, first_seed=seed, eval_every=_EVAL_EVERY, eval_episodes=_EVAL_EPISODES, quiet=True, devices=1
     )
@@ -76,7 +77,7 @@ def _learn(env: Env, demos: Demonstrations, target: float, time_limit: float, se
             raise _Enough
 
     with contextlib.suppress(_Enough):
-        if train(config, hyper, settings, demonstrations=demos, on_evaluation=note).interrupted:
+        if train(method, env.spec.name, settings, demos=demos, on_evaluation=note).interrupted:
             raise KeyboardInterrupt
     return outcome(curve, target, start_seconds)
 

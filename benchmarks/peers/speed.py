@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
@@ -19,11 +18,12 @@ from benchmarks.peers.runner import facts, fastest, run_peer, say
 from gailfe_jax.analysis.plots import bar_intervals
 from gailfe_jax.bench.report import new_table
 from gailfe_jax.bench.timing import bare_engine
+from gailfe_jax.config.run import DemoSettings
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.methods.presets import preset
-from gailfe_jax.methods.table import make_learner
-from gailfe_jax.training.loop import DemoSettings, Trainer, prepare_imitation
+from gailfe_jax.methods.setup import build_setup
+from gailfe_jax.training.inputs import prepare_inputs
+from gailfe_jax.training.program import Trainer
 from gailfe_jax.types import Env
 
 _STEPS, _BARE_STEPS = 65_536, 25_600  # Ours and the bare engine's, per repeat.
@@ -36,16 +36,17 @@ class _Ours:
     """One of our configurations, compiled and warmed up, beside the bare engine with as many environments."""
 
     def __init__(self, env: Env, algo: str, changes: dict[str, Any], demos: Demonstrations, repeats: int):
-        config, hyper, _ = preset(algo, env.spec.name)
-        self.config = dataclasses.replace(config, **changes)
-        chunk = max(1, _STEPS // self.config.batch_size)
-        self.steps = chunk * self.config.batch_size
-        imitation = prepare_imitation(self.config, env, DemoSettings(), demos)
-        learner = make_learner(self.config, env, total_iterations=chunk * (repeats + 1))
-        self.trainer, self.demos = Trainer(learner, hyper, np.arange(1), chunk=chunk, eval_episodes=1), imitation.demos
+        self.method = build_setup({"algo": algo, "env": env.spec.name, **changes}).method
+        self.rollout = self.method.rollout
+        chunk = max(1, _STEPS // self.rollout.batch_size)
+        self.steps = chunk * self.rollout.batch_size
+        self.demos = prepare_inputs(self.method, env, DemoSettings(), demos).demos
+        learner = self.method.on(env, total_iterations=chunk * (repeats + 1))
+        self.trainer = Trainer(learner, np.arange(1), chunk=chunk, eval_episodes=1)
         self.state, _ = jax.block_until_ready(self.trainer.advance(self.trainer.init(self.demos), self.demos))
-        length = max(1, _BARE_STEPS // self.config.num_envs)
-        self.bare_steps, self.bare = length * self.config.num_envs, bare_engine(env, self.config.num_envs, length)
+        num_envs = self.rollout.num_envs
+        length = max(1, _BARE_STEPS // num_envs)
+        self.bare_steps, self.bare = length * num_envs, bare_engine(env, num_envs, length)
         jax.block_until_ready(self.bare())
 
     def rates(self) -> tuple[float, float]:
@@ -115,8 +116,8 @@ def run(env: Sequence[str] = ("halfcheetah",), *, repeats: int = 5) -> dict[str,
                         "configuration": label,
                         "changes": comparison.shapes[label],
                         "engine": made.spec.engine,
-                        "num_envs": one.config.num_envs,
-                        "batch": one.config.batch_size,
+                        "num_envs": one.rollout.num_envs,
+                        "batch": one.rollout.batch_size,
                         "compile_seconds": one.trainer.compile_seconds,
                     }
                     | compared(theirs, mine, bare)

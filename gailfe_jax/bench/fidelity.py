@@ -15,7 +15,7 @@ from rich.console import Console
 
 from gailfe_jax.analysis.plots import bar_intervals
 from gailfe_jax.bench.report import new_table
-from gailfe_jax.bench.timing import check_repeats, check_some
+from gailfe_jax.bench.timing import check_counts, check_some
 from gailfe_jax.envs import find_task, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
@@ -59,12 +59,10 @@ def run(
     Raises:
       GailfeError: an unknown task, or engine, or variant; an engine without settings, or a count below 1.
     """
-    check_repeats(repeats)
+    check_counts(repeats=repeats, num_envs=num_envs)
     check_some("env", env)
     if engine not in ("mjx", "warp"):
         raise GailfeError(f"engine: got {engine}, which has no settings to compare; expected mjx or warp")
-    if num_envs < 1:
-        raise GailfeError(f"num_envs: got {num_envs}; expected at least 1")
     for name in variants:
         if name not in VARIANTS:
             raise GailfeError(f"variants: got {name!r}; expected some of {', '.join(VARIANTS)}")

@@ -17,12 +17,11 @@ from rich.console import Console
 from gailfe_jax.analysis.plots import log_panels
 from gailfe_jax.bench.report import new_table
 from gailfe_jax.bench.timing import make_envs, seconds
-from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.policies.mail import MAIL, Windows
 from gailfe_jax.rewards.discriminator import Discriminator
-from gailfe_jax.types import Env, StateAction
+from gailfe_jax.types import Env, Problem, StateAction
 
 
 def run(
@@ -52,25 +51,25 @@ def run(
 
 def _measure(env: Env, horizon: int, windows: int, repeats: int) -> dict[str, Any]:
     spec = env.spec
-    config = Config(algo="mail", generator="backprop", num_envs=windows, unroll_length=horizon, horizon=horizon)
-    generator, cost, hyper = MAIL(config, spec), Discriminator(config, spec), hyper_arrays(Hyper())
+    problem = Problem(spec, num_envs=windows, unroll_length=horizon)
+    policy, reward = MAIL(horizon=horizon).bind(problem), Discriminator().bind(problem)
     keys = jax.random.split(jax.random.key(0), 4)
     obs = jax.random.normal(keys[0], (horizon + 1, windows, spec.obs_size))
     action = jax.random.uniform(keys[1], (horizon, windows, spec.action_size), minval=-1)
     flags = jnp.zeros((horizon, windows), bool)
     cut = Windows(obs[:-1], action, obs[1:], obs[1:], flags, flags)
-    state = jax.jit(generator.init)(keys[2])
-    judge = cost.init(keys[3], StateAction(obs[0], action[0]))
+    state = jax.jit(policy.init)(keys[2])
+    fitted = reward.init(keys[3], StateAction(obs[0], action[0]))
 
-    def gradient(state, judge, cut):
-        score = functools.partial(cost.score, judge)
-        return jax.grad(generator.real_rollout(state, state.policy, cut, score, hyper))(state.policy)
+    def gradient(state, fitted, cut):
+        score = functools.partial(reward.score, fitted)
+        return jax.grad(policy.real_rollout(state, state.policy, cut, score))(state.policy)
 
     start = time.perf_counter()
-    compiled = jax.jit(gradient).lower(state, judge, cut).compile()
+    compiled = jax.jit(gradient).lower(state, fitted, cut).compile()
     compile_seconds = time.perf_counter() - start
-    compiled(state, judge, cut)
-    raw = [seconds(lambda: compiled(state, judge, cut)) for _ in range(repeats)]
+    compiled(state, fitted, cut)
+    raw = [seconds(lambda: compiled(state, fitted, cut)) for _ in range(repeats)]
     memory: Any = compiled.memory_analysis()
     return {
         "env": spec.name,

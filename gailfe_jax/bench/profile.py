@@ -13,17 +13,20 @@ from rich.console import Console
 
 from gailfe_jax.analysis.plots import bar_intervals
 from gailfe_jax.bench.report import new_table
-from gailfe_jax.bench.timing import bare_engine, check_has_bare_engine, check_repeats, seconds
-from gailfe_jax.bench.train import Training, check_playing
-from gailfe_jax.config.flat import Config
+from gailfe_jax.bench.timing import bare_engine, check_counts, check_has_bare_engine, seconds
+from gailfe_jax.bench.train import Training, check_playing, method_with
+from gailfe_jax.envs import make_env
 from gailfe_jax.envs.rollout import clip_action, unroll
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.learners.adversarial import Learner
+from gailfe_jax.learners.adversarial import Adversarial
+from gailfe_jax.learners.keys import Keys
 from gailfe_jax.parallel.seeds import per_seed
+from gailfe_jax.policies.actor_critic import Objective
 from gailfe_jax.types import PyTree
 
 Part = Callable[[], Any]
+_UNROLL = 32
 
 
 def iteration_parts(training: Training) -> dict[str, Part]:
@@ -37,63 +40,61 @@ def iteration_parts(training: Training) -> dict[str, Part]:
     Raises:
       GailfeError: a method without iterations of play.
     """
-    learner, hyper = training.trainer.learner, training.trainer.hyper
-    if not isinstance(learner, Learner):
-        raise GailfeError(f"algo: {learner.config.algo} has no iteration of play; expected one that learns by playing")
-    config, expert = learner.config, training.demos.expert
+    learner = training.trainer.learner
+    if not isinstance(learner, Adversarial):
+        raise GailfeError(f"algo: {learner.name} has no iteration of play; expected one that learns by playing")
+    expert = training.demos.expert
     state = jax.tree.map(lambda x: x.copy(), training.state)  # Training donates its own.
     keys = jax.random.split(jax.random.key(0), len(training.trainer.seeds))
 
     @jax.jit
     @jax.vmap
     def play(agent: PyTree, env: PyTree, key: Any) -> Any:
-        return unroll(learner.env, learner.generator.act, agent, env, key, config.unroll_length)[1]
+        return unroll(learner.env, learner.policy.act, agent, env, key, learner.rollout.unroll_length)[1]
 
-    transition = play(state.generator, state.env, keys)
-    parts: dict[str, Part] = {"unroll": lambda: play(state.generator, state.env, keys)}
-    data = moves = fitted = None
+    transition = play(state.agent, state.env, keys)
+    parts: dict[str, Part] = {"unroll": lambda: play(state.agent, state.env, keys)}
+    batch = transitions = fitted = None
 
     # Buffers are donated, as in training: else filing a step would copy them.
     @functools.partial(jax.jit, donate_argnums=0)
     @jax.vmap
-    def file(held: PyTree, transition: Any, key: Any) -> Any:
+    def file(sources: PyTree, transition: Any, key: Any) -> Any:
         executed = transition.replace(action=clip_action(learner.env, transition.action))
-        failures, own, replay, data = learner._select(held, executed, key)
-        experience, moves = learner._remember(held.experience, executed, key)
-        return held.replace(failures=failures, own=own, replay=replay, experience=experience), data, moves
+        return learner.sources.add_and_sample(sources, executed, Keys(key).sample)
 
-    kept = dict.fromkeys(("key", "env", "generator", "cost", "dual", "episodes"))
-    held = [state.replace(**kept)]
-    if learner.cost is not None:
+    held = [state.sources]
+    if learner.reward is not None:
 
         def run_file() -> Any:
             held[0], *drawn = file(held[0], transition, keys)
             return drawn
 
-        data, moves = run_file()
+        batch, transitions = run_file()
         parts["buffers"] = run_file
-        cost = learner.cost
+        reward = learner.reward
 
         @jax.jit
         @functools.partial(jax.vmap, in_axes=(0, 0, 0, 0, None))
-        def fit(judge: PyTree, data: Any, dual: Any, key: Any, expert: Any) -> Any:
-            multiplier = learner._multiplier(dual, hyper)
-            return per_seed(cost.fit)(judge, learner._shown(expert), data, multiplier, key, hyper)[0]
+        def fit(judge: PyTree, batch: Any, dual: Any, key: Any, expert: Any) -> Any:
+            batch = batch.replace(expert=learner._shown(expert), multiplier=learner._multiplier(dual))
+            return per_seed(reward.fit)(judge, batch, key)[0]
 
-        fitted = fit(state.cost, data, state.dual, keys, expert)
-        parts["discriminator"] = lambda: fit(state.cost, data, state.dual, keys, expert)
+        fitted = fit(state.reward, batch, state.dual, keys, expert)
+        parts["discriminator"] = lambda: fit(state.reward, batch, state.dual, keys, expert)
 
     @jax.jit
     @jax.vmap
-    def improve(agent: PyTree, transition: Any, fitted: PyTree, data: Any, moves: Any, key: Any) -> Any:
-        def update(agent: PyTree, transition: Any, fitted: PyTree, data: Any, moves: Any, key: Any) -> Any:
-            score = None if data is None else learner._score(fitted, data, hyper)
-            return learner.generator.update(agent, transition, score, key, hyper, moves, None)[0]
+    def improve(agent: PyTree, transition: Any, fitted: PyTree, batch: Any, transitions: Any, key: Any) -> Any:
+        def update(agent: PyTree, transition: Any, fitted: PyTree, batch: Any, transitions: Any, key: Any) -> Any:
+            score = None if batch is None else learner._score(fitted, batch)
+            objective = Objective(score, score is not None and learner._adds_reward, transitions=transitions)
+            return learner.policy.update(agent, transition, objective, key)[0]
 
-        return per_seed(update)(agent, transition, fitted, data, moves, key)
+        return per_seed(update)(agent, transition, fitted, batch, transitions, key)
 
-    improve(state.generator, transition, fitted, data, moves, keys)
-    parts["policy and values"] = lambda: improve(state.generator, transition, fitted, data, moves, keys)
+    improve(state.agent, transition, fitted, batch, transitions, keys)
+    parts["policy and values"] = lambda: improve(state.agent, transition, fitted, batch, transitions, keys)
     return parts
 
 
@@ -145,13 +146,14 @@ def run(
     Raises:
       GailfeError: an unknown task, method or engine, or a count below 1.
     """
-    check_repeats(repeats)
+    check_counts(repeats=repeats, num_envs=num_envs)
     check_playing([algo])
     check_has_bare_engine(env)
-    training = Training.make(Config(algo=algo, env=env, engine=engine, num_envs=num_envs, unroll_length=32))
+    method = method_with(algo, {"rollout.num_envs": num_envs, "rollout.unroll_length": _UNROLL})
+    training = Training.make(method, make_env(env, engine))
     learner = training.trainer.learner
     training.advance()
-    bare = bare_engine(learner.env, num_envs, learner.config.unroll_length)
+    bare = bare_engine(learner.env, num_envs, _UNROLL)
     bare()
     rows = time_parts(training, iteration_parts(training), bare, repeats)
     what = {"env": learner.env.spec.name, "engine": learner.env.spec.engine, "algo": algo, "num_envs": num_envs}

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from gailfe_jax.analysis.plots import log_panels
 from gailfe_jax.bench.report import mebibytes, new_table
-from gailfe_jax.bench.worker import Program, Worker, check, program_config
+from gailfe_jax.bench.worker import Program, Worker, check
 from gailfe_jax.envs import find_task
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
@@ -29,8 +29,8 @@ class Axis:
       label: of the axis.
       values: measured by default.
       algo: method.
-      fixed: fields of `Config` for all points.
-      vary: value to the fields that it sets; none for seeds.
+      fixed: settings of the method for all points, by name.
+      vary: value to the settings that it changes; none for seeds.
     """
 
     label: str
@@ -40,20 +40,21 @@ class Axis:
     vary: Callable[[int], dict[str, Any]]
 
 
-_SMALL = {"num_envs": 8, "unroll_length": 128}
-_LARGE = {"num_envs": 256, "unroll_length": 32}
+_SMALL = {"rollout.num_envs": 8, "rollout.unroll_length": 128}
+_LARGE = {"rollout.num_envs": 256, "rollout.unroll_length": 32}
 AXES: dict[str, Axis] = {
     "envs": Axis(
-        "environments", (1, 8, 64, 512, 2048, 8192), "gail", {"unroll_length": 32}, lambda n: {"num_envs": n}
+        "environments", (1, 8, 64, 512, 2048, 8192), "gail", {"rollout.unroll_length": 32},
+        lambda n: {"rollout.num_envs": n},
     ),
     "seeds": Axis("seeds", (1, 2, 4, 8, 16, 32, 64), "gail", _SMALL, lambda n: {}),
     "width": Axis(
         "hidden units per layer", (32, 64, 128, 256, 512), "gail", _LARGE,
-        lambda n: {"hidden": (n, n), "disc_hidden": (n, n)},
+        lambda n: {"policy.hidden": (n, n), "reward.hidden": (n, n)},
     ),
-    "horizon": Axis("horizon of MAIL", (1, 4, 16, 32, 64, 128), "mail", _SMALL, lambda n: {"horizon": n}),
+    "horizon": Axis("horizon of MAIL", (1, 4, 16, 32, 64, 128), "mail", _SMALL, lambda n: {"policy.horizon": n}),
     "failures": Axis(
-        "failures held", (100, 300, 1000, 3000, 10_000), "gailfe", _SMALL, lambda n: {"failure_capacity": n}
+        "failures held", (100, 300, 1000, 3000, 10_000), "gailfe", _SMALL, lambda n: {"failures.capacity": n}
     ),
 }  # fmt: skip
 
@@ -92,16 +93,18 @@ def run(
     values = sorted(set(values or along.values))
     if values[0] < 1 or not seconds > 0:
         raise GailfeError(f"values, seconds: got {values} and {seconds}; expected numbers from 1, and above 0")
-    configs = [program_config(env, along.algo, engine, **along.fixed, **along.vary(value)) for value in values]
+    name = find_task(env).name
+    programs = [Program(along.algo, name, engine, along.fixed | along.vary(value)) for value in values]
+    rollouts = [program.method().rollout for program in programs]
     rows = []
-    for value, config in zip(values, configs):
-        size, seeds = config["num_envs"] * config["unroll_length"], value if axis == "seeds" else 1
+    for value, program, rollout in zip(values, programs, rollouts):
+        seeds = value if axis == "seeds" else 1
         # Short iterations share what a call costs, as they do in training.
-        program = Program(config, seeds, chunk=min(16, max(1, 8192 // (size * seeds))))
-        row: dict[str, Any] = {"axis": axis, "value": value, "env": find_task(env).name, "algo": along.algo}
-        row |= {"num_envs": config["num_envs"], "unroll_length": config["unroll_length"], "seeds": seeds}
+        chunk = min(16, max(1, 8192 // (rollout.batch_size * seeds)))
+        row: dict[str, Any] = {"axis": axis, "value": value, "env": name, "algo": along.algo}
+        row |= {"num_envs": rollout.num_envs, "unroll_length": rollout.unroll_length, "seeds": seeds}
         try:
-            row |= _measure(program, repeats, seconds)
+            row |= _measure(dataclasses.replace(program, seeds=seeds, chunk=chunk), repeats, seconds)
         except GailfeError as error:
             row |= {"error": str(error)}
         rows.append(row)

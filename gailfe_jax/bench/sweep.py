@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import pathlib
 import statistics
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from gailfe_jax.analysis.plots import bar_intervals
 from gailfe_jax.bench.report import new_table
-from gailfe_jax.bench.worker import Program, Worker, check, program_config
+from gailfe_jax.bench.worker import Program, Worker, check
 from gailfe_jax.envs import find_task
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
@@ -55,13 +56,14 @@ def run(
         raise GailfeError(f"seeds, steps: got {seeds} and {steps}; expected at least 2 seeds and 1 step")
     rows = []
     for label, (num_envs, length) in _SHAPES.items():
-        config = program_config(env, algo, engine, num_envs=num_envs, unroll_length=length)
-        chunk = max(1, steps // (num_envs * length))
+        settings = {"rollout.num_envs": num_envs, "rollout.unroll_length": length}
+        program = Program(algo, env, engine, settings, chunk=max(1, steps // (num_envs * length)))
+        program.method()  # Raises here, and not in a process, where its parts do not go together.
         ways = {"one seed alone": (1, 1), f"{seeds} seeds, one program": (1, seeds), f"{seeds} processes": (seeds, 1)}
         with contextlib.ExitStack() as stack:
             crews, started = {}, {}
             for way, (processes, vmapped) in ways.items():
-                program, start = Program(config, vmapped, chunk), time.perf_counter()
+                program, start = dataclasses.replace(program, seeds=vmapped), time.perf_counter()
                 crew = [stack.enter_context(Worker(program, _FIRST_START)) for _ in range(processes)]
                 ready = [worker.answer() for worker in crew]
                 started[way] = (time.perf_counter() - start, ready)

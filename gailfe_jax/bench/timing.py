@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gailfe_jax.config.flat import Config
-from gailfe_jax.envs import TASKS, base_name, make_env
+from gailfe_jax.envs import TASKS, base_name, find_task, make_env
 from gailfe_jax.envs.rollout import clip_action
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.policies.ppo import PPO
-from gailfe_jax.types import Env, PyTree
+from gailfe_jax.types import Env, Problem, PyTree
 
 Rollout = tuple[Callable[[PyTree], Any], PyTree]
 """A jitted scan over a batch of environments, and its first state."""
@@ -29,14 +28,15 @@ def seconds(fn: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def check_repeats(repeats: int) -> None:
-    """Refuses a number of repeats below 1.
+def check_counts(**counts: float) -> None:
+    """Refuses numbers below 1, which are given by name.
 
     Raises:
-      GailfeError: it is below 1.
+      GailfeError: names the first.
     """
-    if repeats < 1:
-        raise GailfeError(f"repeats: got {repeats}; expected at least 1")
+    for name, count in counts.items():
+        if not count >= 1:
+            raise GailfeError(f"{name}: got {count}; expected at least 1")
 
 
 def check_some(field: str, values: Sequence[Any]) -> None:
@@ -50,13 +50,17 @@ def check_some(field: str, values: Sequence[Any]) -> None:
 
 
 def check_has_bare_engine(name: str) -> None:
-    """Refuses tasks whose engine cannot be stepped by itself: brax's.
+    """Refuses environments whose engine cannot be stepped by itself: all but MuJoCo tasks.
 
     Raises:
       GailfeError: it is one of them, or an unknown task.
     """
-    if base_name(name) not in TASKS:
-        raise GailfeError(f"env: {name} has no bare engine to compare with; expected {', '.join(TASKS)}")
+    base_name(name)  # Raises for an unknown one.
+    try:
+        find_task(name)
+    except GailfeError:
+        expected = ", ".join(TASKS)
+        raise GailfeError(f"env: {name} has no bare engine to compare with; expected {expected}") from None
 
 
 def make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
@@ -65,7 +69,7 @@ def make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
     Raises:
       GailfeError: no task, one that is unknown or has no bare engine, an unknown engine, or repeats below 1.
     """
-    check_repeats(repeats)
+    check_counts(repeats=repeats)
     check_some("env", names)
     for name in names:
         check_has_bare_engine(name)
@@ -74,7 +78,7 @@ def make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
 
 @functools.lru_cache(maxsize=8)
 def _fresh_policy(env: Env) -> tuple[PPO, PyTree]:
-    policy = PPO(Config(), env.spec)
+    policy = PPO().bind(Problem(env.spec, num_envs=1, unroll_length=1))
     return policy, jax.jit(policy.init)(jax.random.key(0))
 
 

@@ -7,7 +7,7 @@ import math
 import pathlib
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,16 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from gailfe_jax.bench.report import draw_rates, show_rates
-from gailfe_jax.bench.timing import bare_engine, check_some, make_envs, seconds
+from gailfe_jax.bench.timing import bare_engine, check_counts, check_some, make_envs, seconds
 from gailfe_jax.buffers.storage import PaddedTrajectories
-from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.envs import make_env
+from gailfe_jax.config.tree import leaves, set_values
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.learners.adversarial import Demos, Learner
-from gailfe_jax.methods.table import find_algorithm, make_learner
-from gailfe_jax.training.loop import Trainer
-from gailfe_jax.types import PyTree, StateAction
+from gailfe_jax.learners.adversarial import Adversarial
+from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.sources import Demos
+from gailfe_jax.methods.table import find_method
+from gailfe_jax.training.program import Trainer
+from gailfe_jax.types import Env, PyTree, StateAction
 
 _SHAPES = {"1024-step iterations": (8, 128), "8192-step iterations": (256, 32)}
 _BARE_STEPS = 100  # Of each environment of the bare engine, per repeat.
@@ -49,18 +50,17 @@ class Training:
     state: PyTree
 
     @classmethod
-    def make(cls, config: Config, *, seeds: int = 1, chunk: int = 1) -> Training:
-        """Builds the program of `config`; nothing is compiled yet but the first state's."""
-        env = make_env(config.env, config.engine, **config.engine_options)
-        learner = make_learner(config, env)
+    def make(cls, method: Learner, env: Env, *, seeds: int = 1, chunk: int = 1) -> Training:
+        """Builds the program of `method`; nothing is compiled yet but the first state's."""
+        learner = method.on(env)
         rng = np.random.default_rng(0)
         sizes = (env.spec.obs_size, env.spec.action_size)
         demos = Demos(
             StateAction(*(jnp.asarray(rng.uniform(-1, 1, (_DEMO_PAIRS, size)), jnp.float32) for size in sizes))
         )
-        trainer = Trainer(learner, Hyper(), np.arange(seeds), chunk=chunk, eval_episodes=1)
+        trainer = Trainer(learner, np.arange(seeds), chunk=chunk, eval_episodes=1)
         first = demos
-        if isinstance(learner, Learner) and learner.failures is not None:
+        if isinstance(learner, Adversarial) and learner.failures is not None:
             # A full buffer, so that what is drawn from it comes from all over it.
             shape = (learner.failures.capacity, _FAILURE_STEPS)
             data = jnp.asarray(rng.uniform(-1, 1, (*shape, sum(sizes))), jnp.float32)
@@ -70,7 +70,7 @@ class Training:
     @property
     def steps(self) -> int:
         """Environment steps of one call, all seeds together."""
-        return self.trainer.chunk * self.trainer.learner.config.batch_size * len(self.trainer.seeds)
+        return self.trainer.chunk * self.trainer.learner.rollout.batch_size * len(self.trainer.seeds)
 
     def advance(self, calls: int = 1) -> float:
         """Seconds that `calls` calls take; the first call compiles as well (see `Trainer.compile_seconds`)."""
@@ -90,8 +90,22 @@ def check_playing(algos: Sequence[str]) -> None:
     """
     check_some("algo", algos)
     for algo in algos:
-        if find_algorithm(algo).generator == "likelihood":
+        if not isinstance(find_method(algo), Adversarial):
             raise GailfeError(f"algo: {algo} has no policy step to time; expected one that learns by playing")
+
+
+def method_with(algo: str, settings: Mapping[str, Any]) -> Learner:
+    """A method with the defaults of its parts, but for `settings` by name.
+
+    Raises:
+      GailfeError: an unknown method or setting, or a value out of bounds.
+    """
+    method = set_values(find_method(algo), settings)
+    horizon = leaves(method).get("policy.horizon")
+    if horizon is None or "policy.horizon" in settings:
+        return method
+    # MAIL's windows divide the unroll.
+    return set_values(method, {"policy.horizon": math.gcd(horizon.value, method.rollout.unroll_length)})
 
 
 def run(
@@ -119,6 +133,7 @@ def run(
       GailfeError: an unknown task, method or engine, or a count below 1.
     """
     check_playing(algo)
+    check_counts(seeds=seeds, steps=steps)
     rows = []
     for made in make_envs(env, engine, repeats):
         for label, (num_envs, length) in _SHAPES.items():
@@ -127,12 +142,8 @@ def run(
             bare_256 = bare_engine(made, 256, _BARE_STEPS)
             bare_256()
             for name in algo:
-                horizon = math.gcd(Config.horizon, length)
-                config = Config(
-                    algo=name, env=made.spec.name, engine=engine, num_envs=num_envs, unroll_length=length,
-                    horizon=horizon,
-                )  # fmt: skip
-                training = Training.make(config, seeds=seeds, chunk=max(1, steps // config.batch_size))
+                method = method_with(name, {"rollout.num_envs": num_envs, "rollout.unroll_length": length})
+                training = Training.make(method, made, seeds=seeds, chunk=max(1, steps // method.rollout.batch_size))
                 training.advance()
                 timings = [(seconds(bare), seconds(bare_256), training.advance()) for _ in range(repeats)]
                 bare_rate = [num_envs * seeds * _BARE_STEPS / t[0] for t in timings]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import subprocess
 import sys
@@ -18,13 +17,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gailfe_jax.bench.timing import bare_engine, check_has_bare_engine, check_repeats
-from gailfe_jax.bench.train import Training, check_playing
-from gailfe_jax.config.flat import Config
-from gailfe_jax.envs import find_task
+from gailfe_jax.bench.timing import bare_engine, check_counts, check_has_bare_engine
+from gailfe_jax.bench.train import Training, check_playing, method_with
+from gailfe_jax.envs import make_env
 from gailfe_jax.envs.physics import resolve_engine
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.table import resolve_config
+from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel.memory import peak_bytes
 
 _BARE_STEPS = 200_000  # Of the bare engine per repeat, all environments together,
@@ -36,14 +34,29 @@ class Program:
     """What one process measures.
 
     Attributes:
-      config: fields of `Config` that differ from its defaults.
+      algo: method.
+      env, engine: where it trains.
+      settings: of the method that differ from its parts' defaults, by name.
       seeds: vmapped.
       chunk: iterations per call.
     """
 
-    config: dict[str, Any]
+    algo: str
+    env: str
+    engine: str
+    settings: dict[str, Any]
     seeds: int = 1
     chunk: int = 1
+
+    def method(self) -> Learner:
+        """The method with these settings.
+
+        Raises:
+          GailfeError: no such setting, a value out of bounds, or parts that do not go together.
+        """
+        method = method_with(self.algo, self.settings)
+        method.verify()
+        return method
 
 
 class Worker:
@@ -100,13 +113,11 @@ def _serve(program: Program) -> None:
     def say(**values: Any) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in program.config.items()
-    }
-    training = Training.make(Config(**fields), seeds=program.seeds, chunk=program.chunk)
+    env = make_env(program.env, program.engine)
+    training = Training.make(program.method(), env, seeds=program.seeds, chunk=program.chunk)
     first = training.advance()
     trainer = training.trainer
-    env, count = trainer.learner.env, trainer.learner.config.num_envs * program.seeds
+    count = trainer.learner.rollout.num_envs * program.seeds
     length = min(max(_BARE_LENGTH[0], _BARE_STEPS // count), _BARE_LENGTH[1])
     say(
         engine=env.spec.engine, steps=training.steps, compile_seconds=trainer.compile_seconds,
@@ -124,15 +135,6 @@ def _serve(program: Program) -> None:
             say(seconds=training.advance(int(command.split()[1])))
 
 
-def program_config(env: str, algo: str, engine: str, **fields: Any) -> dict[str, Any]:
-    """Fields of `Config` for a `Program`, checked."""
-    # MAIL's windows divide the unroll.
-    fields = {"horizon": math.gcd(Config.horizon, fields["unroll_length"])} | fields
-    fields |= {"env": find_task(env).name, "algo": algo, "engine": engine}
-    resolve_config(Config(**fields))
-    return fields
-
-
 def check(env: str, algo: str, engine: str, repeats: int) -> None:
     """Refuses what no process can measure.
 
@@ -140,10 +142,9 @@ def check(env: str, algo: str, engine: str, repeats: int) -> None:
       GailfeError: an unknown task, method or engine, one that cannot be timed, or repeats below 1.
     """
     check_has_bare_engine(env)
-    find_task(env)
     resolve_engine(engine)
     check_playing([algo])
-    check_repeats(repeats)
+    check_counts(repeats=repeats)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class Clockwork:
 
     def __init__(self, program, environment=None):
         self.seeds = program.seeds
-        if program.config["num_envs"] == 512:
+        if program.settings["rollout.num_envs"] == 512:
             raise GailfeError("bench: a process ended with code -9 (no message)")
         self.started.append((program, environment))
         ready = {"engine": "mujoco_c", "steps": 100 * self.seeds, "compile_seconds": 3.0, "first_seconds": 2.0}

@@ -8,23 +8,26 @@ import pytest
 
 from gailfe_jax.bench import profile
 from gailfe_jax.bench.profile import iteration_parts, largest, time_parts
-from gailfe_jax.bench.train import Training
-from gailfe_jax.config.flat import Config
+from gailfe_jax.bench.train import Training, method_with
+from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 
-TINY = {"env": "hopper", "engine": "mujoco_c", "num_envs": 2, "unroll_length": 8, "hidden": (4,), "disc_hidden": (4,)}
+TINY = {
+    "rollout.num_envs": 2, "rollout.unroll_length": 8, "policy.hidden": (4,), "reward.hidden": (4,),
+    "failures.capacity": 3,
+}  # fmt: skip
 
 
 def test_parts_of_an_iteration(compiled_in_haste, tmp_path, capsys):
-    training = Training.make(Config(algo="gailfe", failure_capacity=3, **TINY), seeds=2)
+    training = Training.make(method_with("gailfe", TINY), make_env("hopper", "mujoco_c"), seeds=2)
     training.advance()
     parts = iteration_parts(training)
     assert list(parts) == ["unroll", "buffers", "discriminator", "policy and values"]
-    before = jax.tree.map(np.asarray, training.state.generator.judged)
+    before = jax.tree.map(np.asarray, training.state.agent.evaluated)
     assert parts["unroll"]().obs.shape == (2, 8, 2, 11)
     # Donated buffers go round: a part can be run again and again, and the training has its own.
     parts["buffers"](), parts["buffers"]()
-    assert not np.array_equal(*(jax.tree.leaves(x)[0] for x in (parts["policy and values"]().judged, before)))
+    assert not np.array_equal(*(jax.tree.leaves(x)[0] for x in (parts["policy and values"]().evaluated, before)))
     rows = time_parts(training, parts, lambda: None, repeats=2)
     assert [row["part"] for row in rows] == ["bare engine", *parts, "whole iteration"]
     assert rows[-1]["share_of_whole"] == 1.0 and all(len(row["raw_seconds"]) == 2 for row in rows)

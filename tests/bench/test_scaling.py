@@ -31,9 +31,12 @@ def test_every_axis_varies_what_it_says(clockwork, name):
     axis = AXES[name]
     report = scaling.run(name, "hopper", values=axis.values[:2], repeats=1)
     first, second = (program for program, _ in clockwork.started)
-    changed = {key for key in first.config if first.config[key] != second.config[key]}
-    expected = {"envs": {"num_envs"}, "seeds": set(), "width": {"hidden", "disc_hidden"}, "horizon": {"horizon"}}
-    assert changed == expected.get(name, {"failure_capacity"})
+    changed = {key for key in first.settings if first.settings[key] != second.settings[key]}
+    expected = {
+        "envs": {"rollout.num_envs"}, "seeds": set(), "width": {"policy.hidden", "reward.hidden"},
+        "horizon": {"policy.horizon"}, "failures": {"failures.capacity"},
+    }  # fmt: skip
+    assert changed == expected[name]
     assert (first.seeds, second.seeds) == (axis.values[:2] if name == "seeds" else (1, 1))
     assert report["axis"] == name and report["rows"][0]["algo"] == axis.algo
 
@@ -72,8 +75,8 @@ def test_where_there_is_no_knee_it_says_so(rates, text):
 def test_a_process_measures_itself(monkeypatch):
     for name, value in haste.environment().items():
         monkeypatch.setenv(name, value)
-    tiny = {"num_envs": 2, "hidden": (4,), "disc_hidden": (4,)}
-    axis = Axis("failures held", (2,), "gailfe", tiny, lambda n: {"unroll_length": 8, "failure_capacity": n})
+    tiny = {"rollout.num_envs": 2, "policy.hidden": (4,), "reward.hidden": (4,)}
+    axis = Axis("failures held", (2,), "gailfe", tiny, lambda n: {"rollout.unroll_length": 8, "failures.capacity": n})
     monkeypatch.setitem(scaling.AXES, "failures", axis)
     (row,) = scaling.run("failures", "hopper", engine="mujoco_c", values=(3,), repeats=1, seconds=0.01)["rows"]
     assert "error" not in row and row["engine"] == "mujoco_c"
@@ -88,7 +91,7 @@ def test_a_process_measures_itself(monkeypatch):
     [
         (lambda: scaling.run("nonsense"), "axis: got 'nonsense'; expected one of envs"),
         (lambda: scaling.run("envs", values=(4, 0)), r"values, seconds: got \[0, 4\]"),
-        (lambda: scaling.run("horizon", values=(3,)), "horizon: got 3; expected a divisor of unroll_length"),
+        (lambda: scaling.run("horizon", values=(3,)), "policy.horizon: got 3; expected a divisor of rollout.unroll"),
         (lambda: scaling.run("envs", engine="nonsense"), "engine: unknown engine 'nonsense'"),
     ],
 )  # fmt: skip

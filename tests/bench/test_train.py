@@ -9,7 +9,7 @@ from gailfe_jax.errors import GailfeError
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, quick_programs):
+def small(monkeypatch, compiled_in_haste):
     """A benchmark of nothing worth measuring, compiled in haste."""
     monkeypatch.setattr(train, "_BARE_STEPS", 5)
     monkeypatch.setattr(train, "_SHAPES", {"16-step iterations": (2, 8)})

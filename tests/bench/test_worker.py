@@ -7,6 +7,6 @@ from gailfe_jax.errors import GailfeError
 
 
 def test_a_process_that_ends_is_named():
-    with Worker(Program({"algo": "nonsense"})) as worker:
+    with Worker(Program("nonsense", "hopper", "mujoco_c", {})) as worker:
         with pytest.raises(GailfeError, match=r"ended with code 1 \(.*unknown algorithm 'nonsense'"):
             worker.answer()

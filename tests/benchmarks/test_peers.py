@@ -17,12 +17,12 @@ from benchmarks.peers import inputs, learning, runner, speed
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.comparisons import IMITATION, STABLE_BASELINES3
 from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.config.flat import Config
 from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.presets import preset
-from gailfe_jax.methods.table import make_learner
+from gailfe_jax.learners.base import Rollout
+from gailfe_jax.methods.setup import build_setup
+from gailfe_jax.policies.ppo import PPO
 
 SCRIPTS = runner.scripts()
 REAL_ENVIRONMENT = (runner.ROOT / "runs" / "peers-env" / ".installed").is_file()
@@ -199,14 +199,14 @@ def test_the_fastest_settings_are_taken_and_the_slow_given_up(monkeypatch):
 
 
 @pytest.fixture
-def small(monkeypatch, checkout, hopper_demos, quick_programs):
+def small(monkeypatch, checkout, hopper_demos, compiled_in_haste):
     """Ours as small as can be, compiled in haste, and demonstrations made once."""
     monkeypatch.setattr(inputs, "collect_demonstrations", lambda *args, **options: hopper_demos)
     monkeypatch.setattr(speed, "_STEPS", 64)
     monkeypatch.setattr(speed, "_BARE_STEPS", 10)
     monkeypatch.setattr(learning, "_EVAL_EVERY", 1024)
     monkeypatch.setattr(learning, "_EVAL_EPISODES", 1)
-    shape = {"num_envs": 2, "unroll_length": 16, "ppo_minibatches": 2, "ppo_epochs": 1}
+    shape = {"rollout.num_envs": 2, "rollout.unroll_length": 16}
     for name in ("IMITATION", "STABLE_BASELINES3"):
         monkeypatch.setattr(speed, name, dataclasses.replace(getattr(speed, name), shapes={"small": shape}))
     return checkout
@@ -216,7 +216,7 @@ def test_ours_counts_the_steps_of_its_iterations(small, hopper_demos, monkeypatc
     shape = speed.IMITATION.shapes["small"]
     ours = speed._Ours(make_env("hopper"), "gail", shape, hopper_demos, repeats=1)
     assert (ours.trainer.chunk, ours.steps, ours.bare_steps) == (2, 64, 10)
-    assert ours.config.policy_average > 0  # The preset's.
+    assert ours.method.policy.average > 0  # The preset's.
     clock = iter([1.0, 3.0, 7.0])
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(ours.trainer, "advance", lambda state, demos: (state, {}))
@@ -226,15 +226,16 @@ def test_ours_counts_the_steps_of_its_iterations(small, hopper_demos, monkeypatc
 def test_every_configuration_of_ours_is_valid():
     for comparison in (IMITATION, STABLE_BASELINES3):
         for changes in comparison.shapes.values():
-            config = dataclasses.replace(preset(comparison.algo, "halfcheetah")[0], **changes)
-            assert make_learner(config, make_env("halfcheetah")) is not None
-            assert config.generator != "ppo" or config.batch_size % config.ppo_minibatches == 0
+            method = build_setup({"algo": comparison.algo, "env": "halfcheetah", **changes}).method
+            policy = method.on(make_env("halfcheetah")).policy
+            assert not isinstance(policy, PPO) or method.rollout.batch_size % policy.minibatches == 0
 
 
 def test_speed_beside_peers(small, monkeypatch, capsys):
     class Ours:
         def __init__(self, env, algo, changes, demos, repeats):
-            self.config = Config(**changes)
+            sizes = {name.removeprefix("rollout."): size for name, size in changes.items()}
+            self.rollout = Rollout(**sizes)
             self.trainer = types.SimpleNamespace(compile_seconds=1.5)
             self.rates = iter([(8000.0, 4000.0), (9000.0, 6000.0)]).__next__
 
@@ -288,8 +289,8 @@ def test_our_clock_counts_training_only(target, time_limit, points, seconds, mon
     clock = [0.0]
     monkeypatch.setattr(learning.time, "perf_counter", lambda: clock[0])
 
-    def train(config, hyper, settings, *, demonstrations, on_evaluation):
-        assert (config.algo, settings.first_seed, settings.seeds) == ("gail", 3, 1)
+    def train(method, env, settings, *, demos, on_evaluation):
+        assert (method.name, settings.first_seed, settings.seeds) == ("gail", 3, 1)
         clock[0] += 20.0  # Compiling.
         for k in range(1, 10):
             clock[0] += 2.0 + 5.0  # Training and an evaluation.
