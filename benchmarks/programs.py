@@ -32,8 +32,8 @@ from gailfe_jax.config.tree import leaves, put, without_unread
 from gailfe_jax.data.annotators import parse_success, terminated
 from gailfe_jax.envs import make_env
 from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.combinations import COMBINATIONS, Combination
 from gailfe_jax.learners.sources import Demos
-from gailfe_jax.methods.combinations import COMBINATIONS, Combination
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.types import Env, StateAction
 

@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 
 from gailfe_jax.analysis.evaluation import evaluate_policies
+from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import base_name, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.methods.presets import preset
-from gailfe_jax.methods.table import needs_demos, resolve_config
+from gailfe_jax.learners.methods import needs_demos, resolve_config
+from gailfe_jax.learners.presets import preset
 from gailfe_jax.training.loop import DemoSettings, RunSettings, train
 
 HERE = pathlib.Path(__file__).resolve().parent

@@ -24,7 +24,7 @@ from cells import Cell, earlier_preset
 
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval, mean_difference
-from gailfe_jax.methods.table import COMBINATIONS
+from gailfe_jax.learners.methods import COMBINATIONS
 
 EXPERIMENT = "combinations"
 METHODS = {

@@ -35,7 +35,7 @@ from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.methods.presets import preset
+from gailfe_jax.learners.presets import preset
 
 EXPERIMENT = "gail_table"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}

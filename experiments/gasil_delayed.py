@@ -25,7 +25,7 @@ from cells import Cell, earlier_preset
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval, mean_difference
 from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.methods.table import COMBINATIONS
+from gailfe_jax.learners.methods import COMBINATIONS
 
 EXPERIMENT = "gasil_delayed"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gailfe_jax.analysis.evaluation import evaluate_policy
     from gailfe_jax.analysis.video import record_video
+    from gailfe_jax.apps.collection import collect_demonstrations
     from gailfe_jax.apps.evaluate_run import evaluate_path
     from gailfe_jax.artifacts.confidence import Confidence, confidence
     from gailfe_jax.artifacts.policy import Policy, load_expert
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
     from gailfe_jax.data import annotators
     from gailfe_jax.data.annotators import Annotator, register_annotator
-    from gailfe_jax.data.collection import collect_demonstrations
     from gailfe_jax.data.formats import register_demonstration_format
     from gailfe_jax.data.trajectories import Demonstrations
     from gailfe_jax.envs import make_env, register_task
@@ -32,14 +32,22 @@ if TYPE_CHECKING:
     from gailfe_jax.learners.cloning import BC, Likelihood
     from gailfe_jax.learners.dagger import DAgger
     from gailfe_jax.learners.forward_training import forward_training
+    from gailfe_jax.learners.methods import (
+        GAIL,
+        GAILFE,
+        GASIL,
+        METHODS,
+        Imitation,
+        ModelBasedGAIL,
+        ReinforcementLearning,
+    )
+    from gailfe_jax.learners.presets import preset
     from gailfe_jax.learners.schedule import LikelihoodTerm, Schedule, TrueReward
     from gailfe_jax.learners.self_imitation import SelfImitation
+    from gailfe_jax.learners.setup import Setup, build_setup
     from gailfe_jax.learners.smile import smile
     from gailfe_jax.learners.sources import Failures, SelfDemonstrations
     from gailfe_jax.learners.stagewise import Stagewise
-    from gailfe_jax.methods.presets import preset
-    from gailfe_jax.methods.setup import Setup, build_setup
-    from gailfe_jax.methods.table import GAIL, GAILFE, GASIL, METHODS, Imitation, ModelBasedGAIL, ReinforcementLearning
     from gailfe_jax.policies.actor import CloneStart
     from gailfe_jax.policies.actor_critic import ActorCritic, Objective
     from gailfe_jax.policies.forward_model import ForwardModel
@@ -67,7 +75,7 @@ _MODULES = {
     "config.parts": ("Part", "bound", "setting", "subpart", "traced"),
     "config.run": ("DemoSettings", "EnvSettings", "RunSettings"),
     "data.annotators": ("Annotator", "register_annotator"),
-    "data.collection": ("collect_demonstrations",),
+    "apps.collection": ("collect_demonstrations",),
     "data.formats": ("register_demonstration_format",),
     "data.trajectories": ("Demonstrations",),
     "envs": ("make_env", "register_task"),
@@ -81,9 +89,9 @@ _MODULES = {
     "learners.smile": ("smile",),
     "learners.sources": ("Failures", "SelfDemonstrations"),
     "learners.stagewise": ("Stagewise",),
-    "methods.presets": ("preset",),
-    "methods.setup": ("Setup", "build_setup"),
-    "methods.table": ("GAIL", "GAILFE", "GASIL", "Imitation", "METHODS", "ModelBasedGAIL", "ReinforcementLearning"),
+    "learners.presets": ("preset",),
+    "learners.setup": ("Setup", "build_setup"),
+    "learners.methods": ("GAIL", "GAILFE", "GASIL", "Imitation", "METHODS", "ModelBasedGAIL", "ReinforcementLearning"),
     "policies.actor": ("CloneStart",),
     "policies.actor_critic": ("ActorCritic", "Objective"),
     "policies.forward_model": ("ForwardModel",),

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs.rollout import evaluate
 from tests.toy import Cliff, Drift, cliff_expert
 

@@ -15,8 +15,8 @@ from gailfe_jax.config.run import RunSettings
 from gailfe_jax.config.tree import leaves, put, set_values, without_unread
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.methods import find_method, with_policy
 from gailfe_jax.learners.sources import Demos
-from gailfe_jax.methods.table import find_method, with_policy
 from gailfe_jax.types import Env, StateAction
 
 SIZES: dict[str, Any] = {
@@ -67,7 +67,7 @@ def toy_demonstrations(
     env: Env, expert: Any, trajectories: int = 6, failures: int = 3, seed: int = 0
 ) -> Demonstrations:
     """Demonstrations of an expert on a toy task, with failed attempts where the task can end."""
-    from gailfe_jax.data.collection import collect_demonstrations
+    from gailfe_jax.apps.collection import collect_demonstrations
 
     return collect_demonstrations(
         env, expert, trajectories=trajectories, failures=failures, seed=seed, deterministic=True, noise=2.0

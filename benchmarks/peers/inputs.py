@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.runner import peer_python, work_folder
+from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.bench.timing import check_counts
-from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import canonical_name, make_env
 from gailfe_jax.errors import GailfeError

@@ -19,7 +19,7 @@ from gailfe_jax.bench.report import new_table
 from gailfe_jax.config.run import RunSettings
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.methods.presets import preset
+from gailfe_jax.learners.presets import preset
 from gailfe_jax.training.loop import train
 from gailfe_jax.types import Env
 

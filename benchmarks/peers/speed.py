@@ -21,7 +21,7 @@ from gailfe_jax.bench.timing import bare_engine
 from gailfe_jax.config.run import DemoSettings
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.methods.setup import build_setup
+from gailfe_jax.learners.setup import build_setup
 from gailfe_jax.training.inputs import prepare_inputs
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.types import Env

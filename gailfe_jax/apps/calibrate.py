@@ -10,8 +10,8 @@ import numpy as np
 
 from gailfe_jax.analysis.calibration import platt_scaling, reliability
 from gailfe_jax.analysis.plots import reliability_diagram
+from gailfe_jax.apps.collection import roll_out
 from gailfe_jax.artifacts.confidence import Confidence, confidence_files, sigmoid
-from gailfe_jax.data.collection import roll_out
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.envs import make_env

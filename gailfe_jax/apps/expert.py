@@ -12,7 +12,7 @@ from gailfe_jax.analysis.evaluation import evaluate_policies
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.methods.setup import Setup
+from gailfe_jax.learners.setup import Setup
 from gailfe_jax.training.loop import train
 
 _FINALISTS = 4

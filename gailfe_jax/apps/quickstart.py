@@ -12,16 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from gailfe_jax.analysis.plots import learning_curve_panels
+from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.apps.evaluate_run import evaluate_path
 from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.config.run import RunSettings
 from gailfe_jax.config.tree import set_values
-from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.methods.presets import preset
+from gailfe_jax.learners.presets import preset
 from gailfe_jax.training.loop import train
 
 METHODS = ("gail", "gailfe")

@@ -22,8 +22,8 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.methods import find_method
 from gailfe_jax.learners.sources import Demos
-from gailfe_jax.methods.table import find_method
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.types import Env, PyTree, StateAction
 

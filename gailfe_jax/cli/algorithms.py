@@ -16,8 +16,8 @@ class Algorithms:
     """List the methods, and show which parts go together."""
 
     def __call__(self) -> int:
-        from gailfe_jax.methods.combinations import COMBINATIONS
-        from gailfe_jax.methods.table import METHODS, about, policy_choices, policy_name
+        from gailfe_jax.learners.combinations import COMBINATIONS
+        from gailfe_jax.learners.methods import METHODS, about, policy_choices, policy_name
 
         table = Table("method", "what it does", "source", "policy step")
         for method in METHODS.values():

@@ -45,8 +45,8 @@ class Demos:
     """Choose the physics engine."""
 
     def __call__(self) -> int:
+        from gailfe_jax.apps.collection import collect_demonstrations
         from gailfe_jax.artifacts.policy import Policy, load_expert
-        from gailfe_jax.data.collection import collect_demonstrations
         from gailfe_jax.envs import make_env
         from gailfe_jax.io.provenance import command_line
 

@@ -16,8 +16,8 @@ from gailfe_jax.config.parts import field_docs
 from gailfe_jax.config.tree import Leaf
 from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.setup import Setup
-from gailfe_jax.methods.table import METHODS, about, policy_choices, policy_name
+from gailfe_jax.learners.methods import METHODS, about, policy_choices, policy_name
+from gailfe_jax.learners.setup import Setup
 from gailfe_jax.policies.registry import POLICY_UPDATES
 
 _WIDTH = 118  # Where nobody says how wide the terminal is.

@@ -20,9 +20,9 @@ from gailfe_jax.cli.parsing import parse, peek
 from gailfe_jax.config.parts import Setting
 from gailfe_jax.config.tree import Leaf, find
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.record import flat_values
-from gailfe_jax.methods.setup import Setup, build_setup
-from gailfe_jax.methods.table import METHODS
+from gailfe_jax.learners.methods import METHODS
+from gailfe_jax.learners.record import flat_values
+from gailfe_jax.learners.setup import Setup, build_setup
 
 Options = TypeVar("Options")
 CHOICES = ("algo", "policy", "env")

@@ -13,7 +13,7 @@ from gailfe_jax.cli.parsing import peek
 from gailfe_jax.cli.settings import read_words, write_config
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.user_modules import imported_modules, require_modules
-from gailfe_jax.methods.setup import Setup
+from gailfe_jax.learners.setup import Setup
 from gailfe_jax.training.run_folder import load_run, read_record
 
 

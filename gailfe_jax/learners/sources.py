@@ -198,8 +198,9 @@ class Sources:
         if self.transitions is not None and self.transition_draws is not None:
             rows = _rows(ForwardTransitions(executed.obs, executed.action, executed.next_obs))
             held = self.transitions.add(states.transitions, rows)
-            drawn = self.transitions.sample(held, keys.transitions, math.prod(self.transition_draws))
-            transitions = jax.tree.map(lambda x: x.reshape(*self.transition_draws, -1), drawn)
+            shape = self.transition_draws
+            drawn = self.transitions.sample(held, keys.transitions, math.prod(shape))
+            transitions = jax.tree.map(lambda x: x.reshape(*shape, -1), drawn)
             states = states.replace(transitions=held)
         return states, batch, transitions
 

@@ -9,7 +9,7 @@ import shutil
 from gailfe_jax.artifacts.policy import expert_names, load_expert
 from gailfe_jax.envs import base_name
 from gailfe_jax.io.atomic import write_json_atomic
-from gailfe_jax.methods.record import method_record, part_record
+from gailfe_jax.learners.record import method_record, part_record
 from gailfe_jax.sweep.space import Point
 from gailfe_jax.training.logger import RunLogger
 from gailfe_jax.training.loop import TrainResult

@@ -19,7 +19,7 @@ import numpy as np
 from gailfe_jax.config.parts import Setting, map_traced
 from gailfe_jax.config.values import read_value, show_value
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.setup import Setup, all_settings, build_setup, find_setting
+from gailfe_jax.learners.setup import Setup, all_settings, build_setup, find_setting
 
 Values: TypeAlias = dict[str, Any]
 """Full name to typed value: what one point changes."""

@@ -28,7 +28,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import import_user_module, imported_modules
-from gailfe_jax.methods.setup import Setup
+from gailfe_jax.learners.setup import Setup
 from gailfe_jax.sweep.cluster import UNBOUNDED_GIB, make_executor, wait_for
 from gailfe_jax.sweep.planner import Planner, name_of, stack_methods
 from gailfe_jax.sweep.point_folder import shipped_return, write_point

@@ -14,7 +14,7 @@ from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner, LearnerState
-from gailfe_jax.methods.table import policy_name
+from gailfe_jax.learners.methods import policy_name
 from gailfe_jax.rewards.discriminator import Discriminator
 
 

@@ -14,8 +14,8 @@ from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import canonical_name, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
-from gailfe_jax.methods.presets import preset
-from gailfe_jax.methods.record import part_record
+from gailfe_jax.learners.presets import preset
+from gailfe_jax.learners.record import part_record
 from gailfe_jax.parallel import distributed
 from gailfe_jax.parallel.memory import free_bytes
 from gailfe_jax.training.inputs import Inputs, prepare_inputs

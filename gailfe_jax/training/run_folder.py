@@ -27,7 +27,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.base import Learner
-from gailfe_jax.methods.record import method_record, part_record, read_flat, read_method, read_part
+from gailfe_jax.learners.record import method_record, part_record, read_flat, read_method, read_part
 from gailfe_jax.training.logger import read_metrics, stack_metric
 from gailfe_jax.training.manifest import check_config
 

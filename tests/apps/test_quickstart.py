@@ -10,7 +10,7 @@ from gailfe_jax.artifacts.policy import expert_names, load_expert
 from gailfe_jax.cli.main import main
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods import presets
+from gailfe_jax.learners import presets
 from gailfe_jax.training.loop import load_policies, load_run
 
 

@@ -16,12 +16,12 @@ import pytest
 from benchmarks.peers import inputs, learning, runner, speed
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.comparisons import IMITATION, STABLE_BASELINES3
+from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Rollout
-from gailfe_jax.methods.setup import build_setup
+from gailfe_jax.learners.setup import build_setup
 from gailfe_jax.policies.ppo import PPO
 
 SCRIPTS = runner.scripts()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gailfe_jax.cli.main import main
-from gailfe_jax.methods.table import ALGORITHMS, COMBINATIONS
+from gailfe_jax.learners.methods import ALGORITHMS, COMBINATIONS
 
 
 def test_algorithms_lists_the_methods(capsys):

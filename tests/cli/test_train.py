@@ -14,7 +14,7 @@ from gailfe_jax.cli.main import main
 from gailfe_jax.cli.parsing import parse
 from gailfe_jax.cli.train import Train, defaults
 from gailfe_jax.config.flat import Hyper
-from gailfe_jax.methods.table import COMBINATIONS, resolve_config
+from gailfe_jax.learners.methods import COMBINATIONS, resolve_config
 from gailfe_jax.training.loop import load_run
 from tests import haste
 from tests.cli.tiny import TINY

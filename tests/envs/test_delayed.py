@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import DelayedReward, base_name, canonical_name, make_env
 from gailfe_jax.envs.gymnasium import DelayedRewardWrapper
 from gailfe_jax.errors import GailfeError

@@ -16,7 +16,7 @@ from gailfe_jax.envs import make_env
 from gailfe_jax.envs.rollout import unroll
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Demos
-from gailfe_jax.methods.table import COMBINATIONS, asks_expert, make_learner, needs_demos
+from gailfe_jax.learners.methods import COMBINATIONS, asks_expert, make_learner, needs_demos
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.loop import Trainer, to_policies
 from gailfe_jax.types import StateAction, Transition

@@ -10,7 +10,7 @@ from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Demos
 from gailfe_jax.learners.cloning import expert_share, split
-from gailfe_jax.methods.table import make_learner, resolve_config
+from gailfe_jax.learners.methods import make_learner, resolve_config
 from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.training.loop import Trainer
 from gailfe_jax.types import StateAction

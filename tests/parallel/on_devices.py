@@ -15,7 +15,7 @@ from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.config.flat import Config, Hyper
 from gailfe_jax.envs import make_env
 from gailfe_jax.learners.adversarial import Demos
-from gailfe_jax.methods.table import asks_expert, make_learner, needs_demos
+from gailfe_jax.learners.methods import asks_expert, make_learner, needs_demos
 from gailfe_jax.policies import actor_critic
 from gailfe_jax.training import loop as training
 from gailfe_jax.training.loop import RunSettings, Trainer

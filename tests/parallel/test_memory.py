@@ -8,7 +8,7 @@ import pytest
 from gailfe_jax.config.flat import Config
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.table import make_learner
+from gailfe_jax.learners.methods import make_learner
 from gailfe_jax.parallel.memory import free_bytes, peak_bytes, program_bytes, tree_bytes
 from gailfe_jax.training import loop as train_module
 from gailfe_jax.training.loop import RunSettings, train

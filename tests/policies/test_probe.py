@@ -9,7 +9,7 @@ import pytest
 
 from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
 from gailfe_jax.envs.rollout import evaluate, unroll
-from gailfe_jax.methods.table import make_learner
+from gailfe_jax.learners.methods import make_learner
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.trpo import TRPO
 from gailfe_jax.types import EnvSpec, EnvState, StateAction, TimeStep

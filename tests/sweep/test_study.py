@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from gailfe_jax.analysis.statistics import iqm
+from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.cli.main import main
 from gailfe_jax.cli.parsing import parse
 from gailfe_jax.cli.sweep import Sweep, defaults
 from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.sweep import space as search

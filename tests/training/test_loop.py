@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.apps.evaluate_run import evaluate_path
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.data.collection import collect_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.table import make_learner
+from gailfe_jax.learners.methods import make_learner
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.loop import (
     DemoSettings,

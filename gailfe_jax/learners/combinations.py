@@ -8,7 +8,7 @@ from typing import Any
 from gailfe_jax.config.tree import set_values
 from gailfe_jax.config.values import show_value
 from gailfe_jax.learners.base import Learner
-from gailfe_jax.methods.table import find_method, with_policy
+from gailfe_jax.learners.methods import find_method, with_policy
 
 
 @dataclasses.dataclass(frozen=True)

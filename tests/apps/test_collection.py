@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gailfe_jax.apps.collection import collect_demonstrations, roll_out
 from gailfe_jax.artifacts.policy import Policy, expert_names, load_expert
 from gailfe_jax.data.annotators import annotate, from_function, parse_annotator, return_below
-from gailfe_jax.data.collection import collect_demonstrations, roll_out
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError

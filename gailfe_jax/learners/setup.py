@@ -20,9 +20,9 @@ from gailfe_jax.envs import base_name, canonical_name
 from gailfe_jax.envs.physics import resolve_engine
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
-from gailfe_jax.methods.presets import preset
-from gailfe_jax.methods.record import method_record, part_record
-from gailfe_jax.methods.table import METHODS, policy_choices, policy_name, with_policy
+from gailfe_jax.learners.methods import METHODS, policy_choices, policy_name, with_policy
+from gailfe_jax.learners.presets import preset
+from gailfe_jax.learners.record import method_record, part_record
 from gailfe_jax.policies.registry import POLICY_UPDATES
 
 PARTS = ("method", "environment", "demos", "run")

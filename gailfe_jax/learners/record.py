@@ -15,7 +15,7 @@ from gailfe_jax.config.values import read_value
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner
-from gailfe_jax.methods.table import find_method, policy_choices, policy_name, with_policy
+from gailfe_jax.learners.methods import find_method, policy_choices, policy_name, with_policy
 from gailfe_jax.rewards.registry import REWARDS
 
 

@@ -11,7 +11,7 @@ from gailfe_jax.config.run import RunSettings
 from gailfe_jax.config.tree import leaves, put, without_unread
 from gailfe_jax.envs import base_name
 from gailfe_jax.learners.base import Learner
-from gailfe_jax.methods.table import find_method, with_policy
+from gailfe_jax.learners.methods import find_method, with_policy
 
 # PPO on the true reward: large batches, many passes, learning rates that decay to zero.
 _EXPERT: dict[str, Any] = {
