@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gailfe_jax.data import annotators
     from gailfe_jax.data.annotators import Annotator, register_annotator
     from gailfe_jax.data.formats import register_demonstration_format
-    from gailfe_jax.data.trajectories import Demonstrations
+    from gailfe_jax.data.trajectories import Demonstrations, Trajectories
     from gailfe_jax.envs import make_env, register_task
     from gailfe_jax.errors import GailfeError
     from gailfe_jax.learners.base import Rollout
@@ -77,7 +77,7 @@ _MODULES = {
     "data.annotators": ("Annotator", "register_annotator"),
     "apps.collection": ("collect_demonstrations",),
     "data.formats": ("register_demonstration_format",),
-    "data.trajectories": ("Demonstrations",),
+    "data.trajectories": ("Demonstrations", "Trajectories"),
     "envs": ("make_env", "register_task"),
     "errors": ("GailfeError",),
     "learners.base": ("Rollout",),
@@ -153,6 +153,7 @@ __all__ = [
     "Stagewise",
     "TRPO",
     "TrainResult",
+    "Trajectories",
     "TrueReward",
     "annotators",
     "bound",

@@ -100,7 +100,7 @@ class Planner:
                 f"{len(left)} settings x {seeds} seeds need about {len(left) * need / 2**30:.3g} GiB and "
                 f"{free / 2**30:.3g} are free: trained in {parts} parts"
             )
-        # Parts of one size share what a compilation cache holds.
+        # Parts of one size have the same program; a compilation cache keeps it where it calls nothing back on the host.
         size = math.ceil(len(left) / parts) if parts else 1
         return under_way + [left[start : start + size] for start in range(0, len(left), size)]
 

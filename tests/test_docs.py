@@ -1,0 +1,125 @@
+"""Every block of code in README, CONTRIBUTING and docs/: shell lines parse, Python runs, both do what they say."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from gailfe_jax.cli.commands import COMMANDS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Where a page trains for minutes or hours, a test takes the same way in seconds: what is replaced in a block.
+SHORTER = {
+    "trajectories=30, failures=100": "trajectories=2, failures=2",
+    "--trajectories 30 --failures 100": "--trajectories 2 --failures 2",
+    "steps=1e6": "steps=64, eval_every=64, eval_episodes=1",
+    "seeds=5": "seeds=1",
+    "--seeds 5": "--seeds 1",
+    "iterations=20, alpha=0.2, seeds=range(3)": "iterations=1, alpha=0.2, seeds=range(3)",
+    "Stagewise(rollout=gf.Rollout(num_envs=256))": "Stagewise(rollout=gf.Rollout(num_envs=4), fit_steps=2)",
+    "horizon=30": "horizon=4",
+    "episodes=10": "episodes=1",
+    "--episodes 50": "--episodes 1",
+    "num_envs=64, unroll_length=32": "num_envs=4, unroll_length=16",
+}
+TINY = "--rollout.num-envs 4 --rollout.unroll-length 16 --policy.hidden 8 --eval-every 64 --eval-episodes 1"
+
+
+def blocks(language):
+    """`(page, number of the block, text)` of every block in a language; "" for shell."""
+    for page in PAGES:
+        for number, match in enumerate(FENCE.finditer(page.read_text(encoding="utf-8"))):
+            if match[1] == language:
+                yield pytest.param(match[2], id=f"{page.name}-{number}")
+
+
+def commands(text):
+    """The `gailfe` commands of a block, without comments, prompts and redirections."""
+    for line in text.replace("\\\n", " ").splitlines():
+        line = re.sub(r"^.*\bdo (?=gailfe)|^srun .*?(?=gailfe )", "", line.split("#")[0]).strip()
+        line = re.sub(r"\s*(&\s*done; wait|[>|&].*)$", "", line)
+        if line.startswith("gailfe "):
+            yield shlex.split(line)[1:]
+
+
+def test_every_page_has_blocks():
+    assert len(list(blocks("python"))) >= 5 and len(list(blocks(""))) >= 4
+
+
+@pytest.mark.parametrize("text", list(blocks("")))
+def test_commands_of_shell_blocks_parse(text, monkeypatch, capsys):
+    """Every flag of every command is one that the command reads; nothing is trained."""
+    found = list(commands(text))
+    if not found and "gailfe" in text and "pip" not in text and "make" not in text:
+        pytest.fail("no command was recognised in this block")
+    for words in found:
+        name, rest = words[0], words[1:]
+        assert name in COMMANDS, f"gailfe {name}"
+        module = importlib.import_module(COMMANDS[name].module)
+        if name in ("train", "sweep", "expert"):
+            from gailfe_jax.cli.settings import read_words
+
+            kind = getattr(module, name.capitalize())
+            rest = [word for word in rest if word != "run.toml"]
+            rest = [word for word in rest if word != "--config"]
+            read_words(kind, name, rest, algo="ppo" if name == "expert" else None)
+        else:
+            with pytest.raises(SystemExit) as stop:
+                module.run([*rest, "--help"])
+            assert stop.value.code == 0
+
+
+@pytest.mark.parametrize("text", list(blocks("python")))
+def test_names_of_python_blocks_exist(text):
+    """What a block imports is there, and every `gf.name` is public."""
+    import gailfe_jax as gf
+
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "gf":
+            assert hasattr(gf, node.attr), f"gf.{node.attr}"
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gailfe_jax"):
+            module = importlib.import_module(node.module or "")
+            assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+def shorter(text):
+    for long, short in SHORTER.items():
+        text = text.replace(long, short)
+    return text
+
+
+@pytest.mark.slow
+def test_python_blocks_run(tmp_path, monkeypatch, own_registry):
+    """In the order of the pages, in one folder, with fewer steps."""
+    monkeypatch.chdir(tmp_path)
+    for parameter in blocks("python"):
+        (text,) = parameter.values
+        exec(compile(shorter(text), parameter.id, "exec"), {"__name__": parameter.id})
+    assert (tmp_path / "runs" / "x" / "summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_readmes_commands_run(tmp_path, monkeypatch, capsys):
+    """README's first block of commands, in its order, at tiny sizes."""
+    from gailfe_jax.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    main(["demos", "--trajectories", "2", "--seed", "7", "--out", "unseen.npz"])
+    text = next(p.values[0] for p in blocks("") if "gailfe demos" in p.values[0])
+    ran = []
+    for words in commands(shorter(text)):
+        if words[0] in ("bench", "expert", "video"):
+            continue  # Minutes of measuring, training or filming, which their own tests shorten.
+        if words[0] in ("train", "sweep") and "--resume" not in words:
+            words = [*words, *shlex.split(TINY), *(["--steps", "64"])]
+        words = [word.replace("policy.hidden=64x64,100x100", "policy.hidden=4,8") for word in words]
+        assert main(words) == 0, words
+        ran.append(words[0])
+    assert ran == ["demos", "train", "train", "sweep", "evaluate", "confidence"]
