@@ -44,7 +44,7 @@ TINY: dict[str, Any] = {
     "policy.epochs": 2, "policy.minibatches": 2, "policy.minibatch": 64, "policy.model.hidden": (8,),
     "policy.model.fit_steps": 4, "policy.model.minibatch": 32, "policy.model.capacity": 500, "reward.hidden": (8,),
     "reward.minibatch": 64, "reward.lr": 3e-3, "failures.capacity": 6, "constraint.threshold": -0.3,
-    "constraint.dual_lr": 0.1, "start.minibatch": 64,
+    "constraint.dual_lr": 0.1, "start.minibatch": 64, "policy.max_kl": 0.02,
 }  # fmt: skip
 
 

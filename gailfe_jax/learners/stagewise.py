@@ -74,7 +74,7 @@ def policy_at(policy: Likelihood, policies: AgentState, obs: Array, time: Array)
 def drawn_action(policy: Likelihood, policies: AgentState, log_weights: Array, obs: Array, key: Array) -> Array:
     """Actions `[B, a]` at `obs [B, o]`, each of a policy drawn from `[N]` with `log_weights [N]`."""
     choice = jax.random.categorical(key, log_weights, shape=(len(obs),))
-    act = jax.vmap(lambda policy, obs: policy.policy(policy.policy, policy.obs_stats.normalise(obs)).mode)
+    act = jax.vmap(lambda state, obs: policy.policy(state.policy, state.obs_stats.normalise(obs)).mode)
     return act(jax.tree.map(lambda x: x[choice], policies), obs)
 
 
