@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import pytest
 
-from gailfe_jax.training.loop import Trainer
+from gailfe_jax.training.program import Trainer
 
 # XLA's older code generator for fused loops compiles in half of the newer one's time. What it makes of a loop depends
 # on the loop's length: a seed among others is then no longer itself alone to the bit.
