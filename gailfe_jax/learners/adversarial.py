@@ -36,6 +36,7 @@ from gailfe_jax.types import (
     AuxiliaryFn,
     ForwardTransitions,
     Metrics,
+    Scalar,
     ScoreFn,
     StateAction,
     Transition,
@@ -84,7 +85,7 @@ class Adversarial(Learner):
         Returns:
           `(state, metrics)`, every metric a scalar.
         """
-        method = self.scaled(self.schedule.factors(state.iteration, self.total_iterations))
+        method = self.scaled(self._factors(state.iteration))
         keys = Keys.of(state.key, state.iteration)
         # Collect an unroll with the policy.
         env, transition, episode_metrics = method.collect(state, keys.unroll)
@@ -154,6 +155,14 @@ class Adversarial(Learner):
         if self.constraint is not None and state.dual is not None:
             found |= self.constraint.metrics(state.dual, metrics["failure_log_d"])
         return found
+
+    def _factors(self, iteration: Array) -> dict[str, Scalar]:
+        """What the step sizes of this iteration, and the fitted reward's weight beside the true one, are multiplied by."""
+        total = self.total_iterations
+        factors = self.schedule.factors(iteration, total)
+        if self.true_reward is not None and self.true_reward.alpha_decay:
+            factors["alpha"] = self.schedule.left(iteration, total)
+        return factors
 
     def _shown(self, expert: StateAction | None) -> StateAction | None:
         """The demonstrations, where the reward takes them for good."""
