@@ -15,6 +15,8 @@ import pytest
 
 def pytest_configure(config: pytest.Config) -> None:
     # Shared by the workers of xdist and by later runs, on the machine that compiled: .pytest_cache is never committed.
+    # JAX keeps no program that calls the host back, so none that steps `mujoco_c`: what is not physics is tested on
+    # the environments of `tests.toy`.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and getattr(config, "cache", None) is not None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -52,31 +54,14 @@ def haste_options() -> dict[str, bool]:
 
 @pytest.fixture(scope="module")
 def quick_programs(haste_options: dict[str, bool]) -> Iterator[list[Any]]:
-    """For tests of what happens around the training program: it is compiled in haste, and once per configuration.
+    """For tests of what happens around the training program: see `tests.haste.shared_programs`.
 
-    Compiling takes nearly all of a tiny run's time. Yields the trainers that advanced, in order, once per call.
+    Yields the trainers that advanced, in order, once per call.
     """
-    from gailfe_jax.training import loop as train
-    from tests.haste import in_haste
+    from tests.haste import shared_programs
 
-    programs: dict[Any, Any] = {}
-    advanced: list[Any] = []
-
-    class SharedTrainer(train.Trainer):
-        def advance(self, state: Any, demos: Any) -> Any:
-            config = self.learner.config
-            length = self.learner.total_iterations if config.anneal or config.warm_restarts else None
-            key = (repr(config), length, self.chunk, len(self.seeds), repr(self._hyper_axes))
-            self._compiled = programs.get(key)
-            result = super().advance(state, demos)
-            programs[key] = self._compiled
-            advanced.append(self)
-            return result
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "Trainer", SharedTrainer)
-        with in_haste(haste_options):
-            yield advanced
+    with shared_programs(haste_options) as advanced:
+        yield advanced
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.config.flat import CONFIG_VERSION
+from gailfe_jax.training.run_folder import VERSION
 
 
 def policy(seed, **metadata):
@@ -25,7 +25,7 @@ def make_run(folder, seeds=(9, 10), expert_return=50.0):
     folder.mkdir(exist_ok=True)
     for seed in seeds:
         policy(seed).save(folder / "policies" / f"seed_{seed}.safetensors")
-    record = {"version": CONFIG_VERSION, "config": {}, "hyper": {}, "settings": {}}
+    record = {"version": VERSION, "algo": "gail", "environment": {"env": "hopper"}, "method": {}, "run": {}}
     (folder / "config.json").write_text(json.dumps(record | {"demos": {"expert_return": expert_return}}))
     return folder
 
