@@ -24,6 +24,7 @@ from gailfe_jax.learners.methods import METHODS, policy_choices, policy_name, wi
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.learners.record import method_record, part_record
 from gailfe_jax.policies.registry import POLICY_UPDATES
+from gailfe_jax.rewards.registry import REWARDS
 
 PARTS = ("method", "environment", "demos", "run")
 """Where a setting can stand, in the order in which they are shown."""
@@ -140,11 +141,16 @@ def _have(owners: list[str]) -> str:
     return "has" if len(owners) == 1 else "have"
 
 
-@functools.cache
-def _owners_of(names: tuple[str, ...], policies: tuple[str, ...]) -> dict[str, list[str]]:
+def _registered() -> tuple[Any, ...]:
+    """What is registered now; what is kept in caches goes by it."""
+    return tuple(REWARDS.items()), tuple(POLICY_UPDATES.items())
+
+
+@functools.lru_cache(maxsize=4)
+def _owners_of(registered: tuple[Any, ...]) -> dict[str, list[str]]:
     """`setting -> the methods (or policy steps) that have it`."""
     found: dict[str, list[str]] = {}
-    for algo in names:
+    for algo in METHODS:
         method = METHODS[algo]
         for policy in policy_choices(method) or (None,):
             shown = algo if policy is None else f"{algo} --policy {policy}"
@@ -154,7 +160,7 @@ def _owners_of(names: tuple[str, ...], policies: tuple[str, ...]) -> dict[str, l
 
 
 def _owners() -> dict[str, list[str]]:
-    return _owners_of(tuple(METHODS), tuple(POLICY_UPDATES))
+    return _owners_of(_registered())
 
 
 def _by_last_word() -> dict[str, str]:
@@ -188,14 +194,14 @@ def build_setup(values: Mapping[str, Any], start: Setup | None = None) -> Setup:
     return setup.changed(values)
 
 
-@functools.cache
-def _all_settings(names: tuple[str, ...], policies: tuple[str, ...]) -> dict[str, Setting]:
+@functools.lru_cache(maxsize=4)
+def _all_settings(registered: tuple[Any, ...]) -> dict[str, Setting]:
     found = {
-        "algo": Setting("algo", str, tuple(names), False, Marks(), "gail", "The method."),
-        "policy": Setting("policy", str, tuple(policies), False, Marks(), None, "The policy step."),
+        "algo": Setting("algo", str, tuple(METHODS), False, Marks(), "gail", "The method."),
+        "policy": Setting("policy", str, tuple(POLICY_UPDATES), False, Marks(), None, "The policy step."),
     }
     parts: list[Part] = [EnvSettings(), DemoSettings()]
-    for algo in names:
+    for algo in METHODS:
         parts += [METHODS[algo], *(with_policy(METHODS[algo], name) for name in policy_choices(METHODS[algo]))]
     for part in parts:
         for name, leaf in leaves(part).items():
@@ -206,7 +212,7 @@ def _all_settings(names: tuple[str, ...], policies: tuple[str, ...]) -> dict[str
 def all_settings() -> dict[str, Setting]:
     """Every setting of any method, environment or demonstrations by name, and `algo` and `policy`: what can vary in a
     sweep."""
-    return _all_settings(tuple(METHODS), tuple(POLICY_UPDATES))
+    return _all_settings(_registered())
 
 
 def find_setting(name: str) -> str:
