@@ -150,12 +150,16 @@ def _registered() -> tuple[Any, ...]:
 def _owners_of(registered: tuple[Any, ...]) -> dict[str, list[str]]:
     """`setting -> the methods (or policy steps) that have it`."""
     found: dict[str, list[str]] = {}
-    for algo in METHODS:
-        method = METHODS[algo]
-        for policy in policy_choices(method) or (None,):
-            shown = algo if policy is None else f"{algo} --policy {policy}"
-            for name in leaves(method if policy is None else with_policy(method, policy)):
-                found.setdefault(name, []).append(shown)
+    for algo, method in METHODS.items():
+        choices = policy_choices(method)
+        having: dict[str, list[str]] = {}
+        for policy in choices:
+            for name in leaves(with_policy(method, policy)):
+                having.setdefault(name, []).append(policy)
+        for name in having or leaves(method):
+            some = having.get(name, [])
+            every = len(some) == len(choices)
+            found.setdefault(name, []).extend([algo] if every else [f"{algo} --policy {policy}" for policy in some])
     return found
 
 
