@@ -20,7 +20,7 @@ from gailfe_jax.cli.parsing import parse, peek
 from gailfe_jax.config.parts import Setting
 from gailfe_jax.config.tree import Leaf, find
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.methods import METHODS
+from gailfe_jax.learners.methods import find_method
 from gailfe_jax.learners.record import flat_values
 from gailfe_jax.learners.setup import Setup, build_setup
 
@@ -88,9 +88,7 @@ def _method_first(words: Sequence[str]) -> list[str]:
     """`train gail ...` as `train --algo gail ...`."""
     if not words or words[0].startswith("-"):
         return list(words)
-    if words[0] not in METHODS:
-        raise GailfeError(f"algo: unknown algorithm {words[0]!r}; expected one of {', '.join(METHODS)}")
-    return ["--algo", *words]
+    return ["--algo", find_method(words[0]).name, *words[1:]]
 
 
 def read_config(path: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
@@ -143,7 +144,9 @@ def find_method(name: str) -> Learner:
       GailfeError: no such method.
     """
     if name not in METHODS:
-        raise GailfeError(f"algo: unknown algorithm {name!r}; expected one of {', '.join(METHODS)}")
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(METHODS)}"
+        raise GailfeError(f"algo: unknown algorithm {name!r}; {hint}")
     return METHODS[name]
 
 
