@@ -149,7 +149,9 @@ def _in_full(words: Sequence[str], own: Sequence[str], setup: Setup) -> list[str
             continue
         full, on = _find_flag(name, known, setup)
         if known[full].kind is not bool or known[full].optional:
-            found.append(f"{_flag(full)}={value}" if equals else _flag(full))
+            if not equals and (not remaining or remaining[0].startswith("--")):
+                raise GailfeError(f"{full}: got no value; expected {known[full].expected}")
+            found.append(f"{_flag(full)}={value if equals else remaining.pop(0)}")
             continue
         if equals or (remaining and remaining[0].lower() in ("true", "false")):
             said = (value if equals else remaining.pop(0)).lower()
