@@ -52,29 +52,16 @@ def haste_options() -> dict[str, bool]:
 
 @pytest.fixture(scope="module")
 def quick_programs(haste_options: dict[str, bool]) -> Iterator[list[Any]]:
-    """For tests of what happens around the training program: it is compiled in haste, and once per configuration.
+    """For tests of what happens around the training program: it is compiled in haste, and once per method.
 
     Compiling takes nearly all of a tiny run's time. Yields the trainers that advanced, in order, once per call.
     """
-    from gailfe_jax.training import loop as train
-    from tests.haste import in_haste
+    from gailfe_jax.training import plan
+    from tests.haste import in_haste, shared_trainer
 
-    programs: dict[Any, Any] = {}
     advanced: list[Any] = []
-
-    class SharedTrainer(train.Trainer):
-        def advance(self, state: Any, demos: Any) -> Any:
-            config = self.learner.config
-            length = self.learner.total_iterations if config.anneal or config.warm_restarts else None
-            key = (repr(config), length, self.chunk, len(self.seeds), repr(self._hyper_axes))
-            self._compiled = programs.get(key)
-            result = super().advance(state, demos)
-            programs[key] = self._compiled
-            advanced.append(self)
-            return result
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "Trainer", SharedTrainer)
+        patch.setattr(plan, "Trainer", shared_trainer(advanced))
         with in_haste(haste_options):
             yield advanced
 
@@ -93,6 +80,18 @@ def linear_expert() -> Any:
     from tests.toy import drift_expert
 
     return drift_expert()
+
+
+@pytest.fixture(scope="module")
+def toy_tasks() -> Iterator[None]:
+    """The toy tasks are known by their names, `drift` and `cliff`, in this module only."""
+    from gailfe_jax.envs import registry
+    from tests import toy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_REGISTERED", {})
+        toy.register()
+        yield
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ class Adversarial(Learner):
         return found
 
     def _factors(self, iteration: Array) -> dict[str, Scalar]:
-        """What the step sizes of this iteration, and the fitted reward's weight beside the true one, are multiplied by."""
+        """What this iteration's step sizes, and the fitted reward's weight beside the true one, are multiplied by."""
         total = self.total_iterations
         factors = self.schedule.factors(iteration, total)
         if self.true_reward is not None and self.true_reward.alpha_decay:
