@@ -17,7 +17,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Shared by the workers of xdist and by later runs, on the machine that compiled: .pytest_cache is never committed.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and getattr(config, "cache", None) is not None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        # Even a program that compiles in a tenth of a second is read in less, and there are thousands.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @pytest.fixture
