@@ -55,29 +55,14 @@ def haste_options() -> dict[str, bool]:
 
 @pytest.fixture(scope="module")
 def quick_programs(haste_options: dict[str, bool]) -> Iterator[list[Any]]:
-<<<<<<< HEAD
     """For tests of what happens around the training program: see `tests.haste.shared_programs`.
-=======
-    """For tests of what happens around the training program: it is compiled in haste, and once per method.
->>>>>>> h-p1
 
     Yields the trainers that advanced, in order, once per call.
     """
-<<<<<<< HEAD
     from tests.haste import shared_programs
 
     with shared_programs(haste_options) as advanced:
         yield advanced
-=======
-    from gailfe_jax.training import plan
-    from tests.haste import in_haste, shared_trainer
-
-    advanced: list[Any] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "Trainer", shared_trainer(advanced))
-        with in_haste(haste_options):
-            yield advanced
->>>>>>> h-p1
 
 
 @pytest.fixture(scope="session")
@@ -94,18 +79,6 @@ def linear_expert() -> Any:
     from tests.toy import drift_expert
 
     return drift_expert()
-
-
-@pytest.fixture(scope="module")
-def toy_tasks() -> Iterator[None]:
-    """The toy tasks are known by their names, `drift` and `cliff`, in this module only."""
-    from gailfe_jax.envs import registry
-    from tests import toy
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_REGISTERED", {})
-        toy.register()
-        yield
 
 
 @pytest.fixture

@@ -14,26 +14,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-<<<<<<< HEAD
 from gailfe_jax.config.parts import Part, map_traced, subparts
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.training import plan
-=======
-from gailfe_jax.config.parts import map_traced, subparts
-from gailfe_jax.config.tree import leaves
->>>>>>> h-p1
 from gailfe_jax.training.program import Trainer
 
 # XLA's older code generator for fused loops compiles in half of the newer one's time. What it makes of a loop depends
 # on the loop's length: a seed among others is then no longer itself alone to the bit.
 OPTIONS = {"xla_cpu_use_fusion_emitters": False}
-<<<<<<< HEAD
 # What runs of this process have compiled: whole programs, and evaluations by their number of episodes.
 _PROGRAMS: dict[Any, Any] = {}
-=======
-# Settings by which the length of the run becomes a part of the program.
-_BY_LENGTH = (".anneal", ".warm_restarts", ".alpha_decay")
->>>>>>> h-p1
 
 
 @contextlib.contextmanager
@@ -54,7 +44,6 @@ def in_haste(options: dict[str, bool] = OPTIONS) -> Iterator[None]:
             jax.config.update("jax_disable_most_optimizations", before)
 
 
-<<<<<<< HEAD
 @contextlib.contextmanager
 def shared_programs(options: dict[str, bool] = OPTIONS) -> Iterator[list[Trainer]]:
     """Inside, `train` compiles in haste, and once for all runs of this process that differ in traced settings alone.
@@ -129,36 +118,6 @@ def _parts(part: Part) -> Iterator[Part]:
     yield part
     for _, inner in subparts(part):
         yield from _parts(inner)
-=======
-def shared_trainer(advanced: list[Any] | None = None) -> type[Trainer]:
-    """A `Trainer` all of whose instances with the same program share it; `advanced` takes each that advances."""
-    programs: dict[Any, tuple[Any, Any]] = {}
-
-    class SharedTrainer(Trainer):
-        def advance(self, state: Any, demos: Any) -> Any:
-            key = _program(self, demos)
-            self._compiled, self._evaluations = programs.get(key, (self._compiled, self._evaluations))
-            result = super().advance(state, demos)
-            programs[key] = self._compiled, self._evaluations
-            if advanced is not None:
-                advanced.append(self)
-            return result
-
-    return SharedTrainer
-
-
-def _program(trainer: Trainer, demos: Any) -> Any:
-    """All that the trainer's programs depend on beside their arguments' values; environments are made once."""
-    learner = trainer.learner
-    runs_out = any(leaf.value for name, leaf in leaves(learner).items() if name.endswith(_BY_LENGTH))
-    judges = [part.judge.name for _, part in subparts(learner) if getattr(part, "judge", None) is not None]
-    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), demos)
-    return (
-        repr(map_traced(learner, lambda marks, value: value.shape)), learner.name, learner.env, repr(judges),
-        learner.total_iterations if runs_out else None, trainer.chunk, len(trainer.seeds), trainer._episodes,
-        repr(trainer.mesh), repr(shapes),
-    )  # fmt: skip
->>>>>>> h-p1
 
 
 def environment(*flags: str) -> dict[str, str]:
