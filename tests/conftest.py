@@ -19,7 +19,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # the environments of `tests.toy`.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and getattr(config, "cache", None) is not None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        # Even a program that compiles in a tenth of a second is read in less, and there are thousands.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @pytest.fixture
@@ -78,6 +79,18 @@ def linear_expert() -> Any:
     from tests.toy import drift_expert
 
     return drift_expert()
+
+
+@pytest.fixture(scope="module")
+def toy_tasks() -> Iterator[None]:
+    """The toy tasks are known by their names, `drift` and `cliff`, in this module only."""
+    from gailfe_jax.envs import registry
+    from tests import toy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_REGISTERED", {})
+        toy.register()
+        yield
 
 
 @pytest.fixture
