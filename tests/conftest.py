@@ -81,6 +81,18 @@ def linear_expert() -> Any:
     return drift_expert()
 
 
+@pytest.fixture(scope="module")
+def toy_tasks() -> Iterator[None]:
+    """The toy tasks are known by their names, `drift` and `cliff`, in this module only."""
+    from gailfe_jax.envs import registry
+    from tests import toy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_REGISTERED", {})
+        toy.register()
+        yield
+
+
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""

@@ -33,3 +33,24 @@ def make_run(folder, seeds=(9, 10), expert_return=50.0):
 def contents(folder):
     """Path and bytes of every file in `folder`."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def metrics_of(folder):
+    """The lines of metrics.jsonl, but for what tells of the machine's speed."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name != "steps_per_second"} for record in records]
+
+
+def manifest_of(folder):
+    """What the newest checkpoint says of itself; `leaves` holds the digest of every leaf."""
+    newest = max((folder / "checkpoints").glob("step_*/manifest.json"))
+    return json.loads(newest.read_text())["body"]
+
+
+def assert_same_run(folder, other):
+    """Both runs have come to the same, bit for bit: state, policies and measurements."""
+    assert metrics_of(folder) == metrics_of(other)
+    assert contents(folder / "policies") == contents(other / "policies")
+    ours, theirs = manifest_of(folder), manifest_of(other)
+    assert ours["step"] == theirs["step"]
+    assert ours["leaves"] == theirs["leaves"]

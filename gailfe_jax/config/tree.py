@@ -118,9 +118,12 @@ def find(name: str, known: Mapping[str, Any], *, hint: Callable[[str], str] | No
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean ...?`, or what else to do."""
     names = list(known)
-    words = {full.rpartition(".")[2]: full for full in names} | {full: full for full in names}
+    words: dict[str, list[str]] = {}
+    for full in names:
+        words.setdefault(full.rpartition(".")[2], []).append(full)
+    words |= {full: [full] for full in names}
     near = difflib.get_close_matches(name, words, n=1, cutoff=0.5)
-    return f"did you mean {words[near[0]]}?" if near else "--help lists them"
+    return f"did you mean {' or '.join(words[near[0]])}?" if near else "--help lists them"
 
 
 def set_values(part: PartT, values: Mapping[str, Any], **options: Any) -> PartT:

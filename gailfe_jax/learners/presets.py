@@ -50,12 +50,12 @@ _METHODS: dict[str, dict[str, Any]] = {
 _TASKS = {"ppo": _EXPERT_ON, "gasil": _EXPERT_ON, "trpo": {}, "bc": {}, "dagger": {}}
 
 
-def preset(name: str, env: str = "hopper", *, policy: str | None = None) -> tuple[Learner, RunSettings]:
+def preset(name: str, env: str | None = "hopper", *, policy: str | None = None) -> tuple[Learner, RunSettings]:
     """What `gailfe train NAME --env ENV` starts from.
 
     Args:
       name: of the method.
-      env: task.
+      env: task; None for what suits any.
       policy: name of another policy step than the method's own.
 
     Returns:
@@ -64,7 +64,7 @@ def preset(name: str, env: str = "hopper", *, policy: str | None = None) -> tupl
     Raises:
       GailfeError: unknown method, policy step or task.
     """
-    method, task = find_method(name), base_name(env)
+    method, task = find_method(name), "" if env is None else base_name(env)
     values = _METHODS.get(name, _IMITATION) | _TASKS.get(name, _IMITATION_ON).get(task, {})
     method = without_unread(put(method, {key: value for key, value in values.items() if key in leaves(method)}))
     if policy is not None:

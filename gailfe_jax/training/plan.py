@@ -11,7 +11,7 @@ import numpy as np
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings, whole_chunks
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
-from gailfe_jax.envs import canonical_name, make_env
+from gailfe_jax.envs import as_env, canonical_name, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.presets import preset
@@ -89,7 +89,7 @@ def make_plan(
     """
     with distributed.agreed():
         env_name, place, world = find_env(env)
-        method = preset(method, env_name)[0] if isinstance(method, str) else method
+        method = preset(method, _task(env, env_name))[0] if isinstance(method, str) else method
         method.verify()
         inputs = prepare_inputs(method, world, demos, demonstrations, annotator)
     first = run.first_seed
@@ -122,13 +122,24 @@ def find_env(env: str | EnvSettings | Env) -> tuple[str, dict[str, Any], Env]:
     """`(name, record, environment)` of a task's name, of one with an engine's settings, or of an environment.
 
     Raises:
-      GailfeError: unknown task or engine, or an engine that cannot run here.
+      GailfeError: unknown task or engine, an engine that cannot run here, or what is no environment (see `check_env`).
     """
     if not isinstance(env, str | EnvSettings):
-        return env.spec.name, {"env": env.spec.name}, env
+        world = as_env(env)
+        return world.spec.name, part_record(EnvSettings(env=world.spec.name)), world
     place = EnvSettings(env=env) if isinstance(env, str) else env
     place = place.replace(env=canonical_name(place.env))
     return place.env, part_record(place), make_env(place.env, place.engine, **place.options)
+
+
+def _task(env: str | EnvSettings | Env, name: str) -> str | None:
+    """The task whose presets suit an environment; None for an environment of the caller's own."""
+    if not isinstance(env, str | EnvSettings):
+        try:
+            return canonical_name(name)
+        except GailfeError:
+            return None
+    return name
 
 
 def check_memory(plan: Plan, shards: int) -> str:

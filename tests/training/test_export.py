@@ -1,0 +1,62 @@
+"""A run's state as NumPy policies and discriminators."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gailfe_jax.artifacts.confidence import Confidence
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.training.export import to_confidences, to_policies
+from gailfe_jax.training.program import Trainer
+from gailfe_jax.training.run_folder import load_policies
+from tests.tiny import tiny
+from tests.training.cliff import CHUNK, ENV, EVALUATIONS, SEEDS, restored
+
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
+
+def test_saved_policies_act_in_numpy_as_the_learner_does(whole):
+    policies = load_policies(whole.run_dir)
+    assert [policy.metadata["seed"] for policy in policies] == ["3", "4"]
+    assert policies[0].metadata["env"] == "cliff" and policies[0].metadata["steps"] == str(EVALUATIONS * CHUNK)
+    assert (policies[0].metadata["algo"], policies[0].metadata["generator"]) == ("gailfe", "trpo")
+    obs = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    _, learner, state = restored(whole.run_dir)
+    for index, policy in enumerate(policies):
+        agent = jax.tree.map(lambda x, i=index: x[i], state.agent)
+        mode = np.clip(learner.policy.deterministic_action(agent, jnp.asarray(obs)), -1, 1)
+        np.testing.assert_allclose(policy.act(obs), mode, atol=1e-5)
+    assert policies[0].act(obs[0]).shape == (2,)
+
+
+def test_saved_discriminators_judge_in_numpy_as_the_learner_does(whole):
+    rng = np.random.default_rng(0)
+    obs, action = (rng.normal(size=(5, 2)).astype(np.float32) for _ in range(2))
+    steps, learner, state = restored(whole.run_dir)
+    made = to_confidences(state, learner, "cliff", steps, np.array(SEEDS))
+    assert [judge.metadata["seed"] for judge in made] == ["3", "4"]
+    for index, judge in enumerate(made):
+        saved = Confidence.load(whole.run_dir / "discriminators" / f"seed_{SEEDS[index]}.safetensors")
+        np.testing.assert_array_equal(saved(obs, action), judge(obs, action))
+        reward = jax.tree.map(lambda x, i=index: x[i], state.reward)
+        logits = learner.reward.logit(reward, jnp.asarray(obs), jnp.asarray(action))
+        np.testing.assert_allclose(judge.logit(obs, action), logits, atol=1e-5)
+
+
+def test_a_method_without_a_discriminator_leaves_none():
+    learner = tiny("fem").on(ENV)
+    assert to_confidences(None, learner, "cliff", 7, np.array(SEEDS)) == []
+
+
+def test_a_diverged_seed_is_named():
+    learner = tiny("ppo").on(ENV)
+    state = Trainer(learner, np.array(SEEDS), chunk=1, eval_episodes=1).template(None)
+    state = jax.tree.map(lambda x: np.ones(x.shape), state.replace(key=None, env=None))
+    state.agent.policy["params"]["log_std"][1] = np.nan
+    with pytest.raises(GailfeError, match=r"^seed 4: training has diverged at step 7 \(log_std: .*nan"):
+        to_policies(state, learner, "cliff", 7, np.array(SEEDS))
+    first, second = to_policies(state, learner, "cliff", 7, np.array(SEEDS), lenient=True)
+    assert first.metadata["seed"] == "3" and second is None

@@ -1,0 +1,149 @@
+"""What a run does is settled once, before anything is written."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
+from gailfe_jax.data.trajectories import Demonstrations, Trajectories
+from gailfe_jax.envs import DelayedReward, make_env
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.methods import find_method
+from gailfe_jax.learners.presets import preset
+from gailfe_jax.training import plan
+from gailfe_jax.training.loop import train
+from gailfe_jax.training.plan import check_memory, find_env, make_plan
+from tests.tiny import tiny, tiny_run, toy_demonstrations
+from tests.toy import Cliff, Drift, cliff_expert
+from tests.training.cliff import CHUNK, ENV, METHOD, settings
+
+
+def plan_of(method="gail", env=ENV, run=None, demos=None, **options):
+    demonstrations = toy_demonstrations(ENV, cliff_expert(), trajectories=2, failures=0) if demos is None else None
+    return make_plan(method, env, run or tiny_run(), demos or DemoSettings(), demonstrations=demonstrations, **options)
+
+
+def test_a_run_is_cut_into_whole_evaluations():
+    made = plan_of(METHOD, run=RunSettings(steps=5 * CHUNK + 1, eval_every=2.4 * CHUNK, seeds=2, quiet=True))
+    assert (made.chunk, made.chunk_steps, made.total_steps) == (2, 2 * CHUNK, 6 * CHUNK)
+    assert made.learner.total_iterations == 6
+    assert made.names == [0, 1] and made.seeds.tolist() == [0, 1] and not made.lenient
+    assert made.title == "gailfe (trpo) on cliff, 2 seed(s)"
+
+
+def test_rows_of_a_sweep_go_by_their_position():
+    made = plan_of(METHOD, run=tiny_run(seeds=2, first_seed=5), seeds=[5, 6, 5, 6])
+    assert made.names == [0, 1, 2, 3] and made.seeds.tolist() == [5, 6, 5, 6] and made.lenient
+    assert made.identity["seeds"] == [5, 6, 5, 6]
+    assert made.title == "gailfe (trpo) on cliff, 2 settings x 2 seed(s)"
+
+
+def test_a_task_is_found_by_its_name_its_gymnasium_id_or_is_given_itself():
+    for env in ("Hopper-v5", "hopper", EnvSettings(env="HOPPER")):
+        name, record, world = find_env(env)
+        assert (name, record, world.spec.engine) == ("hopper", {"env": "hopper", "engine": "auto"}, "mujoco_c")
+    name, record, world = find_env(ENV)
+    assert (name, record) == ("cliff", {"env": "cliff", "engine": "auto"}) and world is ENV
+    assert find_env("delayed:Hopper-v5")[0] == "delayed20:hopper"
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (Cliff, "env: got the class Cliff; expected one of its objects"),
+        (3, "env: int has no spec"),
+        ("nonsense", "env: unknown task 'nonsense'"),
+        (EnvSettings(engine="nonsense"), "engine: unknown engine 'nonsense'"),
+        ("brax:nonsense", "unknown brax environment 'nonsense'"),
+    ],
+)
+def test_what_is_no_environment_is_told(env, message):
+    with pytest.raises(GailfeError, match=message) as error:
+        find_env(env)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "task"),
+    [
+        (ENV, None),
+        (DelayedReward(ENV, 3), None),
+        (make_env("halfcheetah"), "halfcheetah"),
+        ("hopper", "hopper"),
+    ],
+)
+def test_a_method_called_by_its_name_takes_its_tasks_preset(env, task, monkeypatch):
+    monkeypatch.setattr(plan, "Trainer", lambda learner, *args, **options: None)
+    for name in ("gasil", "ppo"):
+        made = make_plan(name, env, tiny_run(), DemoSettings())
+        assert made.learner.policy.gae_lambda == preset(name, task)[0].policy.gae_lambda
+        assert made.identity["method"] == plan.identity(preset(name, task)[0], {}, tiny_run(), {}, "none")["method"]
+
+
+def test_a_task_of_the_callers_own_differs_from_a_methods_defaults_by_what_suits_any():
+    method = preset("gail", None)[0]
+    assert method == find_method("gail").replace(policy=find_method("gail").policy.replace(average=0.95))
+    assert preset("gail", "halfcheetah")[0].policy.obs_normaliser == "running" != method.policy.obs_normaliser
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
+    loaded = toy_demonstrations(ENV, cliff_expert(), trajectories=4, failures=8)
+    loaded.save(tmp_path / "demos.npz")
+    shown = str(tmp_path / "demos.npz")
+
+    def attempt(method=METHOD, demos=None, env=ENV):
+        train(method, env, settings(), out=tmp_path / "run", demos=demos)
+
+    with pytest.raises(GailfeError, match=r"^demos: gailfe needs a demonstration file; make one with gailfe demos"):
+        attempt()
+    with pytest.raises(GailfeError, match=r"missing.npz: no such file"):
+        attempt(demos="missing.npz")
+    with pytest.raises(GailfeError, match=r"asked for 5, expected 1 to 4"):
+        attempt(demos=DemoSettings(demos=shown, trajectories=5))
+    with pytest.raises(GailfeError, match=r"demonstrations of 'cliff', expected 'Walker2d-v5'"):
+        attempt("gail", shown, "walker2d")
+    with pytest.raises(GailfeError, match=r"^annotator 'nonsense': expected one of"):
+        attempt(tiny("gailfe", failures__annotator="nonsense"), shown)
+    alone = Demonstrations(loaded.env_id, loaded.expert, Trajectories.empty(2, 2))
+    with pytest.raises(GailfeError, match=r"^demos: failures.source is collected, but they have no failures"):
+        attempt(tiny("gailfe", failures__source="collected"), alone)
+    with pytest.raises(GailfeError, match=r"^demos: observation and action sizes are \(2, 2\); expected \(17, 6\)"):
+        attempt("gail", alone, "halfcheetah")
+    with pytest.raises(GailfeError, match=r"^policy.max_kl: got shape \(3,\); expected one number or 2 of them"):
+        attempt(METHOD.replace(policy=METHOD.policy.replace(max_kl=np.array([1.0, 2.0, 3.0]))), shown)
+    with pytest.raises(GailfeError, match=r"^demos: bc needs a demonstration file"):
+        attempt("bc")
+    with pytest.raises(GailfeError, match=r"^expert: dagger asks an expert's policy and none is shipped for cliff"):
+        attempt("dagger")
+    with pytest.raises(GailfeError, match=r"^expert: dagger asks an expert's policy and none is shipped for br"):
+        attempt("dagger", env="brax:fast")
+    with pytest.raises(GailfeError, match=r"^constraint.dual_lr: got 0.5; nothing reads it: "):
+        attempt(METHOD.replace(constraint=METHOD.constraint.replace(multiplier="fixed", dual_lr=0.5)), shown)
+    assert not (tmp_path / "run").exists()
+
+
+def test_buffers_that_do_not_fit_into_the_memory_are_refused(monkeypatch):
+    made = plan_of(METHOD, run=tiny_run(seeds=2))
+    words = check_memory(made, 1)
+    assert words.startswith("failures 0 MiB")
+    need = 2 * sum(made.learner.buffer_bytes().values())
+    monkeypatch.setattr(plan, "free_bytes", lambda: need - 1)
+    with pytest.raises(
+        GailfeError, match=r"^memory: the buffers of 2 seed\(s\) need .* GiB \(failures .*\) and "
+    ) as error:
+        check_memory(made, 1)
+    assert "expected a smaller failures.capacity" in str(error.value) and "\n" not in str(error.value)
+    # Each of two devices holds one seed's.
+    assert check_memory(made, 2) == words
+
+
+def test_a_method_without_buffers_takes_no_memory_to_speak_of():
+    assert check_memory(plan_of(tiny("ppo"), Drift(), demos=DemoSettings()), 1) == ""
+
+
+def test_traced_settings_become_arrays_and_static_ones_stay():
+    made = plan_of(METHOD)
+    assert all(isinstance(x, jax.Array) and x.dtype == np.float32 for x in jax.tree.leaves(made.trainer.learner))
+    assert made.trainer.learner.policy.hidden == (8,)

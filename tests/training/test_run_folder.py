@@ -1,0 +1,123 @@
+"""What a run folder holds, and how a damaged or foreign one is told."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import jax
+import pytest
+
+from gailfe_jax.config.run import DemoSettings, EnvSettings
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.training.run_folder import load_policies, load_run, read_record
+from tests.runs import contents, metrics_of
+from tests.training.cliff import CHUNK, EVALUATIONS, METHOD, SEEDS, settings
+
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
+
+def test_a_run_folder_holds_what_it_should(whole):
+    folder, steps = whole.run_dir, [CHUNK * (i + 1) for i in range(EVALUATIONS)]
+    records = metrics_of(folder)
+    assert [(record["seed"], record["step"]) for record in records] == [
+        (seed, step) for step in steps for seed in SEEDS
+    ]
+    for name in ("return_mean", "length_mean", "discriminator_accuracy", "multiplier", "failure_log_d", "violation"):
+        assert all(math.isfinite(record[name]) for record in records), name
+    assert all(record["expert_normalised"] > 0 for record in records)
+    record = load_run(folder)
+    assert record["environment"]["env"] == "cliff" and record["engine"] == "none"
+    assert record["demos"]["annotator"] == "terminated" and record["demos"]["collected_failures"] == 6
+    assert record["provenance"]["versions"]["jax"] == jax.__version__
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["finished"] and summary["steps"] == steps[-1] and summary["steps_per_second"] > 0
+    assert summary["final"]["return_mean"] == [r["return_mean"] for r in records[-2:]]
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in (folder / "tensorboard").iterdir()} == {"mean", "seed3", "seed4"}
+    assert {path.name for path in (folder / "discriminators").iterdir()} == {f"seed_{s}.safetensors" for s in SEEDS}
+    assert whole.metrics["return_mean"][1].shape == (2, EVALUATIONS)
+    assert not whole.interrupted and whole.steps == steps[-1]
+
+
+def test_it_reads_back_as_the_settings_it_was_trained_with(whole, demos_file):
+    held = read_record(load_run(whole.run_dir))
+    assert held.method == METHOD
+    assert held.place == EnvSettings(env="cliff")
+    assert held.run == settings(tensorboard=True)
+    assert held.demos == DemoSettings(demos=str(demos_file))
+    assert held.imports == ()
+
+
+def test_modules_that_were_imported_are_written_down(go, tmp_path):
+    go(tmp_path / "run", settings(1), imports=("my_tasks", "parts/mine.py"))
+    assert read_record(load_run(tmp_path / "run")).imports == ("my_tasks", "parts/mine.py")
+
+
+def test_policies_come_in_order_of_their_seeds(whole, tmp_path):
+    folder = shutil.copytree(whole.run_dir, tmp_path / "run")
+    (folder / "policies" / "seed_4.safetensors").rename(folder / "policies" / "seed_10.safetensors")
+    (folder / "policies" / "seed_best.safetensors").write_text("no policy")
+    assert [policy.metadata["seed"] for policy in load_policies(folder)] == ["3", "4"]
+
+
+def test_snapshots_keep_the_policies_of_every_evaluation(go, tmp_path):
+    go(tmp_path / "run", settings(2, snapshots=True))
+    expected = [f"step_{CHUNK * k:09d}_seed_{seed}.safetensors" for k in (1, 2) for seed in SEEDS]
+    assert sorted(path.name for path in (tmp_path / "run" / "snapshots").iterdir()) == expected
+    last = tmp_path / "run" / "snapshots" / expected[-1]
+    assert last.read_bytes() == (tmp_path / "run" / "policies" / "seed_4.safetensors").read_bytes()
+
+
+def test_folders_that_are_not_ours_stay_as_they_are(go, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(GailfeError, match="exists and holds no run; choose another --out"):
+        go(tmp_path)
+    with pytest.raises(GailfeError, match=r"notes.txt: is a file; expected a folder"):
+        go(tmp_path / "notes.txt", resume=True)
+    assert contents(tmp_path) == {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"config.json: damaged"),
+        ("[1]", r"config.json: damaged"),
+        ("\x00\xff", r"config.json: damaged"),
+        ('{"version": 99}', r"config.json: field 'version': 99; this release reads versions 1 and 2"),
+        ("{}", r"config.json: field 'version': None"),
+        ('{"version": 2, "environment": {}}', r"config.json: field 'method': missing or damaged"),
+        ('{"version": 1, "config": {}}', r"config.json: field 'hyper': missing or damaged"),
+        (("method", "xyz", "red"), r"method: field 'xyz' is unknown; --help lists them"),
+        (("method", "hiden", [8]), r"method: field 'hiden' is unknown; did you mean policy.hidden or reward.hidden\?"),
+        (("environment", "engin", "mjx"), r"config.json: environment: field 'engin' is unknown; did you mean engine\?"),
+        (
+            ("method", "rollout", {"num_envs": "many"}),
+            r"method\.rollout\.num_envs: got 'many'; expected a whole number",
+        ),
+        (("method", "policy", {"gamma": "x"}), r"method\.policy\.gamma: got 'x'; expected a finite number"),
+        (("method", "policy", {"kind": "adam"}), r"policy: got 'adam' for gailfe; expected one of trpo, ppo, mail"),
+        (("method", "policy", {"kind": 3}), r"method\.policy\.kind: got 3; expected the name of a policy step"),
+        (("run", "steps", "long"), r"config.json: run\.steps: got 'long'; expected a finite number from 1"),
+        (("demos", "subsample", "all"), r"config.json: demos\.subsample: got 'all'; expected a whole number from 1"),
+        (("method", "rollout", {"num_envs": 0}), r"method\.rollout\.num_envs: got 0; expected a whole number from 1"),
+        ((None, "algo", "nonsense"), r"algo: unknown algorithm 'nonsense'; expected one of ppo, trpo, gail"),
+        ((None, "algo", None), r"algo: got None; expected the name of a method"),
+        ((None, "method", 3), r"config.json: field 'method': missing or damaged"),
+    ],
+)
+def test_a_damaged_or_foreign_config_is_one_clear_error(go, half, tmp_path, content, message):
+    folder = shutil.copytree(half, tmp_path / "run")
+    path = folder / "config.json"
+    if isinstance(content, tuple):
+        part, name, value = content
+        record = json.loads(path.read_text())
+        (record if part is None else record[part])[name] = value
+        content = json.dumps(record)
+    path.write_bytes(content.encode("latin-1"))
+    before = contents(folder)
+    with pytest.raises(GailfeError, match=message) as error:
+        go(folder, resume=True)
+    assert "\n" not in str(error.value)
+    assert contents(folder) == before
