@@ -10,7 +10,6 @@ training episodes, under the policy's own noise: so early in training they say m
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 import sys
@@ -24,42 +23,41 @@ from cells import Cell, earlier_preset
 
 from gailfe_jax.analysis.plots import bar_intervals
 from gailfe_jax.analysis.statistics import bootstrap_interval, iqm, mean_difference
+from gailfe_jax.config.tree import set_values
 
 EXPERIMENT = "ablation"
 STEPS, SEEDS, FIRST_SEED, TRAJECTORIES = 102_400, 5, 100, 4
 LAST = 0.25  # Share of training, at its end, over which a seed's return is averaged.
 
-_FREE = {"model_rollouts": "model", "model_ensemble": 3, "disagreement_limit": 1.0}
+_FREE = {"policy.rollouts": "model", "policy.model.ensemble": 3, "policy.disagreement_limit": 1.0}
 # Name, label, changes to MAIL's preset.
 CHANGES: list[tuple[str, str, dict[str, Any]]] = [
     ("base", "MAIL's preset", {}),
     ("gail", "GAIL", {"algo": "gail"}),
-    ("pathwise-0", "no gradient through the model", {"pathwise": 0.0}),
-    ("pathwise-1", "only the gradient through the model (the paper's)", {"pathwise": 1.0}),
-    ("horizon-4", "H = 4", {"horizon": 4}),
-    ("horizon-1", "H = 1", {"horizon": 1}),
-    ("horizon-128", "H = 128, the whole unroll", {"horizon": 128}),
-    ("no-value", "no value at the window's end", {"terminal_value": False}),
-    ("reward-d", "1 - D for -log D (the paper's)", {"disc_reward": "1-d"}),
-    ("disc-wide", "discriminator twice as wide", {"disc_hidden": (200, 200)}),
-    ("disc-fast", "discriminator's learning rate 1e-3, decaying", {"disc_lr": 1e-3, "warm_restarts": 1}),
-    ("restarts", "4 warm restarts", {"warm_restarts": 4}),
-    ("policy-1", "one policy step per iteration", {"policy_steps": 1}),
-    ("noise", "noise on the demonstrations", {"expert_noise": 0.1}),
-    ("replay", "discriminator sees the last 10 iterations", {"disc_replay": 10}),
-    ("model-worse", "model fitted 4 steps for 40", {"model_fit_steps": 4}),
-    ("gated", "gated forward model", {"model": "gated"}),
+    ("pathwise-0", "no gradient through the model", {"policy.pathwise": 0.0}),
+    ("pathwise-1", "only the gradient through the model (the paper's)", {"policy.pathwise": 1.0}),
+    ("horizon-4", "H = 4", {"policy.horizon": 4}),
+    ("horizon-1", "H = 1", {"policy.horizon": 1}),
+    ("horizon-128", "H = 128, the whole unroll", {"policy.horizon": 128}),
+    ("no-value", "no value at the window's end", {"policy.terminal_value": False}),
+    ("reward-d", "1 - D for -log D (the paper's)", {"reward.form": "1-d"}),
+    ("disc-wide", "discriminator twice as wide", {"reward.hidden": (200, 200)}),
+    ("disc-fast", "discriminator's learning rate 1e-3, decaying", {"reward.lr": 1e-3, "schedule.warm_restarts": 1}),
+    ("restarts", "4 warm restarts", {"schedule.warm_restarts": 4}),
+    ("policy-1", "one policy step per iteration", {"policy.steps": 1}),
+    ("noise", "noise on the demonstrations", {"reward.expert_noise": 0.1}),
+    ("replay", "discriminator sees the last 10 iterations", {"reward.replay": 10}),
+    ("model-worse", "model fitted 4 steps for 40", {"policy.model.fit_steps": 4}),
+    ("gated", "gated forward model", {"policy.model.kind": "gated"}),
     ("free", "rolls out in 3 models", _FREE),
 ]  # fmt: skip
 
 
 def _cell(name: str, label: str, changes: dict[str, Any]) -> Cell:
-    config, hyper = earlier_preset(changes.get("algo", "mail"), "hopper")
-    static = {field.name for field in dataclasses.fields(config)}
-    config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k in static})
-    hyper = hyper.replace(**{k: v for k, v in changes.items() if k not in static})
+    method = earlier_preset(changes.get("algo", "mail"), "hopper")
+    method = set_values(method, {key: value for key, value in changes.items() if key != "algo"})
     return Cell(
-        name, label, config, hyper, STEPS, SEEDS, eval_every=STEPS / 10, trajectories=TRAJECTORIES,
+        name, label, method, "hopper", STEPS, SEEDS, eval_every=STEPS / 10, trajectories=TRAJECTORIES,
         final_episodes=1, first_seed=FIRST_SEED,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Experiments are cells: a cell is one configuration with its seeds, and its result file.
+"""Experiments are cells: a cell is one method with its settings and seeds, and its result file.
 
 Running an experiment trains only the cells that have no result yet, in the order given (most telling first), resumes a
 cell that was cut off, and leaves drawing to the experiment. Figures and tables may share cells.
@@ -20,15 +20,17 @@ import numpy as np
 from gailfe_jax.analysis.evaluation import evaluate_policies
 from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.config.run import DemoSettings, RunSettings
+from gailfe_jax.config.tree import leaves, set_values
 from gailfe_jax.envs import base_name, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.learners.methods import needs_demos, resolve_config
+from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.presets import preset
-from gailfe_jax.training.loop import DemoSettings, RunSettings, train
+from gailfe_jax.learners.record import method_record
+from gailfe_jax.training.loop import train
 
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -41,12 +43,13 @@ RAW_OWN = ("own_episodes", "own_best_return", "sil_share")
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One configuration with its seeds.
+    """One method with its settings and seeds.
 
     Attributes:
       name: of the result file.
       label: in figures and tables.
-      config, hyper: of the method.
+      method: the method and its settings.
+      env: the task.
       steps: environment steps of each seed.
       seeds: how many, from `first_seed` on.
       eval_every: steps between evaluations.
@@ -58,8 +61,8 @@ class Cell:
 
     name: str
     label: str
-    config: Config
-    hyper: Hyper
+    method: Learner
+    env: str
     steps: float
     seeds: int
     eval_every: float = 50_000
@@ -72,11 +75,19 @@ class Cell:
         """Where the cell's result lies."""
         return RESULTS / experiment / f"{self.name}.json"
 
+    def record(self) -> dict[str, Any]:
+        """What its result file says of it."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return own | {"algo": self.method.name, "method": method_record(self.method)}
 
-def earlier_preset(algo: str, task: str) -> tuple[Config, Hyper]:
+
+_EARLIER = {"reward.steps": 5, "reward.minibatch": 1024}
+
+
+def earlier_preset(algo: str, task: str) -> Learner:
     """The preset as it was for the first experiments: the discriminator took 5 steps on up to 1024 pairs."""
-    config, hyper, _ = preset(algo, task)
-    return dataclasses.replace(config, disc_steps=5, disc_minibatch=1024), hyper
+    method, _ = preset(algo, task)
+    return set_values(method, {name: value for name, value in _EARLIER.items() if name in leaves(method)})
 
 
 def demonstrations(task: str, trajectories: int = 30, failures: int = 100) -> pathlib.Path:
@@ -106,25 +117,19 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     if path.exists():
         return json.loads(path.read_text())
     run_dir = WORK / experiment / cell.name
-    task = base_name(cell.config.env)
-    demos_file = demonstrations(task) if needs_demos(resolve_config(cell.config)) else None
+    task = base_name(cell.env)
+    demos_file = demonstrations(task) if cell.method.needs_demonstrations else None
     settings = RunSettings(
         steps=cell.steps, seeds=cell.seeds, first_seed=cell.first_seed, eval_every=cell.eval_every, eval_episodes=5,
         checkpoint_seconds=300, keep=1, tensorboard=False,
     )  # fmt: skip
-    result = train(
-        cell.config,
-        cell.hyper,
-        settings,
-        out=run_dir,
-        demos=DemoSettings()
-        if demos_file is None
-        else DemoSettings(str(demos_file), cell.trajectories, cell.subsample),
-        resume=True,
-    )
+    shown = DemoSettings()
+    if demos_file is not None:
+        shown = DemoSettings(demos=str(demos_file), trajectories=cell.trajectories, subsample=cell.subsample)
+    result = train(cell.method, cell.env, settings, out=run_dir, demos=shown, resume=True)
     if result.interrupted:
         raise GailfeError(f"{cell.name}: interrupted; run the experiment again to go on")
-    env = make_env(cell.config.env)
+    env = make_env(cell.env)
     assert env.spec.gymnasium_id is not None
     finals = evaluate_policies(result.policies, env.spec.gymnasium_id, episodes=cell.final_episodes, seed=1)
     raw = {
@@ -133,7 +138,7 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
         if name in result.metrics
     }
     record = {
-        "cell": dataclasses.asdict(cell),
+        "cell": cell.record(),
         "demos_sha256": None if demos_file is None else file_sha256(demos_file),
         "annotator": result.summary.get("annotator"),
         "expert_return": result.summary["expert_return"] or float(load_expert(task).metadata["expert_return"]),

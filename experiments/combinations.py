@@ -10,7 +10,6 @@ has neither demonstrations nor the true reward in its step: only which of its ow
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 import sys
@@ -24,7 +23,7 @@ from cells import Cell, earlier_preset
 
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval, mean_difference
-from gailfe_jax.learners.methods import COMBINATIONS
+from gailfe_jax.learners.combinations import COMBINATIONS
 
 EXPERIMENT = "combinations"
 METHODS = {
@@ -37,13 +36,12 @@ SHARED = {"hopper-4-gail-nothing": "GAIL", "hopper-4-mail-nothing": "MAIL"}
 
 
 def _cell(name: str, label: str) -> Cell:
-    settings = next(c.settings for c in COMBINATIONS if c.name == label)
-    model = settings.get("generator") == "backprop"
-    # The shared cells' presets: GAIL's, with MAIL's bound on its several steps where there is a model.
-    config, hyper = earlier_preset("mail" if model else "gailfe", "hopper")
-    config = dataclasses.replace(config, **settings)
+    combination = next(c for c in COMBINATIONS if c.name == label)
+    # The shared cells' parts: what differs is where the positives come from, and the constraint.
+    shared = earlier_preset("mail" if combination.policy == "mail" else "gail", "hopper")
+    method = combination.build().replace(rollout=shared.rollout, policy=shared.policy, reward=shared.reward)
     return Cell(
-        name, label, config, hyper, table1.NOTHING_STEPS, table1.SEEDS, eval_every=16_384, trajectories=4,
+        name, label, method, "hopper", table1.NOTHING_STEPS, table1.SEEDS, eval_every=16_384, trajectories=4,
         final_episodes=table1.EPISODES,
     )  # fmt: skip
 

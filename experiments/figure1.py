@@ -9,7 +9,6 @@ comparison has 20 vmapped seeds; further cells ask in which settings failures co
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import pathlib
@@ -30,12 +29,15 @@ from gailfe_jax.analysis.statistics import (
     minimum_detectable_difference,
     probability_of_improvement,
 )
-from gailfe_jax.config.flat import Hyper
+from gailfe_jax.config.tree import set_values
 
 EXPERIMENT = "figure1"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5"}
 STEPS = {"hopper": 400_000, "halfcheetah": 500_000}
 MAIN_SEEDS, SIDE_SEEDS = 20, 5
+PAPER: dict[str, Any] = {
+    "rollout.num_envs": 8, "rollout.unroll_length": 128, "schedule.anneal": False, "policy.average": 0.0,
+}  # fmt: skip
 
 
 def _cell(
@@ -44,18 +46,14 @@ def _cell(
     algo: str,
     task: str,
     seeds: int,
+    settings: dict[str, Any] | None = None,
     *,
     demos: dict[str, int] | None = None,
     steps: float | None = None,
-    **changes: Any,
-):
+) -> Cell:
     # Of what the paper does not say (discount, trust region, discriminator's steps) the presets are taken.
-    config, hyper = earlier_preset(algo, task)
-    config = dataclasses.replace(config, num_envs=8, unroll_length=128, anneal=False, policy_average=0.0)
-    known = {field.name for field in dataclasses.fields(Hyper)}
-    config = dataclasses.replace(config, **{k: v for k, v in changes.items() if k not in known})
-    hyper = hyper.replace(**{k: v for k, v in changes.items() if k in known})
-    return Cell(name, label, config, hyper, steps=steps or STEPS[task], seeds=seeds, **(demos or {}))
+    method = set_values(earlier_preset(algo, task), PAPER | (settings or {}))
+    return Cell(name, label, method, task, steps=steps or STEPS[task], seeds=seeds, **(demos or {}))
 
 
 MAIN = [
@@ -64,40 +62,38 @@ MAIN = [
     for algo in ("gail", "gailfe")
 ]
 
-_FIXED = {"multiplier": "fixed", "failure_weight": 1.0}
+_FIXED: dict[str, Any] = {"constraint.multiplier": "fixed", "constraint.weight": 1.0}
+_LAST = _FIXED | {"failures.last_steps": 20}
+_COLLECTED: dict[str, Any] = {"failures.source": "collected", "failures.capacity": 100}
 _FEW = {"trajectories": 4, "subsample": 20}
 SIDE = [
-    _cell("hopper-fixed", "fixed lambda = 1", "gailfe", "hopper", SIDE_SEEDS, **_FIXED),
-    _cell(
-        "hopper-fixed-last20", "fixed, last 20 steps", "gailfe", "hopper", SIDE_SEEDS, failure_last_steps=20, **_FIXED
-    ),
+    _cell("hopper-fixed", "fixed lambda = 1", "gailfe", "hopper", SIDE_SEEDS, _FIXED),
+    _cell("hopper-fixed-last20", "fixed, last 20 steps", "gailfe", "hopper", SIDE_SEEDS, _LAST),
     _cell("hopper-few-gail", "GAIL, 4 demos 1 in 20", "gail", "hopper", MAIN_SEEDS, demos=_FEW),
     _cell("hopper-few-gailfe", "dual, 4 demos 1 in 20", "gailfe", "hopper", SIDE_SEEDS, demos=_FEW),
     _cell(
-        "hopper-few-fixed-last20", "fixed, last 20 steps, 4 demos 1 in 20", "gailfe", "hopper", MAIN_SEEDS,
-        demos=_FEW, failure_last_steps=20, **_FIXED,
+        "hopper-few-fixed-last20", "fixed, last 20 steps, 4 demos 1 in 20", "gailfe", "hopper", MAIN_SEEDS, _LAST,
+        demos=_FEW,
     ),
+    _cell("hopper-collected", "dual, collected failures only", "gailfe", "hopper", SIDE_SEEDS, _COLLECTED),
     _cell(
-        "hopper-collected", "dual, collected failures only", "gailfe", "hopper", SIDE_SEEDS,
-        failure_source="collected", failure_capacity=100,
-    ),
-    _cell(
-        "hopper-zf97", "dual, Z_F = log 0.97", "gailfe", "hopper", SIDE_SEEDS, failure_threshold=math.log(0.97)
+        "hopper-zf97", "dual, Z_F = log 0.97", "gailfe", "hopper", SIDE_SEEDS,
+        {"constraint.threshold": math.log(0.97)},
     ),
     _cell(
         "hopper-fixed-collected", "fixed, collected failures only", "gailfe", "hopper", SIDE_SEEDS,
-        failure_source="collected", failure_capacity=100, **_FIXED,
+        _COLLECTED | _FIXED,
     ),
 ]  # fmt: skip
 # Not about failures: whose statistics should standardise the policy's observations.
 CONTROL = [
     _cell(
-        "hopper-gail-running", "GAIL, running normaliser", "gail", "hopper", MAIN_SEEDS, steps=600_000,
-        obs_normaliser="running",
+        "hopper-gail-running", "GAIL, running normaliser", "gail", "hopper", MAIN_SEEDS,
+        {"policy.obs_normaliser": "running"}, steps=600_000,
     ),
     _cell(
         "halfcheetah-gail-demonstrations", "GAIL, demonstrations' normaliser", "gail", "halfcheetah", MAIN_SEEDS,
-        steps=400_000, obs_normaliser="demonstrations",
+        {"policy.obs_normaliser": "demonstrations"}, steps=400_000,
     ),
 ]  # fmt: skip
 CELLS = MAIN + SIDE + CONTROL
@@ -142,15 +138,11 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
     panels, experts = {}, {}
     for task, title in TASKS.items():
         curves = {
-            cell.label: cells.curve(results[cell.name])
-            for cell in MAIN
-            if cell.name in results and cell.config.env == task
+            cell.label: cells.curve(results[cell.name]) for cell in MAIN if cell.name in results and cell.env == task
         }
         if curves:
             panels[title] = curves
-            experts[title] = results[next(c.name for c in MAIN if c.name in results and c.config.env == task)][
-                "expert_return"
-            ]
+            experts[title] = results[next(c.name for c in MAIN if c.name in results and c.env == task)]["expert_return"]
     if panels:
         learning_curve_panels(
             panels, folder / "figure1.png", title="GAIL and GAILFE, the paper's settings", expert_returns=experts,
@@ -195,7 +187,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         if "multiplier" in record["evaluations"]:
             summary["constraint"][cell.name] = constraint_activity(record)
         text = [f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]" for i in (final, area)]
-        lines.append(f"| {cell.config.env}: {cell.label} | {cell.seeds} | {cell.steps:,.0f} | {text[0]} | {text[1]} |")
+        lines.append(f"| {cell.env}: {cell.label} | {cell.seeds} | {cell.steps:,.0f} | {text[0]} | {text[1]} |")
     pairs = [(f"{task}-gail", f"{task}-gailfe") for task in TASKS]
     pairs += [("hopper-few-gail" if "few" in c.name else "hopper-gail", c.name) for c in SIDE if "gail" not in c.name]
     pairs += [("hopper-few-gail", "hopper-few-gailfe")]

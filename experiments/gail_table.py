@@ -15,7 +15,6 @@ first.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import pathlib
 import sys
@@ -31,6 +30,7 @@ from cells import Cell
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.artifacts.policy import load_expert
+from gailfe_jax.config.tree import set_values
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.digests import file_sha256
@@ -47,16 +47,16 @@ METHODS = {
     "gail": ("GAIL (TRPO)", {"algo": "gail"}),
     # Few steps of cloning: GAIL learned more slowly after more of them, in trials on Walker2d, on other demonstrations
     # and seeds.
-    "gail-clone": ("GAIL from a clone", {"algo": "gail", "bc_steps": 300, "warmup_iterations": 8}),
+    "gail-clone": ("GAIL from a clone", {"algo": "gail", "start.steps": 300, "schedule.warmup_iterations": 8}),
     "bc": ("BC", {"algo": "bc"}),
     "gailfe": ("GAILFE", {"algo": "gailfe"}),
     "mail": ("MAIL", {"algo": "mail"}),
-    "gail-ppo": ("GAIL (PPO)", {"algo": "gail", "generator": "ppo"}),
+    "gail-ppo": ("GAIL (PPO)", {"algo": "gail", "policy": "ppo"}),
     "fem": ("FEM", {"algo": "fem"}),
     "gtal": ("GTAL", {"algo": "gtal"}),
 }
 # Questions beside the table, with their own steps on few tasks: are the steps short, or is it something else?
-LARGE: dict[str, Any] = {"num_envs": 64}
+LARGE: dict[str, Any] = {"rollout.num_envs": 64}
 SHORT = {task: 3 * STEPS[task] for task in ("halfcheetah", "walker2d")}
 LONGER = {
     "fem-large": ("FEM, 8192 pairs a fit, 2.2 M steps", {"algo": "fem"} | LARGE, {"hopper": 2_200_000}),
@@ -72,25 +72,25 @@ LONGER = {
 ALWAYS = {"dagger": ("DAgger", {"algo": "dagger"}), "constant": ("constant reward", {"algo": "constant"})}
 RANDOM = "random"
 # A last step can make a deterministic gait stumble: steps fade away, and the average of the last fifty is judged.
-ENDING: dict[str, Any] = {"anneal": True, "policy_average": 0.98}
+ENDING: dict[str, Any] = {"schedule.anneal": True, "policy.average": 0.98}
 # Thinned pairs are soon learned by heart (found likewise).
-CLONING: dict[str, Any] = {"bc_weight_decay": 1.0, "bc_patience": 100.0}
+CLONING: dict[str, Any] = {"policy.weight_decay": 1.0, "patience": 100.0}
 
 
 def _cell(task: str, method: str, size: int | None = None) -> Cell:
     label, settings, *longer = (METHODS | LONGER | ALWAYS)[method]
-    config, hyper, run = preset(settings["algo"], task)
-    config = dataclasses.replace(config, **settings)
+    learner, run = preset(settings["algo"], task, policy=settings.get("policy"))
+    values = {key: value for key, value in settings.items() if key not in ("algo", "policy")}
     if method == "bc":
-        hyper = hyper.replace(**CLONING)
+        values |= CLONING
+    elif learner.policy.average:
+        values |= ENDING
     steps = run.steps if method in ("bc", "dagger") else (longer[0] if longer else STEPS)[task]
     eval_every = run.eval_every if method in ("bc", "dagger") else 50_000
-    if config.policy_average:
-        config = dataclasses.replace(config, **ENDING)
     name = f"{task}-{method}" if size is None else f"{task}-{size}-{method}"
     return Cell(
-        name, label, config, hyper, steps, SEEDS, eval_every=eval_every, trajectories=size or 30, subsample=THINNED,
-        final_episodes=EPISODES,
+        name, label, set_values(learner, values), task, steps, SEEDS, eval_every=eval_every, trajectories=size or 30,
+        subsample=THINNED, final_episodes=EPISODES,
     )  # fmt: skip
 
 

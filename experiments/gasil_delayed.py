@@ -11,7 +11,6 @@ and GASIL+PPO share PPO's settings, those the experts were made with, and the bu
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 import sys
@@ -24,29 +23,37 @@ from cells import Cell, earlier_preset
 
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval, mean_difference
-from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.learners.methods import COMBINATIONS
+from gailfe_jax.config.tree import set_values
+from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.combinations import COMBINATIONS
 
 EXPERIMENT = "gasil_delayed"
 TASKS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
 METHODS = {"gasil": "GASIL+PPO", "ppo": "PPO", "sil": "PPO+SIL", "bc": "PPO+BC"}
 STEPS, SEEDS, DELAY = 600_000, 5, 20
-WEIGHTS = {"gasil": {"alpha": 0.1}, "sil": {"sil_weight": 0.1}, "bc": {"bc_weight": 0.3}}
+WEIGHTS = {
+    "gasil": {"true_reward.alpha": 0.1},
+    "sil": {"self_imitation.weight": 0.1},
+    "bc": {"likelihood.weight": 0.3},
+}
 """Of what each adds to PPO; chosen by gasil_tuning.py."""
 
 
-def settings_of(task: str, method: str) -> tuple[Config, Hyper]:
+def delayed(task: str) -> str:
+    """`task` with delayed rewards."""
+    return f"delayed{DELAY}:{task}"
+
+
+def method_of(task: str, method: str) -> Learner:
     """What `method` runs with on the delayed `task`, before the weight of what it adds to PPO is chosen."""
-    settings = next(c.settings for c in COMBINATIONS if c.name == METHODS[method])
-    config, hyper = earlier_preset(settings["algo"], f"delayed{DELAY}:{task}")
-    return dataclasses.replace(config, **settings), hyper
+    combination = next(c for c in COMBINATIONS if c.name == METHODS[method])
+    return combination.build(earlier_preset(combination.method, delayed(task)))
 
 
 def _cell(task: str, method: str) -> Cell:
-    config, hyper = settings_of(task, method)
     label = f"{METHODS[method]}, {TASKS[task]}"
-    hyper = hyper.replace(**WEIGHTS.get(method, {}))
-    return Cell(f"{task}-{method}", label, config, hyper, STEPS, SEEDS, trajectories=4, final_episodes=20)
+    learner = set_values(method_of(task, method), WEIGHTS.get(method, {}))
+    return Cell(f"{task}-{method}", label, learner, delayed(task), STEPS, SEEDS, trajectories=4, final_episodes=20)
 
 
 CELLS = [_cell(task, method) for task in TASKS for method in METHODS]

@@ -18,28 +18,30 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import cells
 from cells import Cell
-from gasil_delayed import METHODS, settings_of
+from gasil_delayed import METHODS, delayed, method_of
+
+from gailfe_jax.config.tree import set_values
 
 EXPERIMENT = "gasil_tuning"
 WEIGHTS = {
-    "gasil": ("alpha", (0.003, 0.01, 0.03, 0.1)),
-    "sil": ("sil_weight", (0.03, 0.1, 0.3, 1.0)),
-    "bc": ("bc_weight", (0.03, 0.1, 0.3, 1.0)),
+    "gasil": ("alpha", "true_reward.alpha", (0.003, 0.01, 0.03, 0.1)),
+    "sil": ("sil_weight", "self_imitation.weight", (0.03, 0.1, 0.3, 1.0)),
+    "bc": ("bc_weight", "likelihood.weight", (0.03, 0.1, 0.3, 1.0)),
 }
 TASK = "hopper"
 STEPS, SEEDS, FIRST_SEED = 400_000, 3, 100
 
 
 def _cell(task: str, method: str, value: float) -> Cell:
-    name = WEIGHTS[method][0]
-    config, hyper = settings_of(task, method)
+    label, name, _ = WEIGHTS[method]
+    learner = set_values(method_of(task, method), {name: value})
     return Cell(
-        f"{task}-{method}-{value}", f"{METHODS[method]}, {name} {value}", config, hyper.replace(**{name: value}),
-        STEPS, SEEDS, trajectories=4, final_episodes=20, first_seed=FIRST_SEED,
+        f"{task}-{method}-{value}", f"{METHODS[method]}, {label} {value}", learner, delayed(task), STEPS, SEEDS,
+        trajectories=4, final_episodes=20, first_seed=FIRST_SEED,
     )  # fmt: skip
 
 
-CELLS = [_cell(TASK, method, value) for method, (_, values) in WEIGHTS.items() for value in values]
+CELLS = [_cell(TASK, method, value) for method, (_, _, values) in WEIGHTS.items() for value in values]
 
 
 def draw(results: dict[str, dict[str, Any]]) -> None:

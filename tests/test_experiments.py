@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import pathlib
@@ -10,8 +9,13 @@ import sys
 import numpy as np
 import pytest
 
+from gailfe_jax.config.tree import without_unread
+from gailfe_jax.learners.record import read_flat, read_method
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMES = [path.parent.name for path in sorted((ROOT / "experiments" / "results").glob("*/table.md"))]
+# Whose figures are drawn at once.
+QUICK = ("gail_table", "gasil_tuning")
 # Beside the cells' own: what no training made.
 FLOORS = ("random", "demonstrations")
 
@@ -28,12 +32,22 @@ def files(experiment):
     return [path for path in sorted(folder.glob("*.json")) if path.stem != "summary"]
 
 
+def recorded(cell):
+    """`(task, method)` of a result file's cell: the committed ones are of the time of flat settings."""
+    if "config" not in cell:
+        return cell["env"], read_method(cell["algo"], cell["method"])
+    place, method = read_flat(cell["config"], cell["hyper"])
+    return place.env, method
+
+
 def test_all_experiments_have_results():
     scripts = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"cells"}
     assert scripts == set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_tables_are_drawn_from_the_result_files_alone(name, load, monkeypatch, tmp_path, capsys):
     experiment, cells = load(name)
     committed = ROOT / "experiments" / "results" / name
@@ -60,12 +74,24 @@ def test_a_result_file_holds_what_its_cell_asks_for(name, load):
         assert all(origin[key] for key in ("command", "date", "hardware", "python", "versions")), path.name
         if path.stem.endswith(FLOORS):
             continue
-        cell, held = dataclasses.asdict(planned[path.stem]), record["cell"]
-        assert held["config"]["algo"] == cell["config"]["algo"] and held["config"]["env"] == cell["config"]["env"]
+        cell, held = planned[path.stem], record["cell"]
+        env, method = recorded(held)
+        assert env == cell.env, path.name
+        # What nothing reads is the same in both by construction.
+        assert repr(method) == repr(without_unread(cell.method)), path.name
         for key in ("name", "steps", "seeds", "first_seed", "trajectories", "subsample", "final_episodes"):
-            assert held.get(key, cell[key]) == cell[key], f"{path.name}: {key}"
-        assert np.shape(record["final_gymnasium_returns"]) == (cell["seeds"], cell["final_episodes"]), path.name
+            assert held.get(key, getattr(cell, key)) == getattr(cell, key), f"{path.name}: {key}"
+        assert np.shape(record["final_gymnasium_returns"]) == (cell.seeds, cell.final_episodes), path.name
         assert np.isfinite(record["final_gymnasium_returns"]).all(), path.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_result_file_says_what_its_cell_asks_for(name, load):
+    for cell in load(name)[0].CELLS:
+        held = json.loads(json.dumps(cell.record()))
+        env, method = recorded(held)
+        assert env == cell.env and repr(method) == repr(cell.method), cell.name
+        assert held["steps"] == cell.steps and held["label"] == cell.label, cell.name
 
 
 def test_an_unknown_cell_ends_in_one_line(load, monkeypatch, capsys):
