@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gailfe_jax.bench.timing import bare_engine, check_counts, check_has_bare_engine
@@ -22,6 +22,7 @@ from gailfe_jax.bench.train import Training, check_playing, method_with
 from gailfe_jax.envs import make_env
 from gailfe_jax.envs.physics import resolve_engine
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.user_modules import import_user_module, imported_modules
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel.memory import peak_bytes
 
@@ -39,6 +40,7 @@ class Program:
       settings: of the method that differ from its parts' defaults, by name.
       seeds: vmapped.
       chunk: iterations per call.
+      imports: the user's own modules, which may have registered the method or the task.
     """
 
     algo: str
@@ -47,6 +49,7 @@ class Program:
     settings: dict[str, Any]
     seeds: int = 1
     chunk: int = 1
+    imports: Sequence[str] = dataclasses.field(default_factory=imported_modules)
 
     def method(self) -> Learner:
         """The method with these settings.
@@ -113,6 +116,8 @@ def _serve(program: Program) -> None:
     def say(**values: Any) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
+    for module in program.imports:
+        import_user_module(module)
     env = make_env(program.env, program.engine)
     training = Training.make(program.method(), env, seeds=program.seeds, chunk=program.chunk)
     first = training.advance()

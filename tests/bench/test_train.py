@@ -5,7 +5,9 @@ import json
 import pytest
 
 from gailfe_jax.bench import report, train
+from gailfe_jax.config.tree import set_values
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.methods import find_method
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +37,16 @@ def test_train(monkeypatch):
 def test_mail_trains_beside_gail():
     found = train.run(["hopper"], algo=("gail", "mail"), engine="mujoco_c", repeats=1, steps=32)
     assert [row["algo"] for row in found["rows"]] == ["gail", "mail"]
+
+
+def test_a_method_is_measured_with_its_defaults():
+    settings = {"rollout.num_envs": 2, "rollout.unroll_length": 24}
+    assert train.method_with("gail", settings) == set_values(find_method("gail"), settings)
+    mail = train.method_with("mail", settings)
+    # Its windows divide the unroll, and its steps are as large as those of the committed results.
+    assert mail == set_values(find_method("mail"), settings | {"policy.horizon": 8, "policy.max_kl": 0.02})
+    given = {"policy.horizon": 4, "policy.step": "adam"}
+    assert train.method_with("mail", settings | given) == set_values(find_method("mail"), settings | given)
 
 
 @pytest.mark.parametrize(
