@@ -69,7 +69,7 @@ def read_part(start: Any, record: Any, where: str) -> Any:
         if name not in known:
             raise GailfeError(f"{where}: field {name!r} is unknown; {nearest(name, known)}")
         if known[name].setting.marks.traced and isinstance(value, list):
-            typed[name] = np.array([read_value(f"{where}.{name}", known[name].setting, x) for x in value], np.float32)
+            typed[name] = np.array([read_value(f"{where}.{name}", known[name].setting, x) for x in value])
         else:
             typed[name] = read_value(f"{where}.{name}", known[name].setting, value)
     return put(start, typed)
@@ -135,5 +135,5 @@ def read_flat(config: Mapping[str, Any], hyper: Mapping[str, Any]) -> tuple[EnvS
 
 def _read_old(name: str, setting: Any, value: Any) -> Any:
     if setting.marks.traced and hasattr(value, "__len__") and not isinstance(value, str):
-        return np.asarray(value, np.float32)
+        return np.asarray(value, np.float64)
     return read_value(name, setting, value)
