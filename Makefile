@@ -12,6 +12,8 @@ STAMP := $(VENV)/.installed-$(KEY)
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 TEST_ALL_ARGS ?=
+# For example: --metrics --compare before.json
+PROGRAMS_ARGS ?=
 # A file's tests stay in one worker, so that its fixtures are made once.
 PYTEST = $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile
 
@@ -38,8 +40,8 @@ test-durations: $(STAMP) ## run what `make test` runs and print the 40 slowest
 coverage: $(STAMP) ## run what `make test` runs and fail if it covers too little of the package
 	@$(PYTEST) -m "not slow" --cov --cov-report=term $(PYTEST_ARGS)
 
-programs: $(STAMP) ## hash every method's program and first metrics, to show that a change changes nothing
-	@$(BIN)/python benchmarks/programs.py
+programs: $(STAMP) ## hash every method's program, to show that a change changes nothing
+	@$(BIN)/python benchmarks/programs.py $(PROGRAMS_ARGS)
 
 lint: $(STAMP) ## ruff and pyright
 	@$(BIN)/python -m ruff check --quiet .

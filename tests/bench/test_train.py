@@ -34,6 +34,7 @@ def test_train(monkeypatch):
     assert drawn == [{"hopper, ppo, 16 steps": [pytest.approx(row["share_of_bare"])]}]
 
 
+@pytest.mark.slow
 def test_mail_trains_beside_gail():
     found = train.run(["hopper"], algo=("gail", "mail"), engine="mujoco_c", repeats=1, steps=32)
     assert [row["algo"] for row in found["rows"]] == ["gail", "mail"]

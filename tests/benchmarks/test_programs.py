@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import pathlib
+import subprocess
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.programs import ORDER, canonical, differences, operations
+from benchmarks.programs import ORDER, Case, canonical, cases, differences, operations
+from gailfe_jax.learners.combinations import COMBINATIONS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 X, Y = jnp.ones(3), jnp.ones((3, 2))
 
@@ -57,3 +63,22 @@ def test_what_differs_is_named():
     assert differences(before, look("a", "b", kl="0x1p+0", loss="0x1p+1")) == []
     assert differences(before, look("x", "b", kl="0x1p+0", loss="0x1p+1")) == [ORDER]
     assert differences(before, look("x", "y", kl="0x1p+0", loss="0x1p+2")) == ["program", "loss"]
+
+
+def test_every_combination_is_looked_at():
+    found = cases()
+    assert [found[combination.name].combination for combination in COMBINATIONS] == list(COMBINATIONS)
+    assert {case.engine for case in found.values()} == {"mujoco_c", "mjx"}
+
+
+@pytest.mark.parametrize("name", cases())
+def test_every_case_can_be_made(name: str):
+    case: Case = cases()[name]
+    learner, env = case.learner()
+    assert (learner.env, env.spec.engine) == (env, case.engine)
+
+
+def test_make_runs_the_script():
+    words = ["make", "--dry-run", "programs", "PROGRAMS_ARGS=--only BC"]
+    shown = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1].endswith("python benchmarks/programs.py --only BC")
