@@ -9,6 +9,7 @@ from gailfe_jax.envs.delayed import DelayedReward
 from gailfe_jax.envs.registry import (
     as_env,
     base_name,
+    brings_engine,
     canonical_name,
     find_task,
     make_env,
@@ -24,6 +25,7 @@ __all__ = [
     "MujocoEnv",
     "as_env",
     "base_name",
+    "brings_engine",
     "canonical_name",
     "check_env",
     "find_task",

@@ -121,6 +121,16 @@ def base_name(name: str) -> str:
     return canonical_name(name) if delayed is None else base_name(delayed[1])
 
 
+def brings_engine(name: str) -> bool:
+    """Whether a task is stepped by an engine of its own, as brax's are, so that none can be chosen for it.
+
+    Raises:
+      GailfeError: unknown task.
+    """
+    name = base_name(name)
+    return name.startswith(_BRAX) or not isinstance(_find(name).task, Task)
+
+
 @functools.cache
 def _make(name: str, registration: _Registration | None, engine: str, **options: Any) -> Env:
     delayed = split_name(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from gailfe_jax.config import compat
 from gailfe_jax.config.parts import Part
 from gailfe_jax.config.run import EnvSettings
-from gailfe_jax.config.tree import leaves, nearest, put, without_unread
+from gailfe_jax.config.tree import Leaf, leaves, nearest, put, without_unread
 from gailfe_jax.config.values import read_value
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Adversarial
@@ -20,10 +20,14 @@ from gailfe_jax.rewards.registry import REWARDS
 
 
 def part_record(part: Part) -> dict[str, Any]:
-    """The settings of a part that something reads, as nested plain values; arrays become lists, and what is None is
-    left out."""
+    """The settings of a part that something reads, as nested plain values."""
+    return leaves_record(leaves(part).values())
+
+
+def leaves_record(settings: Iterable[Leaf]) -> dict[str, Any]:
+    """Those of `settings` that something reads, as nested plain values; arrays become lists, and None is left out."""
     nested: dict[str, Any] = {}
-    for leaf in leaves(part).values():
+    for leaf in settings:
         if leaf.unread is not None or leaf.value is None:
             continue
         *path, last = leaf.name.split(".")

@@ -16,13 +16,13 @@ from gailfe_jax.config.parts import Marks, Part, Setting
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.config.tree import Leaf, find, leaves, nearest, put, without_unread
 from gailfe_jax.config.values import read_value
-from gailfe_jax.envs import base_name, canonical_name
+from gailfe_jax.envs import brings_engine, canonical_name
 from gailfe_jax.envs.physics import resolve_engine
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.methods import METHODS, policy_choices, policy_name, with_policy
 from gailfe_jax.learners.presets import preset
-from gailfe_jax.learners.record import method_record, part_record
+from gailfe_jax.learners.record import leaves_record, method_record
 from gailfe_jax.policies.registry import POLICY_UPDATES
 from gailfe_jax.rewards.registry import REWARDS
 
@@ -67,7 +67,7 @@ class Setup:
             if not method.needs_demonstrations:
                 found |= dict.fromkeys(DemoSettings().values(), f"{method.name} learns without demonstrations")
         names = [name for name in leaves(self.environment) if name.startswith(("mjx.", "warp."))]
-        if base_name(self.environment.env).startswith("brax:"):
+        if brings_engine(self.environment.env):
             return found | dict.fromkeys((*names, "engine"), f"{self.environment.env} brings its own engine")
         engine = resolve_engine(self.environment.engine)
         return found | {
@@ -123,13 +123,11 @@ class Setup:
 
     def record(self) -> dict[str, Any]:
         """All settings that something reads, as nested plain values."""
-        return {
-            "algo": self.method.name,
-            "method": method_record(self.method),
-            "environment": part_record(self.environment),
-            "demos": part_record(self.demos),
-            "run": part_record(self.run),
+        # What the method has no use for is left out of the other parts too: reading the record would refuse it.
+        others = {
+            part: leaves_record(leaf for place, leaf in self.leaves.values() if place == part) for part in PARTS[1:]
         }
+        return {"algo": self.method.name, "method": method_record(self.method)} | others
 
 
 def renamed(name: str) -> list[str]:
