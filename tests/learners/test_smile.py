@@ -1,21 +1,14 @@
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
 
-from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.config.flat import Config, Hyper
-from gailfe_jax.envs.rollout import evaluate
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.interactive import forward_training, smile, smile_weights
+from gailfe_jax.learners.smile import smile, smile_weights
+from tests.learners.stages import SETTINGS, expert_returns
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
-
-CONFIG = Config(num_envs=32, unroll_length=12, hidden=(), fit_steps=200, bc_minibatch=32)
-HYPER = Hyper(bc_lr=3e-2)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.7])
@@ -28,26 +21,18 @@ def test_the_weights_of_smile(alpha):
         np.testing.assert_allclose(share + np.sum(weights), 1.0, rtol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def expert_returns(drift_env, linear_expert):
-    def measure(key, episodes):
-        return np.asarray(evaluate(drift_env, Oracle.act, Oracle.of(linear_expert), key, episodes).returns)
-
-    return measure
-
-
-def test_smile_replaces_the_expert(drift_env, linear_expert, expert_returns, key):
-    result = smile(drift_env, linear_expert, CONFIG, HYPER, iterations=3, alpha=0.4, seeds=(0, 1))
+def test_smile_replaces_the_expert(drift_env, linear_expert, key):
+    result = smile(drift_env, linear_expert, SETTINGS, iterations=3, alpha=0.4, seeds=(0, 1))
     np.testing.assert_allclose(result.metrics["expert_share"], [[1.0, 0.6, 0.36]] * 2, rtol=1e-5)
     kept = np.array([0.4, 0.24, 0.144])
     np.testing.assert_allclose(result.weights, kept / kept.sum(), rtol=1e-5)
     assert (result.metrics["expert_distance"] < 0.02).all()
     episodes = result.evaluate(key, 20)
     assert episodes.returns.shape == (2, 20) and (episodes.lengths == 6).all()
-    np.testing.assert_allclose(episodes.returns, [expert_returns(key, 20)] * 2, atol=0.1)
+    np.testing.assert_allclose(episodes.returns, [expert_returns(drift_env, linear_expert, key, 20)] * 2, atol=0.1)
 
     # Seeds differ, and do not know of each other.
-    alone = smile(drift_env, linear_expert, CONFIG, HYPER, iterations=3, alpha=0.4, seeds=(1,))
+    alone = smile(drift_env, linear_expert, SETTINGS, iterations=3, alpha=0.4, seeds=(1,))
     one, two = (jax.tree.map(lambda x, i=i: np.asarray(x[i]), result.policies.policy) for i in range(2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[0], atol=1e-4), two, alone.policies.policy)
     assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
@@ -60,28 +45,6 @@ def test_smile_replaces_the_expert(drift_env, linear_expert, expert_returns, key
     np.testing.assert_allclose([np.mean(action == x) for x in (-0.5, 0.0, 0.5)], result.weights, atol=0.03)
 
 
-def test_forward_training_recovers_the_expert_at_each_step(drift_env, linear_expert, expert_returns, key):
-    horizon = 4
-    result = forward_training(drift_env, linear_expert, CONFIG, HYPER, horizon=horizon, seeds=(0, 1))
-    assert result.horizon == horizon and (result.metrics["alive"] == 1).all()
-    for seed in range(2):
-        obs = jax.vmap(drift_env.reset)(jax.random.split(jax.random.key(5), 50)).obs
-        for step in range(horizon):
-            action, expected = result.act(obs, step, seed), linear_expert.act(np.asarray(obs))
-            np.testing.assert_allclose(action, expected, atol=0.03)
-            obs = 0.9 * obs + 0.5 * expected
-    episodes = result.evaluate(key, 10)
-    assert (episodes.lengths == horizon).all()
-    assert (episodes.returns >= expert_returns(key, 10) - 0.1).all()
-
-
-def test_a_policy_of_a_later_step_is_trained_where_the_earlier_lead(drift_env, linear_expert):
-    result = forward_training(drift_env, linear_expert, CONFIG, HYPER, horizon=3)
-    spread = np.asarray(result.policies.obs_stats.std)[0]
-    # The expert draws states together, so later policies saw narrower ones.
-    assert (spread[1:] < 0.85 * spread[:-1]).all()
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -92,12 +55,4 @@ def test_a_policy_of_a_later_step_is_trained_where_the_earlier_lead(drift_env, l
 )
 def test_smile_refuses(change, message, drift_env, linear_expert):
     with pytest.raises(GailfeError, match=message):
-        smile(drift_env, linear_expert, CONFIG, **change)
-
-
-def test_forward_training_refuses(drift_env, linear_expert):
-    with pytest.raises(GailfeError, match=r"^horizon: got 7; expected 1 to 6, the time limit"):
-        forward_training(drift_env, linear_expert, CONFIG, horizon=7)
-    foreign = dataclasses.replace(linear_expert, metadata={"env": "hopper"})
-    with pytest.raises(GailfeError, match=r"^expert: a policy for hopper; expected one for drift"):
-        forward_training(drift_env, foreign, CONFIG, horizon=2)
+        smile(drift_env, linear_expert, SETTINGS, **change)
