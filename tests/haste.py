@@ -61,7 +61,7 @@ def shared_programs(options: dict[str, bool] = OPTIONS) -> Iterator[list[Trainer
                 return super().init(demos)
             place = self._place("init")
             if place not in _PROGRAMS:
-                _PROGRAMS[place] = _OfFirst(self._jit(self._init_all, None, None), self.learner)
+                _PROGRAMS[place] = OfFirst(self._jit(self._init_all, None, None), self.learner)
             return _PROGRAMS[place](self.seeds, self.learner, demos)
 
         def advance(self, state: Any, demos: Any) -> Any:
@@ -71,7 +71,7 @@ def shared_programs(options: dict[str, bool] = OPTIONS) -> Iterator[list[Trainer
             place = self._place("advance", self.chunk, str(jax.tree.map(jax.typeof, (state, demos))))
             self._compiled = _PROGRAMS.get(place)
             result = super().advance(state, demos)
-            _PROGRAMS.setdefault(place, _OfFirst(self._compiled, self.learner))
+            _PROGRAMS.setdefault(place, OfFirst(self._compiled, self.learner))
             return result
 
         def evaluate(self, state: Any, step: int, episodes: int | None = None) -> Any:
@@ -84,7 +84,7 @@ def shared_programs(options: dict[str, bool] = OPTIONS) -> Iterator[list[Trainer
         yield advanced
 
 
-class _OfFirst:
+class OfFirst:
     """A program for any learner like the one that it was traced for, told apart from it by its annotators alone."""
 
     def __init__(self, program: Any, learner: Learner):

@@ -7,71 +7,72 @@ import sys
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.config.flat import Config, Hyper
+from gailfe_jax.config.run import EnvSettings, RunSettings
+from gailfe_jax.config.tree import leaves, put, set_values, without_unread
 from gailfe_jax.envs import make_env
-from gailfe_jax.learners.adversarial import Demos
-from gailfe_jax.learners.methods import asks_expert, make_learner, needs_demos
-from gailfe_jax.policies import actor_critic
-from gailfe_jax.training import loop as training
-from gailfe_jax.training.loop import RunSettings, Trainer
-from gailfe_jax.types import StateAction
+from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.sources import Demos
+from gailfe_jax.policies import actor
+from gailfe_jax.training import loop, plan
+from gailfe_jax.training.program import Trainer
+from tests.haste import OfFirst
+from tests.tiny import noise_demos, tiny
 
 DEVICES, ITERATIONS = 8, 2
-TINY = dict(
-    env="hopper", engine="mujoco_c", num_envs=8, unroll_length=8, hidden=(4,), value_minibatch=32, ppo_epochs=1,
-    ppo_minibatches=2, disc_hidden=(4,), disc_steps=2, disc_minibatch=32, failure_capacity=6, cg_iterations=3,
-)  # fmt: skip
-MODEL = dict(horizon=4, model_hidden=(4,), model_fit_steps=2, model_minibatch=16, model_capacity=200, policy_steps=1)
-CASES: dict[str, tuple[dict[str, Any], int]] = {
+ENV = EnvSettings(env="hopper", engine="mujoco_c")
+SMALL: dict[str, Any] = {
+    "rollout.num_envs": 8, "policy.hidden": (4,), "policy.value_minibatch": 32, "policy.epochs": 1,
+    "policy.cg_iterations": 3, "policy.minibatch": 32, "policy.model.hidden": (4,), "policy.model.minibatch": 16,
+    "policy.model.capacity": 200, "policy.steps": 1, "reward.hidden": (4,), "reward.steps": 2, "reward.minibatch": 32,
+}  # fmt: skip
+CASES: dict[str, tuple[str, str | None, dict[str, Any], int]] = {
     # A fifth of 64 rows is 13, which 8 devices do not divide.
-    "gail": (dict(algo="gail", gradient_penalty=True, bc_auxiliary=True, fisher_fraction=0.2), 1),
+    "gail": ("gail", None, {"likelihood.add": True, "policy.fisher_fraction": 0.2}, 1),
     # Long enough for the first falls.
-    "gailfe": (dict(algo="gailfe", generator="ppo", multiplier="fixed", unroll_length=24), 2),
-    "mail": (dict(algo="mail", model_rollouts="model", **MODEL), 1),
-    "dagger": (dict(algo="dagger", bc_minibatch=32, fit_steps=2, aggregate_capacity=300), 1),
-    "ppo": (dict(algo="ppo"), 8),
+    "gailfe": ("gailfe", "ppo", {"constraint.multiplier": "fixed", "rollout.unroll_length": 24}, 2),
+    "mail": ("mail", None, {"policy.rollouts": "model"}, 1),
+    "dagger": ("dagger", None, {"fit_steps": 2, "aggregate_capacity": 300}, 1),
+    "ppo": ("ppo", None, {}, 8),
 }
-HYPER = Hyper(failure_weight=1.0)
 
 
-def config_of(case: str) -> Config:
-    return Config(**(TINY | CASES[case][0]))
+def method_of(case: str) -> Learner:
+    name, policy, settings, _ = CASES[case]
+    method = tiny(name, policy)
+    known = leaves(method)
+    small = {setting: value for setting, value in SMALL.items() if setting in known}
+    return set_values(without_unread(put(method, small)), settings)
 
 
-def shown(config: Config) -> Demos | None:
-    if asks_expert(config):
-        return Demos(None, oracle=Oracle.of(load_expert("hopper")))
-    if not needs_demos(config):
+def shown(method: Learner) -> Demos | None:
+    if not (method.needs_demonstrations or method.asks_expert):
         return None
-    rng = np.random.default_rng(0)
-    obs, action = rng.normal(size=(100, 11)), rng.uniform(-1, 1, (100, 3))
-    return Demos(StateAction(jnp.asarray(obs, jnp.float32), jnp.asarray(action, jnp.float32)))
+    return noise_demos(make_env("hopper"), pairs=102, expert=load_expert("hopper") if method.asks_expert else None)
 
 
 def trained(case: str, devices: int) -> dict[str, np.ndarray]:
     """Parameters before and after, the rest of the state, metrics of every iteration and one evaluation, by name."""
-    config, demos = config_of(case), shown(config_of(case))
-    learner = make_learner(config, make_env(config.env, config.engine))
-    seeds = np.arange(CASES[case][1])
-    # A setting that differs from seed to seed is sharded with them.
-    hyper = HYPER if len(seeds) == 1 else HYPER.replace(gamma=tuple(np.linspace(0.9, 0.99, len(seeds)).tolist()))
-    trainer = Trainer(learner, hyper, seeds, chunk=1, eval_episodes=DEVICES, devices=devices)
+    method = method_of(case)
+    demos, seeds = shown(method), np.arange(CASES[case][3])
+    if len(seeds) > 1:
+        # A setting that differs from seed to seed is sharded with them.
+        method = put(method, {"policy.gamma": np.linspace(0.9, 0.99, len(seeds), dtype=np.float32)})
+    learner = method.on(make_env(ENV.env, ENV.engine))
+    trainer = Trainer(learner, seeds, chunk=1, eval_episodes=DEVICES, devices=devices)
     state = trainer.init(demos)
-    found = {"start": (state.generator.policy, state.generator.value)}
+    found = {"start": (state.agent.policy, state.agent.value)}
     for iteration in range(ITERATIONS):
         # Copied before the state is donated.
         found = jax.tree.map(np.array, found)
         state, metrics = trainer.advance(state, demos)
         found[f"metrics{iteration}"] = metrics
     assert trainer.traces == 1
-    generator, cost = state.generator, state.cost
-    found["end"] = generator.policy, generator.value
-    found["rest"] = generator.obs_stats, cost, getattr(generator, "model", None), state.env.obs, state.failures
+    agent = state.agent
+    found["end"] = agent.policy, agent.value
+    found["rest"] = agent.obs_stats, state.reward, getattr(agent, "model", None), state.env.obs, state.sources.failures
     if case == "gail":
         found["evaluation"] = vars(trainer.evaluate(state, 1))
     return {jax.tree_util.keystr(path): np.array(x) for path, x in jax.tree_util.tree_leaves_with_path(found)}
@@ -86,19 +87,20 @@ def resumed(folder: pathlib.Path) -> dict[str, np.ndarray]:
             devices = 1 if self.mesh is None else self.mesh.size
             self._compiled = programs.get(devices)
             result = super().advance(state, demos)
-            programs[devices] = self._compiled
+            programs.setdefault(devices, OfFirst(self._compiled, self.learner))
             return result
 
-    training.Trainer = SharedTrainer  # type: ignore[misc]
-    config, found = config_of("ppo"), {}
+    plan.Trainer = SharedTrainer  # type: ignore[misc]
+    method, found = method_of("ppo"), {}
+    batch = method.rollout.batch_size
     for first, second in ((1, 1), (DEVICES, DEVICES), (1, DEVICES), (DEVICES, 1)):
         out = folder / f"{first}_{second}"
         for half, devices in enumerate((first, second)):
-            settings = RunSettings(
-                steps=(half + 1) * config.batch_size, eval_every=config.batch_size, seeds=CASES["ppo"][1], quiet=True,
-                tensorboard=False, eval_episodes=1, devices=devices,
+            run = RunSettings(
+                steps=(half + 1) * batch, eval_every=batch, seeds=CASES["ppo"][3], quiet=True, tensorboard=False,
+                eval_episodes=1, devices=devices,
             )  # fmt: skip
-            result = training.train(config, HYPER, settings, out=out, resume=True)
+            result = loop.train(method, ENV, run, out=out, resume=True)
         for i, policy in enumerate(result.policies):
             found[f"{first}_{second}_{i}"] = np.concatenate([w.ravel() for layer in policy.weights for w in layer])
     return found
@@ -111,7 +113,7 @@ def main(folder: pathlib.Path) -> None:
             np.savez(folder / f"{case}_{devices}.npz", **trained(case, devices))
     np.savez(folder / "resumed.npz", **resumed(folder))
     # What the comparison must not let pass: every device follows the gradient of its own rows.
-    actor_critic.mean_over_devices = lambda tree: tree  # type: ignore[assignment]
+    actor.mean_over_devices = lambda tree: tree  # type: ignore[assignment]
     np.savez(folder / "dagger_apart.npz", **trained("dagger", DEVICES))
 
 

@@ -15,34 +15,22 @@ from gailfe_jax.cli.main import main
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.checkpoint import CheckpointManager
-from gailfe_jax.training.loop import load_policies, load_run, mesh_shape
+from gailfe_jax.training.program import mesh_shape
+from gailfe_jax.training.run_folder import load_policies, load_run
 from tests import haste
+from tests.runs import metrics_of
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 CHUNK, EVALUATIONS, SEEDS = 64, 3, [0, 1, 2]
 TINY = [
-    *("--algo", "gail", "--generator", "ppo", "--ppo-epochs", "1", "--ppo-minibatches", "2", "--policy-lr", "0.05"),
-    *(
-        "--env",
-        "hopper",
-        "--num-envs",
-        "4",
-        "--unroll-length",
-        "16",
-        "--hidden",
-        "4",
-        "--value-minibatch",
-        "32",
-        "--disc-hidden",
-        "4",
-    ),
-    *("--disc-steps", "2", "--disc-minibatch", "32", "--seeds", "3", "--eval-every", "64", "--eval-episodes", "2"),
-    *("--checkpoint-seconds", "1e9", "--no-tensorboard"),
+    *("gail", "--policy", "ppo", "--policy.epochs", "1", "--policy.minibatches", "2", "--policy.lr", "0.05"),
+    *("--env", "hopper", "--rollout.num-envs", "4", "--rollout.unroll-length", "16", "--policy.hidden", "4"),
+    *("--policy.value-minibatch", "32", "--reward.hidden", "4", "--reward.steps", "2", "--reward.minibatch", "32"),
+    *("--seeds", "3", "--eval-every", "64", "--eval-episodes", "2", "--checkpoint-seconds", "1e9", "--no-tensorboard"),
 ]
 # Of six devices in two processes two share each seed: those of one process, those of the other, and one of each.
 DEVICES = 3
 ROUNDING = 1e-4
-TIMING = ("steps_per_second",)
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
@@ -80,12 +68,7 @@ def ended(*processes, timeout=300):
 
 
 def train_on_one(out, *words):
-    return main(["train", "--out", str(out), "--quiet", *words])
-
-
-def metrics_of(folder):
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in record.items() if name not in TIMING} for record in records]
+    return main(["train", *words, "--out", str(out), "--quiet"])
 
 
 def parameters_of(folder):
@@ -126,7 +109,7 @@ def said(whole, demos_file):
     words = [*TINY, "--demos", str(demos_file)]
     assert train_on_one(folder / "half", *words, "--steps", str(CHUNK)) == 0
     (folder / "steps").write_text(str(EVALUATIONS * CHUNK))
-    words = ["train", "--out", str(folder / "cut"), *words, "--steps", str(EVALUATIONS * CHUNK)]
+    words = ["train", *words, "--out", str(folder / "cut"), "--steps", str(EVALUATIONS * CHUNK)]
     (folder / "words").write_text("\n".join(words))
     command = ["-m", "tests.parallel.on_hosts", str(folder)]
     slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2", "SLURM_PROCID": "1"}
@@ -146,6 +129,7 @@ def assert_same_to_rounding(folder, whole):
     assert json.loads((folder / "summary.json").read_text())["finished"]
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_ends_all_with_one_checkpoint(said, whole):
     cut = whole.parent / "cut"
     (_, out, err), (_, other, nothing) = said
@@ -159,12 +143,14 @@ def test_a_signal_to_one_process_ends_all_with_one_checkpoint(said, whole):
     assert np.abs(parameters_of(cut) - parameters_of(whole)).max() > 100 * ROUNDING
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_goes_on_in_one(said, whole, tmp_path):
     folder = shutil.copytree(whole.parent / "cut", tmp_path / "run")
     assert train_on_one(folder, "--resume") == 0
     assert_same_to_rounding(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_one_process_goes_on_in_two(said, whole):
     (_, out, err), (_, other, _) = said
     assert f"resuming at step {CHUNK}" in out and "resuming" not in other
@@ -172,14 +158,15 @@ def test_a_checkpoint_of_one_process_goes_on_in_two(said, whole):
     assert_same_to_rounding(whole.parent / "half", whole)
 
 
+@pytest.mark.slow
 def test_what_one_process_refuses_all_refuse(said, demos_file):
     (first, out, err), (second, other, _) = said
     kept = ("refused", "sent")
     lines = [[line for line in text.splitlines() if line.startswith(kept)] for text in (out, other)]
     assert lines[0] == lines[1]
-    missing, gamma, devices, held, sent = lines[0]
+    missing, method, devices, held, sent = lines[0]
     assert missing.startswith(f"refused process 1: {demos_file.parent / 'missing.npz'}: ")
-    assert gamma.startswith("refused gamma: process 1 was given another one than process 0; ")
+    assert method.startswith("refused method: process 1 was given another one than process 0; ")
     assert "expected 0 (all that fit) or one of 2, 4 on 2 processes with 6" in devices
     assert held == f"refused process 0: {demos_file.parent}: exists and holds no run; choose another --out"
     assert sent == "sent {'x': array([-0., nan,  0.], dtype=float32), 'y': array(False)}"
@@ -204,6 +191,7 @@ def test_a_port_that_is_taken_is_refused(capsys, tmp_path):
     assert capsys.readouterr().err.startswith(f"gailfe: error: distributed: cannot listen on port {port}: ")
 
 
+@pytest.mark.slow
 def test_who_comes_alone_is_told_in_one_line(tmp_path):
     """Without a cluster that would name the others, without a process 0, and without a process 1."""
     wait = "from gailfe_jax.parallel import distributed as hosts; hosts.connected({words}, timeout=4).__enter__()"

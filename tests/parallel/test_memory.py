@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.config.flat import Config
+from gailfe_jax.config.run import RunSettings
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.methods import make_learner
 from gailfe_jax.parallel.memory import free_bytes, peak_bytes, program_bytes, tree_bytes
-from gailfe_jax.training import loop as train_module
-from gailfe_jax.training.loop import RunSettings, train
+from gailfe_jax.training import plan
+from gailfe_jax.training.loop import train
+from tests.tiny import tiny
 
 
 def test_bytes_of_a_tree_and_of_its_shapes():
@@ -36,13 +36,13 @@ def test_the_peak_is_this_processs_own():
 
 
 def test_buffers_that_do_not_fit_are_refused_before_training(monkeypatch):
-    config = Config(algo="gail", positives="own", own_capacity=3, disc_replay=10, num_envs=2, unroll_length=8)
-    learner = make_learner(config, make_env("hopper", "mujoco_c"))
-    sizes = learner.buffer_bytes()
+    own = dict(self_demonstrations__use="alone", self_demonstrations__capacity=3, reward__replay=10)
+    method = tiny("gail", rollout__num_envs=2, **own)
+    sizes = method.on(make_env("hopper", "mujoco_c")).buffer_bytes()
     assert list(sizes) == ["own episodes", "replay"]
     # Pairs of 11 + 3 numbers: five slots of 1000 steps and little beside them; ten rows.
     assert 5 * 1000 * 14 * 4 < sizes["own episodes"] < 5 * 1000 * 14 * 4 + 200
     assert 10 * 14 * 4 <= sizes["replay"] < 10 * 14 * 4 + 20
-    monkeypatch.setattr(train_module, "free_bytes", lambda: 2.0 * sum(sizes.values()) - 1)
+    monkeypatch.setattr(plan, "free_bytes", lambda: 2.0 * sum(sizes.values()) - 1)
     with pytest.raises(GailfeError, match=r"^memory: the buffers of 2 seed\(s\) need .*own episodes 1 MiB.* are free"):
-        train(config, settings=RunSettings(steps=16, seeds=2, quiet=True))
+        train(method, "hopper", RunSettings(steps=16, seeds=2, quiet=True))
