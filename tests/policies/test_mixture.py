@@ -1,4 +1,4 @@
-"""Generators whose policy is a mixture of Gaussians."""
+"""Policy steps on a mixture of Gaussians."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
+from gailfe_jax.policies.actor import CloneStart
 from gailfe_jax.policies.trpo import TRPO
-from gailfe_jax.types import EnvSpec, StateAction
+from gailfe_jax.types import EnvSpec, Problem, StateAction
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 
 def test_a_mixture_clones_two_habits_where_a_gaussian_clones_their_mean():
@@ -21,14 +23,14 @@ def test_a_mixture_clones_two_habits_where_a_gaussian_clones_their_mean():
     demos = StateAction(obs, side + 0.05 * jax.random.normal(keys[2], side.shape))
 
     def cloned(mixture):
-        generator = TRPO(Config(hidden=(16,), bc_steps=800, bc_minibatch=128, mixture=mixture), spec)
-        hyper = hyper_arrays(Hyper(bc_lr=1e-2))
+        policy = TRPO(hidden=(16,), mixture=mixture).bind(Problem(spec, num_envs=8, unroll_length=128))
+        start = CloneStart(steps=800, minibatch=128, lr=1e-2)
 
         @jax.jit
         def run(demos, key):
-            state = generator.standardise(generator.init(key), demos)
-            state = generator.clone(state, demos, None, key, hyper)
-            return generator.mode(state, obs), *generator.act(state, obs, jax.random.key(7))
+            state = policy.init_normaliser(policy.init(key), demos)
+            state = policy.clone(state, demos, None, key, start)
+            return policy.deterministic_action(state, obs), *policy.act(state, obs, jax.random.key(7))
 
         mode, action, log_prob = (np.asarray(x) for x in run(demos, keys[3]))
         return mode, action, log_prob.mean()

@@ -1,4 +1,4 @@
-"""Probe environments with known answers: both generators must find them, with the true reward and with a score."""
+"""Probe environments with known answers: both policy steps must find them, with the true reward and with a score."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
+from gailfe_jax.config.tree import leaves, put
 from gailfe_jax.envs.rollout import evaluate, unroll
-from gailfe_jax.learners.methods import make_learner
+from gailfe_jax.methods.table import find_method
+from gailfe_jax.policies.actor import CloneStart
+from gailfe_jax.policies.actor_critic import Objective
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.trpo import TRPO
-from gailfe_jax.types import EnvSpec, EnvState, StateAction, TimeStep
+from gailfe_jax.types import EnvSpec, EnvState, Problem, StateAction, TimeStep
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 
 class TargetEnv:
@@ -67,20 +71,24 @@ class SurviveEnv:
         return new, TimeStep(one, one, jnp.float32(1.0), jnp.array(False), truncated)
 
 
-@pytest.mark.parametrize("algo", ["ppo", "trpo"])
-def test_learns_to_match_the_target(algo):
-    config = Config(
-        algo=algo, num_envs=16, unroll_length=32, hidden=(32,), init_log_std=-0.5, ppo_minibatches=4, env="target",
-    )  # fmt: skip
-    env = TargetEnv()
-    learner = make_learner(config, env)
-    hyper = hyper_arrays(Hyper(gamma=0.5, policy_lr=2e-3))
-    state = learner.init(jax.random.key(0), hyper, None)
-    chunk = jax.jit(lambda s: jax.lax.scan(lambda s, _: learner.step(s, hyper, None), s, None, length=100))
-    state, _ = chunk(state)
-    episodes = evaluate(env, learner.generator.mode, state.generator, jax.random.key(1), 16)
-    before = evaluate(env, learner.generator.mode, learner.init(jax.random.key(0), hyper, None).generator,
-                      jax.random.key(1), 16)  # fmt: skip
+@pytest.mark.parametrize("name", ["ppo", "trpo"])
+def test_learns_to_match_the_target(name):
+    method, env = find_method(name), TargetEnv()
+    values = {
+        "rollout.num_envs": 16, "rollout.unroll_length": 32, "policy.hidden": (32,), "policy.init_log_std": -0.5,
+        "policy.gamma": 0.5, "policy.minibatches": 4, "policy.lr": 2e-3,
+    }  # fmt: skip
+    known = leaves(method)
+    learner = put(method, {name: value for name, value in values.items() if name in known}).on(env)
+    start = jax.jit(lambda key: learner.init(key, None))(jax.random.key(0))
+    chunk = jax.jit(lambda s: jax.lax.scan(lambda s, _: learner.step(s, None), s, None, length=100))
+    state, _ = chunk(start)
+
+    @jax.jit
+    def judged(agent):
+        return evaluate(env, learner.policy.deterministic_action, agent, jax.random.key(1), 16)
+
+    before, episodes = judged(start.agent), judged(state.agent)
     assert float(jnp.mean(episodes.returns)) > -0.1 > float(jnp.mean(before.returns))
     np.testing.assert_array_equal(episodes.lengths, 10)
 
@@ -88,29 +96,31 @@ def test_learns_to_match_the_target(algo):
 @pytest.mark.parametrize("kind", [PPO, TRPO])
 def test_time_limits_are_bootstrapped(kind):
     env = SurviveEnv()
-    config = Config(num_envs=8, unroll_length=20, hidden=(8,), normalise_reward=False, ppo_minibatches=2)
-    generator = kind(config, env.spec)
-    hyper = hyper_arrays(Hyper(gamma=0.9, gae_lambda=0.9, value_lr=5e-3))
+    sizes = {"minibatches": 2} if kind is PPO else {}
+    policy = kind(hidden=(8,), normalise_reward=False, gamma=0.9, gae_lambda=0.9, value_lr=5e-3, **sizes)
+    policy = policy.bind(Problem(env.spec, num_envs=8, unroll_length=20))
+
+    def iterate(carry, key):
+        state, env_state = carry
+        env_state, transition, _ = unroll(env, policy.act, state, env_state, key, 20)
+        return (policy.update(state, transition, Objective(), key)[0], env_state), None
 
     @jax.jit
-    def iterate(state, env_state, key):
-        env_state, transition, _ = unroll(env, generator.act, state, env_state, key, 20)
-        return generator.update(state, transition, None, key, hyper)[0], env_state
+    def train(key_policy, key_env, keys):
+        start = policy.init(key_policy), jax.vmap(env.reset)(jax.random.split(key_env, 8))
+        return jax.lax.scan(iterate, start, keys)[0][0]
 
-    state = generator.init(jax.random.key(0))
-    env_state = jax.vmap(env.reset)(jax.random.split(jax.random.key(1), 8))
-    for i in range(150):
-        state, env_state = iterate(state, env_state, jax.random.key(i))
+    state = train(jax.random.key(0), jax.random.key(1), jax.vmap(jax.random.key)(jnp.arange(150)))
     # Without the bootstrap the mean value would be about 2.7 (sums of 1 to 5 discounted steps).
-    assert float(generator._values(state, jnp.ones(1))) == pytest.approx(10.0, rel=0.1)
+    assert float(policy._values(state, jnp.ones(1))) == pytest.approx(10.0, rel=0.1)
 
 
 def test_a_score_replaces_the_reward():
     env = TargetEnv()
-    generator = PPO(Config(num_envs=4, unroll_length=8, hidden=(8,), ppo_minibatches=2), env.spec)
-    state = generator.init(jax.random.key(0))
+    policy = PPO(hidden=(8,), minibatches=2).bind(Problem(env.spec, num_envs=4, unroll_length=8))
+    state = jax.jit(policy.init)(jax.random.key(0))
     env_state = jax.vmap(env.reset)(jax.random.split(jax.random.key(1), 4))
-    _, transition, _ = unroll(env, generator.act, state, env_state, jax.random.key(2), 8)
+    _, transition, _ = unroll(env, policy.act, state, env_state, jax.random.key(2), 8)
     wild = transition.replace(action=transition.action * 100)
     seen = []
 
@@ -118,20 +128,25 @@ def test_a_score_replaces_the_reward():
         seen.append(float(jnp.max(jnp.abs(action))))
         return jnp.full(obs.shape[:-1], 7.0)
 
-    reward, _ = generator._reward(state, wild, score, hyper_arrays(Hyper()))
+    reward, _ = policy._reward(state, wild, Objective(score=score))
     np.testing.assert_array_equal(reward, 7.0)
-    assert seen[0] == 1.0  # The cost judges the action the environment executed.
+    assert seen[0] == 1.0  # The reward judges the action that the environment executed.
 
 
 def test_the_start_from_cloning_recovers_a_linear_expert():
     env = TargetEnv()
-    generator = TRPO(Config(hidden=(32,), bc_steps=1000, bc_minibatch=64), env.spec)
+    policy = TRPO(hidden=(32,)).bind(Problem(env.spec, num_envs=8, unroll_length=128))
     obs = jax.random.uniform(jax.random.key(0), (500, 1), minval=-0.8, maxval=0.8)
     noise = 0.1 * jax.random.normal(jax.random.key(1), obs.shape)
     demos = StateAction(obs, 0.7 * obs + noise)
-    state = generator.standardise(generator.init(jax.random.key(2)), demos)
-    state = generator.clone(state, demos, None, jax.random.key(3), hyper_arrays(Hyper(bc_lr=5e-3)))
-    dist = generator.distribution(state, jnp.array([[-0.5], [0.0], [0.5]]))
+
+    @jax.jit
+    def cloned(demos):
+        state = policy.init_normaliser(policy.init(jax.random.key(2)), demos)
+        return policy.clone(state, demos, None, jax.random.key(3), CloneStart(steps=1000, minibatch=64, lr=5e-3))
+
+    state = cloned(demos)
+    dist = policy.distribution(state, jnp.array([[-0.5], [0.0], [0.5]]))
     np.testing.assert_allclose(dist.mean[:, 0], [-0.35, 0.0, 0.35], atol=0.06)
     # Maximum likelihood learns the expert's noise too.
     assert float(jnp.exp(dist.log_std[0])) == pytest.approx(0.1, rel=0.3)

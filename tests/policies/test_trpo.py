@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
+from gailfe_jax.config.parts import as_arrays
 from gailfe_jax.nn.distributions import GaussianPolicy, MixturePolicy
+from gailfe_jax.policies.actor_critic import Objective
 from gailfe_jax.policies.trpo import TRPO, conjugate_gradient, fisher_product
-from gailfe_jax.types import EnvSpec, Transition
+from gailfe_jax.types import EnvSpec, Problem, Transition
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -48,27 +49,38 @@ def test_conjugate_gradient_solves_and_freezes_when_done():
     np.testing.assert_allclose(batched[1], 2 * exact, rtol=1e-3)
 
 
-def fake_unroll(trpo, state, key, length=64):
-    config = trpo.config
-    obs = jax.random.normal(key, (length + 1, config.num_envs, 4))
-    act = jax.jit(lambda s, o, k: trpo.act(s, o, k))
-    action, log_prob = jax.vmap(lambda o, k: act(state, o, k))(obs[:-1], jax.random.split(key, length))
+def made(max_kl, unroll_length=64, **settings):
+    """A bound TRPO and its first state; the bound on the step is a number inside the program."""
+    trpo = TRPO(hidden=(16,), max_kl=max_kl, **settings).bind(Problem(SPEC, num_envs=4, unroll_length=unroll_length))
+    return as_arrays(trpo), jax.jit(trpo.init)(jax.random.key(0))
+
+
+@jax.jit
+def act(trpo, state, obs, key):
+    return trpo.act(state, obs, key)
+
+
+@jax.jit
+def update(trpo, state, transition, key):
+    return trpo.update(state, transition, Objective(), key)
+
+
+def fake_unroll(trpo, state, key):
+    length, num_envs = trpo.problem.unroll_length, trpo.problem.num_envs
+    obs = jax.random.normal(key, (length + 1, num_envs, 4))
+    action, log_prob = jax.vmap(lambda o, k: act(trpo, state, o, k))(obs[:-1], jax.random.split(key, length))
     reward = -jnp.sum(jnp.square(action - 0.5 * obs[:-1, :, :2]), -1)
-    flag = jnp.zeros((length, config.num_envs), bool)
+    flag = jnp.zeros((length, num_envs), bool)
     return Transition(obs[:-1], action, log_prob, obs[1:], reward, flag, flag.at[-1].set(True))
 
 
 @pytest.mark.parametrize(("max_kl", "mixture"), [(1e-3, 1), (1e-2, 1), (5e-2, 1), (1e-2, 3)])
 def test_the_step_stays_inside_its_kl_bound_and_improves_the_surrogate(max_kl, mixture):
-    small = dict(num_envs=4, unroll_length=64, hidden=(16,), fisher_fraction=1.0)
-    trpo = TRPO(Config(init_log_std=-0.5, mixture=mixture, **small), SPEC)
-    hyper = hyper_arrays(Hyper(max_kl=max_kl))
-    state = jax.jit(trpo.init)(jax.random.key(0))
-    update = jax.jit(lambda s, t, k: trpo.update(s, t, None, k, hyper))
+    trpo, state = made(max_kl, mixture=mixture, fisher_fraction=1.0)
     kls = []
     for i in range(5):
         transition = fake_unroll(trpo, state, jax.random.key(i))
-        new, metrics = update(state, transition, jax.random.key(i))
+        new, metrics = update(trpo, state, transition, jax.random.key(i))
         flat = transition.obs.reshape(-1, 4)
         # Measured apart from the update, in the normaliser that the step used.
         old_dist = trpo.distribution(state, flat)
@@ -81,11 +93,9 @@ def test_the_step_stays_inside_its_kl_bound_and_improves_the_surrogate(max_kl, m
 
 
 def test_a_hopeless_line_search_leaves_the_policy_alone():
-    trpo = TRPO(Config(num_envs=4, unroll_length=16, hidden=(16,)), SPEC)
-    state = jax.jit(trpo.init)(jax.random.key(0))
-    transition = fake_unroll(trpo, state, jax.random.key(0), 16)
-    hyper = hyper_arrays(Hyper(max_kl=0.0))
-    new, metrics = jax.jit(lambda s, t, k: trpo.update(s, t, None, k, hyper))(state, transition, jax.random.key(0))
+    trpo, state = made(0.0, unroll_length=16)
+    transition = fake_unroll(trpo, state, jax.random.key(0))
+    new, metrics = update(trpo, state, transition, jax.random.key(0))
     assert metrics["step_accepted"] == 0.0
     for a, b in zip(jax.tree.leaves(state.policy), jax.tree.leaves(new.policy), strict=True):
         np.testing.assert_array_equal(a, b)
