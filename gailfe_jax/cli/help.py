@@ -76,6 +76,7 @@ def _show_common(console: Console, kind: type, command: str, setup: Setup) -> No
     if not fixed:
         console.print(Text(f"\nmethods (gailfe {command} METHOD --help lists their settings):"))
         _print_rows(console, [("", name, "", about(METHODS[name])[0]) for name in METHODS])
+    console.print(Text(f"In full: gailfe {command} --help NAME, for a setting or a part such as policy."))
     console.print(Text(IMPORT_HELP))
 
 

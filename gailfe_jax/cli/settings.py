@@ -20,6 +20,7 @@ from gailfe_jax.cli.parsing import parse, peek
 from gailfe_jax.config.parts import Setting
 from gailfe_jax.config.tree import Leaf, find
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.toml import toml_text
 from gailfe_jax.learners.methods import find_method
 from gailfe_jax.learners.record import flat_values
 from gailfe_jax.learners.setup import Setup, build_setup
@@ -72,7 +73,7 @@ def read_words(
         from gailfe_jax.cli.help import show_help
 
         after = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-h", "--help")]
-        chosen = algo is not None or peek(words, "--algo") is not None
+        chosen = algo is None and peek(words, "--algo") is not None
         show_help(kind, command, base, after[0] if after else None, chosen)
         raise SystemExit(0)
     words = _in_full(words, own, base)
@@ -119,9 +120,7 @@ def read_config(path: str | None) -> dict[str, Any]:
 
 def write_config(setup: Setup) -> str:
     """All settings that something reads, as a configuration file."""
-    import tomli_w
-
-    return tomli_w.dumps(setup.record())
+    return toml_text(setup.record())
 
 
 def _in_full(words: Sequence[str], own: Sequence[str], setup: Setup) -> list[str]:
