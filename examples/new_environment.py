@@ -1,6 +1,7 @@
 """A new environment, written in JAX and known by name: a puck on ice that has to come to rest in the middle.
 
-Run it: python examples/new_environment.py
+Run it:       python examples/new_environment.py
+Command line: gailfe train ppo --env puck --import examples/new_environment.py --out runs/puck
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-import gailfe_jax
+import gailfe_jax as gf
 from gailfe_jax.envs import EpisodicEnv
 from gailfe_jax.envs.rollout import evaluate
 from gailfe_jax.types import Array, EnvSpec, StepResult
@@ -21,10 +22,7 @@ class Puck(EpisodicEnv):
     from the middle. `EpisodicEnv` adds the time limit and starts the next episode.
     """
 
-    spec = EnvSpec(
-        name="puck", gymnasium_id=None, engine="jax", obs_size=4, action_size=2, action_low=(-1.0, -1.0),
-        action_high=(1.0, 1.0), max_episode_steps=100,
-    )  # fmt: skip
+    spec = EnvSpec("puck", None, "jax", 4, 2, (-1.0, -1.0), (1.0, 1.0), max_episode_steps=100)
 
     def start(self, key: Array) -> tuple[Array, Array]:
         obs = jax.random.uniform(key, (4,), minval=-0.5, maxval=0.5)
@@ -39,18 +37,16 @@ class Puck(EpisodicEnv):
         return obs, StepResult(obs=obs, reward=1.0 - jnp.sqrt(jnp.sum(position**2)), terminated=hit)
 
 
-gailfe_jax.register_task(Puck, name="puck")
+gf.register_task(Puck, name="puck")
 
 
-def returns(gains: tuple[float, float], episodes: int = 64) -> float:
-    """Mean return of the controller `action = -gains[0] * position - gains[1] * velocity`."""
-    kernel = jnp.concatenate([-gains[0] * jnp.eye(2), -gains[1] * jnp.eye(2)])
-    env = gailfe_jax.make_env("puck")
-    return float(evaluate(env, lambda kernel, obs: obs @ kernel, kernel, jax.random.key(0), episodes).returns.mean())
-
-
-def main() -> None:
-    print(f"Return of doing nothing: {returns((0.0, 0.0)):.1f}, of a controller: {returns((1.0, 1.5)):.1f}")
+def main(**settings: object) -> None:
+    """Trains PPO on the puck, with other `settings` by name, and compares it with doing nothing."""
+    setup = gf.build_setup({"algo": "ppo", "env": "puck", "steps": 200_000, "eval_every": 50_000} | settings)
+    result = gf.train(setup.method, setup.environment, setup.run)
+    idle = evaluate(gf.make_env("puck"), lambda nothing, obs: nothing, jnp.zeros((64, 2)), jax.random.key(0), 64)
+    trained = result.metrics["return_mean"][1][0, -1]
+    print(f"Return of doing nothing: {idle.returns.mean():.1f}, of PPO: {trained:.1f}")
 
 
 if __name__ == "__main__":

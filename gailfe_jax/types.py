@@ -231,6 +231,11 @@ class Problem:
         return self.num_envs * self.unroll_length
 
     @property
+    def pair_size(self) -> int:
+        """`o + a`, of an observation and an action in one row."""
+        return self.spec.obs_size + self.spec.action_size
+
+    @property
     def action_bounds(self) -> tuple[Array, Array]:
         """`(low, high)`, each `[a]` or `[1]`."""
         return jnp.asarray(self.spec.action_low), jnp.asarray(self.spec.action_high)

@@ -59,7 +59,7 @@ class ForwardModel(Part):
 
     def init(self, key: Array) -> ModelState:
         """Fresh state from `key []`."""
-        size = self.problem.spec.obs_size + self.problem.spec.action_size
+        size = self.problem.pair_size
         keys = jax.random.split(key, self.ensemble)
         params = jax.vmap(lambda k: self._net.init(k, jnp.zeros((1, size))))(keys)
         return ModelState(params, adam(params), RunningStats.init(size), RunningStats.init(self.problem.spec.obs_size))

@@ -35,6 +35,23 @@ class RewardBatch:
     expert: StateAction | None = None
     multiplier: Array | None = None
 
+    def positives(self, key: Array) -> Array:
+        """`[K, m, o + a]` the pairs that are taken for good: demonstrations, the agent's own episodes, or half of each.
+
+        Demonstrations are drawn uniformly by `key []`. While there are no own episodes all are demonstrations.
+        """
+        demos = self.expert
+        if demos is None:
+            assert self.self_demonstrations is not None
+            return join(self.self_demonstrations)
+        steps, size = self.policy.obs.shape[:2]
+        rows = jax.random.randint(key, (steps, size), 0, demos.obs.shape[0])
+        expert = join(jax.tree.map(lambda x: x[rows], demos))
+        if self.self_demonstrations is None or self.has_self is None:
+            return expert
+        half = jnp.arange(size)[:, None] < size // 2
+        return jnp.where(half & self.has_self, join(self.self_demonstrations), expert)
+
 
 class Reward(Part, abc.ABC):
     """Base of the rewards. Functions are for one seed; a new reward is a subclass and `register_reward`.
@@ -56,9 +73,9 @@ class Reward(Part, abc.ABC):
     differentiable: ClassVar[bool] = True
 
     @property
-    @abc.abstractmethod
     def draws(self) -> tuple[int, int]:
-        """How many draws of how many policy pairs `fit` takes: `(K, m)`."""
+        """How many draws of how many policy pairs `fit` takes: `(K, m)`; one draw of all pairs of the unroll."""
+        return 1, self.problem.batch_size
 
     def verify(self) -> None:
         """Refuses what its class cannot declare, such as names of a table; raises GailfeError."""

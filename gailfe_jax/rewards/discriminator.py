@@ -127,7 +127,7 @@ class Discriminator(Reward):
 
     def init(self, key: Array, expert: StateAction | None) -> DiscriminatorState:
         """Fresh state; the normaliser starts from the demonstrations `[N]`, where there are any."""
-        size = self.problem.spec.obs_size + self.problem.spec.action_size
+        size = self.problem.pair_size
         params = self._net.init(key, jnp.zeros((1, size)))
         stats = RunningStats.init(size)
         return DiscriminatorState(params, adam(params), stats if expert is None else stats.update(join(expert)))
@@ -163,7 +163,7 @@ class Discriminator(Reward):
         """
         steps = batch.policy.obs.shape[0]
         key_demo, key_noise, key_mix = jax.random.split(key, 3)
-        expert = self._positives(batch, key_demo)
+        expert = batch.positives(key_demo)
         policy = join(batch.policy)
         stats = state.stats.update(policy).update(expert)
         expert, policy = stats.normalise(expert), stats.normalise(policy)
@@ -234,20 +234,6 @@ class Discriminator(Reward):
         if batch.expert is None and batch.has_self is not None:
             fitted = where_tree(batch.has_self, fitted, state)
         return fitted, metrics
-
-    def _positives(self, batch: RewardBatch, key: Array) -> Array:
-        """`[K, m, o + a]` the pairs that are taken for good."""
-        demos = batch.expert
-        if demos is None:
-            assert batch.self_demonstrations is not None
-            return join(batch.self_demonstrations)
-        steps, size = batch.policy.obs.shape[:2]
-        rows = jax.random.randint(key, (steps, size), 0, demos.obs.shape[0])
-        expert = join(jax.tree.map(lambda x: x[rows], demos))
-        if batch.self_demonstrations is None or batch.has_self is None:
-            return expert
-        half = jnp.arange(size)[:, None] < size // 2
-        return jnp.where(half & batch.has_self, join(batch.self_demonstrations), expert)
 
     def _gradient_penalty(self, params: PyTree, policy_x: Array, expert_x: Array, mix: Array) -> Array:
         """Mean squared distance from 1 of the logit's input gradient between the two sets (Gulrajani et al. 2017), at

@@ -64,18 +64,13 @@ class LinearReward(Reward):
     def verify(self) -> None:
         find_features(self.features)
 
-    @property
-    def draws(self) -> tuple[int, int]:
-        """One draw of the whole batch, all of whose pairs enter `mu_pi`."""
-        return 1, self.problem.batch_size
-
     def init(self, key: Array, expert: StateAction | None) -> LinearState:
         """No reward yet; the normaliser starts from the demonstrations `[N]`.
 
         Raises:
           GailfeError: the features are unknown, or not one vector of numbers per pair.
         """
-        size = self.problem.spec.obs_size + self.problem.spec.action_size
+        size = self.problem.pair_size
         fn = find_features(self.features)
         shape = jax.eval_shape(fn, jax.ShapeDtypeStruct((2, size), jnp.float32))
         if getattr(shape, "ndim", None) != 2 or shape.shape[0] != 2 or not jnp.issubdtype(shape.dtype, jnp.floating):
