@@ -6,55 +6,17 @@ import numpy as np
 import pytest
 
 from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
+from gailfe_jax.config.parts import as_arrays
+from gailfe_jax.config.tree import put, set_values
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.adversarial import Demos
-from gailfe_jax.learners.cloning import expert_share, split
-from gailfe_jax.learners.methods import make_learner, resolve_config
+from gailfe_jax.learners.cloning import BC, Likelihood, split
+from gailfe_jax.learners.methods import find_method, with_policy
 from gailfe_jax.nn.optimisers import adam, adam_step
-from gailfe_jax.training.loop import Trainer
 from gailfe_jax.types import StateAction
+from tests.learners.likelihood import demonstrations, run, small
+from tests.states import at_seed, same
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
-
-TINY = dict(num_envs=8, unroll_length=16, bc_minibatch=32, hidden=(), fit_steps=20)
-
-
-def on_host(state):
-    def numbers(x):
-        return np.array(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
-
-    return jax.tree.map(numbers, state)
-
-
-def at_seed(tree, index):
-    return jax.tree.map(lambda x: x[index], tree)
-
-
-def same(a, b):
-    return all(x.tobytes() == y.tobytes() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
-
-
-def run(config, env, demos, iterations, hyper=None, seeds=(0,)):
-    """`(learner, states [iterations + 1], metrics [iterations])`, each `[S, ...]` on the host."""
-    learner = make_learner(config, env, total_iterations=iterations)
-    trainer = Trainer(learner, hyper or Hyper(), np.array(seeds), chunk=1, eval_episodes=1)
-    state = trainer.init(demos)
-    states, rows = [on_host(state)], []
-    for _ in range(iterations):
-        state, metrics = trainer.advance(state, demos)
-        states.append(on_host(state))
-        rows.append({name: np.array(x)[0] for name, x in metrics.items()})
-    assert trainer.traces == 1
-    return learner, states, rows
-
-
-def demonstrations(policy, trajectories=8, noise=0.0, length=16):
-    rng = np.random.default_rng(0)
-    obs = rng.uniform(-1, 1, (trajectories * length, 2)).astype(np.float32)
-    action = policy.act(obs) + noise * rng.normal(size=obs.shape)
-    trajectory = np.repeat(np.arange(trajectories), length).astype(np.int32)
-    return Demos(StateAction(jnp.asarray(obs), jnp.asarray(action, jnp.float32)), trajectory=jnp.asarray(trajectory))
 
 
 def test_whole_trajectories_are_held_out():
@@ -86,26 +48,26 @@ def test_something_is_held_out_and_something_is_not(share, expected):
 
 
 def test_one_pair_cannot_be_split():
-    with pytest.raises(GailfeError, match=r"^bc_validation: got 1 demonstrated pair; expected 2 or more"):
+    with pytest.raises(GailfeError, match=r"^validation: got 1 demonstrated pair; expected 2 or more"):
         split(jax.random.key(0), None, 1, 0.2)
 
 
 def test_cloning_recovers_a_linear_expert(drift_env, linear_expert):
-    config = Config(algo="bc", anneal=True, **TINY)
+    method = small("bc", schedule__anneal=True, policy__lr=2e-2)
     demos = demonstrations(linear_expert)
-    learner, states, rows = run(config, drift_env, demos, 150, Hyper(bc_lr=2e-2))
-    agent = at_seed(states[-1].generator, 0)
+    learner, states, rows = run(method, drift_env, demos, 150)
+    agent = at_seed(states[-1].agent, 0)
     obs = np.random.default_rng(1).uniform(-1, 1, (200, 2)).astype(np.float32)
-    np.testing.assert_allclose(learner.generator.mode(agent, obs), linear_expert.act(obs), atol=2e-3)
+    np.testing.assert_allclose(learner.policy.deterministic_action(agent, obs), linear_expert.act(obs), atol=2e-3)
     assert rows[-1]["best_validation_loss"] < rows[0]["best_validation_loss"] - 3
     # It never stepped the environment.
     assert states[-1].env is None
 
 
 def test_the_best_snapshot_is_kept_and_a_stopped_seed_stays_as_it_is(drift_env, linear_expert):
-    config = Config(algo="bc", bc_validation=0.5, **TINY | dict(hidden=(32,)))
+    method = small("bc", validation=0.5, policy__hidden=(32,), policy__lr=1e-2, patience=10.0)
     demos = demonstrations(linear_expert, trajectories=6, noise=0.1, length=3)
-    learner, states, rows = run(config, drift_env, demos, 60, Hyper(bc_lr=1e-2, bc_patience=10.0), seeds=(0, 1))
+    learner, states, rows = run(method, drift_env, demos, 60, seeds=(0, 1))
     for seed in range(2):
         losses = np.array([row["validation_loss"][seed] for row in rows])
         best = int(np.argmin(losses))
@@ -114,20 +76,20 @@ def test_the_best_snapshot_is_kept_and_a_stopped_seed_stays_as_it_is(drift_env, 
         assert stopped == [i >= best + 10 for i in range(60)]
         assert rows[-1]["best_validation_loss"][seed] == losses[best]
         ended, last = (at_seed(states[i], seed) for i in (best + 11, -1))
-        assert same(ended.generator, last.generator) and same(ended.progress, last.progress)
+        assert same(ended.agent, last.agent) and same(ended.progress, last.progress)
         # What is judged is the policy as it was then, and explains the held-out pairs that well.
-        assert same(last.generator.judged, at_seed(states[best + 1].generator.policy, seed))
-        assert not same(last.generator.judged, last.generator.policy)
+        assert same(last.agent.evaluated, at_seed(states[best + 1].agent.policy, seed))
+        assert not same(last.agent.evaluated, last.agent.policy)
         held = last.order[len(last.order) - last.held_out :]
         shown = StateAction(demos.expert.obs[held], demos.expert.action[held])
-        loss = learner.generator.negative_log_likelihood(last.generator, last.generator.judged, shown)
+        loss = learner.policy.negative_log_likelihood(last.agent, last.agent.evaluated, shown)
         np.testing.assert_allclose(jnp.mean(loss), losses[best], rtol=1e-4)
 
 
 def test_without_validation_the_last_snapshot_is_kept(drift_env, linear_expert):
-    config = Config(algo="bc", bc_validation=0.0, **TINY)
-    _, states, rows = run(config, drift_env, demonstrations(linear_expert), 3)
-    assert same(states[-1].generator.judged, states[-1].generator.policy)
+    method = small("bc", validation=0.0)
+    _, states, rows = run(method, drift_env, demonstrations(linear_expert), 3)
+    assert same(states[-1].agent.evaluated, states[-1].agent.policy)
     assert states[-1].held_out == 0 and set(rows[0]) == {"loss", "stopped"} and rows[-1]["stopped"] == 0
 
 
@@ -140,76 +102,49 @@ def test_weight_decay_takes_its_share_of_the_kernels_only():
     assert same(adam_step(still, adam(params), params, 0.1)[0], params)
 
 
-@pytest.mark.parametrize("algo", ["bc", "dagger"])
-def test_a_seed_alone_equals_itself_among_others(algo, drift_env, linear_expert):
+@pytest.mark.parametrize("name", ["bc", "dagger"])
+def test_a_seed_alone_equals_itself_among_others(name, drift_env, linear_expert):
     """And weight decay, which may differ between seeds, makes weights smaller."""
     demos = demonstrations(linear_expert).replace(oracle=Oracle.of(linear_expert))
-    config = Config(algo=algo, aggregate_capacity=300, **TINY | dict(hidden=(8,)))
-    hyper = Hyper(bc_weight_decay=10.0, bc_lr=1e-2)
-    alone = run(config, drift_env, demos, 4, hyper, seeds=(4,))
-    both = run(config, drift_env, demos, 4, hyper.replace(bc_weight_decay=(0.0, 10.0)), seeds=(4, 4))
-    others = run(config, drift_env, demos, 4, hyper, seeds=(3, 4))
-    for one, many, swept in zip(alone[1], others[1], both[1], strict=True):
-        assert same(one, jax.tree.map(lambda x: x[1:], many)) and same(one, jax.tree.map(lambda x: x[1:], swept))
-    kernels = both[1][-1].generator.policy["params"]["mean"]["Dense_1"]["kernel"]
+    own = {"aggregate_capacity": 300} if name == "dagger" else {}
+    method = small(name, policy__hidden=(8,), policy__weight_decay=10.0, policy__lr=1e-2, **own)
+    swept = put(method, {"policy.weight_decay": np.array([0.0, 10.0], np.float32)})
+    alone = run(method, drift_env, demos, 4, seeds=(4,))
+    both = run(swept, drift_env, demos, 4, seeds=(4, 4))
+    others = run(method, drift_env, demos, 4, seeds=(3, 4))
+    for one, many, rows in zip(alone[1], others[1], both[1], strict=True):
+        assert same(one, jax.tree.map(lambda x: x[1:], many)) and same(one, jax.tree.map(lambda x: x[1:], rows))
+    kernels = both[1][-1].agent.policy["params"]["mean"]["Dense_1"]["kernel"]
     assert np.linalg.norm(kernels[1]) < np.linalg.norm(kernels[0])
-    assert not same(*(at_seed(others[1][-1].generator.policy, i) for i in range(2)))
+    assert not same(*(at_seed(others[1][-1].agent.policy, i) for i in range(2)))
 
 
-@pytest.mark.parametrize(("p", "expected"), [(0.0, [1, 0, 0, 0]), (0.5, [1, 0.5, 0.25, 0.125]), (1.0, [1, 1, 1, 1])])
-def test_how_often_the_expert_acts(p, expected):
-    np.testing.assert_allclose(expert_share(p, jnp.arange(4)), expected)
-
-
-@pytest.mark.parametrize("p", [0.0, 0.5])
-def test_dagger_labels_what_the_mixture_visits(p, drift_env, linear_expert):
-    config = Config(algo="dagger", aggregate_capacity=300, **TINY)
-    demos = Demos(None, oracle=Oracle.of(linear_expert))
-    learner, states, rows = run(config, drift_env, demos, 3, Hyper(dagger_beta=p, bc_lr=1e-2))
-    assert [row["aggregate"][0] for row in rows] == [128, 256, 300]
-    acted = []
-    for i in range(2):
-        kept = states[i + 1].replay.rows
-        obs, label = (x[0, 128 * i : 128 * (i + 1)].reshape(16, 8, 2) for x in (kept.obs, kept.action))
-        np.testing.assert_allclose(label, linear_expert.act(obs), atol=1e-5)
-        # An episode has six steps: elsewhere the next observation tells which action was taken.
-        inside = (np.arange(16 * i, 16 * i + 15) + 1) % 6 != 0
-        taken = ((obs[1:] - 0.9 * obs[:-1]) / 0.5)[inside]
-        agent = at_seed(states[i].generator, 0)
-        own = np.clip(learner.generator.mode(agent, obs), -1, 1)[:-1][inside]
-        by_expert = np.abs(taken - label[:-1][inside]).max(-1) < 1e-4
-        by_policy = np.abs(taken - own).max(-1) < 1e-4
-        assert (by_expert | by_policy).all() and (by_expert & by_policy).mean() < 0.1
-        acted.append(by_expert.mean())
-    assert acted[0] == 1 and (acted[1] < 0.1 if p == 0 else 0.3 < acted[1] < 0.7)
-    assert rows[-1]["expert_distance"] < rows[0]["expert_distance"]
+def test_a_gail_is_no_likelihood():
+    with pytest.raises(GailfeError, match=r"^policy: got 'likelihood' for gail; expected one of trpo, ppo, mail"):
+        with_policy(find_method("gail"), "likelihood")
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("name", "values", "message"),
     [
-        (dict(algo="gail", generator="likelihood"), r"^generator: --algo gail has more than a likelihood"),
-        (dict(algo="bc", bc_steps=5), r"^bc_steps: --algo bc is maximum likelihood from the start"),
-        (dict(algo="dagger", bc_auxiliary=True), r"^bc_auxiliary: --algo dagger is maximum likelihood"),
-        (dict(algo="bc", policy_average=0.9), r"^policy_average: --algo bc evaluates and saves its best snapshot"),
-        (dict(algo="bc", bc_minibatch=100), r"^bc_minibatch: got 100; expected a divisor of .* = 1024"),
-        (dict(algo="bc", positives="own"), r"^positives: --algo bc has no discriminator"),
+        ("bc", {"start.steps": 5}, r"^start.steps: no such setting"),
+        ("dagger", {"likelihood.add": True}, r"^likelihood.add: no such setting"),
+        ("bc", {"policy.average": 0.9}, r"^policy.average: nothing reads it: bc evaluates and saves its best snapshot"),
+        ("bc", {"self_demonstrations.use": "alone"}, r"^self_demonstrations.use: no such setting"),
+        ("bc", {"policy.minibatch": 100}, r"^policy.minibatch: got 100; expected a divisor of .* = 1024"),
+        ("bc", {"validation": 1.0}, r"^validation: got 1.0; expected a finite number from 0 below 1"),
+        ("dagger", {"fit_steps": 0}, r"^fit_steps: got 0; expected a whole number from 1"),
+        ("dagger", {"aggregate_capacity": 0}, r"^aggregate_capacity: got 0"),
     ],
 )
-def test_parts_that_do_not_go_together_are_refused(settings, message):
+def test_settings_that_do_not_go_together_or_are_out_of_range_are_refused(name, values, message):
     with pytest.raises(GailfeError, match=message):
-        resolve_config(Config(**settings))
+        set_values(find_method(name), values).verify()
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (dict(bc_validation=1.0), r"^bc_validation: got 1.0; expected a share in \[0, 1\)"),
-        (dict(fit_steps=0), r"^fit_steps: got 0; expected at least 1"),
-        (dict(aggregate_capacity=0), r"^aggregate_capacity: got 0"),
-    ],
-)
-def test_settings_out_of_range_are_named(settings, message):
-    with pytest.raises(GailfeError, match=message):
-        Config(algo="bc", **settings)
-    assert np.isfinite(hyper_arrays(Hyper()).bc_patience)
+def test_what_was_set_by_hand_is_checked_too():
+    with pytest.raises(GailfeError, match=r"^policy.average: got 0.9; nothing reads it: bc evaluates"):
+        BC(policy=Likelihood(average=0.9)).verify()
+    with pytest.raises(GailfeError, match=r"^BC.validation: got 1.0; expected a finite number from 0 below 1"):
+        BC(validation=1.0)
+    assert np.isfinite(as_arrays(BC()).patience)
