@@ -20,7 +20,6 @@ from gailfe_jax.cli.parsing import parse, peek
 from gailfe_jax.config.parts import Setting
 from gailfe_jax.config.tree import Leaf, find
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.toml import toml_text
 from gailfe_jax.learners.methods import find_method
 from gailfe_jax.learners.record import flat_values
 from gailfe_jax.learners.setup import Setup, build_setup
@@ -120,7 +119,9 @@ def read_config(path: str | None) -> dict[str, Any]:
 
 def write_config(setup: Setup) -> str:
     """All settings that something reads, as a configuration file."""
-    return toml_text(setup.record())
+    import tomli_w
+
+    return tomli_w.dumps(setup.record())
 
 
 def _in_full(words: Sequence[str], own: Sequence[str], setup: Setup) -> list[str]:
