@@ -9,7 +9,7 @@ import pytest
 
 from gailfe_jax.config.tree import leaves, put
 from gailfe_jax.envs.rollout import evaluate, unroll
-from gailfe_jax.methods.table import find_method
+from gailfe_jax.learners.methods import find_method
 from gailfe_jax.policies.actor import CloneStart
 from gailfe_jax.policies.actor_critic import Objective
 from gailfe_jax.policies.ppo import PPO

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import typing
 
 import jax
@@ -8,19 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
+from gailfe_jax.config.parts import as_arrays
+from gailfe_jax.rewards.base import RewardBatch
 from gailfe_jax.rewards.discriminator import (
     REWARDS,
     Discriminator,
-    DiscriminatorData,
     adversarial_loss,
     bernoulli_entropy,
     log_d,
     log_one_minus_d,
 )
-from gailfe_jax.types import EnvSpec, StateAction
+from gailfe_jax.types import EnvSpec, Problem, StateAction
 
 SPEC = EnvSpec("toy", None, "none", 3, 2, (-1.0, -1.0), (1.0, 1.0), 100)
+PROBLEM = Problem(SPEC, num_envs=8, unroll_length=128)
 STEPS, SIZE = 4, 64
 
 
@@ -32,19 +32,29 @@ def pairs(seed, shape, shift=0.0):
     )
 
 
+def made(**settings):
+    """A discriminator on the toy's sizes; traced settings are arrays, as in a program."""
+    usual = {"hidden": (16,), "gradient_penalty": False, "lr": 1e-2}
+    return as_arrays(Discriminator(**(usual | settings)).bind(PROBLEM))
+
+
 @pytest.fixture(scope="module")
-def cost():
-    return Discriminator(Config(disc_hidden=(16,), gradient_penalty=False), SPEC)
+def reward():
+    return made()
 
 
-def fit(cost, hyper=None, failures=None, has=None, multiplier=0.0, steps=1, state=None, policy_shift=1.0):
+@jax.jit
+def fitted(reward, state, batch, key):
+    return reward.fit(state, batch, key)
+
+
+def fit(reward, failures=None, has=None, multiplier=0.0, steps=1, state=None, policy_shift=1.0):
     demos = pairs(0, (200,), -1.0)
-    hyper = hyper_arrays(hyper or Hyper(disc_lr=1e-2))
-    state = state or cost.init(jax.random.key(0), demos)
-    fn = jax.jit(cost.fit)
+    state = state or reward.init(jax.random.key(0), demos)
     for i in range(steps):
-        data = DiscriminatorData(pairs(1 + i, (STEPS, SIZE), policy_shift), failures, has)
-        state, metrics = fn(state, demos, data, jnp.float32(multiplier), jax.random.key(i), hyper)
+        policy = pairs(1 + i, (STEPS, SIZE), policy_shift)
+        batch = RewardBatch(policy, failures, has, expert=demos, multiplier=jnp.float32(multiplier))
+        state, metrics = fitted(reward, state, batch, jax.random.key(i))
     return state, metrics, demos
 
 
@@ -62,16 +72,16 @@ def test_logits_by_hand():
     assert np.all(np.isfinite(log_d(huge))) and np.all(np.isfinite(bernoulli_entropy(huge)))
 
 
-def test_d_is_the_probability_of_the_policy_and_the_reward_falls_with_it(cost):
-    state, metrics, demos = fit(cost, steps=60)
+def test_d_is_the_probability_of_the_policy_and_the_reward_falls_with_it(reward):
+    state, metrics, demos = fit(reward, steps=60)
     policy = pairs(99, (500,), 1.0)
-    on_policy, on_expert = cost.logit(state, policy.obs, policy.action), cost.logit(state, demos.obs, demos.action)
+    on_policy, on_expert = reward.logit(state, policy.obs, policy.action), reward.logit(state, demos.obs, demos.action)
     assert jnp.mean(on_policy > 0) > 0.85 and jnp.mean(on_expert < 0) > 0.85
     assert metrics["discriminator_accuracy"] > 0.85
-    reward = cost.score(state, policy.obs, policy.action)
-    assert jnp.all(reward >= 0)
-    assert jnp.mean(cost.score(state, demos.obs, demos.action)) > jnp.mean(reward)
-    np.testing.assert_allclose(reward, -jnp.log(jax.nn.sigmoid(on_policy)), rtol=1e-4, atol=1e-5)
+    paid = reward.score(state, policy.obs, policy.action)
+    assert jnp.all(paid >= 0)
+    assert jnp.mean(reward.score(state, demos.obs, demos.action)) > jnp.mean(paid)
+    np.testing.assert_allclose(paid, -jnp.log(jax.nn.sigmoid(on_policy)), rtol=1e-4, atol=1e-5)
 
 
 def test_the_shapes_of_the_reward():
@@ -79,45 +89,46 @@ def test_the_shapes_of_the_reward():
     d = 1 / (1 + np.exp(-np.array([-3.0, 0.0, 2.0])))
     demos = pairs(0, (50,))
     by_hand = {"-log_d": -np.log(d), "1-d": 1 - d, "log_1-d": np.log(1 - d), "logit": np.log(1 - d) - np.log(d)}
-    assert by_hand.keys() == REWARDS.keys() == set(typing.get_args(typing.get_type_hints(Config)["disc_reward"]))
+    assert by_hand.keys() == REWARDS.keys() == set(typing.get_args(typing.get_type_hints(Discriminator)["form"]))
     for name, expected in by_hand.items():
         np.testing.assert_allclose(REWARDS[name](logit), expected, rtol=1e-5, atol=1e-6)
         assert np.isfinite(REWARDS[name](jnp.array([1e4, -1e4]))).all()
         # Paid for survival, for ending, or either.
         assert np.all(expected > 0) == (name in ("-log_d", "1-d")) and np.all(expected < 0) == (name == "log_1-d")
-        cost = Discriminator(Config(disc_hidden=(4,), disc_reward=name), SPEC)
-        state = cost.init(jax.random.key(0), demos)
-        score = cost.score(state, demos.obs, demos.action)
-        np.testing.assert_array_equal(score, REWARDS[name](cost.logit(state, demos.obs, demos.action)))
+        reward = made(hidden=(4,), form=name)
+        state = reward.init(jax.random.key(0), demos)
+        score = reward.score(state, demos.obs, demos.action)
+        np.testing.assert_array_equal(score, REWARDS[name](reward.logit(state, demos.obs, demos.action)))
 
 
-def test_a_zero_multiplier_or_an_empty_buffer_is_gail_to_the_bit(cost):
+def test_a_zero_multiplier_or_an_empty_buffer_is_gail_to_the_bit(reward):
     failures = pairs(7, (STEPS, SIZE), 3.0)
-    plain, _, _ = fit(cost, steps=5)
-    zero, _, _ = fit(cost, failures=failures, has=jnp.array(True), multiplier=0.0, steps=5)
-    empty, _, _ = fit(cost, failures=failures, has=jnp.array(False), multiplier=3.0, steps=5)
+    plain, _, _ = fit(reward, steps=5)
+    zero, _, _ = fit(reward, failures=failures, has=jnp.array(True), multiplier=0.0, steps=5)
+    empty, _, _ = fit(reward, failures=failures, has=jnp.array(False), multiplier=3.0, steps=5)
     for other in (zero, empty):
         for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_positive_multiplier_raises_d_on_failures(cost):
+def test_a_positive_multiplier_raises_d_on_failures(reward):
     # Failures beside the expert's data, so that the two terms pull against one another.
     failures = pairs(7, (STEPS, SIZE), -1.0)
-    _, without, _ = fit(cost, failures=failures, has=jnp.array(True), multiplier=0.0, steps=40)
-    _, with_, _ = fit(cost, failures=failures, has=jnp.array(True), multiplier=2.0, steps=40)
+    _, without, _ = fit(reward, failures=failures, has=jnp.array(True), multiplier=0.0, steps=40)
+    _, with_, _ = fit(reward, failures=failures, has=jnp.array(True), multiplier=2.0, steps=40)
     assert with_["failure_log_d"] > without["failure_log_d"] + 0.3
 
 
-def test_the_failure_gradient_is_the_lagrangians(cost):
+def test_the_failure_gradient_is_the_lagrangians(reward):
     """One plain-gradient comparison: d/dw of E_F[log D], weighted by lambda, is what fit adds."""
     demos = pairs(0, (200,), -1.0)
-    state = cost.init(jax.random.key(0), demos)
+    state = reward.init(jax.random.key(0), demos)
     failures, policy = pairs(7, (1, SIZE), 2.0), pairs(1, (1, SIZE), 1.0)
-    hyper = hyper_arrays(Hyper(disc_lr=1e-3))
-    run = lambda lam: cost.fit(  # noqa: E731
-        state, demos, DiscriminatorData(policy, failures, jnp.array(True)), jnp.float32(lam), jax.random.key(0), hyper
-    )[0]
+
+    def run(lam):
+        batch = RewardBatch(policy, failures, jnp.array(True), expert=demos, multiplier=jnp.float32(lam))
+        return reward.replace(lr=jnp.float32(1e-3)).fit(state, batch, jax.random.key(0))[0]
+
     # Adam's first moment after one step is (1 - b1) times the gradient: the difference isolates the failure term.
     moment = lambda s: s.opt.mu  # noqa: E731
     base, with_ = run(0.0), run(2.0)
@@ -126,35 +137,35 @@ def test_the_failure_gradient_is_the_lagrangians(cost):
 
     def gain(params):
         x = stats.normalise(jnp.concatenate([failures.obs[0], failures.action[0]], -1))
-        return jnp.mean(log_d(cost._net.apply(params, x)[..., 0]))
+        return jnp.mean(log_d(reward._net.apply(params, x)[..., 0]))
 
     expected = jax.tree.map(lambda g: -2.0 * g, jax.grad(gain)(state.params))
     for a, b in zip(jax.tree.leaves(added), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
 
 
-def test_training_and_scoring_use_one_normaliser(cost):
-    state, _, demos = fit(cost, steps=3)
+def test_training_and_scoring_use_one_normaliser(reward):
+    state, _, demos = fit(reward, steps=3)
     x = jnp.concatenate([demos.obs, demos.action], -1)
-    by_hand = cost._net.apply(state.params, jnp.clip((x - state.stats.mean) / state.stats.std, -10, 10))[..., 0]
-    np.testing.assert_array_equal(cost.logit(state, demos.obs, demos.action), by_hand)
+    by_hand = reward._net.apply(state.params, jnp.clip((x - state.stats.mean) / state.stats.std, -10, 10))[..., 0]
+    np.testing.assert_array_equal(reward.logit(state, demos.obs, demos.action), by_hand)
 
 
 def test_gradient_penalty_flattens_the_logit():
-    plain = Discriminator(Config(disc_hidden=(16,), gradient_penalty=False), SPEC)
-    penalised = Discriminator(Config(disc_hidden=(16,), gradient_penalty=True), SPEC)
-    hyper = Hyper(disc_lr=1e-2, gradient_penalty_weight=10.0)
-    a, _, _ = fit(plain, hyper, steps=80, policy_shift=3.0)
-    b, _, _ = fit(penalised, hyper, steps=80, policy_shift=3.0)
+    plain, penalised = made(), made(gradient_penalty=True, gradient_penalty_weight=10.0)
+    a, _, _ = fit(plain, steps=80, policy_shift=3.0)
+    b, _, _ = fit(penalised, steps=80, policy_shift=3.0)
     between = pairs(5, (100,), 1.0)
-    slope = lambda cost, s: jnp.mean(  # noqa: E731
-        jax.vmap(lambda o, u: jnp.linalg.norm(jax.grad(lambda o: cost.logit(s, o, u))(o)))(between.obs, between.action)
+    slope = lambda reward, s: jnp.mean(  # noqa: E731
+        jax.vmap(lambda o, u: jnp.linalg.norm(jax.grad(lambda o: reward.logit(s, o, u))(o)))(
+            between.obs, between.action
+        )
     )
     # Slopes are in raw units; with the normaliser's std the penalty's target of 1 means about 1/std here.
     assert slope(penalised, b) < slope(plain, a)
 
 
-def test_expert_noise_hides_the_expert(cost):
-    _, sharp, _ = fit(cost, Hyper(disc_lr=1e-2), steps=40)
-    _, blunt, _ = fit(cost, dataclasses.replace(Hyper(disc_lr=1e-2), expert_noise=5.0), steps=40)
+def test_expert_noise_hides_the_expert(reward):
+    _, sharp, _ = fit(reward, steps=40)
+    _, blunt, _ = fit(made(expert_noise=5.0), steps=40)
     assert blunt["discriminator_accuracy"] < sharp["discriminator_accuracy"]

@@ -8,26 +8,29 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-import gailfe_jax
-from gailfe_jax.config.flat import Config, Hyper, hyper_arrays
-from gailfe_jax.errors import GailfeError
-from gailfe_jax.rewards.discriminator import DiscriminatorData
+from gailfe_jax.config.parts import as_arrays
+from gailfe_jax.rewards.base import RewardBatch
+from gailfe_jax.rewards.features import register_features
 from gailfe_jax.rewards.linear import (
-    ConstantReward,
     FailureAware,
     FeatureMatching,
     GameTheoretic,
-    find_features,
-    register_features,
     worst_in_ball,
     worst_in_hull,
 )
-from gailfe_jax.types import EnvSpec, StateAction
+from gailfe_jax.types import EnvSpec, Problem, StateAction
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 SPEC = EnvSpec("toy", None, "none", 3, 2, (-1.0, -1.0), (1.0, 1.0), 100)
-HYPER = hyper_arrays(Hyper(irlf_lr=0.1, irlf_slack=1.5, irlf_lambda=4.0, irlf_lambda_min=0.5, irlf_decay=0.5))
+# Of `FailureAware`; the others have no traced settings.
+IRLF = {"lr": 0.1, "slack": 1.5, "lambda_init": 4.0, "lambda_min": 0.5, "decay": 0.5}
+
+
+def made(kind, num_envs=1, unroll_length=40, spec=SPEC, **settings):
+    """A linear reward on the toy's sizes; traced settings are arrays, as in a program."""
+    settings |= IRLF if kind is FailureAware else {}
+    return as_arrays(kind(**settings).bind(Problem(spec, num_envs, unroll_length)))
 
 
 def pairs(seed, shape, shift=0.0):
@@ -41,19 +44,20 @@ def pairs(seed, shape, shift=0.0):
 DEMOS = pairs(0, (70,), -1.0)
 
 
-def fit(cost, steps=1, has_failures=True, state=None):
-    state = cost.init(jax.random.key(0), DEMOS) if state is None else state
-    fn, metrics = jax.jit(cost.fit), {}
+def fit(reward, steps=1, has_failures=True, state=None):
+    state = reward.init(jax.random.key(0), DEMOS) if state is None else state
+    fn, metrics, batch = jax.jit(reward.fit), {}, None
     for i in range(steps):
-        data = DiscriminatorData(pairs(1 + i, (1, 40), 1.0), pairs(50 + i, (1, 40), 2.0), jnp.array(has_failures))
-        state, metrics = fn(state, DEMOS, data, jnp.float32(0.0), jax.random.key(i), HYPER)
-    return state, metrics, data
+        policy, failures = pairs(1 + i, (1, 40), 1.0), pairs(50 + i, (1, 40), 2.0)
+        batch = RewardBatch(policy, failures, jnp.array(has_failures), expert=DEMOS)
+        state, metrics = fn(state, batch, jax.random.key(i))
+    return state, metrics, batch
 
 
-def gap(cost, state, good, bad):
+def gap(reward, state, good, bad):
     """Difference of the mean features, in NumPy."""
-    return np.mean(cost.features(state, *vars(good).values()), 0) - np.mean(
-        cost.features(state, bad.obs[0], bad.action[0]), 0
+    return np.mean(reward.features_at(state, *vars(good).values()), 0) - np.mean(
+        reward.features_at(state, bad.obs[0], bad.action[0]), 0
     )
 
 
@@ -93,14 +97,16 @@ def table():
     register_features("table", table_features)
 
     def make(kind):
-        cost = kind(Config(features="table", num_envs=1, unroll_length=ROWS, linear_offset="none"), TABLE)
+        reward = made(kind, 1, ROWS, TABLE, features="table", offset="none")
         expert = occupancy(np.array([[0.8, 0.2], [0.3, 0.7], [0.5, 0.5]]))
         demos = drawn(expert)
-        fitted = jax.jit(lambda state, shown: cost.fit(
-            state, demos, DiscriminatorData(jax.tree.map(lambda x: x[None], shown)), jnp.float32(0), jax.random.key(0),
-            HYPER,
-        )[0])  # fmt: skip
-        state = cost.init(jax.random.key(0), demos)
+
+        @jax.jit
+        def fitted(state, shown):
+            batch = RewardBatch(jax.tree.map(lambda x: x[None], shown), expert=demos)
+            return reward.fit(state, batch, jax.random.key(0))[0]
+
+        state = reward.init(jax.random.key(0), demos)
         return expert, lambda measure: np.asarray(fitted(state, drawn(measure)).weights, np.float64)
 
     return make
@@ -168,10 +174,10 @@ def test_the_worst_cost_is_the_worst():
     [(FeatureMatching, "none"), (FeatureMatching, "policy"), (GameTheoretic, "negative"), (FailureAware, "positive")],
 )
 def test_the_reward_is_linear_in_the_features_and_of_the_sign_that_is_asked_for(kind, offset):
-    cost = kind(Config(features="moments", num_envs=1, unroll_length=40, linear_offset=offset), SPEC)
-    state, metrics, data = fit(cost, steps=2)
-    policy, expert = (cost.score(state, x.obs, x.action) for x in (data.policy, DEMOS))
-    phi = np.asarray(cost.features(state, DEMOS.obs, DEMOS.action))
+    reward = made(kind, features="moments", offset=offset)
+    state, metrics, data = fit(reward, steps=2)
+    policy, expert = (reward.score(state, x.obs, x.action) for x in (data.policy, DEMOS))
+    phi = np.asarray(reward.features_at(state, DEMOS.obs, DEMOS.action))
     x = (np.concatenate([DEMOS.obs, DEMOS.action], -1) - state.stats.mean) / state.stats.std
     np.testing.assert_allclose(phi, np.concatenate([x, np.square(x), np.ones((70, 1))], -1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(expert, phi @ np.asarray(state.weights) - state.offset, rtol=1e-3, atol=1e-4)
@@ -188,10 +194,10 @@ def test_the_reward_is_linear_in_the_features_and_of_the_sign_that_is_asked_for(
 
 
 def test_all_demonstrations_and_the_whole_batch_enter_the_means():
-    cost = FeatureMatching(Config(num_envs=4, unroll_length=10), SPEC)
-    assert cost.draws == (1, 40)
-    state, metrics, data = fit(cost)
-    difference = gap(cost, state, DEMOS, data.policy)
+    reward = made(FeatureMatching, 4, 10)
+    assert reward.draws == (1, 40)
+    state, metrics, data = fit(reward)
+    difference = gap(reward, state, DEMOS, data.policy)
     np.testing.assert_allclose(state.weights, difference / np.linalg.norm(difference), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(metrics["feature_distance"], np.linalg.norm(difference), rtol=1e-5)
     np.testing.assert_allclose(metrics["feature_distance_max"], np.abs(difference).max(), rtol=1e-5)
@@ -203,10 +209,10 @@ def test_all_demonstrations_and_the_whole_batch_enter_the_means():
 def test_irlfs_steps_are_those_of_its_lagrangian():
     """By finite differences of the function in `FailureAware`'s docstring, less the entropy: `w_D` descends it, `w_F`
     is where it is greatest, and its slope in the policy's features is the reward's weights."""
-    cost = FailureAware(Config(features="linear", num_envs=1, unroll_length=40, linear_offset="none"), SPEC)
-    before, _, _ = fit(cost)
-    state, metrics, data = fit(cost, state=before)
-    mean = lambda x: np.mean(np.asarray(cost.features(state, x.obs, x.action), np.float64).reshape(-1, 6), 0)  # noqa: E731
+    reward = made(FailureAware, features="linear", offset="none")
+    before, _, _ = fit(reward)
+    state, metrics, data = fit(reward, state=before)
+    mean = lambda x: np.mean(np.asarray(reward.features_at(state, x.obs, x.action), np.float64).reshape(-1, 6), 0)  # noqa: E731
     policy, expert, failed = mean(data.policy), mean(DEMOS), mean(data.failures)
     penalty = 4.0 * 0.5
     assert metrics["irlf_lambda"] == penalty
@@ -229,57 +235,11 @@ def test_irlfs_steps_are_those_of_its_lagrangian():
 
 
 def test_irlf_without_failures_has_no_such_term_and_lambda_comes_down_to_its_least():
-    cost = FailureAware(Config(num_envs=1, unroll_length=40), SPEC)
-    state, metrics, _ = fit(cost, has_failures=False)
+    reward = made(FailureAware)
+    state, metrics, _ = fit(reward, has_failures=False)
     np.testing.assert_array_equal(state.weights, state.demo_weights)
     assert metrics["irlf_lambda"] == 4 and np.isnan(metrics["failure_feature_distance"])
-    state, metrics, _ = fit(cost, steps=5)
+    state, metrics, _ = fit(reward, steps=5)
     assert metrics["irlf_lambda"] == 0.5
     norm = np.linalg.norm(state.weights - state.demo_weights)
     np.testing.assert_allclose(norm, metrics["failure_weights_norm"], rtol=1e-4)
-
-
-# --- the control ------------------------------------------------------------------------------------------------------
-
-
-def test_the_constant_reward_looks_at_nothing():
-    cost = ConstantReward(Config(), SPEC)
-    state = cost.init(jax.random.key(0), None)
-    fitted, metrics = cost.fit(
-        state, None, DiscriminatorData(pairs(1, (1, 1))), jnp.float32(0), jax.random.key(1), HYPER
-    )
-    assert fitted == state == () and metrics == {}
-    np.testing.assert_array_equal(cost.score(state, *vars(pairs(2, (4, 5))).values()), np.ones((4, 5)))
-
-
-# --- features ---------------------------------------------------------------------------------------------------------
-
-
-def test_features_by_hand():
-    x = jnp.array([2.0, -3.0])
-    for name, expected in (
-        ("linear", [2, -3, 1]),
-        ("quadratic", [2, -3, 4e-4, 9e-4, 1]),
-        ("moments", [2, -3, 4, 9, 1]),
-    ):
-        np.testing.assert_allclose(find_features(name)(x), expected, rtol=1e-6)
-
-
-def test_a_users_features():
-    gailfe_jax.register_features("first", lambda x: x[..., :1])
-    gailfe_jax.register_features("first", lambda x: x[..., :2])
-    state, _, _ = fit(GameTheoretic(Config(features="first", num_envs=1, unroll_length=40), SPEC))
-    assert state.weights.shape == (2,) and np.abs(state.weights).sum() == 1
-
-
-def test_bad_features_are_one_line():
-    with pytest.raises(GailfeError, match=r"^features: unknown features 'cubic'; expected one of linear, quadr"):
-        find_features("cubic")
-    for name in ("linear", "", "two words"):
-        with pytest.raises(GailfeError, match=r"^features: got the name .*; expected one word other than linear, "):
-            register_features(name, lambda x: x)
-    for name, fn in (("scalar", lambda x: x[..., 0]), ("pair", lambda x: (x, x)), ("whole", lambda x: x > 0)):
-        register_features(name, fn)
-        with pytest.raises(GailfeError, match=rf"^features: '{name}' makes .*; expected \[2, k\] real") as error:
-            FeatureMatching(Config(features=name), SPEC).init(jax.random.key(0), DEMOS)
-        assert "\n" not in str(error.value)
