@@ -63,9 +63,6 @@ def read_words(
     values |= {name: given for name in CHOICES if (given := peek(words, f"--{name}")) is not None}
     if algo is not None:
         values["algo"] = algo
-    if start is not None:
-        # A run that is resumed may be called by its own method and task.
-        values = {name: value for name, value in values.items() if start.get(name) != value}
     base = build_setup({name: value for name, value in values.items() if name in CHOICES}, start)
     own = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     if any(word in ("-h", "--help") for word in words):

@@ -110,7 +110,7 @@ class Setup:
     def hint(self, name: str) -> str:
         """What to say of a name that this setup has not got."""
         now = renamed(name)
-        here = [full for full in now if full in self.leaves]
+        here = [full for full in now if full in self.leaves or full in ("algo", "policy")]
         if here:
             return f"it is called {' or '.join(here)} now"
         full = next(iter(now), name if name in _owners() else _by_last_word().get(name, ""))
@@ -185,9 +185,12 @@ def build_setup(values: Mapping[str, Any], start: Setup | None = None) -> Setup:
     for name, value in (("algo", algo), ("policy", policy), ("env", env)):
         if value is not None and not isinstance(value, str):
             raise GailfeError(f"{name}: got {value!r}; expected a name")
-    if start is not None and (algo, policy, env) == (None, None, None):
-        return start.changed(values)
     task = canonical_name(env or (start.environment.env if start else "hopper"))
+    if start is not None:
+        # By its own method, policy step and task it may be called.
+        now = {"algo": algo, "policy": policy, "env": task}
+        if all(value is None or value == start.get(name) for name, value in now.items()):
+            return start.changed(values)
     method, run = preset(algo or (start.method.name if start else "gail"), task, policy=policy)
     setup = Setup(method, EnvSettings(env=task), run=run)
     if start is not None:

@@ -1,6 +1,9 @@
+"""`gailfe train`: a run that is killed and interrupted comes to what it would have been."""
+
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
 import signal
@@ -11,34 +14,54 @@ import time
 import pytest
 
 from gailfe_jax.cli.main import main
-from gailfe_jax.cli.parsing import parse
-from gailfe_jax.cli.train import Train, defaults
-from gailfe_jax.config.flat import Hyper
-from gailfe_jax.learners.methods import COMBINATIONS, resolve_config
-from gailfe_jax.training.loop import load_run
+from gailfe_jax.io import user_modules
+from gailfe_jax.learners.presets import preset
+from gailfe_jax.training.run_folder import load_run
 from tests import haste
-from tests.cli.tiny import TINY
-from tests.runs import contents
+from tests.cli.tiny import RUN, sizes
+from tests.runs import assert_same_run, contents, manifest_of, metrics_of
+from tests.tiny import toy_demonstrations
+from tests.toy import Cliff, cliff_expert
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-GAILFE = [
-    *("--algo", "gailfe", "--disc-hidden", "8", "--disc-minibatch", "64", "--failure-capacity", "6"),
-    *("--seeds", "2", "--first-seed", "1"),
-]
-EVALUATIONS = 24
+EVALUATIONS, STEPS = 24, 32  # Of so many steps each.
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """A module of the user's own that registers the toy tasks, and demonstrations for one of them."""
+    folder = tmp_path_factory.mktemp("toys")
+    (folder / "toy_tasks.py").write_text("from tests import toy\n\ntoy.register()\n")
+    toy_demonstrations(Cliff(), cliff_expert()).save(folder / "demos.npz")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten(toy_tasks):
+    """The modules that are imported here, and what they register."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(user_modules, "_imported", [])
+        patch.setattr(sys, "path", list(sys.path))
+        yield
+    sys.modules.pop("toy_tasks", None)
+
+
+@pytest.fixture(scope="module")
+def flags(toys):
+    run = ["--steps", str(STEPS * EVALUATIONS), "--seeds", "2", "--first-seed", "1"]
+    return [*sizes("gailfe"), *RUN, *run, "--env", "cliff", "--demos", str(toys / "demos.npz"), *imports(toys)]
+
+
+def imports(toys):
+    return ["--import", str(toys / "toy_tasks.py")]
+
+
 def start(*words):
-    env = haste.environment() | {"PYTHONPATH": str(ROOT)}
+    env = haste.environment() | {"PYTHONPATH": str(ROOT), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     command = [sys.executable, "-m", "gailfe_jax", *map(str, words)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def manifest(folder):
-    newest = max((folder / "checkpoints").glob("step_*/manifest.json"))
-    return json.loads(newest.read_text())["body"]
 
 
 def wait_for_checkpoints(process, folder, count, after=0):
@@ -52,23 +75,17 @@ def wait_for_checkpoints(process, folder, count, after=0):
     return max(seen)
 
 
-def metrics_of(folder):
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in record.items() if name != "steps_per_second"} for record in records]
-
-
 @pytest.fixture(scope="module")
-def run_dir(quick_programs, demos_file, tmp_path_factory):
+def run_dir(quick_programs, flags, toys, tmp_path_factory):
     """A run that is killed, resumed, interrupted, and resumed to its end."""
     folder = tmp_path_factory.mktemp("runs") / "cut"
-    flags = [*TINY, *GAILFE, "--demos", demos_file, "--steps", 128 * EVALUATIONS]
-    process = start("train", "--out", folder, *flags, "--checkpoint-seconds", 0)
+    process = start("train", *flags, "--out", folder, "--checkpoint-seconds", 0)
     killed_at = wait_for_checkpoints(process, folder, 3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
 
-    process = start("train", "--out", folder, "--resume")
+    process = start("train", "--out", folder, "--resume", *imports(toys))
     wait_for_checkpoints(process, folder, 3, after=killed_at)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -76,83 +93,100 @@ def run_dir(quick_programs, demos_file, tmp_path_factory):
     assert int(re.search(r"resuming at step ([\d,]+)", out)[1].replace(",", "")) >= killed_at
     assert err.splitlines()[-1] == f"interrupted; continue with: gailfe train --out {folder} --resume"
     steps = [record["step"] for record in metrics_of(folder)]
-    assert manifest(folder)["step"] == steps[-1] < 128 * EVALUATIONS
+    assert manifest_of(folder)["step"] == steps[-1] < STEPS * EVALUATIONS
     assert not json.loads((folder / "summary.json").read_text())["finished"]
 
-    assert main(["train", "--out", str(folder), "--resume", "--quiet", "--checkpoint-seconds", "99"]) == 0
+    words = ["--out", str(folder), "--resume", "--quiet", "--checkpoint-seconds", "99", *imports(toys)]
+    assert main(["train", *words]) == 0
     return folder
 
 
-def test_killed_and_interrupted_and_resumed_equals_uninterrupted(run_dir, demos_file, tmp_path):
-    flags = [*TINY, *GAILFE, "--demos", str(demos_file), "--steps", str(128 * EVALUATIONS)]
-    assert main(["train", "--out", str(tmp_path / "whole"), *flags, "--quiet", "--no-tensorboard"]) == 0
+def test_killed_and_interrupted_and_resumed_equals_uninterrupted(run_dir, flags, tmp_path):
     whole = tmp_path / "whole"
-    assert metrics_of(run_dir) == metrics_of(whole)
+    assert main(["train", *flags, "--out", str(whole), "--quiet", "--no-tensorboard"]) == 0
+    assert_same_run(run_dir, whole)
     assert len(metrics_of(whole)) == 2 * EVALUATIONS
-    assert manifest(run_dir)["leaves"] == manifest(whole)["leaves"]
-    for seed in (1, 2):
-        name = f"policies/seed_{seed}.safetensors"
-        assert (run_dir / name).read_bytes() == (whole / name).read_bytes()
+    assert {path.name for path in (whole / "policies").iterdir()} == {"seed_1.safetensors", "seed_2.safetensors"}
     assert len(load_run(run_dir)["resumed"]) == 2
 
 
-def test_a_run_is_kept_from_being_overwritten(run_dir, demos_file, capsys):
+def test_a_run_is_kept_from_being_overwritten(run_dir, flags, toys, capsys):
     before = contents(run_dir)
-    flags = [*TINY, *GAILFE, "--demos", str(demos_file)]
+    gamma = preset("gailfe", "cliff")[0].policy.gamma
     for words, message in (
         (flags, "already holds a run; add --resume to continue it, or choose another --out"),
-        (["--resume", "--hidden", "9"], "configuration field config.hidden is [8] in the checkpoint and [9] now"),
         (
-            ["--resume", "--gamma", "0.9"],
-            f"configuration field hyper.gamma is {Hyper().gamma} in the checkpoint and 0.9 now",
+            ["--resume", "--policy.hidden", "9"],
+            "configuration field method.policy.hidden is [8] in the checkpoint and [9] now",
         ),
+        (["--resume", "--gamma", "0.9"], f"field method.policy.gamma is {gamma} in the checkpoint and 0.9 now"),
+        (["gail", "--resume"], "configuration field algo is 'gailfe' in the checkpoint and 'gail' now"),
     ):
-        assert main(["train", "--out", str(run_dir), *words]) == 2
+        assert main(["train", *words, "--out", str(run_dir), *imports(toys)]) == 2
         captured = capsys.readouterr()
         assert message in captured.err and captured.err.count("\n") == 1
     assert contents(run_dir) == before
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: c.name)
-def test_the_flags_it_prints_are_understood(combination):
-    words = combination.flags.split()
-    parsed = parse(Train, "train", ["--out", "x", *words], defaults(["--out", "x", *words]))
-    config = resolve_config(parsed.config)
-    assert {name: getattr(config, name) for name in combination.settings} == combination.settings
+def test_a_run_with_a_users_own_task_is_resumed_with_its_module(run_dir, toys, capsys, monkeypatch):
+    """A record is data, perhaps somebody else's: modules are named to the user and imported when they say so."""
+    monkeypatch.setattr(user_modules, "_imported", [])
+    before = contents(run_dir)
+    assert main(["train", "--out", str(run_dir), "--resume"]) == 2
+    message = f"was made with modules of the user's own; expected --import {toys / 'toy_tasks.py'}\n"
+    assert capsys.readouterr().err.endswith(message)
+    assert contents(run_dir) == before
 
 
-@pytest.mark.parametrize("value", ["-log_d", "1-d", "log_1-d", "logit"])
-def test_the_names_of_rewards_are_no_flags(value):
-    parsed = parse(Train, "train", ["--out", "x", "--disc-reward", value], defaults([]))
-    assert parsed.config.disc_reward == value
+def test_it_trains_as_a_file_says(run_dir, flags, tmp_path, capsys):
+    """`--print-config` of flags, and `--config` of what it printed, train the same."""
+    assert main(["train", *flags, "--steps", "32", "--print-config"]) == 0
+    (tmp_path / "run.toml").write_text(capsys.readouterr().out)
+    words = ["train", "--config", str(tmp_path / "run.toml"), "--out", str(tmp_path / "run"), "--quiet"]
+    assert main(words) == 0
+    assert metrics_of(tmp_path / "run") == metrics_of(run_dir)[:2]
+    ours, theirs = load_run(tmp_path / "run"), load_run(run_dir)
+    assert ours["method"] == theirs["method"] and ours["environment"] == theirs["environment"]
+
+
+def test_print_config_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "gail", "--print-config", "--out", "x"]) == 0
+    assert 'algo = "gail"' in capsys.readouterr().out and os.listdir() == []
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train --out x", "demos: --algo gail needs a demonstration file"),
+        ("train gail", "out: got none; expected --out and a folder for the run"),
+        ("train --out x", "demos: gail needs a demonstration file"),
         ("train --out x --demos missing.npz", "missing.npz: no such file"),
         ("train --out x --demos damaged.npz", "damaged.npz: not a readable .npz file"),
         ("train --out x --demos {demos} --env walker2d", "demonstrations of 'Hopper-v5', expected 'Walker2d-v5'"),
         ("train --out x --demos {demos} --trajectories 9", "asked for 9, expected 1 to 4"),
-        ("train --out x --demos {demos} --disc-lr nan", "disc_lr: got nan; expected a finite number"),
-        ("train --out x --demos {demos} --algo gailfe --annotator z", "annotator 'z': expected one of"),
+        ("train --out x --demos {demos} --reward.lr nan", "reward.lr: got 'nan'; expected a finite number"),
+        ("train gailfe --out x --demos {demos} --annotator z", "annotator 'z': expected one of"),
         ("train --out x --algo nonsense", "algo: unknown algorithm 'nonsense'"),
+        ("train nonsense --out x", "algo: unknown algorithm 'nonsense'"),
         ("train --out x --env nonsense", "env: unknown task 'nonsense'"),
         ("train --out x --env brax:nonsense --algo ppo", "unknown brax environment 'nonsense'"),
         ("train --out x --engine nonsense --algo ppo", "engine: unknown engine 'nonsense'"),
-        ("train --out x --steps -5", "steps: got -5"),
-        ("train --out x --algo bc", "demos: --algo bc needs a demonstration file"),
-        ("train --out x --algo bc --demos {demos} --bc-minibatch 100", "bc_minibatch: got 100; expected a divisor"),
-        ("train --out x --algo bc --bc-validation 1", "bc_validation: got 1.0; expected a share in [0, 1)"),
-        ("train --out x --algo dagger --expert missing.safetensors", "missing.safetensors: expected a readable policy"),
-        ("train --out x --algo dagger --expert damaged.npz", "damaged.npz: expected"),
-        ("train --out x --algo dagger --env walker2d --expert {expert}", "expert: a policy for hopper; expected one"),
-        ("train --out x --algo gail --generator likelihood", "generator: --algo gail has more than a likelihood"),
-        ("train --out x --algo ppo --num-envs 0", "num_envs: got 0"),
-        ("train --out x --algo ppo --seeds 0", "seeds: got 0; expected a number from 1"),
-        ("train --out full --algo ppo", "full: exists and holds no run"),
-        ("train --out full/notes.txt/x --algo ppo", "Not a directory"),
+        ("train --out x --steps -5", "steps: got '-5'; expected a finite number from 1"),
+        ("train --out x --algo bc", "demos: bc needs a demonstration file"),
+        ("train bc --out x --demos {demos} --policy.minibatch 100", "policy.minibatch: got 100; expected a divisor of"),
+        ("train bc --out x --validation 1", "validation: got '1'; expected a finite number from 0 below 1"),
+        ("train dagger --out x --expert missing.safetensors", "missing.safetensors: expected a readable policy"),
+        ("train dagger --out x --expert damaged.npz", "damaged.npz: expected"),
+        ("train dagger --out x --env walker2d --expert {expert}", "expert: a policy for hopper; expected one"),
+        (
+            "train gail --out x --policy likelihood",
+            "policy: got 'likelihood' for gail; expected one of trpo, ppo, mail",
+        ),
+        ("train ppo --out x --num-envs 0", "rollout.num_envs: got '0'; expected a whole number from 1"),
+        ("train ppo --out x --seeds 0", "seeds: got '0'; expected a whole number from 1"),
+        ("train ppo --out full", "full: exists and holds no run"),
+        ("train ppo --out full/notes.txt/x", "Not a directory"),
+        ("train --config missing.toml --out x", "config: missing.toml: no such file"),
     ],
 )
 def test_bad_input_ends_in_one_line(refused, words, message):
