@@ -10,6 +10,8 @@ from gailfe_jax.errors import GailfeError
 
 T = TypeVar("T")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+METHOD_NAMES = ("ppo", "trpo", "gail", "gailfe", "mail", "gasil", "fem", "gtal", "irlf", "constant", "bc", "dagger")
+"""The methods that come with the package. What becomes a method when it is registered needs another name."""
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -19,12 +21,14 @@ class Registry(Mapping[str, T], Generic[T]):
       what: a word for what it holds, for messages.
       built_in: the entries that come with the package.
       register: name of the function that adds to it.
+      reserved: further names that users cannot have.
     """
 
-    def __init__(self, what: str, built_in: Mapping[str, T], register: str = ""):
+    def __init__(self, what: str, built_in: Mapping[str, T], register: str = "", reserved: tuple[str, ...] = ()):
         self.what = what
         self._register = register or f"register_{what}"
         self._built_in = dict(built_in)
+        self._reserved = dict.fromkeys((*built_in, *reserved))
         self._added: dict[str, T] = {}
 
     def __getitem__(self, name: str) -> T:
@@ -46,10 +50,10 @@ class Registry(Mapping[str, T], Generic[T]):
           kind: the class that `entry`, itself a class, has to be below.
 
         Raises:
-          GailfeError: the name is built in or no word, or the entry is of another kind.
+          GailfeError: the name is built in, reserved or no word, or the entry is of another kind.
         """
-        if not isinstance(name, str) or not _WORD.fullmatch(name) or name in self._built_in:
-            taken = ", ".join(self._built_in)
+        if not isinstance(name, str) or not _WORD.fullmatch(name) or name in self._reserved:
+            taken = ", ".join(self._reserved)
             raise GailfeError(f"{self.what}: got the name {name!r}; expected one word other than {taken}")
         if kind is not None and not (isinstance(entry, type) and issubclass(entry, kind)):
             raise GailfeError(f"{self.what} {name}: got {entry!r}; expected a subclass of {kind.__name__}")

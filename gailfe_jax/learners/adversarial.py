@@ -308,6 +308,12 @@ class Adversarial(Learner):
             raise GailfeError(
                 f"policy: {self.name} has no reward with a gradient through a model; expected trpo or ppo"
             )
+        if self.constraint is not None and (self.reward is None or not self.reward.constrainable):
+            raise GailfeError("constraint: nothing but a discriminator can be constrained; expected none")
+        if self.failures is None and (
+            self.constraint is not None or getattr(self.reward, "learns_from_failures", False)
+        ):
+            raise GailfeError(f"failures: got none; {self.name} learns from them")
         if self.reward is not None:
             self.reward.verify()
         self.policy.verify(self.rollout.num_envs, self.rollout.unroll_length)

@@ -94,7 +94,10 @@ class GASIL(GAIL):
 
 
 class Methods(Mapping[str, Learner]):
-    """The table of methods by name: the built-in ones, and one for every reward that a user registered."""
+    """The table of methods by name: the built-in ones, and one for every reward and policy step that a user registered.
+
+    A policy step stands for itself on the true reward, as `ppo` and `trpo` do.
+    """
 
     def __init__(self) -> None:
         built_in = (
@@ -122,13 +125,22 @@ class Methods(Mapping[str, Learner]):
     def __getitem__(self, name: str) -> Learner:
         if name in self._built_in:
             return self._built_in[name]
-        if name in REWARDS and name != "discriminator":
+        if name in self._rewards():
             return self._of_reward(name)
+        if name in self._policies():
+            kind = POLICY_UPDATES[name]
+            return ReinforcementLearning(name=name, about=f"{name} on the true reward", policy=kind())
         raise KeyError(name)
 
+    def _rewards(self) -> list[str]:
+        return [name for name in REWARDS if name not in self._built_in and name != "discriminator"]
+
+    def _policies(self) -> list[str]:
+        taken = {*self._built_in, *REWARDS}
+        return [name for name, kind in POLICY_UPDATES.items() if name not in taken and not kind.model_based]
+
     def __iter__(self) -> Iterator[str]:
-        yield from self._built_in
-        yield from (name for name in REWARDS if name not in self._built_in and name != "discriminator")
+        yield from (*self._built_in, *self._rewards(), *self._policies())
 
     def __len__(self) -> int:
         return len(list(iter(self)))

@@ -65,7 +65,10 @@ def preset(name: str, env: str | None = "hopper", *, policy: str | None = None) 
       GailfeError: unknown method, policy step or task.
     """
     method, task = find_method(name), "" if env is None else base_name(env)
-    values = _METHODS.get(name, _IMITATION) | _TASKS.get(name, _IMITATION_ON).get(task, {})
+    # Of what a user registered, a reward is imitated and a policy step is on the true reward.
+    imitates = getattr(method, "reward", None) is not None
+    on_task = _TASKS.get(name, _IMITATION_ON if imitates else {}).get(task, {})
+    values = _METHODS.get(name, _IMITATION if imitates else {}) | on_task
     method = without_unread(put(method, {key: value for key, value in values.items() if key in leaves(method)}))
     if policy is not None:
         method = with_policy(method, policy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gailfe_jax.config.registry import Registry
+from gailfe_jax.config.registry import METHOD_NAMES, Registry
 from gailfe_jax.rewards.base import Reward
 from gailfe_jax.rewards.constant import ConstantReward
 from gailfe_jax.rewards.discriminator import Discriminator
@@ -17,6 +17,7 @@ REWARDS: Registry[type[Reward]] = Registry(
         "irlf": FailureAware,
         "constant": ConstantReward,
     },
+    reserved=METHOD_NAMES,
 )
 
 

@@ -1,0 +1,220 @@
+"""What every method promises about its settings: what is read is read, what is not is not, and records keep all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from gailfe_jax.config.parts import as_arrays, path_name
+from gailfe_jax.config.tree import Leaf, leaves, put, set_values
+from gailfe_jax.data.annotators import parse_annotator, parse_success
+from gailfe_jax.envs import TASKS
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.adversarial import Adversarial
+from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.combinations import COMBINATIONS
+from gailfe_jax.learners.methods import METHODS, policy_choices
+from gailfe_jax.learners.presets import preset
+from gailfe_jax.learners.record import method_record, read_method
+from gailfe_jax.sweep.planner import stack_methods
+from gailfe_jax.training.program import Trainer
+from gailfe_jax.types import Problem
+from tests.tiny import noise_demos, tiny
+from tests.toy import Cliff, cliff_expert
+
+ENV = Cliff()
+# Settings that can be given beside others: each is on in one case at least.
+_ON = {"start.steps": 2, "schedule.warmup_iterations": 1, "policy.average": 0.9, "likelihood.add": True}
+_OWN = {"self_demonstrations.use": "both", "self_demonstrations.episodes": "survived", "reward.replay": 20}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A method with some of its settings, and whether a test of it is quick."""
+
+    name: str
+    policy: str | None = None
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    quick: bool = False
+
+    @property
+    def method(self) -> Learner:
+        return set_values(tiny(self.name, self.policy), self.settings)
+
+    def __str__(self) -> str:
+        words = [self.name, *([self.policy] if self.policy else []), *self.settings]
+        return " ".join(words)
+
+
+def cases() -> list[Case]:
+    """Every method with every policy step as it comes, and settings that switch further ones on."""
+    plain = [Case(name, policy) for name in METHODS for policy in policy_choices(METHODS[name]) or (None,)]
+    return [
+        *plain,
+        Case("gailfe", None, _ON | _OWN | {"schedule.anneal": True}, quick=True),
+        Case("gailfe", "ppo", {"constraint.multiplier": "fixed", "reward.gradient_penalty": False}),
+        Case("gail", "ppo", {"true_reward.add": True, "self_imitation.updates": 2}, quick=True),
+        Case("mail", None, {"policy.step": "adam", "policy.rollouts": "model", "policy.model.ensemble": 2}, quick=True),
+        Case("mail", None, _ON | {"schedule.warm_restarts": 1}),
+        Case("ppo", None, {"likelihood.add": True, "self_imitation.updates": 1}),
+        Case("bc", None, {"validation": 0.0}, quick=True),
+        Case("dagger", None, {"schedule.anneal": True}),
+    ]
+
+
+CASES = cases()
+MARKED = [pytest.param(case, id=str(case), marks=[] if case.quick else [pytest.mark.slow]) for case in CASES]
+
+
+@pytest.fixture(autouse=True)
+def plain_traces(monkeypatch):
+    """Loops over seeds and programs inside programs, which the CPU alone has, would hide what is used."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "none")
+
+
+def bound(method: Learner) -> Learner:
+    """The method on the cliff, whatever it says of itself."""
+    failures, own = getattr(method, "failures", None), getattr(method, "self_demonstrations", None)
+    judge, success = None, None
+    if failures is not None:
+        judge = parse_annotator(failures.annotator, task="cliff", default="terminated", expert_return=12.0)
+    if own is not None and own.use != "none" and own.episodes != "top_k":
+        success = parse_success(own.episodes, task="cliff", expert_return=12.0)
+    problem = Problem(ENV.spec, method.rollout.num_envs, method.rollout.unroll_length)
+    return method.resolve().judged(judge, success).bind(problem).replace(env=ENV, total_iterations=3)
+
+
+def trace(method: Learner) -> Any:
+    """`(jaxpr of a fresh state and one iteration, names of its traced settings)`, which are its first arguments."""
+    learner = as_arrays(bound(method))
+    demos = noise_demos(ENV, expert=cliff_expert() if learner.asks_expert else None)
+
+    def run(learner: Learner, key: Any, demos: Any) -> Any:
+        state, metrics = learner.step(learner.init(key, demos), demos)
+        return jax.tree.leaves((state, metrics))
+
+    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(learner)]
+    return jax.make_jaxpr(run)(learner, jax.random.key(0), demos), names
+
+
+def read_settings(method: Learner) -> set[str]:
+    """The traced settings that the program of `method` uses."""
+    from jax.interpreters import partial_eval
+
+    closed, names = trace(method)
+    used = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))[1]
+    return {name for name, reads in zip(names, used) if reads}
+
+
+def others(leaf: Leaf) -> list[Any]:
+    """Further values that a static setting can take."""
+    kind, value = leaf.setting.kind, leaf.value
+    named = {
+        "annotator": ["return_below:0.5"],
+        "episodes": ["survived" if value == "top_k" else "top_k"],
+        "features": ["linear"],
+    }
+    last = leaf.name.rpartition(".")[2]
+    if leaf.setting.choices:
+        return [choice for choice in leaf.setting.choices if choice != value]
+    if last in named and kind is str:
+        return named[last]
+    if kind is bool:
+        return [not value]
+    if kind is int:
+        return [value + 1]
+    if kind is tuple:
+        return [(*(size + 1 for size in value),)]
+    return [0.5 * value if value else 0.5]
+
+
+@pytest.mark.parametrize("case", MARKED)
+def test_traced_settings_are_used_where_they_are_read(case):
+    method = case.method
+    traced = {name: leaf for name, leaf in leaves(method).items() if leaf.setting.marks.traced}
+    used = read_settings(method)
+    assert used == {name for name, leaf in traced.items() if leaf.unread is None}
+
+
+@pytest.mark.parametrize("case", MARKED)
+def test_static_settings_change_the_program_where_they_are_read(case):
+    method = case.method
+    before = str(trace(method)[0])
+    for name, leaf in leaves(method).items():
+        if leaf.setting.marks.traced:
+            continue
+        changed = []
+        for value in others(leaf):
+            new = put(method, {name: value})
+            if leaf.unread is None:
+                try:
+                    new.verify()
+                except GailfeError:
+                    changed.append(True)
+                    continue
+            changed.append(str(trace(new)[0]) != before)
+        expected = "changes" if leaf.unread is None else f"does not change, for {leaf.unread},"
+        assert all(changed) if leaf.unread is None else not any(changed), f"{name} {expected} the program"
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_record_holds_the_method(case):
+    method = case.method
+    again = read_method(method.name, json.loads(json.dumps(method_record(method))))
+    assert repr(again) == repr(method) and type(again) is type(method)
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda combination: combination.name)
+def test_a_record_holds_a_combination(combination):
+    method = combination.build()
+    method.verify()
+    again = read_method(method.name, json.loads(json.dumps(method_record(method))))
+    assert repr(again) == repr(method)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_presets_go_together_on_every_task(name):
+    for task in TASKS:
+        for policy in policy_choices(METHODS[name]) or (None,):
+            method, run = preset(name, task, policy=policy)
+            method.verify()
+            assert run.steps >= run.eval_every
+            again = read_method(name, json.loads(json.dumps(method_record(method))))
+            assert repr(again) == repr(method)
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_a_method_with_several_values_is_several_methods():
+    """Traced settings side by side give what each gives alone."""
+    values = [{"reward.lr": 1e-3, "policy.gamma": 0.9}, {"reward.lr": 3e-3, "policy.gamma": 0.9}]
+    methods = [set_values(tiny("gail", "ppo"), chosen) for chosen in values]
+    demos = noise_demos(ENV)
+
+    def advanced(method: Learner, seeds: list[int]) -> Any:
+        trainer = Trainer(method.on(ENV), np.array(seeds), chunk=2, eval_episodes=1)
+        state, metrics = trainer.advance(trainer.init(demos), demos)
+        return jax.tree.map(np.asarray, (state.agent, state.reward, metrics["disc_loss"].T))
+
+    together = advanced(stack_methods(methods, 2), [0, 1, 0, 1])
+    for i, method in enumerate(methods):
+        rows = jax.tree.map(lambda x, i=i: x[2 * i : 2 * i + 2], together)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), rows, advanced(method, [0, 1])
+        )
+    assert not np.allclose(together[2][:2, -1], together[2][2:, -1])
+
+
+def test_parts_that_do_not_go_together_are_refused():
+    constrained = METHODS["gailfe"]
+    assert isinstance(constrained, Adversarial)
+    with pytest.raises(GailfeError, match=r"^constraint: nothing but a discriminator"):
+        constrained.replace(reward=METHODS["fem"].reward).verify()
+    with pytest.raises(GailfeError, match=r"^failures: got none; gailfe learns from them"):
+        constrained.replace(failures=None).verify()
+    with pytest.raises(GailfeError, match=r"^failures: got none; irlf learns from them"):
+        METHODS["irlf"].replace(failures=None).verify()
