@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
@@ -29,6 +30,14 @@ def peek(args: Sequence[str], flag: str) -> str | None:
         elif word.startswith(flag + "="):
             value = word.partition("=")[2]
     return value
+
+
+def peek_all(args: Sequence[str], flag: str) -> list[str] | None:
+    """The words after `flag` up to the next flag, before the real parse; None without it."""
+    if flag not in args:
+        return None
+    after = args[len(args) - args[::-1].index(flag) :]
+    return list(itertools.takewhile(lambda word: not word.startswith("--"), after))
 
 
 def parse(kind: type[Settings], command: str, args: Sequence[str], default: Settings | None = None) -> Settings:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from gailfe_jax.cli.parsing import peek
+from gailfe_jax.cli.parsing import peek, peek_all
 from gailfe_jax.cli.settings import read_words, write_config
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.user_modules import imported_modules, require_modules
@@ -55,20 +55,28 @@ def resumed(words: Sequence[str]) -> Setup | None:
 
 def run(words: Sequence[str]) -> int:
     """Carries the command out; returns the exit code."""
-    options, _, setup = read_words(Train, "train", words, start=resumed(words))
+    from gailfe_jax.parallel import distributed
+
+    # Before the settings are read: which of them there are hangs on the engine, and `auto` goes by the devices.
+    with distributed.connected(peek_all(words, "--distributed")):
+        return _train(words)
+
+
+def _train(words: Sequence[str]) -> int:
+    from gailfe_jax.parallel import distributed
+    from gailfe_jax.training.loop import train
+
+    with distributed.agreed():
+        options, _, setup = read_words(Train, "train", words, start=resumed(words))
     if options.print_config:
         print(write_config(setup), end="")
         return 0
     if not options.out:
         raise GailfeError("out: got none; expected --out and a folder for the run")
-    from gailfe_jax.parallel import distributed
-    from gailfe_jax.training.loop import train
-
-    with distributed.connected(options.distributed):
-        result = train(
-            setup.method, setup.environment, setup.run, demos=setup.demos, out=options.out, resume=options.resume,
-            imports=imported_modules(),
-        )  # fmt: skip
+    result = train(
+        setup.method, setup.environment, setup.run, demos=setup.demos, out=options.out, resume=options.resume,
+        imports=imported_modules(),
+    )  # fmt: skip
     if result.interrupted and result.run_dir is not None:
         print(f"interrupted; continue with: gailfe train --out {options.out} --resume", file=sys.stderr)
     return 130 if result.interrupted else 0

@@ -62,6 +62,10 @@ def connected(words: Sequence[str] | None, timeout: float = CONNECT_SECONDS) -> 
         raise  # All processes have it: see `agreed`.
     except KeyboardInterrupt:
         os._exit(130)
+    except SystemExit as stop:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stop.code if isinstance(stop.code, int) else 1)
     except BaseException as error:
         if _lost_another(error):
             _end(f"another process of the run has ended: {error}", 1)

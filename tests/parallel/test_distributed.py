@@ -25,7 +25,7 @@ CHUNK, EVALUATIONS, SEEDS = 64, 3, [0, 1, 2]
 TINY = [
     *("gail", "--policy", "ppo", "--policy.epochs", "1", "--policy.minibatches", "2", "--policy.lr", "0.05"),
     *("--env", "hopper", "--rollout.num-envs", "4", "--rollout.unroll-length", "16", "--policy.hidden", "4"),
-    *("--policy.value-minibatch", "32", "--reward.hidden", "4", "--reward.steps", "2", "--reward.minibatch", "32"),
+    *("--reward.hidden", "4", "--reward.steps", "2", "--reward.minibatch", "32"),
     *("--seeds", "3", "--eval-every", "64", "--eval-episodes", "2", "--checkpoint-seconds", "1e9", "--no-tensorboard"),
 ]
 # Of six devices in two processes two share each seed: those of one process, those of the other, and one of each.
