@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.methods.table import find_method
+from gailfe_jax.learners.methods import find_method
 from gailfe_jax.policies.actor import CloneStart
 from gailfe_jax.policies.actor_critic import Objective
 from gailfe_jax.policies.forward_model import ForwardModel
