@@ -96,7 +96,8 @@ def trace(method: Learner) -> Any:
 
     def run(learner: Learner, key: Any, demos: Any) -> Any:
         state, metrics = learner.step(learner.init(key, demos), demos)
-        return jax.tree.leaves((state, metrics))
+        # A dual variable moves where the multiplier is fixed, too, and nothing reads it; else metrics show it.
+        return jax.tree.leaves((state.replace(dual=None), metrics))
 
     names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(learner)]
     return jax.make_jaxpr(run)(learner, jax.random.key(0), demos), names
