@@ -45,6 +45,15 @@ def compiled_in_haste() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def fully_optimised() -> Iterator[None]:
+    """For a test of what the compiler makes of a program, in a module that compiles in haste."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
 def haste_options() -> dict[str, bool]:
     """XLA's options of `quick_programs`; a module can have its own."""

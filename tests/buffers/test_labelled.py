@@ -21,6 +21,8 @@ from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Transition
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 LIMIT = 6
 OBS, ACTION = 3, 2
 UNROLLS, STEPS = 3, 11
@@ -208,7 +210,7 @@ def test_unrolls_cut_anywhere_give_the_same_state(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_vmap_over_seeds_equals_a_loop(name):
+def test_vmap_over_seeds_equals_a_loop(name, fully_optimised):
     buffer = _buffer(3, 2, name)
     per_seed = [_random_unrolls(seed, 2) for seed in range(4)]
     stack = functools.partial(jax.tree.map, lambda *leaves: jnp.stack(leaves))
@@ -340,7 +342,7 @@ def test_memory_is_that_of_the_pool(collect):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_pool_is_never_copied(name):
+def test_the_pool_is_never_copied(name, fully_optimised):
     # 40 MB of pool: a copy of it, per step or per iteration, would show up as temporary memory.
     buffer = LabelledTrajectories(500, 1000, 8, OBS, ACTION, ANNOTATORS[name][0])
     states = jax.eval_shape(jax.vmap(lambda _: buffer.init()), jnp.arange(2))

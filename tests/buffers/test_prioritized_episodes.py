@@ -16,6 +16,8 @@ from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Transition
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 # Episodes last up to three unrolls.
 LIMIT, STEPS, OBS, ACTION = 11, 4, 2, 1
 DRAWS = 40_000
@@ -161,7 +163,7 @@ def test_unrolls_cut_anywhere_give_the_same_state():
         np.testing.assert_array_equal(state.priorities.reshape(-1)[index], 1.0)
 
 
-def test_vmap_over_seeds_equals_a_loop():
+def test_vmap_over_seeds_equals_a_loop(fully_optimised):
     replay = make(3, 4)
     seeds = [unrolls(seed, 4) for seed in range(3)]
     keys = jax.random.split(jax.random.key(0), 3)
@@ -261,7 +263,7 @@ def test_an_empty_replay_gives_zeros_and_takes_no_priorities():
         jax.tree.map(np.testing.assert_array_equal, after, state)
 
 
-def test_the_pool_is_never_copied_in_a_scan():
+def test_the_pool_is_never_copied_in_a_scan(fully_optimised):
     replay = PrioritizedEpisodes(50, 1000, 8, 40, 20)
     state = jax.eval_shape(jax.vmap(lambda _: replay.init()), jnp.arange(2))
     shape = jax.ShapeDtypeStruct

@@ -12,6 +12,8 @@ import pytest
 from gailfe_jax.buffers.replay import Replay
 from gailfe_jax.errors import GailfeError
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 ROW = (jnp.zeros(2), jnp.zeros(1))
 
 
@@ -50,7 +52,7 @@ def test_empty_ring_samples_zeros():
     np.testing.assert_array_equal(action, np.zeros((3, 1)))
 
 
-def test_vmap_over_seeds_equals_a_loop():
+def test_vmap_over_seeds_equals_a_loop(fully_optimised):
     replay = Replay(5)
     batches = [_rows(100 * seed, 4) for seed in range(3)]
     states = jax.vmap(lambda _: replay.init(ROW))(jnp.arange(3))

@@ -13,6 +13,8 @@ from gailfe_jax.buffers.top_k import TopK
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Transition
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 LIMIT, STEPS, OBS, ACTION = 6, 8, 2, 1
 
 
@@ -105,7 +107,7 @@ def test_it_holds_what_a_python_heap_holds(capacity, num_envs):
     check()
 
 
-def test_vmap_over_seeds_equals_a_loop():
+def test_vmap_over_seeds_equals_a_loop(fully_optimised):
     buffer = TopK(3, LIMIT, 4, OBS, ACTION)
     seeds = [unrolls(seed, 4) for seed in range(3)]
     alone = [fill(buffer, parts) for parts in seeds]

@@ -10,6 +10,8 @@ from jax.flatten_util import ravel_pytree
 
 from gailfe_jax.nn.distributions import Gaussian, GaussianPolicy, Mixture, MixturePolicy
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 KEY = jax.random.key(0)
 
 

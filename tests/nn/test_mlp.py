@@ -8,6 +8,8 @@ import pytest
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.nn.mlp import ACTIVATIONS, MLP, GatedForward
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_hand_computed_output(activation):

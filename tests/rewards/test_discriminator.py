@@ -19,6 +19,8 @@ from gailfe_jax.rewards.discriminator import (
 )
 from gailfe_jax.types import EnvSpec, Problem, StateAction
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 SPEC = EnvSpec("toy", None, "none", 3, 2, (-1.0, -1.0), (1.0, 1.0), 100)
 PROBLEM = Problem(SPEC, num_envs=8, unroll_length=128)
 STEPS, SIZE = 4, 64
@@ -101,7 +103,7 @@ def test_the_shapes_of_the_reward():
         np.testing.assert_array_equal(score, REWARDS[name](reward.logit(state, demos.obs, demos.action)))
 
 
-def test_a_zero_multiplier_or_an_empty_buffer_is_gail_to_the_bit(reward):
+def test_a_zero_multiplier_or_an_empty_buffer_is_gail_to_the_bit(reward, fully_optimised):
     failures = pairs(7, (STEPS, SIZE), 3.0)
     plain, _, _ = fit(reward, steps=5)
     zero, _, _ = fit(reward, failures=failures, has=jnp.array(True), multiplier=0.0, steps=5)
