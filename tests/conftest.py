@@ -50,6 +50,8 @@ def fully_optimised() -> Iterator[None]:
     """For a test of what the compiler makes of a program, in a module that compiles in haste."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
+    # Else JAX takes what it has compiled in haste.
+    jax.clear_caches()
     yield
     jax.config.update("jax_disable_most_optimizations", before)
 
