@@ -68,7 +68,8 @@ def quickstart(
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
     steps = STEPS if steps is None else steps
-    budget = RunSettings(steps=steps, seeds=seeds, eval_every=min(EVAL_EVERY, steps), eval_episodes=EVAL_EPISODES)
+    asked = {"steps": steps, "seeds": seeds, "eval_every": min(EVAL_EVERY, steps), "eval_episodes": EVAL_EPISODES}
+    budget = set_values(RunSettings(), asked)
     task = make_env(env)
     expert = load_expert(task.spec.name)
     # The report is written first. It marks a folder that quickstart may empty.

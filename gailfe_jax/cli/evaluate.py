@@ -37,7 +37,7 @@ class Evaluate:
 
     def __call__(self) -> int:
         from gailfe_jax.apps.evaluate_run import evaluate_path
-        from gailfe_jax.training.logger import write_json_atomic
+        from gailfe_jax.io.atomic import write_json_atomic
 
         report = evaluate_path(
             self.path, episodes=self.episodes, backend=self.backend, env=self.env, expert_return=self.expert_return,

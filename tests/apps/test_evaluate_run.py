@@ -8,7 +8,7 @@ import pytest
 from gailfe_jax.apps.evaluate_run import evaluate_path, known_expert_return, policies_of
 from gailfe_jax.artifacts.policy import Policy, expert_names, load_expert
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.training.loop import load_policies
+from gailfe_jax.training.run_folder import load_policies
 from tests.runs import make_run, policy
 
 

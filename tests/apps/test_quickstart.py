@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
@@ -8,10 +7,12 @@ import pytest
 from gailfe_jax.apps import quickstart
 from gailfe_jax.artifacts.policy import expert_names, load_expert
 from gailfe_jax.cli.main import main
+from gailfe_jax.config.tree import leaves, put
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners import presets
-from gailfe_jax.training.loop import load_policies, load_run
+from gailfe_jax.training.run_folder import load_policies, load_run
+from tests.tiny import SIZES
 
 
 def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):
@@ -19,13 +20,15 @@ def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):
         pytest.skip("no Hopper expert is shipped yet")
 
     def tiny_preset(algo, env):
-        config, hyper, settings = presets.preset(algo, env)
-        sizes = dict(unroll_length=32, hidden=(8,), disc_hidden=(8,), disc_minibatch=64)
-        return dataclasses.replace(config, **sizes), hyper, settings
+        method, run = presets.preset(algo, env)
+        known = leaves(method)
+        return put(method, {name: value for name, value in SIZES.items() if name in known}), run
 
+    settings = {"rollout.num_envs": 4, "start.steps": 20, "schedule.warmup_iterations": 1}
+    settings |= {name: value for name, value in SIZES.items() if name.startswith("reward.")}
     monkeypatch.setattr(quickstart, "preset", tiny_preset)
-    monkeypatch.setattr(quickstart, "CONFIG", quickstart.CONFIG | dict(num_envs=4, bc_steps=20, warmup_iterations=1))
-    monkeypatch.setattr(quickstart, "EVAL_EVERY", 128)
+    monkeypatch.setattr(quickstart, "SETTINGS", quickstart.SETTINGS | settings)
+    monkeypatch.setattr(quickstart, "EVAL_EVERY", 32)
     monkeypatch.setattr(quickstart, "TRAJECTORIES", 2)
     monkeypatch.setattr(quickstart, "FAILURES", 3)
     out = tmp_path / "quickstart"
@@ -34,7 +37,7 @@ def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):
     (out / "quickstart.json").write_text("{}")
     (out / "gail").mkdir()
     (out / "gail" / "config.json").write_text("old")
-    assert main(["quickstart", "--out", str(out), "--seeds", "2", "--steps", "256", "--episodes", "2"]) == 0
+    assert main(["quickstart", "--out", str(out), "--seeds", "2", "--steps", "64", "--episodes", "2"]) == 0
     demonstrations = Demonstrations.load(out / "demos.npz", expect_env="Hopper-v5")
     assert (demonstrations.expert.num_trajectories, demonstrations.failures.num_trajectories) == (2, 3)
     summary = json.loads((out / "quickstart.json").read_text())
@@ -42,9 +45,9 @@ def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):
     assert summary["expert_return"] == pytest.approx(float(load_expert("hopper").metadata["expert_return"]))
     for method in ("gail", "gailfe"):
         assert len(load_policies(out / method)) == len(summary["methods"][method]["seeds"]) == 2
-        assert load_run(out / method)["config"]["algo"] == method
+        assert load_run(out / method)["algo"] == method
         assert summary["methods"][method]["backend"] == "gymnasium"
-        assert load_run(out / method)["config"]["bc_steps"] == 20
+        assert load_run(out / method)["method"]["start"]["steps"] == 20
         for panel in (quickstart.DETERMINISTIC, quickstart.NOISY):
             ends = summary["start_and_end"][panel][method.upper()]
             assert len(ends["first"]) == len(ends["last"]) == 2

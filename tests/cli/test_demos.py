@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gailfe_jax.data.demonstrations import Demonstrations
+from gailfe_jax.data.trajectories import Demonstrations
 
 
 def test_demos_writes_what_it_says(demos_file, expert_file, capsys):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gailfe_jax.cli.main import main
-from gailfe_jax.training.loop import load_run
+from gailfe_jax.training.run_folder import load_run
 from tests.runs import make_run
 
 

@@ -7,21 +7,21 @@ import pytest
 
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.cli.main import main
-from gailfe_jax.training.loop import load_run
-from tests.cli.tiny import TINY
+from gailfe_jax.training.run_folder import load_run
+from tests.cli.tiny import RUN, sizes
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 def test_expert_writes_a_policy_and_its_report(tmp_path, capsys):
     out = tmp_path / "expert.safetensors"
-    flags = [*TINY, "--run-dir", str(tmp_path / "run"), "--episodes", "2", "--steps", "512", "--ppo-minibatches", "2"]
+    flags = [*sizes("ppo")[1:], *RUN, "--run-dir", str(tmp_path / "run"), "--episodes", "2", "--steps", "128"]
     assert main(["expert", "--env", "Hopper-v5", "--out", str(out), *flags, "--quiet"]) == 0
     policy, report = Policy.load(out), json.loads((tmp_path / "expert.json").read_text())
     assert policy.metadata["env"] == "hopper" and policy.metadata["algo"] == "ppo"
     assert float(policy.metadata["expert_return"]) == report["mean"] == np.mean(report["returns"])
-    assert len(report["returns"]) == 2 and report["steps"] in (128, 256, 384, 512)
-    assert load_run(tmp_path / "run")["config"]["anneal"]
+    assert len(report["returns"]) == 2 and report["steps"] in (32, 64, 96, 128)
+    assert load_run(tmp_path / "run")["method"]["schedule"]["anneal"]
     assert main(["evaluate", str(out), "--episodes", "2", "--json"]) == 0
     printed = capsys.readouterr().out
     # The same episodes as those of the report.

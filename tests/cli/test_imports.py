@@ -14,7 +14,7 @@ from gailfe_jax.cli.main import main
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io import user_modules
 from gailfe_jax.io.user_modules import imported_modules
-from gailfe_jax.rewards import linear
+from gailfe_jax.rewards import features
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 REGISTERS = "import gailfe_jax\ngailfe_jax.register_features('cubes', lambda x: x**3)\n"
@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(user_modules, "_imported", [])
-    monkeypatch.setattr(linear, "_features", dict(linear._features))
+    monkeypatch.setattr(features, "_features", dict(features._features))
     yield tmp_path
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
@@ -45,9 +45,9 @@ def write(path, text):
 def test_what_a_module_registers_is_known(folder, capsys, name, words):
     write((folder / name.removesuffix(".py").replace(".", "/")).with_suffix(".py"), REGISTERS)
     with pytest.raises(GailfeError, match="unknown features 'cubes'"):
-        linear.find_features("cubes")
+        features.find_features("cubes")
     assert main(words.format(name).split()) == 0
-    np.testing.assert_array_equal(linear.find_features("cubes")(np.array([2.0, 3.0])), [8.0, 27.0])
+    np.testing.assert_array_equal(features.find_features("cubes")(np.array([2.0, 3.0])), [8.0, 27.0])
     assert imported_modules() == (name,)
 
 
@@ -67,7 +67,7 @@ def test_it_stands_anywhere_after_the_command(folder, capsys, words):
     assert main(without.split()) == 2
     assert "features: unknown features 'cubes'" in capsys.readouterr().err
     assert main(words.split()) == 2
-    expected = "got '--import'; expected a command first" if words.startswith("--") else "demos: --algo fem needs"
+    expected = "got '--import'; expected a command first" if words.startswith("--") else "demos: fem needs"
     assert expected in capsys.readouterr().err
 
 
