@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gailfe_jax.cli import main as cli
+from gailfe_jax.cli.main import main as cli
 from gailfe_jax.config.run import DemoSettings, RunSettings
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel import distributed as hosts

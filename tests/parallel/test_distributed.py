@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import re
@@ -8,12 +9,14 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from gailfe_jax.cli.main import main
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.parallel import distributed
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.program import mesh_shape
 from gailfe_jax.training.run_folder import load_policies, load_run
@@ -182,6 +185,27 @@ def test_wrong_words_are_refused(words, capsys, tmp_path):
     message = f"gailfe: error: distributed: got '{words}'; expected HOST:PORT COUNT INDEX, or nothing on Slurm, "
     assert capsys.readouterr().err.startswith(message)
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_join_before_anything_asks_for_devices(monkeypatch):
+    """JAX refuses those that come later; which settings there are goes by the devices."""
+    done = []
+
+    @contextlib.contextmanager
+    def connected(words):
+        done.append(words)
+        yield
+
+    monkeypatch.setattr(distributed, "connected", connected)
+    monkeypatch.setattr(jax, "default_backend", lambda: done.append("devices") or "cpu")
+    assert main(["train", "gail", "--distributed", "host:1", "2", "0", "--print-config"]) == 0
+    assert done[:2] == [["host:1", "2", "0"], "devices"]
+    done.clear()
+    assert main(["train", "gail", "--print-config", "--distributed"]) == 0
+    assert done[:2] == [[], "devices"]
+    done.clear()
+    assert main(["train", "gail", "--print-config"]) == 0
+    assert done[:2] == [None, "devices"]
 
 
 def test_a_port_that_is_taken_is_refused(capsys, tmp_path):
