@@ -179,21 +179,37 @@ def test_without_a_good_episode_the_multiplier_waits():
 @pytest.mark.parametrize(
     ("method", "values", "message"),
     [
-        (("mail",), dict(true_reward__add=True), r"^true_reward.add: nothing .*: the true reward has no gradient"),
+        (
+            ("mail",),
+            dict(true_reward__add=True),
+            r"^true_reward.add: nothing reads it: the true reward has no gradient through a model",
+        ),
         (("ppo",), dict(self_demonstrations__use="alone"), r"^self_demonstrations.use: no such setting"),
         (("trpo",), dict(true_reward__add=True), r"^true_reward.add: no such setting"),
-        (("trpo",), dict(self_imitation__updates=1), r"^self_imitation.updates: nothing .*: only ppo has an optimiser"),
-        (("gail", "ppo"), dict(self_imitation__updates=1), r"^self_imitation.updates: .*: it goes by the true reward"),
+        (
+            ("trpo",),
+            dict(self_imitation__updates=1),
+            r"^self_imitation.updates: nothing reads it: only ppo has an optimiser for it",
+        ),
+        (
+            ("gail", "ppo"),
+            dict(self_imitation__updates=1),
+            r"^self_imitation.updates: nothing reads it: it goes by the true reward; expected true_reward.add",
+        ),
         (
             ("gail",),
             dict(self_demonstrations__episodes="survived"),
-            r"^self_demonstrations.episodes: nothing .* is none",
+            r"^self_demonstrations.episodes: nothing reads it: self_demonstrations.use is none",
         ),
         (("fem",), dict(self_demonstrations__use="both"), r"^self_demonstrations.use: no such setting"),
         (("gtal",), dict(reward__form="logit"), r"^reward.form: no such setting"),
         (("irlf",), dict(reward__replay=9), r"^reward.replay: no such setting"),
         (("irlf",), dict(constraint__multiplier="fixed"), r"^constraint.multiplier: no such setting"),
-        (("fem",), dict(reward__features="cubic"), r"unknown features 'cubic'; expected one of linear, quadratic"),
+        (
+            ("fem",),
+            dict(reward__features="cubic"),
+            r"^features: unknown features 'cubic'; expected one of linear, quadratic",
+        ),
         (("gail",), dict(reward__features="linear"), r"^reward.features: no such setting"),
         (("constant",), dict(reward__offset="none"), r"^reward.offset: no such setting"),
     ],
