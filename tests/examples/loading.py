@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from gailfe_jax.cli.main import main
 from gailfe_jax.envs import registry
+from gailfe_jax.io import user_modules
 from gailfe_jax.policies.registry import POLICY_UPDATES
 from gailfe_jax.rewards.registry import REWARDS
 
@@ -37,6 +39,8 @@ def own_registries() -> Iterator[None]:
         patch.setattr(registry, "_REGISTERED", {})
         for table in (REWARDS, POLICY_UPDATES):
             patch.setattr(table, "_added", {})
+        for path in FOLDER.glob("*.py"):
+            patch.delitem(sys.modules, path.stem, raising=False)
         yield
 
 
@@ -45,7 +49,10 @@ TINY: dict[str, Any] = {
     "eval_every": 32, "eval_episodes": 1,
 }  # fmt: skip
 """Settings by name of a run of two iterations."""
-WORDS = "--num-envs 4 --unroll-length 8 --policy.hidden 8 --eval-every 32 --eval-episodes 1".split()
+WORDS = [
+    *("--num-envs", "4", "--unroll-length", "8", "--policy.hidden", "8"),
+    *("--eval-every", "32", "--eval-episodes", "1"),
+]
 """The same as flags, without the length."""
 
 
@@ -57,8 +64,12 @@ def the_whole_way(folder: pathlib.Path, words: list[str], grid: str) -> None:
       words: what trains, with its task and modules.
       grid: a setting with two values.
     """
-    run, imports = folder / "run", [word for pair in zip(words, words[1:]) if pair[0] == "--import" for word in pair]
+    run, imports = (
+        folder / "run",
+        [word for pair in itertools.pairwise(words) if pair[0] == "--import" for word in pair],
+    )
     assert main(["train", *words, *WORDS, "--steps", "32", "--quiet", "--out", str(run)]) == 0
+    user_modules._imported.clear()  # As in another process.
     assert main(["train", "--out", str(run), "--resume", "--steps", "64"]) == 2, "its modules are not asked for"
     assert main(["train", "--out", str(run), "--resume", "--steps", "64", *imports]) == 0
     assert '"steps": 64' in (run / "summary.json").read_text()
