@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -69,11 +70,20 @@ def objective_of(step: ActorCritic, transition: Transition) -> Objective:
     return Objective(score=score, transitions=moves)
 
 
-def update(step: ActorCritic, key: Any) -> tuple[Any, Any, Any]:
-    """`(state before, state after one update, metrics)`."""
-    state = step.init(key)
+# Compiled once for each step: the tests share the programs.
+@functools.cache
+def jitted(fn: Any) -> Any:
+    return jax.jit(fn)
+
+
+def init(step: ActorCritic, key: Any) -> Any:
+    return step.init(key)
+
+
+def update(step: ActorCritic, state: Any, key: Any) -> tuple[Any, Any]:
+    """`(state, metrics)` after one update on an unroll."""
     transition = unroll_of(step, state, key)
-    return state, *step.update(state, transition, objective_of(step, transition), key)
+    return step.update(state, transition, objective_of(step, transition), key)
 
 
 def flat(tree: Any) -> np.ndarray:
@@ -81,7 +91,8 @@ def flat(tree: Any) -> np.ndarray:
 
 
 def test_an_update_moves_policy_and_value_and_is_finite(step, key):
-    before, after, metrics = jax.jit(update)(step, key)
+    before = jitted(init)(step, key)
+    after, metrics = jitted(update)(step, before, key)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), before)
     assert np.isfinite(flat(after)).all()
     assert not np.array_equal(flat(before.policy), flat(after.policy))
@@ -94,38 +105,34 @@ def test_a_step_of_size_zero_moves_nothing(step, key):
     held = map_traced(
         step, lambda marks, value: value * 0 if marks.step_size in ("policy", "value", "model") else value
     )
-    before, after, _ = jax.jit(update)(held, key)
+    before = jitted(init)(step, key)
+    after, _ = jitted(update)(held, before, key)
     np.testing.assert_array_equal(flat(before.policy), flat(after.policy))
     np.testing.assert_array_equal(flat(before.value), flat(after.value))
 
 
 def test_it_ascends_what_it_maximises(step, key):
     """A few updates raise the score of the policy's deterministic actions."""
-    state = step.init(key)
-
-    def one(state: Any, key: Any) -> Any:
-        transition = unroll_of(step, state, key)
-        return step.update(state, transition, objective_of(step, transition), key)[0]
 
     def worth(state: Any) -> float:
         obs = 0.3 * jax.random.normal(jax.random.key(5), (64, 2))
         action = jnp.clip(step.deterministic_action(state, obs), -1, 1)
         return float(jnp.mean(-jnp.sum(jnp.square(1.2 * obs + 0.5 * action), axis=-1)))
 
-    start, one = worth(state), jax.jit(one)
+    state = start = jitted(init)(step, key)
     for i in range(60):
-        state = one(state, jax.random.fold_in(key, i))
-    assert worth(state) > start
+        state, _ = jitted(update)(step, state, jax.random.fold_in(key, i))
+    assert worth(state) > worth(start)
 
 
 def test_several_seeds_are_each_itself_alone(step):
     keys = jax.random.split(jax.random.key(1), 2)
-    together = jax.jit(jax.vmap(lambda key: update(step, key)[1]))(keys)
-    alone = jax.jit(lambda key: update(step, key)[1])
+    states = jax.vmap(lambda key: jitted(init)(step, key))(keys)
+    together, _ = jax.vmap(lambda state, key: jitted(update)(step, state, key))(states, keys)
     for i, key in enumerate(keys):
-        np.testing.assert_allclose(
-            flat(jax.tree.map(lambda x, i=i: x[i], together)), flat(alone(key)), rtol=1e-3, atol=1e-5
-        )
+        one = functools.partial(jax.tree.map, lambda x, i=i: x[i])
+        alone, _ = jitted(update)(step, one(states), key)
+        np.testing.assert_allclose(flat(one(together)), flat(alone), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

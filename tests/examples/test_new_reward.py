@@ -1,0 +1,27 @@
+"""The example of a new reward runs, and goes wherever a built-in one goes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.examples.loading import FOLDER, TINY, load_example, the_whole_way
+from tests.toy import cliff_expert
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+PATH = FOLDER / "new_reward.py"
+
+
+def test_it_is_complete_in_fewer_than_60_lines():
+    assert len(PATH.read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_it_trains(capsys):
+    load_example("new_reward").main("cliff", cliff_expert(), **TINY)
+    said = capsys.readouterr().out.split()
+    assert said[:2] == ["Mean", "return:"] and len(said) == 4
+
+
+@pytest.mark.slow
+def test_it_goes_the_whole_way_from_the_command_line(demos_file, tmp_path):
+    words = f"kernel --env cliff --demos {demos_file} --import {PATH}".split()
+    the_whole_way(tmp_path, words, "reward.width=2,4")
