@@ -68,7 +68,8 @@ def read_words(
     if any(word in ("-h", "--help") for word in words):
         from gailfe_jax.cli.help import show_help
 
-        after = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-h", "--help")]
+        following = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-h", "--help")]
+        after = [word for word in following if not word.startswith("-")]
         chosen = algo is None and peek(words, "--algo") is not None
         show_help(kind, command, base, after[0] if after else None, chosen)
         raise SystemExit(0)

@@ -162,7 +162,7 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
         `brax:<name>` for one of brax's; behind `delayed<k>:` with its rewards summed and paid every k steps (20 where k
         is left out).
       engine: `auto`, `mujoco_c`, `mjx` or `warp`; ignored where an environment brings its own, as brax's do.
-      **options: of the engine, such as `Config.engine_options`; the model's own settings by default.
+      **options: of the engine, such as `EnvSettings.options`; the model's own settings by default.
 
     Raises:
       GailfeError: unknown task or engine, an option it does not take, the engine cannot run here, or a registered task

@@ -34,10 +34,9 @@ def of_point(folder: Any, number: int | None) -> Any:
     return records, contents(folder / "policies"), contents(folder / "discriminators")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def toys() -> None:
-    """The toy tasks by name."""
-    toy.register()
+@pytest.fixture(scope="module", autouse=True)
+def toys(toy_tasks: None) -> None:
+    """The toy tasks by name, in all modules here."""
 
 
 @pytest.fixture(scope="module")
