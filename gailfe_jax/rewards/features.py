@@ -31,7 +31,7 @@ _features = dict(_BUILT_IN)
 
 
 def register_features(name: str, fn: FeatureFn) -> None:
-    """Makes `fn` what `LinearReward.features = name` means in this process; a later registration replaces an earlier one.
+    """Makes `fn` what `reward.features = name` means in this process; a later registration replaces an earlier one.
 
     Args:
       name: any but a built-in one.
