@@ -74,5 +74,7 @@ def the_whole_way(folder: pathlib.Path, words: list[str], grid: str) -> None:
     assert main(["train", "--out", str(run), "--resume", "--steps", "64", *imports]) == 0
     assert '"steps": 64' in (run / "summary.json").read_text()
     assert main(["evaluate", str(run), "--backend", "engine", "--episodes", "2", *imports]) == 0
-    assert main(["sweep", "--out", str(folder / "sweep"), *words, *WORDS, "--steps", "32", "--grid", grid]) == 0
+    assert (
+        main(["sweep", *words, *WORDS, "--steps", "32", "--quiet", "--grid", grid, "--out", str(folder / "sweep")]) == 0
+    )
     assert len((folder / "sweep" / "sweep.csv").read_text().splitlines()) >= 3
