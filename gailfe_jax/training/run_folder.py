@@ -27,7 +27,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.base import Learner
-from gailfe_jax.learners.record import method_record, part_record, read_flat, read_method, read_part
+from gailfe_jax.learners.record import flat_values, method_record, part_record, read_flat, read_method, read_part
 from gailfe_jax.training.logger import read_metrics, stack_metric
 from gailfe_jax.training.manifest import check_config
 
@@ -98,7 +98,9 @@ def identity(
 def shared_identity(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of an identity several processes must share: all but where each finds the demonstrations."""
     demos = {name: value for name, value in record["demos"].items() if f"demos.{name}" not in FREE_ON_RESUME}
-    parts = {name: record[name] for name in ("algo", "engine", "environment", "method", "run")}
+    parts = {name: record[name] for name in ("algo", "engine")}
+    for part in ("environment", "method", "run"):
+        parts |= flat_values(record[part])
     return parts | {"demos": demos, "seeds": record.get("seeds", record["run"]["seeds"])}
 
 

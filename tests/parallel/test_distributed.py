@@ -169,7 +169,7 @@ def test_what_one_process_refuses_all_refuse(said, demos_file):
     assert lines[0] == lines[1]
     missing, method, devices, held, sent = lines[0]
     assert missing.startswith(f"refused process 1: {demos_file.parent / 'missing.npz'}: ")
-    assert method.startswith("refused method: process 1 was given another one than process 0; ")
+    assert method.startswith("refused policy.gamma: process 1 was given another one than process 0; ")
     assert "expected 0 (all that fit) or one of 2, 4 on 2 processes with 6" in devices
     assert held == f"refused process 0: {demos_file.parent}: exists and holds no run; choose another --out"
     assert sent == "sent {'x': array([-0., nan,  0.], dtype=float32), 'y': array(False)}"
