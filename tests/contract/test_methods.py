@@ -31,8 +31,8 @@ from tests.tiny import noise_demos, tiny
 from tests.toy import Cliff, cliff_expert
 
 ENV = Cliff()
-# Not only unread but refused where their part does not go with the others: nothing could run.
-SWITCHES = ("self_imitation.updates", "true_reward.add")
+# Refused rather than unread: their part does not go with the others, or the method stands for one value.
+SWITCHES = ("self_imitation.updates", "true_reward.add", "self_demonstrations.use")
 # Settings that can be given beside others: each is on in one case at least.
 _ON = {"start.steps": 2, "schedule.warmup_iterations": 1, "policy.average": 0.9, "likelihood.add": True}
 _OWN = {"self_demonstrations.use": "both", "self_demonstrations.episodes": "survived", "reward.replay": 20}
