@@ -69,7 +69,8 @@ def read_words(
         from gailfe_jax.cli.help import show_help
 
         following = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-h", "--help")]
-        after = [word for word in following if not word.startswith("-")]
+        # A flag is a topic only where it ends the line: before a value it is a choice, as in `--help --policy ppo`.
+        after = [word for word in following if not word.startswith("-") or (word[:2] == "--" and word is words[-1])]
         chosen = algo is None and peek(words, "--algo") is not None
         show_help(kind, command, base, after[0] if after else None, chosen)
         raise SystemExit(0)

@@ -79,6 +79,6 @@ def test_every_case_can_be_made(name: str):
 
 
 def test_make_runs_the_script():
-    words = ["make", "--dry-run", "programs", "PROGRAMS_ARGS=--only BC"]
+    words = ["make", "--no-print-directory", "--dry-run", "programs", "PROGRAMS_ARGS=--only BC"]
     shown = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1].endswith("python benchmarks/programs.py --only BC")
