@@ -15,6 +15,7 @@ from gailfe_jax.training.run_folder import load_policies, load_run
 from tests.tiny import SIZES
 
 
+@pytest.mark.slow
 def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):
     if "hopper" not in expert_names():
         pytest.skip("no Hopper expert is shipped yet")

@@ -18,6 +18,7 @@ TINY = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_parts_of_an_iteration(compiled_in_haste, tmp_path, capsys):
     training = Training.make(method_with("gailfe", TINY), make_env("hopper", "mujoco_c"), seeds=2)
     training.advance()

@@ -72,6 +72,7 @@ def test_where_there_is_no_knee_it_says_so(rates, text):
     assert text in said and value is None
 
 
+@pytest.mark.slow
 def test_a_process_measures_itself(monkeypatch):
     for name, value in haste.environment().items():
         monkeypatch.setenv(name, value)

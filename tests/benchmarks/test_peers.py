@@ -259,6 +259,7 @@ def test_speed_beside_peers(small, monkeypatch, capsys):
     assert (small / "x.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_time_to_learn_beside_a_peer(small, monkeypatch, capsys):
     # Any policy reaches the target; imitation's second evaluation pretends to.
     monkeypatch.setattr(learning, "TARGET", 1e-9)

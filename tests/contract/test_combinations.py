@@ -14,6 +14,9 @@ from tests.states import ITERATIONS, Runner, differing, from_host, named, on_hos
 from tests.tiny import SIZES, tiny
 from tests.toy import Cliff, cliff_expert
 
+# Each policy step, each kind of reward, cloning and the aggregation; the others run with the slow tests.
+QUICK = ("GAIL+BC", "GAILFE", "MAIL", "GASIL+PPO", "FEM by TRPO", "PPO+SIL", "DAgger")
+EACH = [pytest.param(c, id=c.name, marks=() if c.name in QUICK else pytest.mark.slow) for c in COMBINATIONS]
 LONG = {"rollout.unroll_length": 32, "aggregate_capacity": 300}
 
 
@@ -32,7 +35,7 @@ def judged(combination):
 
 
 @pytest.mark.usefixtures("compiled_in_haste")
-@pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: c.name)
+@pytest.mark.parametrize("combination", EACH)
 def test_every_combination_trains_and_resumes(combination, tmp_path):
     success = survived() if judged(combination) else None
     runner = Runner(small(combination), Cliff(), expert=cliff_expert(), success=success)

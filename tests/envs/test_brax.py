@@ -120,7 +120,7 @@ def test_a_real_brax_task_falls_and_resets():
     assert np.isfinite(step.next_obs).all()
 
 
-@pytest.mark.parametrize("name", ["ant", "hopper"])
+@pytest.mark.parametrize("name", [pytest.param("ant", marks=pytest.mark.slow), "hopper"])
 def test_braxs_own_tasks_keep_their_state_in_shape(name):
     env = make_brax_env(name)
     state = jax.eval_shape(env.reset, jax.random.key(0))

@@ -32,9 +32,15 @@ def roll(env, steps, scale, num_envs=3):
     return run(jax.random.key(0))
 
 
-@pytest.mark.parametrize(("name", "steps", "scale"), [("hopper", 300, 1.0), ("halfcheetah", 1010, 0.3)])
-@pytest.mark.parametrize("every", [1, 7, 20])
-def test_the_delayed_rewards_of_an_episode_sum_to_its_own(name, steps, scale, every):
+@pytest.mark.parametrize(
+    ("every", "name", "steps", "scale"),
+    [
+        (7, "hopper", 300, 1.0),
+        *(pytest.param(every, "hopper", 300, 1.0, marks=pytest.mark.slow) for every in (1, 20)),
+        *(pytest.param(every, "halfcheetah", 1010, 0.3, marks=pytest.mark.slow) for every in (1, 7, 20)),
+    ],
+)
+def test_the_delayed_rewards_of_an_episode_sum_to_its_own(every, name, steps, scale):
     env = make_env(name, "mujoco_c")
     _, plain = roll(env, steps, scale)
     state, delayed = roll(make_env(f"delayed{every}:{name}", "mujoco_c"), steps, scale)

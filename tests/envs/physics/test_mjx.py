@@ -14,8 +14,11 @@ from gailfe_jax.envs.physics.model import load_model
 from gailfe_jax.envs.tasks import HOPPER, TASKS
 from gailfe_jax.errors import GailfeError
 
+# Compiling a task's contact solver takes half a minute.
+EACH = [pytest.param(task, id=name, marks=() if task is HOPPER else pytest.mark.slow) for name, task in TASKS.items()]
 
-@pytest.fixture(scope="module", params=TASKS.values(), ids=TASKS)
+
+@pytest.fixture(scope="module", params=EACH)
 def contract(request, rounding_contract):
     return rounding_contract(Mjx(request.param))
 
