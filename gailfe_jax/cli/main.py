@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0 done, 2 bad input, 130 interrupted.
 
     Raises:
-      SystemExit: after a command's help (0), or words that do not parse (2).
+      SystemExit: after a command's help (0).
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:

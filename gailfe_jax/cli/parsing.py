@@ -44,8 +44,8 @@ def parse(kind: type[Settings], command: str, args: Sequence[str], default: Sett
     """Reads the words of a command into its dataclass, starting from `default`.
 
     Raises:
-      GailfeError: a value is out of range.
-      SystemExit: after help (0), or words that do not parse (2).
+      GailfeError: words that do not parse, or a value out of range.
+      SystemExit: after help.
     """
     options: dict[str, Any] = {} if default is None else {"default": default}
     about = f"{inspect.getdoc(kind)}\n\n{IMPORT_HELP}"
@@ -60,5 +60,14 @@ def parse(kind: type[Settings], command: str, args: Sequence[str], default: Sett
             cause = cause.__cause__ or cause.__context__
         if cause is not None:
             raise cause from None
+        if stop.code:
+            raise GailfeError(f"{_without_box(shown.getvalue())} (gailfe {command} --help says more)") from None
         print(shown.getvalue(), end="", file=sys.stderr)
         raise
+
+
+def _without_box(text: str) -> str:
+    """What tyro says in a box, as one line, up to the rule above its hint at the help."""
+    lines = [line.strip().strip("│").strip() for line in text.splitlines() if not line.startswith(("╭", "╰"))]
+    said = itertools.takewhile(lambda line: not line.startswith("──"), lines)
+    return " ".join(" ".join(said).split())

@@ -125,12 +125,9 @@ def test_the_console_script_is_this_main(capfd):
 )
 def test_words_that_do_not_parse_exit_with_2(words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    try:
-        code = main(words.split())
-    except SystemExit as stop:
-        code = stop.code
-    assert code == 2
-    assert capsys.readouterr().err
+    assert main(words.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("gailfe: error: ") and (shown.err + shown.out).count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
