@@ -178,7 +178,8 @@ def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
     """Makes the folder, or checks that it holds the run that is to be resumed, and writes config.json.
 
     Raises:
-      GailfeError: it holds a run and `resume` is False, another run, or something else.
+      GailfeError: it holds a run and `resume` is False, another run, or something else; or the method is one that
+        the record could not bring back.
     """
     path = run_dir / "config.json"
     if run_dir.exists() and not run_dir.is_dir():
@@ -196,8 +197,21 @@ def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
         origin = {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
     elif run_dir.exists() and any(run_dir.iterdir()):
         raise GailfeError(f"{run_dir}: exists and holds no run; choose another --out")
+    else:
+        _check_readable(now)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json_atomic(path, now | origin)
+
+
+def _check_readable(now: Mapping[str, Any]) -> None:
+    """A method composed by hand can have a name that stands for other parts."""
+    said = f"method: the record of {now['algo']!r} with these parts would not bring them back"
+    try:
+        same = method_record(read_method(now["algo"], now["method"])) == now["method"]
+    except GailfeError as error:
+        raise GailfeError(f"{said} ({error}); expected a method by its registered name") from None
+    if not same:
+        raise GailfeError(f"{said}; expected a method by its registered name")
 
 
 def recorded_curves(run_dir: pathlib.Path) -> Curves:

@@ -11,8 +11,10 @@ import pytest
 
 from gailfe_jax.config.run import DemoSettings, EnvSettings
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.rewards.linear import FeatureMatching
 from gailfe_jax.training.run_folder import load_policies, load_run, read_record
 from tests.runs import contents, metrics_of
+from tests.tiny import tiny
 from tests.training.cliff import CHUNK, EVALUATIONS, METHOD, SEEDS, settings
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -77,6 +79,19 @@ def test_folders_that_are_not_ours_stay_as_they_are(go, tmp_path):
     with pytest.raises(GailfeError, match=r"notes.txt: is a file; expected a folder"):
         go(tmp_path / "notes.txt", resume=True)
     assert contents(tmp_path) == {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (tiny("gail").replace(reward=FeatureMatching()), "the record of 'gail' .* field 'reward.features' is unknown"),
+        (tiny("fem").replace(name="mine"), "the record of 'mine' .* unknown algorithm 'mine'"),
+    ],
+)
+def test_a_method_that_its_record_would_not_bring_back_is_refused(go, tmp_path, method, message):
+    with pytest.raises(GailfeError, match=message):
+        go(tmp_path / "run", method=method)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
