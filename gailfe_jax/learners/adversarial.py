@@ -310,6 +310,9 @@ class Adversarial(Learner):
             )
         if self.constraint is not None and (self.reward is None or not self.reward.constrainable):
             raise GailfeError("constraint: nothing but a discriminator can be constrained; expected none")
+        own = self.self_demonstrations
+        if own is not None and own.use != "none" and not getattr(self.reward, "learns_from_self", False):
+            raise GailfeError(f"self_demonstrations.use: got {own.use!r}; the reward reads demonstrations alone")
         if self.failures is None and (
             self.constraint is not None or getattr(self.reward, "learns_from_failures", False)
         ):

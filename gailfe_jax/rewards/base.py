@@ -60,6 +60,7 @@ class Reward(Part, abc.ABC):
       summary: one line for people.
       source: paper.
       needs_expert: whether it is fitted to what is shown for good.
+      learns_from_self: whether the agent's own good episodes can stand for demonstrations, as `batch.positives` has it.
       learns_from_failures: whether failures are a term of the reward itself.
       constrainable: whether failures can constrain it by a multiplier.
       differentiable: whether a policy step can carry its gradient back to the action.
@@ -68,6 +69,7 @@ class Reward(Part, abc.ABC):
     summary: ClassVar[str] = ""
     source: ClassVar[str] = ""
     needs_expert: ClassVar[bool] = True
+    learns_from_self: ClassVar[bool] = True
     learns_from_failures: ClassVar[bool] = False
     constrainable: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True

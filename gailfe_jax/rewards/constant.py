@@ -16,6 +16,7 @@ class ConstantReward(Reward):
 
     summary = "control: the same reward in every step, no demonstrations"
     needs_expert = False
+    learns_from_self = False
     differentiable = False
 
     @property

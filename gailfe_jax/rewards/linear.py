@@ -54,6 +54,8 @@ class LinearState:
 class LinearReward(Reward):
     """Base of the linear rewards."""
 
+    learns_from_self = False
+
     features: str = setting("quadratic")
     """Features of x, the standardised observation and action: linear [x, 1], quadratic [x, (0.01 x)^2, 1], moments
     [x, x^2, 1], or a name given to gailfe_jax.register_features."""

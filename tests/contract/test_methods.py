@@ -229,3 +229,7 @@ def test_parts_that_do_not_go_together_are_refused():
         constrained.replace(failures=None).verify()
     with pytest.raises(GailfeError, match=r"^failures: got none; irlf learns from them"):
         METHODS["irlf"].replace(failures=None).verify()
+    with pytest.raises(
+        GailfeError, match=r"^self_demonstrations.use: got 'alone'; the reward reads demonstrations alone"
+    ):
+        METHODS["fem"].replace(self_demonstrations=METHODS["gasil"].self_demonstrations).verify()
