@@ -102,6 +102,7 @@ def test_a_platform_that_does_not_exist_is_one_line(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_next_platform_is_tried_and_every_episode_recorded(tmp_path, monkeypatch, recorded):
     path = tmp_path / "film.mp4"
     path.write_bytes(b"an older film")

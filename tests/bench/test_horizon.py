@@ -8,6 +8,7 @@ from gailfe_jax.bench import horizon
 from gailfe_jax.errors import GailfeError
 
 
+@pytest.mark.slow
 def test_horizon(compiled_in_haste, capsys, monkeypatch):
     report = horizon.run(["hopper"], horizons=(1, 8), windows=4, repeats=3)
     json.dumps(report, allow_nan=False)

@@ -13,6 +13,7 @@ def test_a_process_that_ends_is_named():
             worker.answer()
 
 
+@pytest.mark.slow
 def test_a_process_imports_the_modules_of_its_parent(tmp_path, monkeypatch):
     module = tmp_path / "dull.py"
     module.write_text(

@@ -212,6 +212,7 @@ def small(monkeypatch, checkout, hopper_demos, compiled_in_haste):
     return checkout
 
 
+@pytest.mark.slow
 def test_ours_counts_the_steps_of_its_iterations(small, hopper_demos, monkeypatch):
     shape = speed.IMITATION.shapes["small"]
     ours = speed._Ours(make_env("hopper"), "gail", shape, hopper_demos, repeats=1)

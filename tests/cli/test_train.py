@@ -76,7 +76,15 @@ def wait_for_checkpoints(process, folder, count, after=0):
 
 
 @pytest.fixture(scope="module")
-def run_dir(quick_programs, flags, toys, tmp_path_factory):
+def whole(quick_programs, flags, tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(["train", *flags, "--out", str(folder), "--quiet", "--no-tensorboard"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cut(quick_programs, flags, toys, tmp_path_factory):
     """A run that is killed, resumed, interrupted, and resumed to its end."""
     folder = tmp_path_factory.mktemp("runs") / "cut"
     process = start("train", *flags, "--out", folder, "--checkpoint-seconds", 0)
@@ -101,17 +109,19 @@ def run_dir(quick_programs, flags, toys, tmp_path_factory):
     return folder
 
 
-def test_killed_and_interrupted_and_resumed_equals_uninterrupted(run_dir, flags, tmp_path):
-    whole = tmp_path / "whole"
-    assert main(["train", *flags, "--out", str(whole), "--quiet", "--no-tensorboard"]) == 0
-    assert_same_run(run_dir, whole)
+@pytest.mark.slow
+def test_killed_and_interrupted_and_resumed_equals_uninterrupted(whole, cut):
+    assert_same_run(cut, whole)
+    assert len(load_run(cut)["resumed"]) == 2
+
+
+def test_a_run_writes_an_evaluation_an_iteration_and_a_policy_a_seed(whole):
     assert len(metrics_of(whole)) == 2 * EVALUATIONS
     assert {path.name for path in (whole / "policies").iterdir()} == {"seed_1.safetensors", "seed_2.safetensors"}
-    assert len(load_run(run_dir)["resumed"]) == 2
 
 
-def test_a_run_is_kept_from_being_overwritten(run_dir, flags, toys, capsys):
-    before = contents(run_dir)
+def test_a_run_is_kept_from_being_overwritten(whole, flags, toys, capsys):
+    before = contents(whole)
     gamma = preset("gailfe", "cliff")[0].policy.gamma
     for words, message in (
         (flags, "already holds a run; add --resume to continue it, or choose another --out"),
@@ -122,30 +132,30 @@ def test_a_run_is_kept_from_being_overwritten(run_dir, flags, toys, capsys):
         (["--resume", "--gamma", "0.9"], f"field method.policy.gamma is {gamma} in the checkpoint and 0.9 now"),
         (["gail", "--resume"], "configuration field algo is 'gailfe' in the checkpoint and 'gail' now"),
     ):
-        assert main(["train", *words, "--out", str(run_dir), *imports(toys)]) == 2
+        assert main(["train", *words, "--out", str(whole), *imports(toys)]) == 2
         captured = capsys.readouterr()
         assert message in captured.err and captured.err.count("\n") == 1
-    assert contents(run_dir) == before
+    assert contents(whole) == before
 
 
-def test_a_run_with_a_users_own_task_is_resumed_with_its_module(run_dir, toys, capsys, monkeypatch):
+def test_a_run_with_a_users_own_task_is_resumed_with_its_module(whole, toys, capsys, monkeypatch):
     """A record is data, perhaps somebody else's: modules are named to the user and imported when they say so."""
     monkeypatch.setattr(user_modules, "_imported", [])
-    before = contents(run_dir)
-    assert main(["train", "--out", str(run_dir), "--resume"]) == 2
+    before = contents(whole)
+    assert main(["train", "--out", str(whole), "--resume"]) == 2
     message = f"was made with modules of the user's own; expected --import {toys / 'toy_tasks.py'}\n"
     assert capsys.readouterr().err.endswith(message)
-    assert contents(run_dir) == before
+    assert contents(whole) == before
 
 
-def test_it_trains_as_a_file_says(run_dir, flags, tmp_path, capsys):
+def test_it_trains_as_a_file_says(whole, flags, tmp_path, capsys):
     """`--print-config` of flags, and `--config` of what it printed, train the same."""
     assert main(["train", *flags, "--steps", "32", "--print-config"]) == 0
     (tmp_path / "run.toml").write_text(capsys.readouterr().out)
     words = ["train", "--config", str(tmp_path / "run.toml"), "--out", str(tmp_path / "run"), "--quiet"]
     assert main(words) == 0
-    assert metrics_of(tmp_path / "run") == metrics_of(run_dir)[:2]
-    ours, theirs = load_run(tmp_path / "run"), load_run(run_dir)
+    assert metrics_of(tmp_path / "run") == metrics_of(whole)[:2]
+    ours, theirs = load_run(tmp_path / "run"), load_run(whole)
     assert ours["method"] == theirs["method"] and ours["environment"] == theirs["environment"]
 
 

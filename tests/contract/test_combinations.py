@@ -15,7 +15,7 @@ from tests.tiny import SIZES, tiny
 from tests.toy import Cliff, cliff_expert
 
 # Each policy step, each kind of reward, cloning and the aggregation; the others run with the slow tests.
-QUICK = ("GAIL+BC", "GAILFE", "MAIL", "GASIL+PPO", "FEM by TRPO", "PPO+SIL", "DAgger")
+QUICK = ("GAILFE", "MAIL", "GASIL+PPO", "FEM by TRPO", "DAgger")
 EACH = [pytest.param(c, id=c.name, marks=() if c.name in QUICK else pytest.mark.slow) for c in COMBINATIONS]
 LONG = {"rollout.unroll_length": 32, "aggregate_capacity": 300}
 

@@ -107,6 +107,7 @@ def test_braxs_dummy_task_goes_fast():
     np.testing.assert_allclose(step.reward, step.next_obs[:, 0])
 
 
+@pytest.mark.slow
 def test_a_real_brax_task_falls_and_resets():
     env = make_brax_env("inverted_pendulum", max_episode_steps=40)
     before, step = roll(env, jax.random.key(0), 61, action=0.05)
@@ -120,7 +121,8 @@ def test_a_real_brax_task_falls_and_resets():
     assert np.isfinite(step.next_obs).all()
 
 
-@pytest.mark.parametrize("name", [pytest.param("ant", marks=pytest.mark.slow), "hopper"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ant", "hopper"])
 def test_braxs_own_tasks_keep_their_state_in_shape(name):
     env = make_brax_env(name)
     state = jax.eval_shape(env.reset, jax.random.key(0))

@@ -75,7 +75,7 @@ def test_the_failure_buffer_holds_the_last_failed_episodes():
     assert len(failed) > 2 * CAPACITY and outside > 0
 
 
-@pytest.mark.parametrize("policy", ["trpo", "ppo"])
+@pytest.mark.parametrize("policy", [pytest.param("trpo", marks=pytest.mark.slow), "ppo"])
 def test_the_policy_waits_while_it_warms_up(policy):
     states, _ = Runner(small("gail", policy, schedule__warmup_iterations=2), ENV).run([0])
     policies = [named(state.agent.policy) for state in states]
@@ -121,7 +121,7 @@ def test_warm_restarts_move_the_discriminator_and_the_model_in_cycles():
         small("gail", schedule__warm_restarts=2, schedule__anneal=True).verify()
 
 
-@pytest.mark.parametrize("policy", ["trpo", "ppo", pytest.param("mail", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("policy", ["trpo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "mail"))])
 def test_the_demonstrations_likelihood_beside_the_reward(policy):
     runner = Runner(small("gail", policy, likelihood__add=True), ENV)
     # Actions that a fresh policy finds unlikely, so that there is something to learn.
@@ -227,7 +227,7 @@ def test_a_constant_reward_is_not_maximised_through_a_model():
         constant.replace(policy=MAIL()).on(ENV)
 
 
-@pytest.mark.parametrize("policy", ["trpo", "ppo", pytest.param("mail", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("policy", ["trpo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "mail"))])
 def test_three_iterations_with_a_mixture_and_the_policy_they_leave(policy, tmp_path):
     learner, demos = small("gail", policy, policy__mixture=3, policy__entropy=0.01).on(ENV), noise_demos(ENV)
     trainer = Trainer(learner, np.arange(1), chunk=3, eval_episodes=1)

@@ -30,8 +30,10 @@ def trajectories(key, steps, width):
     return jax.lax.scan(step, start, actions)[1]
 
 
-@pytest.mark.parametrize("kind", ["mlp", "gated"])
-@pytest.mark.parametrize("ensemble", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "ensemble"),
+    [("mlp", 3), *(pytest.param(*model, marks=pytest.mark.slow) for model in (("mlp", 1), ("gated", 1), ("gated", 3)))],
+)
 def test_the_learned_model_follows_a_pendulum_twenty_steps_ahead(kind, ensemble):
     model = ForwardModel(kind=kind, hidden=(64, 64), ensemble=ensemble, lr=2e-3).bind(PROBLEM)
     data = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), trajectories(jax.random.key(0), 40, 200))

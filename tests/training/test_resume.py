@@ -62,6 +62,7 @@ def test_dagger_resumes_and_asks_the_same_expert(expert_file, tmp_path):
         go(folder, settings(), tiny("dagger"), expert=moved, resume=True)
 
 
+@pytest.mark.slow
 def test_with_a_learned_model_it_equals_an_uninterrupted_one(go, tmp_path):
     """MAIL's step under GAILFE's constraint, from a clone: the state holds the model and its experience too."""
     whole, folder = cut(go, tmp_path, tiny("gailfe", "mail", start__steps=5))
