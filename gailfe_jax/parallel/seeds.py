@@ -50,11 +50,16 @@ def isolated_compilation(fn: Callable[..., Any]) -> Callable[..., Any]:
     if jax.default_backend() != "cpu":
         return fn
 
+    # The cache of `jit` spares the second trace, of which nested calls would make two to the power of their depth.
+    traced = jax.jit(fn, inline=True)
+
     def run(*args: PyTree) -> PyTree:
-        shapes = jax.eval_shape(fn, *args)
+        shapes = jax.eval_shape(traced, *args)
         # Always true, which only the barrier knows.
         taken = jax.lax.optimization_barrier(jnp.bool_(True))
-        return jax.lax.cond(taken, fn, lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), *args)
+        return jax.lax.cond(
+            taken, traced, lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), *args
+        )
 
     return run
 

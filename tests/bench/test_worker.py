@@ -7,6 +7,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io import user_modules
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_is_named():
     with Worker(Program("nonsense", "hopper", "mujoco_c", {})) as worker:
         with pytest.raises(GailfeError, match=r"ended with code 1 \(.*unknown algorithm 'nonsense'"):

@@ -199,6 +199,7 @@ def test_presets_go_together_on_every_task(name):
             assert repr(again) == repr(method)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_method_with_several_values_is_several_methods():
     """Traced settings side by side give what each gives alone."""

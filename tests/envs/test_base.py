@@ -57,7 +57,9 @@ def test_a_fall_terminates_and_is_never_also_a_truncation():
     assert (bool(step.terminated[fall - 1]), bool(step.truncated[fall - 1])) == (False, True)
 
 
-@pytest.mark.parametrize("task", [HALFCHEETAH, HOPPER], ids=lambda task: task.name)
+@pytest.mark.parametrize(
+    "task", [pytest.param(HALFCHEETAH, id="halfcheetah", marks=pytest.mark.slow), pytest.param(HOPPER, id="hopper")]
+)
 def test_next_obs_is_before_the_reset_and_obs_after_it(task):
     key, action, limit = jax.random.key(2), jnp.zeros(task.action_size), 5
     before, short = roll(limited(task, limit), key, action, 7)

@@ -41,6 +41,7 @@ def test_settings_of_another_shape_are_refused():
         Trainer(learner, np.arange(3), chunk=1, eval_episodes=1)
 
 
+@pytest.mark.slow
 def test_the_failure_buffer_holds_the_last_failed_episodes():
     runner = Runner(small("gailfe"), ENV)
     learner, states = runner.learner, runner.run([4])[0]
@@ -85,7 +86,10 @@ def test_the_policy_waits_while_it_warms_up(policy):
         assert all(differing(a, b) for a, b in itertools.pairwise(fitted))
 
 
-@pytest.mark.parametrize(("normaliser", "clone_steps"), [("demonstrations", 0), ("running", 0), ("running", 1)])
+@pytest.mark.parametrize(
+    ("normaliser", "clone_steps"),
+    [("demonstrations", 0), pytest.param("running", 0, marks=pytest.mark.slow), ("running", 1)],
+)
 def test_whose_statistics_standardise_observations(normaliser, clone_steps):
     runner = Runner(small("gail", policy__obs_normaliser=normaliser, start__steps=clone_steps), ENV)
     stats = [state.agent.obs_stats for state in runner.run([0])[0]]

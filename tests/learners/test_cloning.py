@@ -102,7 +102,7 @@ def test_weight_decay_takes_its_share_of_the_kernels_only():
     assert same(adam_step(still, adam(params), params, 0.1)[0], params)
 
 
-@pytest.mark.parametrize("name", ["bc", "dagger"])
+@pytest.mark.parametrize("name", ["bc", pytest.param("dagger", marks=pytest.mark.slow)])
 def test_a_seed_alone_equals_itself_among_others(name, drift_env, linear_expert):
     """And weight decay, which may differ between seeds, makes weights smaller."""
     demos = demonstrations(linear_expert).replace(oracle=Oracle.of(linear_expert))

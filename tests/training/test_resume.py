@@ -48,6 +48,7 @@ def test_other_methods_resume_too(name, go, tmp_path):
     assert_same_run(folder, whole.run_dir)
 
 
+@pytest.mark.slow
 def test_dagger_resumes_and_asks_the_same_expert(expert_file, tmp_path):
     def go(folder, run, method, expert=expert_file, **options):
         return train(method, ENV, run, out=folder, demos=DemoSettings(expert=expert), **options)

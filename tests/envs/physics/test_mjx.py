@@ -23,9 +23,8 @@ def contract(request, rounding_contract):
     return rounding_contract(Mjx(request.param))
 
 
-@pytest.mark.parametrize(
-    "warm", [pytest.param(True, id="warm", marks=pytest.mark.slow), pytest.param(False, id="fresh")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "fresh"])
 def test_step_agrees_with_gymnasium(contract, warm):
     contract.agrees(warm)
 

@@ -18,8 +18,8 @@ from gailfe_jax.types import is_key
 SEEDS = (0, 1, 2)
 STEPS = 1000
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-# Nothing that calls the host back comes out of a cache, so the quick tests compile for one task.
-each_compiled = pytest.mark.parametrize(
+# Gymnasium steps slowly, and no program that calls the host back comes out of a cache: one task is quick.
+each_long = pytest.mark.parametrize(
     "task",
     [pytest.param(task, id=name, marks=() if task is HOPPER else pytest.mark.slow) for name, task in TASKS.items()],
 )
@@ -36,7 +36,7 @@ def all_actions(actions, task, steps):
     return np.stack(table, axis=1)
 
 
-@each_task
+@each_long
 def test_float64_steps_equal_gymnasium(task, oracle, actions):
     gym, physics = oracle(task), MujocoC(task)
     table = all_actions(actions, task, STEPS)
@@ -83,7 +83,7 @@ def rollouts(actions):
     return roll
 
 
-@each_compiled
+@each_long
 def test_float32_env_equals_gymnasium_over_episodes(task, oracle, rollouts):
     """Through `jit`, `vmap` and `scan`; every episode after a lazy reset included."""
     gym = oracle(task)
@@ -103,7 +103,7 @@ def test_float32_env_equals_gymnasium_over_episodes(task, oracle, rollouts):
     assert episodes > table.shape[1]
 
 
-@each_compiled
+@each_long
 def test_every_episode_starts_anew(task, rollouts):
     _, step_count, (qpos, qvel), _, _ = rollouts(task)
     starts = np.concatenate([qpos, qvel], axis=-1)[step_count == 0]
@@ -138,7 +138,7 @@ def test_reset_noise_has_gymnasiums_distribution(task, oracle):
         assert np.abs(ours - centre).max() <= 5e-3 + 1e-6
 
 
-@each_compiled
+@each_long
 def test_nested_vmap_is_flat_vmap_is_one_by_one_in_one_engine_call(task, monkeypatch):
     physics = MujocoC(task)
     env = MujocoEnv(task, physics)
