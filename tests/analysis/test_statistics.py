@@ -142,6 +142,7 @@ def test_bad_input_is_one_clear_line(call, field):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_mean_difference_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
     hits = 0

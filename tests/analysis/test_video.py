@@ -116,6 +116,7 @@ def test_the_next_platform_is_tried_and_every_episode_recorded(tmp_path, monkeyp
     assert list(result.returns) == evaluated.returns.tolist()
 
 
+@pytest.mark.slow
 def test_an_environment_that_an_imported_module_registers_is_filmed(tmp_path, monkeypatch, recorded):
     """The child process that films imports the module too; the module's environment draws without OpenGL."""
     (tmp_path / "flat_world.py").write_text(

@@ -21,6 +21,7 @@ def test_the_weights_of_smile(alpha):
         np.testing.assert_allclose(share + np.sum(weights), 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_smile_replaces_the_expert(drift_env, linear_expert, key):
     result = smile(drift_env, linear_expert, SETTINGS, iterations=3, alpha=0.4, seeds=(0, 1))
     np.testing.assert_allclose(result.metrics["expert_share"], [[1.0, 0.6, 0.36]] * 2, rtol=1e-5)
