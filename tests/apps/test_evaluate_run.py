@@ -23,6 +23,7 @@ def test_policies_come_in_order_of_their_seeds(run_dir):
     assert len(policies) == 2 and spec.gymnasium_id == "Hopper-v5"
 
 
+@pytest.mark.slow
 def test_both_backends_tell_of_the_same_policies(run_dir):
     """Other initial states, the same distribution: means within what their spread allows."""
     reports = {name: evaluate_path(run_dir, episodes=40, backend=name) for name in ("gymnasium", "engine")}

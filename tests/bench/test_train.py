@@ -17,6 +17,7 @@ def small(monkeypatch, compiled_in_haste):
     monkeypatch.setattr(train, "_SHAPES", {"16-step iterations": (2, 8)})
 
 
+@pytest.mark.slow
 def test_train(monkeypatch):
     found = train.run(["hopper"], algo=("ppo",), engine="mujoco_c", repeats=1, seeds=2, steps=32)
     json.dumps(found, allow_nan=False)

@@ -13,6 +13,7 @@ from tests.learners.stages import SETTINGS, expert_returns
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 
+@pytest.mark.slow
 def test_forward_training_recovers_the_expert_at_each_step(drift_env, linear_expert, key):
     horizon = 4
     result = forward_training(drift_env, linear_expert, SETTINGS, horizon=horizon, seeds=(0, 1))

@@ -232,6 +232,7 @@ def test_a_damaged_sweep_is_one_clear_error(content, tmp_path, capsys):
     assert list(contents(tmp_path)) == ["sweep.json"]
 
 
+@pytest.mark.slow
 def test_a_search_by_optuna_repeats_its_questions_when_resumed(go, trained, tmp_path):
     pytest.importorskip("optuna")
     words = ["--random", "reward.lr=log:1e-5:1e-2", "--optuna", 4, "--parallel", 2, "--policy.hidden", 8, "--quiet"]

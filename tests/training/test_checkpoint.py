@@ -357,6 +357,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_a_step_that_verifies(tmp_path):
     rng = random.Random(0)
     template = {"key": jax.random.key(0), "x": jnp.zeros(300)}

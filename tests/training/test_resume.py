@@ -41,7 +41,8 @@ def test_after_half_the_steps_it_equals_an_uninterrupted_one(go, whole, half, tm
     assert record["provenance"] == load_run(half)["provenance"] and len(record["resumed"]) == 1
 
 
-@pytest.mark.parametrize("name", ["bc", pytest.param("gasil", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bc", "gasil"])
 def test_other_methods_resume_too(name, go, tmp_path):
     """Cloning holds an order of pairs and its best snapshot, GASIL its own best episodes."""
     whole, folder = cut(go, tmp_path, tiny(name))
