@@ -36,7 +36,8 @@ def all_actions(actions, task, steps):
     return np.stack(table, axis=1)
 
 
-@each_long
+@pytest.mark.slow
+@each_task
 def test_float64_steps_equal_gymnasium(task, oracle, actions):
     gym, physics = oracle(task), MujocoC(task)
     table = all_actions(actions, task, STEPS)
