@@ -37,7 +37,7 @@ def show_help(kind: type, command: str, setup: Setup, topic: str | None, method_
     console = Console(highlight=False, soft_wrap=False)
     console.width = max(console.width, _WIDTH) if not console.is_terminal else console.width
     if topic is not None:
-        _show_topic(console, setup, topic)
+        _show_topic(console, kind, setup, topic)
     elif method_chosen:
         _show_method(console, command, setup)
     else:
@@ -80,22 +80,27 @@ def _show_common(console: Console, kind: type, command: str, setup: Setup) -> No
     console.print(Text(IMPORT_HELP))
 
 
-def _show_topic(console: Console, setup: Setup, topic: str) -> None:
-    """All there is to say of the settings that a word names.
+def _show_topic(console: Console, kind: type, setup: Setup, topic: str) -> None:
+    """All there is to say of the settings, or of the command's own option, that a word names.
 
     Raises:
       GailfeError: no setting has such a name.
     """
     wanted = topic.strip("-").replace("-", "_")
+    own = field_docs(kind)
+    if wanted in own:
+        console.print(Text(f"--{wanted.replace('_', '-')}", style="bold"))
+        console.print(Text(f"    {' '.join(own[wanted].split())}"))
+        return
     found = [leaf for _, leaf in setup.leaves.values() if _about(leaf.name, wanted)]
     if not found:
         raise GailfeError(f"help: {wanted}: no such setting; {setup.hint(wanted)}")
     for leaf in found:
         marks = leaf.setting.marks
         console.print(Text(f"--{leaf.name.replace('_', '-')} {_shown(leaf)}", style="bold"))
-        kind = "traced: a sweep trains many values in one program" if marks.traced else "static"
+        how = "traced: a sweep trains many values in one program" if marks.traced else "static"
         console.print(Text(f"    {leaf.setting.help}"))
-        console.print(Text(f"    Expected: {leaf.setting.expected}; {kind}."))
+        console.print(Text(f"    Expected: {leaf.setting.expected}; {how}."))
         if leaf.unread is not None:
             console.print(Text(f"    Nothing reads it now: {leaf.unread}."))
 

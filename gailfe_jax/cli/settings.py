@@ -20,7 +20,7 @@ from gailfe_jax.cli.parsing import parse, peek
 from gailfe_jax.config.parts import Setting
 from gailfe_jax.config.tree import Leaf, find
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.methods import find_method
+from gailfe_jax.learners.methods import METHODS, find_method
 from gailfe_jax.learners.record import flat_values
 from gailfe_jax.learners.setup import Setup, build_setup
 
@@ -74,6 +74,8 @@ def read_words(
         chosen = algo is None and peek(words, "--algo") is not None
         show_help(kind, command, base, after[0] if after else None, chosen)
         raise SystemExit(0)
+    if algo is None:
+        _refuse_late_method(command, words)
     words = _in_full(words, own, base)
     parsed: Any = parse(_with_settings(kind, base), command, words)  # type: ignore[type-var]
     names = {_field_name(name): name for name in base.leaves}
@@ -88,6 +90,13 @@ def _method_first(words: Sequence[str]) -> list[str]:
     if not words or words[0].startswith("-"):
         return list(words)
     return ["--algo", find_method(words[0]).name, *words[1:]]
+
+
+def _refuse_late_method(command: str, words: Sequence[str]) -> None:
+    """Raises GailfeError where a method's name follows a flag's value, so that nothing reads it."""
+    for i, word in enumerate(words[2:], 2):
+        if word in METHODS and not words[i - 1].startswith("-"):
+            raise GailfeError(f"got {word!r} after the flags; expected the method first: gailfe {command} {word} ...")
 
 
 def read_config(path: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any, ClassVar, TypeVar
 
@@ -55,7 +56,7 @@ class Batch:
     target: Array
 
 
-class ActorCritic(Actor):
+class ActorCritic(Actor, abc.ABC):
     """Base of the policy steps. Functions are for one seed; a new step is a subclass and `register_policy_update`.
 
     A subclass defines `update(state, transition, objective, key) -> (state, metrics)`.
@@ -78,6 +79,7 @@ class ActorCritic(Actor):
     def verify(self, num_envs: int, unroll_length: int) -> None:
         """Refuses what does not go with an unroll of these sizes; raises GailfeError."""
 
+    @abc.abstractmethod
     def update(self, state: Any, transition: Transition, objective: Objective, key: Array) -> tuple[Any, Metrics]:
         """One iteration on an unroll.
 
@@ -90,7 +92,6 @@ class ActorCritic(Actor):
         Returns:
           `(state, metrics)`, every metric a scalar.
         """
-        raise NotImplementedError
 
     @property
     def _value_net(self) -> MLP:

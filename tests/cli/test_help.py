@@ -97,6 +97,7 @@ def test_a_commands_own_help_fits_and_shows_its_options(command, capsys):
         ("train --help steps", ["--steps 1e+06", "rounded up to whole evaluation intervals."]),
         ("train gail --env halfcheetah --help gamma", ["--policy.gamma 0.99 Discount"]),
         ("expert --help epochs", ["--policy.epochs 10"]),
+        ("train --help --resume", ["--resume Continue the run in --out from its newest checkpoint"]),
     ],
 )
 def test_a_setting_or_a_part_is_explained_in_full(words, expected, capsys):

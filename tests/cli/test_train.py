@@ -178,6 +178,7 @@ def test_print_config_writes_nothing(tmp_path, monkeypatch, capsys):
         ("train gailfe --out x --demos {demos} --annotator z", "annotator 'z': expected one of"),
         ("train --out x --algo nonsense", "algo: unknown algorithm 'nonsense'"),
         ("train nonsense --out x", "algo: unknown algorithm 'nonsense'"),
+        ("train --out x gail", "got 'gail' after the flags; expected the method first: gailfe train gail ..."),
         ("train --out x --env nonsense", "env: unknown task 'nonsense'"),
         ("train --out x --env brax:nonsense --algo ppo", "unknown brax environment 'nonsense'"),
         ("train --out x --engine nonsense --algo ppo", "engine: unknown engine 'nonsense'"),
