@@ -67,8 +67,8 @@ def refuse_idle(args: Sequence[str], idle: Mapping[str, str]) -> None:
             raise GailfeError(f"{name}: nothing reads it: {why}")
 
 
-def _refuse_repeats(args: Sequence[str]) -> None:
-    """Raises GailfeError where a flag is given twice: the first would be lost."""
+def refuse_repeats(args: Sequence[str]) -> None:
+    """Raises GailfeError where a flag is given twice: the first value would be lost."""
     seen: set[str] = set()
     for name in filter(None, map(_flag_name, args)):
         name = name.removeprefix("no_")
@@ -102,7 +102,7 @@ def parse(
       GailfeError: words that do not parse, a flag that is given twice, or a value out of range.
       SystemExit: after help.
     """
-    _refuse_repeats(args)
+    refuse_repeats(args)
     options: dict[str, Any] = {} if default is None else {"default": default}
     about = f"{inspect.getdoc(kind)}\n\n{IMPORT_HELP}"
     shown = io.StringIO()

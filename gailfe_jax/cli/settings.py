@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from gailfe_jax.cli.parsing import parse, peek
+from gailfe_jax.cli.parsing import parse, peek, refuse_repeats
 from gailfe_jax.config.parts import Setting
 from gailfe_jax.config.tree import Leaf, find
 from gailfe_jax.errors import GailfeError
@@ -68,6 +68,7 @@ def read_words(
     words, asks_help, topic = _split_help(words)
     if algo is None:
         words, earlier = _method_first(words), _method_first(earlier)
+    refuse_repeats(words)
     both = [*earlier, *words]
     config = read_config(peek(both, "--config"))
     values: dict[str, Any] = {name: given for name in CHOICES if (given := _choice(both, name)) is not None}
@@ -208,7 +209,6 @@ def _in_full(words: Sequence[str], own: Mapping[str, Any], setup: Setup) -> list
     """
     known = {name: leaf.setting for name, (_, leaf) in setup.leaves.items()}
     found, remaining = [], list(words)
-    chosen: set[str] = set()
     while remaining:
         word = remaining.pop(0)
         flag, equals, value = word.partition("=")
@@ -222,9 +222,6 @@ def _in_full(words: Sequence[str], own: Mapping[str, Any], setup: Setup) -> list
         values = [value] if equals else []
         if name in ("algo", "policy"):
             # They have been read; the others go by what they chose.
-            if name in chosen:
-                raise GailfeError(f"{name} is given twice; expected each flag once")
-            chosen.add(name)
             if not equals:
                 remaining.pop(0)
             continue

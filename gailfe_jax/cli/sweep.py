@@ -79,7 +79,7 @@ def run(words: Sequence[str]) -> int:
         raise GailfeError(f"optuna: got --{chosen[0]}; expected distributions from --random")
     if options.optuna is not None and options.cluster is not None:
         raise GailfeError("cluster: --optuna asks for its next settings here; expected one of the two")
-    refuse_idle([*started, *words], _idle(options))
+    refuse_idle(words, _idle(options))
     shared: dict[str, Any] = {
         "out": options.out, "resume": options.resume, "memory_gib": options.memory_gib, "baseline": options.baseline,
         "parquet": options.parquet, "words": tuple(words),

@@ -150,9 +150,18 @@ def test_a_run_with_a_users_own_task_is_resumed_with_its_module(whole, toys, cap
 
 def test_it_trains_as_a_file_says(whole, flags, tmp_path, capsys):
     """`--print-config` of flags, and `--config` of what it printed, train the same."""
-    assert main(["train", *flags, "--steps", "32", "--print-config"]) == 0
+    assert main(["train", *flags, "--print-config"]) == 0
     (tmp_path / "run.toml").write_text(capsys.readouterr().out)
-    words = ["train", "--config", str(tmp_path / "run.toml"), "--out", str(tmp_path / "run"), "--quiet"]
+    words = [
+        "train",
+        "--config",
+        str(tmp_path / "run.toml"),
+        "--steps",
+        "32",
+        "--out",
+        str(tmp_path / "run"),
+        "--quiet",
+    ]
     assert main(words) == 0
     assert metrics_of(tmp_path / "run") == metrics_of(whole)[:2]
     ours, theirs = load_run(tmp_path / "run"), load_run(whole)
