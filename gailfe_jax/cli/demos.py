@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from gailfe_jax.cli.parsing import parse
+from gailfe_jax.cli.parsing import parse, refuse_idle
 from gailfe_jax.errors import GailfeError
 
 
@@ -83,4 +83,9 @@ class Demos:
 
 
 def run(args: Sequence[str]) -> int:
-    return parse(Demos, "demos", args)()
+    options = parse(Demos, "demos", args)
+    if not options.failures:
+        refuse_idle(args, dict.fromkeys(("annotator", "noise", "snapshots"), "no failed attempts; expected --failures"))
+    elif options.snapshots:
+        refuse_idle(args, {"noise": "the snapshots fail by themselves"})
+    return options()

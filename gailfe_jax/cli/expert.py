@@ -23,7 +23,7 @@ class Expert:
     resume: bool = False
     """Continue an interrupted run."""
     config: str | None = None
-    """Settings from a TOML file; flags come after it."""
+    """Settings from a TOML file; flags come after it, and what nothing reads beside them is dropped."""
 
 
 def run(words: Sequence[str]) -> int:

@@ -37,7 +37,7 @@ def show_help(kind: type, command: str, setup: Setup, topic: str | None, method_
     console = Console(highlight=False, soft_wrap=False)
     console.width = max(console.width, _WIDTH) if not console.is_terminal else console.width
     if topic is not None:
-        _show_topic(console, kind, setup, topic)
+        _show_topic(console, kind, command, setup, topic)
     elif method_chosen:
         _show_method(console, command, setup)
     else:
@@ -80,7 +80,7 @@ def _show_common(console: Console, kind: type, command: str, setup: Setup) -> No
     console.print(Text(IMPORT_HELP))
 
 
-def _show_topic(console: Console, kind: type, setup: Setup, topic: str) -> None:
+def _show_topic(console: Console, kind: type, command: str, setup: Setup, topic: str) -> None:
     """All there is to say of the settings, or of the command's own option, that a word names.
 
     Raises:
@@ -93,6 +93,8 @@ def _show_topic(console: Console, kind: type, setup: Setup, topic: str) -> None:
         console.print(Text(f"    {' '.join(own[wanted].split())}"))
         return
     found = [leaf for _, leaf in setup.leaves.values() if _about(leaf.name, wanted)]
+    if not found and wanted in METHODS and command != "expert":
+        raise GailfeError(f"help: {wanted} is a method; expected gailfe {command} {wanted} --help")
     if not found:
         raise GailfeError(f"help: {wanted}: no such setting; {setup.hint(wanted)}")
     for leaf in found:

@@ -7,7 +7,7 @@ import inspect
 import io
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -33,26 +33,82 @@ def peek(args: Sequence[str], flag: str) -> str | None:
 
 
 def peek_all(args: Sequence[str], flag: str) -> list[str] | None:
-    """The words after `flag` up to the next flag, before the real parse; None without it."""
+    """The words after `flag` up to the next flag, before the real parse; None without it.
+
+    Raises:
+      GailfeError: its words begin behind a `=`.
+    """
+    for word in args:
+        if word.startswith(f"{flag}="):
+            raise GailfeError(f"{flag.strip('-')}: got {word!r}; expected {flag} and its words, without =")
     if flag not in args:
         return None
     after = args[len(args) - args[::-1].index(flag) :]
     return list(itertools.takewhile(lambda word: not word.startswith("--"), after))
 
 
-def parse(kind: type[Settings], command: str, args: Sequence[str], default: Settings | None = None) -> Settings:
-    """Reads the words of a command into its dataclass, starting from `default`.
+def is_given(args: Sequence[str], name: str) -> bool:
+    """Whether the flag of an option is among the words."""
+    return name in map(_flag_name, args)
+
+
+def refuse_idle(args: Sequence[str], idle: Mapping[str, str]) -> None:
+    """Refuses flags that nothing reads.
+
+    Args:
+      args: the words of a command.
+      idle: `option -> why nothing reads it`.
 
     Raises:
-      GailfeError: words that do not parse, or a value out of range.
+      GailfeError: names the first of them, and why.
+    """
+    for name, why in idle.items():
+        if is_given(args, name):
+            raise GailfeError(f"{name}: nothing reads it: {why}")
+
+
+def refuse_repeats(args: Sequence[str]) -> None:
+    """Raises GailfeError where a flag is given twice: the first value would be lost."""
+    seen: set[str] = set()
+    for name in filter(None, map(_flag_name, args)):
+        name = name.removeprefix("no_")
+        if name in seen:
+            raise GailfeError(f"{name} is given twice; expected each flag once")
+        seen.add(name)
+
+
+def _flag_name(word: str) -> str:
+    """The option that a word is the flag of; empty where it is none."""
+    return word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") else ""
+
+
+def parse(
+    kind: type[Settings],
+    command: str,
+    args: Sequence[str],
+    default: Settings | None = None,
+    earlier: Sequence[str] = (),
+) -> Settings:
+    """Reads the words of a command into its dataclass, starting from `default`.
+
+    Args:
+      kind: the dataclass.
+      command: its name.
+      args: the words.
+      default: what to start from.
+      earlier: words of an earlier call, which `args` come after.
+
+    Raises:
+      GailfeError: words that do not parse, a flag that is given twice, or a value out of range.
       SystemExit: after help.
     """
+    refuse_repeats(args)
     options: dict[str, Any] = {} if default is None else {"default": default}
     about = f"{inspect.getdoc(kind)}\n\n{IMPORT_HELP}"
     shown = io.StringIO()
     try:
         with contextlib.redirect_stderr(shown):
-            return tyro.cli(kind, prog=f"gailfe {command}", description=about, args=args, **options)
+            return tyro.cli(kind, prog=f"gailfe {command}", description=about, args=[*earlier, *args], **options)
     except SystemExit as stop:
         # A value out of range raises our one line; tyro would draw a box around it.
         cause: BaseException | None = stop
@@ -69,5 +125,12 @@ def parse(kind: type[Settings], command: str, args: Sequence[str], default: Sett
 def _without_box(text: str) -> str:
     """What tyro says in a box, as one line, up to the rule above its hint at the help."""
     lines = [line.strip().strip("│").strip() for line in text.splitlines() if not line.startswith(("╭", "╰"))]
-    said = itertools.takewhile(lambda line: not line.startswith("──"), lines)
+    groups: list[list[str]] = [[]]
+    for line in lines:
+        if len(line) > 1 and not line.strip("─-"):
+            groups.append([])
+        else:
+            groups[-1].append(line)
+    # Where the terminal has no such signs, the title stands above a rule of its own.
+    said = groups[1] if "╭" not in text and len(groups) > 1 else groups[0]
     return " ".join(" ".join(said).split())

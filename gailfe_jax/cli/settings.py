@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import itertools
 import pathlib
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,17 +17,15 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from gailfe_jax.cli.parsing import parse, peek
+from gailfe_jax.cli.parsing import parse, peek, refuse_repeats
 from gailfe_jax.config.parts import Setting
 from gailfe_jax.config.tree import Leaf, find
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import METHODS, find_method
-from gailfe_jax.learners.record import flat_values
-from gailfe_jax.learners.setup import Setup, build_setup
+from gailfe_jax.learners.record import flat_pairs
+from gailfe_jax.learners.setup import CHOICES, ConfigFile, Setup, all_settings, build_setup
 
 Options = TypeVar("Options")
-CHOICES = ("algo", "policy", "env")
-"""What the presets depend on, and so what is read before the other words."""
 
 
 class _Unset:
@@ -40,7 +39,13 @@ _UNSET: Any = _Unset()
 
 
 def read_words(
-    kind: type[Options], command: str, words: Sequence[str], *, start: Setup | None = None, algo: str | None = None
+    kind: type[Options],
+    command: str,
+    words: Sequence[str],
+    *,
+    start: Setup | None = None,
+    algo: str | None = None,
+    earlier: Sequence[str] = (),
 ) -> tuple[Options, dict[str, Any], Setup]:
     """What a command's words say.
 
@@ -50,39 +55,86 @@ def read_words(
       words: what follows it.
       start: settings to start from, of a run that is resumed.
       algo: the method, where the command has but one.
+      earlier: the words that what is resumed was started with; `words` come after them.
 
     Returns:
-      `(options, values, setup)`: the options, the settings that were given by full name, and all settings.
+      `(options, values, setup)`: the options, the settings that the words give by full name, and all settings, those
+      of --config among them.
 
     Raises:
-      GailfeError: an unknown flag, or a value of another type or out of bounds.
-      SystemExit: after help (0), or words that do not parse (2).
+      GailfeError: an unknown flag, one that is given twice, or a value of another type or out of bounds.
+      SystemExit: after help (0).
     """
-    words = _method_first(words) if algo is None else list(words)
-    values = read_config(peek(words, "--config"))
-    values |= {name: given for name in CHOICES if (given := peek(words, f"--{name}")) is not None}
+    words, asks_help, topic = _split_help(words)
+    if algo is None:
+        words, earlier = _method_first(words), _method_first(earlier)
+    refuse_repeats(words)
+    both = [*earlier, *words]
+    config = read_config(peek(both, "--config"))
+    values: dict[str, Any] = {name: given for name in CHOICES if (given := _choice(both, name)) is not None}
     if algo is not None:
+        _refuse_another(command, algo, values, config)
         values["algo"] = algo
-    base = build_setup({name: value for name, value in values.items() if name in CHOICES}, start)
-    own = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    if any(word in ("-h", "--help") for word in words):
+    base = build_setup(values, start, config and config.choices)
+    own = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if asks_help:
         from gailfe_jax.cli.help import show_help
 
-        following = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-h", "--help")]
-        # A flag is a topic only where it ends the line: before a value it is a choice, as in `--help --policy ppo`.
-        after = [word for word in following if not word.startswith("-") or (word[:2] == "--" and word is words[-1])]
-        chosen = algo is None and peek(words, "--algo") is not None
-        show_help(kind, command, base, after[0] if after else None, chosen)
+        show_help(kind, command, base, topic, algo is None and "algo" in values)
         raise SystemExit(0)
     if algo is None:
-        _refuse_late_method(command, words)
-    words = _in_full(words, own, base)
-    parsed: Any = parse(_with_settings(kind, base), command, words)  # type: ignore[type-var]
+        _refuse_late_method(command, words, own, base)
+    before, words = (_in_full(some, own, base) for some in (earlier, words))
+    parsed: Any = parse(_with_settings(kind, base), command, words, earlier=before)  # type: ignore[type-var]
     names = {_field_name(name): name for name in base.leaves}
     given = {full: value for field, full in names.items() if not isinstance(value := getattr(parsed, field), _Unset)}
     values = values | given
     options = kind(**{name: getattr(parsed, name) for name in own})
-    return options, values, build_setup(values, start)
+    return options, values, build_setup(values, start, config)
+
+
+def _split_help(words: Sequence[str]) -> tuple[list[str], bool, str | None]:
+    """`(the other words, whether help is asked for, on which setting or part)`."""
+    others: list[str] = []
+    asks, topic = False, None
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        flag, _, value = word.partition("=")
+        if flag not in ("-h", "--help"):
+            others.append(word)
+            continue
+        asks = True
+        # A flag is a topic only where it ends the line: before a value it is a choice, as in `--help --policy ppo`.
+        last = len(remaining) == 1 and remaining[0].startswith("--")
+        if remaining and not value and (last or not remaining[0].startswith("-")):
+            value = remaining.pop(0)
+        topic = topic or value or None
+    return others, asks, topic
+
+
+def _choice(words: Sequence[str], name: str) -> str | None:
+    """The value of `--algo`, `--policy` or `--env`; None where it is not given.
+
+    Raises:
+      GailfeError: it is given without a value.
+    """
+    value = peek(words, f"--{name}")
+    if value == "" or (value or "").startswith("--") or words[-1:] == [f"--{name}"]:
+        raise GailfeError(f"{name}: got no value; expected {_expected(all_settings()[name])}")
+    return value
+
+
+def _expected(setting: Setting) -> str:
+    return "a task" if setting.name == "env" else setting.expected
+
+
+def _refuse_another(command: str, algo: str, values: Mapping[str, Any], config: ConfigFile | None) -> None:
+    """Raises GailfeError where words or a file choose another method than the command's own."""
+    file = config.values if config is not None else {}
+    for given, source in ((values, ""), (file, f"{config.source}: " if config is not None else "")):
+        if given.get("algo", algo) != algo:
+            raise GailfeError(f"{source}algo: got {given['algo']!r}; expected none: gailfe {command} trains by {algo}")
 
 
 def _method_first(words: Sequence[str]) -> list[str]:
@@ -92,37 +144,54 @@ def _method_first(words: Sequence[str]) -> list[str]:
     return ["--algo", find_method(words[0]).name, *words[1:]]
 
 
-def _refuse_late_method(command: str, words: Sequence[str]) -> None:
-    """Raises GailfeError where a method's name follows a flag's value, so that nothing reads it."""
-    for i, word in enumerate(words[2:], 2):
-        if word in METHODS and not words[i - 1].startswith("-"):
+def _refuse_late_method(command: str, words: Sequence[str], own: Mapping[str, Any], setup: Setup) -> None:
+    """Raises GailfeError where a method's name is no flag's value, so that nothing reads it."""
+    for before, word in itertools.pairwise(words):
+        if word in METHODS and (not before.startswith("-") or _takes_none(before, own, setup)):
             raise GailfeError(f"got {word!r} after the flags; expected the method first: gailfe {command} {word} ...")
 
 
-def read_config(path: str | None) -> dict[str, Any]:
-    """The settings of a configuration file (TOML) by full name; none where there is no file.
+def _takes_none(flag: str, own: Mapping[str, Any], setup: Setup) -> bool:
+    """Whether a flag takes no value, or has it already."""
+    name = flag[2:].replace("-", "_")
+    if "=" in name or name.removeprefix("no_") in own:
+        return "=" in name or own[name.removeprefix("no_")].default is False
+    known = {full: leaf.setting for full, (_, leaf) in setup.leaves.items()}
+    with contextlib.suppress(GailfeError):
+        setting = known[_find_flag(name, known, setup)[0]]
+        return setting.kind is bool and not setting.optional
+    return False
+
+
+def read_config(path: str | None) -> ConfigFile | None:
+    """The settings of a configuration file (TOML); None where there is no file.
 
     Raises:
-      GailfeError: no such file, or no TOML.
+      GailfeError: no such file, no TOML, or a setting that is given twice.
     """
     if path is None:
-        return {}
+        return None
+    source = f"config: {path}"
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
         record = tomllib.loads(text)
     except FileNotFoundError:
-        raise GailfeError(f"config: {path}: no such file; expected settings in TOML") from None
+        raise GailfeError(f"{source}: no such file; expected settings in TOML") from None
     except (OSError, UnicodeDecodeError):
-        raise GailfeError(f"config: {path}: cannot be read; expected settings in TOML") from None
+        raise GailfeError(f"{source}: cannot be read; expected settings in TOML") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise GailfeError(f"config: {path}: {error}; expected settings in TOML") from None
+        raise GailfeError(f"{source}: {error}; expected settings in TOML") from None
     values: dict[str, Any] = {}
     for name, value in record.items():
         # The method's parts may stand at the top.
         inside = value if name in ("method", "environment", "demos", "run") and isinstance(value, Mapping) else None
-        values |= flat_values({name: value} if inside is None else inside)
-    kind = values.pop("policy.kind", None)
-    return values if kind is None else values | {"policy": kind}
+        for full, given in flat_pairs({name: value} if inside is None else inside):
+            full = full.strip().replace("-", "_")
+            full = "policy" if full == "policy.kind" else full
+            if full in values:
+                raise GailfeError(f"{source}: {full} is given twice; expected each setting once")
+            values[full] = given
+    return ConfigFile(source, values)
 
 
 def write_config(setup: Setup) -> str:
@@ -132,11 +201,11 @@ def write_config(setup: Setup) -> str:
     return tomli_w.dumps(setup.record())
 
 
-def _in_full(words: Sequence[str], own: Sequence[str], setup: Setup) -> list[str]:
+def _in_full(words: Sequence[str], own: Mapping[str, Any], setup: Setup) -> list[str]:
     """`words` with every setting's flag in full, and switches as `--name=true` or `--name=false`.
 
     Raises:
-      GailfeError: a flag that neither the command nor the method has.
+      GailfeError: a flag that neither the command nor the method has, or a value that is none.
     """
     known = {name: leaf.setting for name, (_, leaf) in setup.leaves.items()}
     found, remaining = [], list(words)
@@ -150,23 +219,24 @@ def _in_full(words: Sequence[str], own: Sequence[str], setup: Setup) -> list[str
         if name in own or name.removeprefix("no_") in own:
             found.append(word)
             continue
+        values = [value] if equals else []
         if name in ("algo", "policy"):
             # They have been read; the others go by what they chose.
-            if not equals and remaining:
+            if not equals:
                 remaining.pop(0)
             continue
         full, on = _find_flag(name, known, setup)
-        if known[full].kind is not bool or known[full].optional:
-            if not equals and (not remaining or remaining[0].startswith("--")):
-                raise GailfeError(f"{full}: got no value; expected {known[full].expected}")
-            found.append(f"{_flag(full)}={value if equals else remaining.pop(0)}")
-            continue
-        if equals or (remaining and remaining[0].lower() in ("true", "false")):
-            said = (value if equals else remaining.pop(0)).lower()
-            if said not in ("true", "false"):
-                raise GailfeError(f"{full}: got {said!r}; expected true or false")
-            on = on == (said == "true")
-        found.append(f"{_flag(full)}={str(on).lower()}")
+        while remaining and not remaining[0].startswith("--"):
+            values.append(remaining.pop(0))
+        switch = known[full].kind is bool and not known[full].optional
+        if not values and not switch:
+            raise GailfeError(f"{full}: got no value; expected {known[full].expected}")
+        given = " ".join(values) if values else "true"
+        if len(values) > 1 or (switch and given.lower() not in ("true", "false")):
+            raise GailfeError(f"{full}: got {given!r}; expected {known[full].expected}")
+        if switch:
+            given = str(on == (given.lower() == "true")).lower()
+        found.append(f"{_flag(full)}={given}")
     return found
 
 

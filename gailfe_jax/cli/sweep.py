@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from gailfe_jax.cli.parsing import peek
-from gailfe_jax.cli.settings import read_words
+from gailfe_jax.cli.parsing import peek, refuse_idle
+from gailfe_jax.cli.settings import read_config, read_words
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.user_modules import require_modules
 
@@ -53,13 +53,16 @@ class Sweep:
     resume: bool = False
     """Continue the sweep in --out, with its own flags; no finished setting is trained again."""
     config: str | None = None
-    """Settings from a TOML file; flags come after it."""
+    """Settings from a TOML file; flags and points come after it, and what nothing reads beside them is dropped."""
 
 
 def run(words: Sequence[str]) -> int:
     """Carries the command out; returns the exit code."""
-    words = _resumed(words)
-    options, base, _ = read_words(Sweep, "sweep", words)
+    started = _started(words)
+    options, base, setup = read_words(Sweep, "sweep", words, earlier=started)
+    config = read_config(options.config)
+    # Before the points choose methods of their own.
+    config = config and config.meant_for(setup.method.name)
     from gailfe_jax.sweep import space
     from gailfe_jax.sweep.search import search
     from gailfe_jax.sweep.study import sweep
@@ -67,6 +70,8 @@ def run(words: Sequence[str]) -> int:
     if not options.out:
         raise GailfeError("out: got none; expected --out and a folder for the sweep")
     chosen = [name for name in ("grid", "random", "settings") if getattr(options, name)]
+    if not chosen and options.resume and not started:
+        raise GailfeError(f"{options.out}: holds no sweep to resume; expected a folder made by gailfe sweep")
     if len(chosen) != 1:
         got = " and ".join(chosen) or "none of them"
         raise GailfeError(f"grid, random, settings: got {got}; expected one of the three")
@@ -74,6 +79,7 @@ def run(words: Sequence[str]) -> int:
         raise GailfeError(f"optuna: got --{chosen[0]}; expected distributions from --random")
     if options.optuna is not None and options.cluster is not None:
         raise GailfeError("cluster: --optuna asks for its next settings here; expected one of the two")
+    refuse_idle(words, _idle(options))
     shared: dict[str, Any] = {
         "out": options.out, "resume": options.resume, "memory_gib": options.memory_gib, "baseline": options.baseline,
         "parquet": options.parquet, "words": tuple(words),
@@ -81,7 +87,13 @@ def run(words: Sequence[str]) -> int:
     if options.optuna is not None:
         found = space.distributions(options.random)
         result = search(
-            found, base, trials=options.optuna, parallel=options.parallel, seed=options.sweep_seed, **shared
+            found,
+            base,
+            trials=options.optuna,
+            parallel=options.parallel,
+            seed=options.sweep_seed,
+            config=config,
+            **shared,
         )
     else:
         if options.settings:
@@ -91,20 +103,34 @@ def run(words: Sequence[str]) -> int:
         else:
             rows = space.random(options.random, options.samples, options.sweep_seed)
         jobs = {"cluster": options.cluster, "cluster_options": options.cluster_options}
-        result = sweep(space.build(rows, base), **shared, **jobs)
+        result = sweep(space.build(rows, base, config=config), **shared, **jobs)
     if result.interrupted:
         print(f"interrupted; continue with: gailfe sweep --out {options.out} --resume", file=sys.stderr)
         return 130
     return 0
 
 
-def _resumed(words: Sequence[str]) -> list[str]:
-    """The words of `gailfe sweep`; on --resume those the sweep was started with come first."""
+def _idle(options: Sweep) -> dict[str, str]:
+    """The options that nothing reads as the others stand, and why."""
+    found: dict[str, str] = {}
+    if not options.random:
+        found |= dict.fromkeys(("samples", "sweep_seed"), "the settings are not drawn; expected --random")
+    elif options.optuna is not None:
+        found["samples"] = "--optuna says how many settings are tried"
+    if options.optuna is None:
+        found["parallel"] = "Optuna chooses no settings; expected --optuna"
+    if options.cluster is None:
+        found["cluster_options"] = "no jobs are submitted; expected --cluster"
+    return found
+
+
+def _started(words: Sequence[str]) -> list[str]:
+    """The words that the sweep which `words` resume was started with; none for a new one."""
     from gailfe_jax.sweep.study import load_sweep
 
     out = peek(words, "--out")
     if "--resume" in words and out and (pathlib.Path(out) / "sweep.json").is_file():
         record = load_sweep(out)
         require_modules(out, record)
-        return [*map(str, record["words"]), *words]
-    return list(words)
+        return [*map(str, record["words"])]
+    return []

@@ -30,7 +30,7 @@ class Train:
     resume: bool = False
     """Continue the run in --out from its newest checkpoint, with the settings it was started with."""
     config: str | None = None
-    """Settings from a TOML file; flags come after it."""
+    """Settings from a TOML file; flags come after it, and what nothing reads beside them is dropped."""
     print_config: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print all settings as a TOML file, and train nothing."""
     distributed: tuple[str, ...] | None = None
@@ -63,6 +63,18 @@ def run(words: Sequence[str]) -> int:
 
 
 def _train(words: Sequence[str]) -> int:
+    out = peek(words, "--out")
+    nothing_there = "--resume" in words and out is not None and not (pathlib.Path(out) / "config.json").exists()
+    try:
+        return _train_as_told(words)
+    except GailfeError as error:
+        # A name that is misspelt should not end in what a new run lacks.
+        if nothing_there and not (pathlib.Path(str(out)) / "config.json").exists():
+            raise GailfeError(f"{out}: holds no run to resume; as a new run: {error}") from None
+        raise
+
+
+def _train_as_told(words: Sequence[str]) -> int:
     from gailfe_jax.parallel import distributed
     from gailfe_jax.training.loop import train
 

@@ -107,6 +107,8 @@ class RunSettings(Part):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.seeds > _SEEDS:
+            raise GailfeError(f"seeds: got {self.seeds}; expected a whole number from 1 to {_SEEDS}")
         if not 0 <= self.first_seed <= _SEEDS - self.seeds:
             raise GailfeError(f"first_seed: got {self.first_seed}; expected seeds from 0 to {_SEEDS - 1}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,12 +47,18 @@ def method_record(method: Learner) -> dict[str, Any]:
     return record
 
 
-def flat_values(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_values(record: Mapping[str, Any]) -> dict[str, Any]:
     """`dotted name -> value` of a nested record."""
-    found: dict[str, Any] = {}
+    return dict(flat_pairs(record))
+
+
+def flat_pairs(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`(dotted name, value)` of a nested record."""
     for name, value in record.items():
-        found |= flat_values(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
+        if isinstance(value, Mapping):
+            yield from flat_pairs(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def read_part(start: Any, record: Any, where: str) -> Any:

@@ -6,9 +6,10 @@ Command line, sweeps, configuration files and records speak of settings by these
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gailfe_jax.config import compat
@@ -20,7 +21,7 @@ from gailfe_jax.envs import brings_engine, canonical_name
 from gailfe_jax.envs.physics import resolve_engine
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
-from gailfe_jax.learners.methods import METHODS, policy_choices, policy_name, with_policy
+from gailfe_jax.learners.methods import METHODS, find_method, policy_choices, policy_name, with_policy
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.learners.record import leaves_record, method_record
 from gailfe_jax.policies.registry import POLICY_UPDATES
@@ -28,6 +29,8 @@ from gailfe_jax.rewards.registry import REWARDS
 
 PARTS = ("method", "environment", "demos", "run")
 """Where a setting can stand, in the order in which they are shown."""
+CHOICES = ("algo", "policy", "env")
+"""What the presets depend on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,22 +93,35 @@ class Setup:
         Raises:
           GailfeError: no such setting, one that nothing reads, or a value of another type or out of bounds.
         """
-        known = {name: leaf for name, (_, leaf) in self.leaves.items()}
-        typed: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
-        given: set[str] = set()
-        for name, value in values.items():
-            full = find(name, known, hint=self.hint)
-            if full in given:
-                raise GailfeError(f"{full} is given twice; expected each setting once")
-            given.add(full)
-            typed[self.leaves[full][0]][full] = read_value(full, known[full].setting, value)
-        made: dict[str, Any] = {part: put(getattr(self, part), typed[part]) for part in PARTS}
-        setup = Setup(**made)
-        for name in sorted(given):
+        typed = self.typed(values)
+        setup = self.put(typed)
+        for name in sorted(typed):
             unread = setup.leaves[name][1].unread
             if unread is not None:
                 raise GailfeError(f"{name}: nothing reads it: {unread}")
         return dataclasses.replace(setup, method=without_unread(setup.method))
+
+    def typed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` by full name, and as their settings' types.
+
+        Raises:
+          GailfeError: no such setting, one that is given twice, or a value of another type or out of bounds.
+        """
+        found: dict[str, Any] = {}
+        for name, value in values.items():
+            full = find(name, self.leaves, hint=self.hint)
+            if full in found:
+                raise GailfeError(f"{full} is given twice; expected each setting once")
+            found[full] = read_value(full, self.leaves[full][1].setting, value)
+        return found
+
+    def put(self, typed: Mapping[str, Any]) -> Setup:
+        """A copy with other values, by full name, whether or not something reads them."""
+        parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        for name, value in typed.items():
+            parts[self.leaves[name][0]][name] = value
+        made: dict[str, Any] = {part: put(getattr(self, part), parts[part]) for part in PARTS}
+        return Setup(**made)
 
     def hint(self, name: str) -> str:
         """What to say of a name that this setup has not got."""
@@ -170,18 +186,64 @@ def _by_last_word() -> dict[str, str]:
     return {name.rpartition(".")[2]: name for name in _owners()}
 
 
-def build_setup(values: Mapping[str, Any], start: Setup | None = None) -> Setup:
+@dataclasses.dataclass(frozen=True)
+class ConfigFile:
+    """Settings of a file, which others come after.
+
+    Attributes:
+      source: what to call it in messages.
+      values: `name -> value`, typed or as text.
+    """
+
+    source: str
+    values: Mapping[str, Any]
+
+    @property
+    def choices(self) -> ConfigFile:
+        """What the presets depend on, of these settings."""
+        return ConfigFile(self.source, {name: value for name, value in self.values.items() if name in CHOICES})
+
+    def meant_for(self, algo: str | None) -> ConfigFile:
+        """The same for a method where the file itself names none."""
+        return ConfigFile(self.source, {"algo": algo} | dict(self.values))
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors inside name the file."""
+        try:
+            yield
+        except GailfeError as error:
+            raise GailfeError(f"{self.source}: {error}") from None
+
+
+def build_setup(values: Mapping[str, Any], start: Setup | None = None, config: ConfigFile | None = None) -> Setup:
     """The setup that `values` describe: the preset of their method on their task, and then they themselves.
 
     Args:
       values: `name -> value`, typed or as text; `algo`, `policy` and `env` choose the preset.
       start: what to start from instead of a preset, where none of the three changes it.
+      config: settings that `values` come after. Those that `values` leave without a reader are dropped.
 
     Raises:
       GailfeError: as `Setup.changed`, or an unknown method, policy step or task.
     """
     values = {name.strip().replace("-", "_"): value for name, value in values.items()}
-    algo, policy, env = (values.pop(name, None) for name in ("algo", "policy", "env"))
+    chosen = {name: values.pop(name) for name in CHOICES if name in values}
+    if config is None:
+        return _preset_setup(chosen, start).changed(values)
+    theirs = {name: value for name, value in config.values.items() if name in CHOICES}
+    with config.named():
+        # What it means by itself: a file that names no method is for the one that is asked for.
+        own = _preset_setup(config.meant_for(chosen.get("algo")).values, start)
+    if "algo" in chosen and theirs.get("policy") not in policy_choices(find_method(chosen["algo"])):
+        theirs.pop("policy", None)
+    setup = _preset_setup(theirs | chosen, start)
+    return setup.changed(_still_read(config, own, setup, setup.typed(values)))
+
+
+def _preset_setup(choices: Mapping[str, Any], start: Setup | None) -> Setup:
+    """The preset that `algo`, `policy` and `env` choose; `start` where they are its own."""
+    algo, policy, env = (choices.get(name) for name in CHOICES)
     for name, value in (("algo", algo), ("policy", policy), ("env", env)):
         if value is not None and not isinstance(value, str):
             raise GailfeError(f"{name}: got {value!r}; expected a name")
@@ -190,13 +252,75 @@ def build_setup(values: Mapping[str, Any], start: Setup | None = None) -> Setup:
         # By its own method, policy step and task it may be called.
         now = {"algo": algo, "policy": policy, "env": task}
         if all(value is None or value == start.get(name) for name, value in now.items()):
-            return start.changed(values)
+            return start
     method, run = preset(algo or (start.method.name if start else "gail"), task, policy=policy)
-    setup = Setup(method, EnvSettings(env=task), run=run)
-    if start is not None:
-        # What was set beside the method stays.
-        setup = Setup(method, start.environment.replace(env=task), start.demos, start.run)
-    return setup.changed(values)
+    if start is None:
+        return Setup(method, EnvSettings(env=task), run=run)
+    # What was set beside the method stays.
+    return Setup(method, start.environment.replace(env=task), start.demos, start.run)
+
+
+def _still_read(config: ConfigFile, own: Setup, setup: Setup, given: dict[str, Any]) -> dict[str, Any]:
+    """`given`, and those of the file's settings that something reads beside them.
+
+    Args:
+      config: the file.
+      own: the preset that it means by itself.
+      setup: the preset that is asked for.
+      given: typed values by full name, which come after the file's.
+
+    Raises:
+      GailfeError: the file has a setting that neither preset has, or that nothing reads in the file itself either, or
+        a value of another type or out of bounds.
+    """
+    with config.named():
+        theirs, kept = _typed_for_either(config, own, setup)
+        alone = own.put(theirs)
+    names = [name for name in dict.fromkeys((*theirs, *kept)) if name not in given]
+    kept = {name: value for name, value in kept.items() if name not in given}
+    now = setup.put(kept | given)
+    # Again and again, because what goes may have been what others were read for.
+    while idle := [name for name in kept if now.leaves[name][1].unread is not None]:
+        kept = {name: value for name, value in kept.items() if name not in idle}
+        now = setup.put(kept | given)
+    for name in names:
+        unread = (alone if name in theirs else now).leaves[name][1].unread
+        if name not in kept and unread is not None:
+            raise GailfeError(f"{config.source}: {name}: nothing reads it: {unread}")
+    return kept | given
+
+
+def _typed_for_either(config: ConfigFile, own: Setup, setup: Setup) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The file's settings by full name, typed: those that `own` has, and those that `setup` has."""
+    theirs: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    for name, value in config.values.items():
+        if name in CHOICES:
+            continue
+        try:
+            full = find(name, own.leaves, hint=own.hint)
+        except GailfeError:
+            if not _has(setup, name):
+                raise
+            full = find(name, setup.leaves)
+        if full in theirs or full in kept:
+            raise GailfeError(f"{full} is given twice; expected each setting once")
+        if full in own.leaves:
+            theirs[full] = read_value(full, own.leaves[full][1].setting, value)
+        if full in setup.leaves:
+            try:
+                kept[full] = read_value(full, setup.leaves[full][1].setting, value)
+            except GailfeError:
+                # What is a value to the file's part may be none to the one that replaces it.
+                if full not in theirs:
+                    raise
+    return theirs, kept
+
+
+def _has(setup: Setup, name: str) -> bool:
+    with contextlib.suppress(GailfeError):
+        return bool(find(name, setup.leaves))
+    return False
 
 
 @functools.lru_cache(maxsize=4)
@@ -224,8 +348,11 @@ def find_setting(name: str) -> str:
     """The full name of a setting of any method.
 
     Raises:
-      GailfeError: no such setting.
+      GailfeError: no such setting, or one of how a run is carried out.
     """
+
+    if name.strip().replace("-", "_") in RunSettings().values():
+        raise GailfeError(f"{name.strip()}: how a run is carried out cannot vary in a sweep; expected it as a flag")
 
     def hint(wanted: str) -> str:
         now = renamed(wanted)

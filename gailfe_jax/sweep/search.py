@@ -11,6 +11,7 @@ import numpy as np
 from gailfe_jax.analysis.statistics import iqm
 from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.setup import ConfigFile
 from gailfe_jax.sweep.report import find_pyarrow
 from gailfe_jax.sweep.space import Distribution, build
 from gailfe_jax.sweep.study import Study, SweepResult
@@ -29,6 +30,7 @@ def search(
     baseline: int | None = None,
     parquet: bool = False,
     words: Sequence[str] = (),
+    config: ConfigFile | None = None,
 ) -> SweepResult:
     """A sweep whose settings are chosen as it goes, by Optuna's TPE sampler on the final return (IQM over seeds).
 
@@ -42,6 +44,7 @@ def search(
       parallel: settings per round.
       seed: of the sampler.
       out, resume, memory_gib, baseline, parquet, words: as in `sweep`.
+      config: as in `gailfe_jax.sweep.space.build`.
 
     Raises:
       GailfeError: as `sweep`, or Optuna is not installed.
@@ -68,7 +71,7 @@ def search(
         fresh, answers = [], []
         for trial in round_of:
             values = {part.field.name: _optuna_value(part, trial.params[part.field.name]) for part in space}
-            (point,) = build([values], base, first=len(numbers))
+            (point,) = build([values], base, first=len(numbers), config=config)
             if point.key not in numbers:
                 numbers[point.key] = len(numbers)
                 fresh.append(point)

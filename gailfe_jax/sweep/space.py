@@ -19,7 +19,7 @@ import numpy as np
 from gailfe_jax.config.parts import Setting, map_traced
 from gailfe_jax.config.values import read_value, show_value
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.setup import Setup, all_settings, build_setup, find_setting
+from gailfe_jax.learners.setup import ConfigFile, Setup, all_settings, build_setup, find_setting
 
 Values: TypeAlias = dict[str, Any]
 """Full name to typed value: what one point changes."""
@@ -283,7 +283,9 @@ def _json_rows(path: pathlib.Path, text: str) -> Iterator[tuple[int, Mapping[str
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
+        except GailfeError as error:
+            raise GailfeError(f"{path}, line {number}: {error}") from None
         except ValueError:
             row = None
         if not isinstance(row, dict):
@@ -291,13 +293,26 @@ def _json_rows(path: pathlib.Path, text: str) -> Iterator[tuple[int, Mapping[str
         yield number, row
 
 
-def build(rows: Sequence[Values], base: Mapping[str, Any], first: int = 0) -> list[Point]:
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, which may have each name but once."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise GailfeError(f"{name} is given twice; expected each field once")
+        found[name] = value
+    return found
+
+
+def build(
+    rows: Sequence[Values], base: Mapping[str, Any], first: int = 0, config: ConfigFile | None = None
+) -> list[Point]:
     """The points of `rows`: each starts from the preset of its method on its task, then `base`, its own values last.
 
     Args:
       rows: what each point changes.
       base: settings of all points, by name.
       first: number of the first one, for messages.
+      config: settings of all points that come before `base`; what a point leaves without a reader is dropped.
 
     Raises:
       GailfeError: there are none, one does not go together, or two are the same.
@@ -309,7 +324,7 @@ def build(rows: Sequence[Values], base: Mapping[str, Any], first: int = 0) -> li
     seen: dict[str, int] = {}
     for number, values in enumerate(rows, start=first):
         try:
-            point = Point(dict(values), build_setup(common | values))
+            point = Point(dict(values), build_setup(common | values, config=config))
         except GailfeError as error:
             raise GailfeError(f"setting {number} ({label(values)}): {error}") from None
         same = seen.setdefault(point.key, number)

@@ -19,8 +19,13 @@ def test_demos_writes_what_it_says(demos_file, expert_file, capsys):
         ("demos --out x.npz --expert missing.safetensors", "missing.safetensors: expected a readable policy file"),
         ("demos --out x.npz --env halfcheetah --expert {expert}", "expert: a policy for hopper; expected one for half"),
         ("demos --out x.npz --expert {expert} --trajectories 0", "expected at least 1"),
+        ("demos --out x.npz --out y.npz", "out is given twice; expected each flag once"),
+        ("demos --out x.npz --noise 3", "noise: nothing reads it: no failed attempts; expected --failures"),
+        ("demos --out x.npz --annotator terminated", "annotator: nothing reads it: no failed attempts"),
+        ("demos --out x.npz --snapshots {expert}", "snapshots: nothing reads it: no failed attempts"),
+        ("demos --out x.npz --failures 2 --snapshots {expert} --noise 3", "noise: nothing reads it: the snapshots"),
         ("demos --out x.npz --expert {expert} --seed -1", "seed: got -1"),
-        ("demos --out x.npz --expert {expert} --noise nan", "noise: got nan"),
+        ("demos --out x.npz --expert {expert} --failures 2 --noise nan", "noise: got nan"),
     ],
 )
 def test_bad_input_ends_in_one_line(refused, words, message):

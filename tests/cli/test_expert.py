@@ -32,8 +32,17 @@ def test_expert_writes_a_policy_and_its_report(tmp_path, capsys):
     ("words", "message"),
     [
         ("expert --out x.txt", "out: got 'x.txt'; expected a file name that ends in .safetensors"),
+        ("expert --out x.safetensors --algo gail", "algo: got 'gail'; expected none: gailfe expert trains by ppo"),
         ("expert --out x.safetensors --env brax:fast", "brax:fast has no Gymnasium environment"),
     ],
 )
 def test_bad_input_ends_in_one_line(refused, words, message):
     refused(words, message)
+
+
+def test_a_file_for_another_method_is_refused(refused, tmp_path):
+    (tmp_path / "run.toml").write_text('algo = "gail"\n')
+    refused(
+        "expert --config run.toml --out x.safetensors",
+        "config: run.toml: algo: got 'gail'; expected none: gailfe expert trains by ppo",
+    )

@@ -150,9 +150,18 @@ def test_a_run_with_a_users_own_task_is_resumed_with_its_module(whole, toys, cap
 
 def test_it_trains_as_a_file_says(whole, flags, tmp_path, capsys):
     """`--print-config` of flags, and `--config` of what it printed, train the same."""
-    assert main(["train", *flags, "--steps", "32", "--print-config"]) == 0
+    assert main(["train", *flags, "--print-config"]) == 0
     (tmp_path / "run.toml").write_text(capsys.readouterr().out)
-    words = ["train", "--config", str(tmp_path / "run.toml"), "--out", str(tmp_path / "run"), "--quiet"]
+    words = [
+        "train",
+        "--config",
+        str(tmp_path / "run.toml"),
+        "--steps",
+        "32",
+        "--out",
+        str(tmp_path / "run"),
+        "--quiet",
+    ]
     assert main(words) == 0
     assert metrics_of(tmp_path / "run") == metrics_of(whole)[:2]
     ours, theirs = load_run(tmp_path / "run"), load_run(whole)
@@ -179,6 +188,15 @@ def test_print_config_writes_nothing(tmp_path, monkeypatch, capsys):
         ("train --out x --algo nonsense", "algo: unknown algorithm 'nonsense'"),
         ("train nonsense --out x", "algo: unknown algorithm 'nonsense'"),
         ("train --out x gail", "got 'gail' after the flags; expected the method first: gailfe train gail ..."),
+        ("train --resume gail --out x", "got 'gail' after the flags; expected the method first: gailfe train gail ..."),
+        ("train --quiet gail --out x", "got 'gail' after the flags; expected the method first: gailfe train gail ..."),
+        ("train --out=x gail", "got 'gail' after the flags; expected the method first: gailfe train gail ..."),
+        (
+            "train --out x --distributed=localhost:1 2 0",
+            "distributed: got '--distributed=localhost:1'; expected --distributed and its words, without =",
+        ),
+        ("train --out x --resume", "x: holds no run to resume; as a new run: demos: gail needs a demonstration file"),
+        ("train --out x --resume --epochs 3", "x: holds no run to resume; as a new run: epochs: no such setting"),
         ("train --out x --env nonsense", "env: unknown task 'nonsense'"),
         ("train --out x --env brax:nonsense --algo ppo", "unknown brax environment 'nonsense'"),
         ("train --out x --engine nonsense --algo ppo", "engine: unknown engine 'nonsense'"),

@@ -176,7 +176,7 @@ def test_a_setting_of_any_method_is_found(name, expected):
         ("lr", r"^lr: is one of .*reward\.lr.*; expected one of these names"),
         ("disc_lr", r"^disc_lr: no such setting; it is called reward\.lr now"),
         ("max_k", r"^max_k: no such setting; did you mean policy\.max_kl\?"),
-        ("seeds", r"^seeds: no such setting"),
+        ("seeds", r"^seeds: how a run is carried out cannot vary in a sweep"),
     ],
 )
 def test_a_setting_of_no_method_is_told(name, message):

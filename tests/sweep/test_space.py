@@ -125,6 +125,7 @@ def test_a_file_has_a_setting_per_row(tmp_path):
         ("a.csv", "disc_lr\n1\n", r"a.csv, line 2: disc_lr: no such setting; it is called reward.lr now"),
         ("a.jsonl", "[1]\n", r"a.jsonl, line 1: got '\[1\]'; expected a JSON object"),
         ("a.jsonl", '{"gamma": 1}\n{', r"a.jsonl, line 2: got '{'; expected a JSON object"),
+        ("a.jsonl", '{"gamma": 1, "gamma": 2}\n', r"a.jsonl, line 1: gamma is given twice; expected each field once"),
         ("a.jsonl", '{"gamma": NaN}\n', r"a.jsonl, line 1: policy.gamma: got nan"),
     ],
 )
@@ -151,7 +152,8 @@ def test_a_folder_is_no_file_of_settings(tmp_path):
         (lambda: grid(["reward.lr=1e-4,0.0001"]), "^reward.lr: got 0.0001 twice; expected different values"),
         (lambda: grid(["gamma=1", "gamma=2"]), "^grid: policy.gamma is given twice"),
         (lambda: grid(["learning=1"]), "^learning: no such setting"),
-        (lambda: grid(["seeds=1,2"]), "^seeds: no such setting"),
+        (lambda: grid(["seeds=1,2"]), "^seeds: how a run is carried out cannot vary in a sweep"),
+        (lambda: grid(["steps=1,2"]), "^steps: how a run is carried out cannot vary in a sweep"),
         (lambda: random(["gamma=0.9"], 1), "^policy.gamma: got '0.9'; expected name=uniform:low:high"),
         (lambda: random(["gamma=uniform:0.9"], 1), "expected name=uniform:low:high"),
         (lambda: random(["gamma=uniform:1:0"], 1), "^policy.gamma: got 'uniform:1:0'; expected low < high"),

@@ -206,6 +206,14 @@ def test_a_sweep_is_not_continued_as_another(whole, go, words, message, capsys):
         ("--random gamma=log:0.1:1 --optuna 4", "optuna: not installed; expected `pip install 'gailfe-jax[sweep]'`"),
         ("--grid gamma=0.9 --cluster local", "cluster: submitit is not installed; expected `pip install"),
         ("--random gamma=log:0.1:1 --optuna 2 --cluster local", "cluster: --optuna asks for its next settings here"),
+        # What nothing reads, and what would be lost.
+        ("--grid gamma=0.9 --samples 16", "samples: nothing reads it: the settings are not drawn; expected --random"),
+        ("--grid gamma=0.9 --sweep-seed 1", "sweep_seed: nothing reads it: the settings are not drawn"),
+        ("--grid gamma=0.9 --parallel 2", "parallel: nothing reads it: Optuna chooses no settings; expected --optuna"),
+        ("--random gamma=log:0.1:1 --optuna 2 --samples 3", "samples: nothing reads it: --optuna says how many"),
+        ("--grid gamma=0.9 --cluster-options a=1", "cluster_options: nothing reads it: no jobs are submitted"),
+        ("--grid gamma=0.9 --grid subsample=1,2", "grid is given twice; expected each flag once"),
+        ("--resume", "x: holds no sweep to resume; expected a folder made by gailfe sweep"),
         ("--random gamma=log:0.1:1 --optuna 0", "optuna: got 0; expected at least 1"),
     ],
 )
@@ -216,7 +224,8 @@ def test_bad_input_ends_in_one_line_and_nothing_is_written(words, message, go, t
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     before = contents(tmp_path)
-    assert go("x", *words.split()) == 2
+    words, _, out = words.partition(" --out ")
+    assert go(out or "x", *words.split()) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("gailfe: error: ") and captured.err.count("\n") == 1
     assert message in captured.err and captured.out == ""
