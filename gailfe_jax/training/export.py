@@ -89,4 +89,7 @@ def to_confidences(
 
 
 def _metadata(learner: Learner, env_name: str, steps: int) -> dict[str, str]:
-    return {"env": env_name, "algo": learner.name, "steps": str(steps)}
+    task = learner.problem.spec.name
+    # A task out of a file is found by its path, and known by its name.
+    named = {} if task == env_name else {"task": task}
+    return {"env": env_name, "algo": learner.name, "steps": str(steps)} | named
