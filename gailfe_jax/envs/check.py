@@ -168,8 +168,25 @@ def _check_starts(task: Task, where: str) -> None:
     physics = MujocoC(task)
     keys = jax.random.split(jax.random.key(0), 8)
     starts = jax.vmap(lambda key: task.start(key, physics.init_qpos, physics.init_qvel))(keys)
-    data = physics.host_start(*(np.asarray(part, np.float64) for part in starts))
+    qpos, qvel = (np.asarray(part, np.float64) for part in starts)
+    data = physics.host_start(qpos, qvel)
     if not np.isfinite(task.observe(np, data)).all():
         raise GailfeError(f"{where}: observe is not finite where episodes start")
     if task.terminated(np, data).any():
         raise GailfeError(f"{where}: terminated is already true where episodes start")
+    _check_agreement(task, where, physics.host_start(qpos, qvel + 0.1))
+
+
+def _check_agreement(task: Task, where: str, data: Fields) -> None:
+    """One function in NumPy and in JAX is two: a typing error in one `if xp is np` would train on another task."""
+    dt, action = 0.1, np.linspace(-0.5, 0.5, len(data.qpos) * task.action_size, dtype=np.float32)
+    action = action.reshape(len(data.qpos), -1)
+    calls: dict[str, Callable[[Any], Any]] = {
+        "observe": lambda xp: task.observe(xp, data),
+        "reward": lambda xp: task.reward(xp, data, data, action, dt),
+    }
+    for field, call in calls.items():
+        in_numpy, in_jax = np.asarray(call(np)), np.asarray(call(jnp))
+        if not np.allclose(in_numpy, in_jax, rtol=1e-3, atol=1e-3):
+            worst = np.nanmax(np.abs(in_numpy - in_jax))
+            raise GailfeError(f"{where}: {field} differs by {worst:.3g} between NumPy and JAX; expected one function")

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gailfe_jax.envs.expressions import Expression, compile_expression
+from gailfe_jax.envs.mujoco_task import mujoco_task
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array, Fields, Task
 
@@ -58,26 +59,19 @@ def load_task(path: str | pathlib.Path) -> Task:
 @functools.cache
 def _load(path: pathlib.Path, changed: int) -> Task:
     del changed
-    from gailfe_jax.envs.physics.model import fresh_fields, load_model
+    from gailfe_jax.envs.physics.model import fresh_fields, read_model
     from gailfe_jax.envs.physics.names import Names
 
     record = _read(path)
     where = f"env: {path.name}"
     model_file = (path.parent / record["model"]).absolute()
-    blank = _blank(record.get("name", path.stem), str(model_file))
-    model = load_model(blank)
-    if not model.nu:
-        raise GailfeError(f"{where}: model {model_file.name} has no actuators; expected at least one")
+    model = read_model(model_file, where)
     names = Names(model)
     rows = [compile_expression(text, names, f"{where}: observe") for text in record["observe"]]
     ranges = [_range(text, names, f"{where}: terminated") for text in record.get("terminated", [])]
     reward = None
     if "reward" in record:
-        extra = ("action", "alive", "dt")
-        reward = compile_expression(record["reward"], names, f"{where}: reward", extra)
-    read = [*rows, *(found[0] for found in ranges), *([reward] if reward else [])]
-    fields = sorted({"qpos", "qvel", *(name for one in read for name in one.fields)} - {"qpos", "qvel"})
-    before = sorted((reward.fields_before if reward else frozenset()) - {"qpos", "qvel"})
+        reward = compile_expression(record["reward"], names, f"{where}: reward", ("action", "alive", "dt"))
 
     def observe(xp: Any, data: Fields) -> Any:
         return xp.concatenate([row.vector(xp, data) for row in rows], axis=-1)
@@ -91,41 +85,25 @@ def _load(path: pathlib.Path, changed: int) -> Task:
         return ~healthy
 
     def rewarded(xp: Any, before: Fields, data: Fields, action: Any, dt: float) -> Any:
-        if reward is None:
-            return xp.zeros_like(data.qpos[..., 0])
         alive = ~terminated(xp, data) * 1.0
         return reward.number(xp, data, before=before, action=action, alive=alive, dt=dt)
 
-    task = dataclasses.replace(
-        blank,
-        gymnasium_id=record.get("gymnasium_id"),
+    task = mujoco_task(
+        model_file,
+        observe=observe,
+        terminated=terminated if ranges else None,
+        reward=rewarded if reward else None,
+        start=_start(record.get("start", {}), path, model, where),
         frame_skip=record.get("frame_skip", 1),
         max_episode_steps=record.get("max_episode_steps", 1000),
-        action_size=model.nu,
-        observe=observe,
-        reward=rewarded,
-        terminated=terminated,
-        start=_start(record.get("start", {}), path, model, where),
-        fields=tuple(fields),
-        fields_before=tuple(before),
-        annotator=record.get("annotator", "terminated" if ranges else "bottom_quantile:0.2"),
+        name=record.get("name", path.stem),
+        annotator=record.get("annotator"),
     )
     data = Fields(**fresh_fields(task, task.fields, 1))
-    obs = observe(np, data)
     for text, row in zip(record["observe"], rows, strict=True):
         if not np.isfinite(row.vector(np, data)).all():
             raise GailfeError(f"{where}: observe: {text!r} is not finite in the model's initial state")
-    return dataclasses.replace(task, obs_size=obs.shape[-1])
-
-
-def _blank(name: str, model_file: str) -> Task:
-    def nothing(*_: Any) -> Any:
-        raise AssertionError("a task that is being read")
-
-    return Task(
-        name=name, gymnasium_id=None, model_file=model_file, frame_skip=1, max_episode_steps=1, obs_size=1,
-        action_size=1, observe=nothing, reward=nothing, terminated=nothing, start=nothing,
-    )  # fmt: skip
+    return dataclasses.replace(task, gymnasium_id=record.get("gymnasium_id"))
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tasks that TOML files describe."""
+"""Tasks on models of a user's own, out of TOML files and of functions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.envs import make_env
+from gailfe_jax.envs import make_env, register_task, registry
 from gailfe_jax.envs.check import check_env, check_task
+from gailfe_jax.envs.mujoco_task import mujoco_task
 from gailfe_jax.envs.physics.mujoco_c import MujocoC
 from gailfe_jax.envs.task_file import load_task
 from gailfe_jax.envs.tasks import INVERTED_DOUBLE_PENDULUM, TASKS
@@ -203,3 +204,54 @@ def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(GailfeError, match=r"nowhere\.toml: no such file; expected a task in TOML"):
         make_env(str(tmp_path / "nowhere.toml"))
     assert "nowhere" not in TASKS
+
+
+def observe_tip(xp, data):
+    return xp.concatenate([data.qpos, data.qvel, data.site_xpos[..., 0, :]], axis=-1)
+
+
+def test_a_task_of_functions_equals_the_file(write):
+    path = write(arm(observe=["qpos", "qvel", "site:tip.xpos"], reward="(site:tip.z - before(site:tip.z)) / dt"))
+    from_file = load_task(path)
+    task = mujoco_task(
+        path.with_suffix(".xml"),
+        observe=observe_tip,
+        reward=lambda xp, before, data, action, dt: (data.site_xpos[..., 0, 2] - before.site_xpos[..., 0, 2]) / dt,
+    )
+    assert (task.fields, task.fields_before, task.obs_size) == (("site_xpos",), ("site_xpos",), 7)
+    assert (from_file.fields, from_file.fields_before, from_file.obs_size) == (("site_xpos",), ("site_xpos",), 7)
+    rng = np.random.default_rng(1)
+    start, table = (rng.normal(size=(2, 2)), rng.normal(size=(2, 2))), rng.uniform(-1, 1, (20, 2, 2)).astype(np.float32)
+    found = []
+    for one in (task, from_file):
+        physics = MujocoC(one)
+        rows, fresh = np.zeros((2, physics.nrow)), np.ones(2, bool)
+        for action in table:
+            rows, *step = physics.host_step(rows, fresh, *start, action)
+            fresh = np.zeros(2, bool)
+            found.append([np.array(part) for part in step])
+    for ours, theirs in zip(found[:20], found[20:], strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_task_of_functions_is_registered_and_made(write, monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    model = write(arm()).with_suffix(".xml")
+    register_task(mujoco_task(model, observe=observe_tip, name="my-arm"))
+    env = make_env("my-arm", "mujoco_c")
+    check_env(env)
+    assert env.spec.name == "my-arm" and env.spec.annotator == "bottom_quantile:0.2"
+
+
+@pytest.mark.parametrize(
+    ("observe", "message"),
+    [
+        (lambda xp, data: data.qposs, "mjData has no array 'qposs'"),
+        (lambda xp, data: data.qpos[0], "observe gives [2] for one state; expected [1, o]"),
+        (lambda xp, data: data.qpos if xp is np else 2 * data.qpos + 1, "differs by"),
+    ],
+)
+def test_functions_that_do_not_work_are_one_line(observe, message, write):
+    with pytest.raises(GailfeError) as caught:
+        check_task(mujoco_task(write(arm()).with_suffix(".xml"), observe=observe))
+    assert message in str(caught.value) and "\n" not in str(caught.value)

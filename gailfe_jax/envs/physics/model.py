@@ -52,19 +52,27 @@ def load_model(task: Task) -> mujoco.MjModel:
     Raises:
       GailfeError: Gymnasium or its model file is not installed, a user's model file is missing, or MuJoCo refuses it.
     """
-    path = _model_path(task)
+    return read_model(_model_path(task), f"task {task.name!r}")
+
+
+def read_model(path: pathlib.Path, where: str) -> mujoco.MjModel:
+    """The model in an MJCF file, shared by all that ask for it; `where` opens an error's message.
+
+    Raises:
+      GailfeError: the file is missing, or MuJoCo refuses it.
+    """
+    if not path.is_file():
+        raise GailfeError(f"{where}: model file {path} is missing; expected an MJCF file")
     try:
         return _read(path, path.stat().st_mtime_ns)
     except ValueError as error:
         cause = " ".join(str(error).split())
-        raise GailfeError(f"task {task.name!r}: MuJoCo does not load model file {path} ({cause})") from error
+        raise GailfeError(f"{where}: MuJoCo does not load model file {path} ({cause})") from error
 
 
 def _model_path(task: Task) -> pathlib.Path:
     path = pathlib.Path(task.model_file)
     if path.is_absolute():
-        if not path.is_file():
-            raise GailfeError(f"task {task.name!r}: model file {path} is missing; expected an MJCF file")
         return path
     spec = importlib.util.find_spec("gymnasium")
     if spec is None or spec.origin is None:
