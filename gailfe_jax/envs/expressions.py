@@ -101,7 +101,7 @@ class _Compiler:
             case ast.Constant(value=bool()):
                 raise self.refuse(f"got {node.value}; expected a number")
             case ast.Constant(value=int() | float() as number):
-                return lambda xp, known: _Value(xp.asarray(number, known["data"].qpos.dtype), 0)
+                return lambda xp, known: _Value(xp.asarray(float(number)), 0)
             case ast.Name(id=name):
                 return self.name(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
