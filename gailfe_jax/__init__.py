@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gailfe_jax.data.formats import register_demonstration_format
     from gailfe_jax.data.trajectories import Demonstrations, Trajectories
     from gailfe_jax.envs import make_env, register_task
+    from gailfe_jax.envs.mujoco_task import mujoco_task
+    from gailfe_jax.envs.task_file import load_task
     from gailfe_jax.errors import GailfeError
     from gailfe_jax.learners.base import Rollout
     from gailfe_jax.learners.cloning import BC, Likelihood
@@ -79,6 +81,8 @@ _MODULES = {
     "data.formats": ("register_demonstration_format",),
     "data.trajectories": ("Demonstrations", "Trajectories"),
     "envs": ("make_env", "register_task"),
+    "envs.mujoco_task": ("mujoco_task",),
+    "envs.task_file": ("load_task",),
     "errors": ("GailfeError",),
     "learners.base": ("Rollout",),
     "learners.cloning": ("BC", "Likelihood"),
@@ -165,7 +169,9 @@ __all__ = [
     "forward_training",
     "load_expert",
     "load_policies",
+    "load_task",
     "make_env",
+    "mujoco_task",
     "preset",
     "record_video",
     "register_annotator",

@@ -117,12 +117,28 @@ class StepResult:
     terminated: Array
 
 
+class Fields:
+    """Arrays of the simulator under MuJoCo's names: `data.qpos [..., nq]`, `data.xpos [..., nbody, 3]`.
+
+    Only those that the task names are there; another one raises AttributeError.
+    """
+
+    def __init__(self, **arrays: Any):
+        self.__dict__.update(arrays)
+
+    def __getattr__(self, name: str) -> Any:
+        known = ", ".join(self.__dict__)
+        raise AttributeError(f"{name} is not among the fields that the task reads ({known}); add it to the task")
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A MuJoCo task, written once for all engines.
 
     Its functions take the array module first (`numpy` inside the C engine's callback, where they run in float64 and
-    give Gymnasium's own numbers; `jax.numpy` elsewhere) and work on any leading batch shape.
+    give Gymnasium's own numbers; `jax.numpy` elsewhere) and work on any leading batch shape. They read the simulator
+    through `data`, whose arrays have MuJoCo's names. As after MuJoCo's `mj_step`, arrays that follow from position and
+    velocity (`xpos`, `sensordata`, ...) are those of the last simulator step's beginning.
 
     Attributes:
       name: short name, e.g. `hopper`.
@@ -133,10 +149,14 @@ class Task:
       frame_skip: simulator steps per environment step.
       max_episode_steps: the time limit.
       obs_size, action_size: `o` and `a`.
-      observe: `(xp, qpos [..., nq], qvel [..., nv]) -> obs [..., o]`.
-      reward: `(xp, qpos_before, qpos, qvel, action [..., a], dt) -> [...]`; `dt` in seconds per environment step.
-      terminated: `(xp, qpos, qvel) -> bool [...]`.
-      reset_noise: `(key, nq, nv) -> (qpos noise [nq], qvel noise [nv])`, added to the model's initial state.
+      observe: `(xp, data) -> obs [..., o]`.
+      reward: `(xp, before, data, action [..., a], dt) -> [...]`; `before` holds `qpos`, `qvel` and `fields_before` as
+        they were before the step; `dt` in seconds per environment step.
+      terminated: `(xp, data) -> bool [...]`.
+      start: `(key, qpos [nq], qvel [nv]) -> (qpos, qvel)`, where an episode starts, drawn around the model's initial
+        state, which it is given.
+      fields: which arrays of MuJoCo's `mjData` the functions read; `qpos` and `qvel` are always there.
+      fields_before: those among them whose values before the step the reward reads.
       annotator: which episodes are failures where the user names no annotator (see `gailfe_jax.data.annotators`).
     """
 
@@ -150,7 +170,9 @@ class Task:
     observe: Callable[..., Any]
     reward: Callable[..., Any]
     terminated: Callable[..., Any]
-    reset_noise: Callable[[Array, int, int], tuple[Array, Array]]
+    start: Callable[[Array, Array, Array], tuple[Array, Array]]
+    fields: tuple[str, ...] = ()
+    fields_before: tuple[str, ...] = ()
     annotator: str = "terminated"
 
 
@@ -183,6 +205,10 @@ class Physics(Protocol):
 
     def reset(self, phys: PyTree, done: Array, qpos: Array, qvel: Array) -> PyTree:
         """Where `done []`, a fresh state at `(qpos, qvel)`; elsewhere `phys` unchanged."""
+        ...
+
+    def observe_fresh(self, done: Array, qpos: Array, qvel: Array) -> Array:
+        """`[o]`, what the task observes at a fresh state at `(qpos, qvel)`; unspecified numbers where not `done`."""
         ...
 
 

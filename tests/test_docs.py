@@ -28,6 +28,8 @@ SHORTER = {
     "horizon=30": "horizon=4",
     "episodes=10": "episodes=1",
     "--episodes 50": "--episodes 1",
+    "--episodes 20": "--episodes 1",
+    "--trajectories 20": "--trajectories 2",
     "num_envs=64, unroll_length=32": "num_envs=4, unroll_length=16",
 }
 TINY = "--rollout.num-envs 4 --rollout.unroll-length 16 --policy.hidden 8 --eval-every 64 --eval-episodes 1"
@@ -100,6 +102,7 @@ def shorter(text):
 def test_python_blocks_run(tmp_path, monkeypatch, own_registry):
     """In the order of the pages, in one folder, with fewer steps."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     for parameter in blocks("python"):
         (text,) = parameter.values
         exec(compile(shorter(text), parameter.id, "exec"), {"__name__": parameter.id})
@@ -125,3 +128,21 @@ def test_the_readmes_commands_run(tmp_path, monkeypatch, capsys):
         assert main(words) == 0, words
         ran.append(words[0])
     assert ran == ["demos", "train", "train", "sweep", "evaluate", "demos", "confidence"]
+
+
+@pytest.mark.slow
+def test_a_robot_of_ones_own_goes_the_whole_way(tmp_path, monkeypatch, capsys):
+    """The commands of docs/own_robot.md, in their order, at tiny sizes."""
+    from gailfe_jax.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    text = next(p.values[0] for p in blocks("") if "gailfe train ppo --env examples/arm" in p.values[0])
+    ran = []
+    for words in commands(shorter(text)):
+        small = [*shlex.split(TINY), "--steps", "64"] if words[0] == "train" else []
+        # A flag is given once.
+        kept = [word for i, word in enumerate(words) if word not in small[::2] and words[i - 1] not in small[::2]]
+        assert main([*kept, *small]) == 0, words
+        ran.append(words[0])
+    assert ran == ["train", "demos", "train", "evaluate"]

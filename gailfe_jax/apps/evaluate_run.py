@@ -63,7 +63,7 @@ def evaluate_path(
     path: str | pathlib.Path,
     *,
     episodes: int = 50,
-    backend: str = "gymnasium",
+    backend: str | None = None,
     env: str | None = None,
     expert_return: float | None = None,
     seed: int = 0,
@@ -73,7 +73,7 @@ def evaluate_path(
     Args:
       path: run folder or policy file.
       episodes: per policy.
-      backend: `gymnasium`, or `engine` for this package's own.
+      backend: `gymnasium`, or `engine` for this package's own; by default Gymnasium where it has the task.
       env: task; the policy's own by default.
       expert_return: normalise by this; by `known_expert_return` by default.
       seed: of the episodes.
@@ -97,6 +97,8 @@ def evaluate_path(
         expert_return = known_expert_return(path, spec.name)
         # A share of a return that is not positive means nothing. It is an error only where the caller gave it.
         expert_return = None if expert_return is None or not expert_return > 0 else expert_return
+    if backend is None:
+        backend = "engine" if spec.gymnasium_id is None else "gymnasium"
     if backend == "gymnasium":
         if spec.gymnasium_id is None:
             raise GailfeError(f"{path}: {spec.name} has no Gymnasium environment; use --backend engine")

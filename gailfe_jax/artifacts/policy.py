@@ -295,7 +295,7 @@ def check_policy(name: str, policy: Policy, spec: EnvSpec) -> None:
     Raises:
       GailfeError: it was trained on another one, or has other sizes.
     """
-    task = policy.metadata.get("env", spec.name)
+    task = policy.metadata.get("task", policy.metadata.get("env", spec.name))
     if task not in (spec.name, spec.gymnasium_id):
         raise GailfeError(f"{name}: a policy for {task}; expected one for {spec.name}")
     sizes, expected = (policy.obs_size, policy.action_size), (spec.obs_size, spec.action_size)

@@ -22,8 +22,9 @@ class Evaluate:
     """Evaluate this run folder, or this policy file (.safetensors)."""
     episodes: int = 50
     """Run this many episodes per seed."""
-    backend: Literal["gymnasium", "engine"] = "gymnasium"
-    """Step Gymnasium itself, or this package's own engine, which is faster and bit-identical on the CPU."""
+    backend: Literal["gymnasium", "engine"] | None = None
+    """Step Gymnasium itself, or this package's own engine, which is faster. By default Gymnasium where it has the task.
+    The physics is the same, bit for bit on the CPU; the engine draws its own initial states."""
     env: str | None = None
     """Evaluate on this task. By default it is the task that the policy was trained on."""
     expert_return: float | None = None

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gailfe_jax.parallel.seeds import computed_where
-from gailfe_jax.types import Array, EnvSpec, EnvState, Physics, PyTree, StepResult, Task, TimeStep
+from gailfe_jax.types import Array, EnvSpec, EnvState, Fields, Physics, PyTree, StepResult, Task, TimeStep
 
 
 class EpisodicEnv(abc.ABC):
@@ -89,17 +89,20 @@ class MujocoEnv(EpisodicEnv):
         self._draw_where = computed_where(lambda key, episode: self._draw(jax.random.fold_in(key, episode)))
 
     def _draw(self, key: Array) -> tuple[Array, Array]:
-        nq, nv = len(self.physics.init_qpos), len(self.physics.init_qvel)
-        dqpos, dqvel = self.task.reset_noise(key, nq, nv)
-        return self.physics.init_qpos + dqpos, self.physics.init_qvel + dqvel
+        return self.task.start(key, self.physics.init_qpos, self.physics.init_qvel)
 
     def start(self, key: Array) -> tuple[PyTree, Array]:
         qpos, qvel = self._draw(key)
-        return self.physics.init(qpos, qvel), self.task.observe(jnp, qpos, qvel)
+        return self.physics.init(qpos, qvel), self._observe_fresh(jnp.array(True), qpos, qvel)
+
+    def _observe_fresh(self, done: Array, qpos: Array, qvel: Array) -> Array:
+        if not self.task.fields:
+            return self.task.observe(jnp, Fields(qpos=qpos, qvel=qvel))
+        return self.physics.observe_fresh(done, qpos, qvel)
 
     def _restart(self, phys: PyTree, obs: Array, done: Array, key: Array, episode: Array) -> tuple[PyTree, Array]:
         qpos, qvel = self._draw_where(done, key, episode)
-        obs = jnp.where(done, self.task.observe(jnp, qpos, qvel), obs)
+        obs = jnp.where(done, self._observe_fresh(done, qpos, qvel), obs)
         return self.physics.reset(phys, done, qpos, qvel), obs
 
     def advance(self, phys: PyTree, action: Array) -> tuple[PyTree, StepResult]:

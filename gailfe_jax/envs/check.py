@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Env, EnvSpec, EnvState, Task, TimeStep, is_key
+from gailfe_jax.types import Env, EnvSpec, EnvState, Fields, Task, TimeStep, is_key
 
 
 def check_env(env: Any) -> None:
@@ -133,19 +133,19 @@ def check_task(task: Task) -> None:
     Raises:
       GailfeError: names the first field that does not.
     """
-    from gailfe_jax.envs.physics.model import action_bounds, load_model, seconds_per_step
+    from gailfe_jax.envs.physics.model import action_bounds, fresh_fields, load_model, seconds_per_step
 
     where = f"task {task.name!r}"
     for field in ("frame_skip", "max_episode_steps", "obs_size", "action_size"):
         _check_count(f"{where}: {field}", getattr(task, field))
     action_bounds(task)
     model, dt, n = load_model(task), seconds_per_step(task), 2
-    qpos, qvel = np.tile(model.qpos0, (n, 1)), np.zeros((n, model.nv))
+    data, before = (Fields(**fresh_fields(task, names, n)) for names in (task.fields, task.fields_before))
     action = np.zeros((n, task.action_size), np.float32)
     calls: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
-        "observe": (lambda xp: task.observe(xp, qpos, qvel), (n, task.obs_size)),
-        "reward": (lambda xp: task.reward(xp, qpos, qpos, qvel, action, dt), (n,)),
-        "terminated": (lambda xp: task.terminated(xp, qpos, qvel), (n,)),
+        "observe": (lambda xp: task.observe(xp, data), (n, task.obs_size)),
+        "reward": (lambda xp: task.reward(xp, before, data, action, dt), (n,)),
+        "terminated": (lambda xp: task.terminated(xp, data), (n,)),
     }
     for field, (call, shape) in calls.items():
         dtype = "bool" if field == "terminated" else "float"
@@ -155,7 +155,38 @@ def check_task(task: Task) -> None:
         for given in (in_numpy, in_jax):
             if getattr(given, "shape", None) != shape or not str(given.dtype).startswith(dtype):
                 raise GailfeError(f"{what} gives {_kind(given)}; expected {dtype}{list(shape)}")
-    noise = _trace(f"{where}: reset_noise", lambda key: task.reset_noise(key, model.nq, model.nv), jax.random.key(0))
-    shapes = [part.shape for part in jax.tree.leaves(noise)]
+    state = (np.zeros(size, np.float32) for size in (model.nq, model.nv))
+    shapes = [part.shape for part in jax.tree.leaves(_trace(f"{where}: start", task.start, jax.random.key(0), *state))]
     if shapes != [(model.nq,), (model.nv,)]:
-        raise GailfeError(f"{where}: reset_noise gives shapes {shapes}; expected {[(model.nq,), (model.nv,)]}")
+        raise GailfeError(f"{where}: start gives shapes {shapes}; expected {[(model.nq,), (model.nv,)]}")
+    _check_starts(task, where)
+
+
+def _check_starts(task: Task, where: str) -> None:
+    from gailfe_jax.envs.physics.mujoco_c import MujocoC
+
+    physics = MujocoC(task)
+    keys = jax.random.split(jax.random.key(0), 8)
+    starts = jax.vmap(lambda key: task.start(key, physics.init_qpos, physics.init_qvel))(keys)
+    qpos, qvel = (np.asarray(part, np.float64) for part in starts)
+    data = physics.host_start(qpos, qvel)
+    if not np.isfinite(task.observe(np, data)).all():
+        raise GailfeError(f"{where}: observe is not finite where episodes start")
+    if task.terminated(np, data).any():
+        raise GailfeError(f"{where}: terminated is already true where episodes start")
+    _check_agreement(task, where, physics.host_start(qpos, qvel + 0.1))
+
+
+def _check_agreement(task: Task, where: str, data: Fields) -> None:
+    """One function in NumPy and in JAX is two: a typing error in one `if xp is np` would train on another task."""
+    dt, action = 0.1, np.linspace(-0.5, 0.5, len(data.qpos) * task.action_size, dtype=np.float32)
+    action = action.reshape(len(data.qpos), -1)
+    calls: dict[str, Callable[[Any], Any]] = {
+        "observe": lambda xp: task.observe(xp, data),
+        "reward": lambda xp: task.reward(xp, data, data, action, dt),
+    }
+    for field, call in calls.items():
+        in_numpy, in_jax = np.asarray(call(np)), np.asarray(call(jnp))
+        if not np.allclose(in_numpy, in_jax, rtol=1e-3, atol=1e-3):
+            worst = np.nanmax(np.abs(in_numpy - in_jax))
+            raise GailfeError(f"{where}: {field} differs by {worst:.3g} between NumPy and JAX; expected one function")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
+import pathlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,7 @@ from gailfe_jax.envs.base import MujocoEnv
 from gailfe_jax.envs.check import check_env, check_task
 from gailfe_jax.envs.delayed import DelayedReward, split_name
 from gailfe_jax.envs.physics import make_physics, resolve_engine
+from gailfe_jax.envs.task_file import load_task
 from gailfe_jax.envs.tasks import TASKS
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Env, Task
@@ -33,7 +36,10 @@ _BUILT_IN = [_Registration(task.name, task) for task in TASKS.values()]
 # Lower-case name to what a user registered.
 _REGISTERED: dict[str, _Registration] = {}
 
-_BRAX = "brax:"
+# Path to what its file said when it was last read.
+_FILES: dict[str, _Registration] = {}
+
+_BRAX, _FILE = "brax:", ".toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PREFIX = re.compile(r"brax|delayed\d*")
 
@@ -82,8 +88,23 @@ def _find(name: str) -> _Registration:
     for registration in (*_BUILT_IN, *_REGISTERED.values()):
         if registration.answers_to(wanted):
             return registration
-    known = ", ".join(task_names())
-    raise GailfeError(f"env: unknown task {name!r}; expected one of {known}, brax:<name>, or delayed<k>: before either")
+    if wanted.endswith(_FILE):
+        return _from_file(name)
+    known = task_names()
+    ids = {task.gymnasium_id.lower(): task.gymnasium_id for task in TASKS.values() if task.gymnasium_id}
+    near = difflib.get_close_matches(wanted, [*(other.lower() for other in known), *ids], n=1)
+    if near:
+        raise GailfeError(f"env: unknown task {name!r}; did you mean {ids.get(near[0], near[0])}?")
+    ways = "brax:<name>, a .toml file, or delayed<k>: before one"
+    raise GailfeError(f"env: unknown task {name!r}; expected one of {', '.join(known)}, {ways}")
+
+
+def _from_file(path: str) -> _Registration:
+    # Under the whole path: two folders may hold a task of one name.
+    name, task = str(pathlib.Path(path).expanduser().absolute()), load_task(path)
+    if name not in _FILES or _FILES[name].task is not task:
+        _FILES[name] = _Registration(name, task)
+    return _FILES[name]
 
 
 def find_task(name: str) -> Task:
@@ -158,9 +179,9 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
     """The environment called `name` on `engine`.
 
     Args:
-      name: `hopper`, `halfcheetah`, `walker2d` or a Gymnasium id of theirs, a name given to `register_task`, or
-        `brax:<name>` for one of brax's; behind `delayed<k>:` with its rewards summed and paid every k steps (20 where k
-        is left out).
+      name: `hopper` or another of `TASKS`, a Gymnasium id of theirs, a name given to `register_task`, a task file
+        (`arm.toml`, see `load_task`), or `brax:<name>` for one of brax's; behind `delayed<k>:` with its rewards summed
+        and paid every k steps (20 where k is left out).
       engine: `auto`, `mujoco_c`, `mjx` or `warp`; ignored where an environment brings its own, as brax's do.
       **options: of the engine, such as `EnvSettings.options`; the model's own settings by default.
 
@@ -173,7 +194,7 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
     if base.startswith(_BRAX):
         return _make(name, None, "own", **options)
     registration = _find(base)
-    engine = resolve_engine(engine) if isinstance(registration.task, Task) else "own"
+    engine = resolve_engine(engine, registration.task) if isinstance(registration.task, Task) else "own"
     return _make(name, registration, engine, **options)
 
 

@@ -132,7 +132,8 @@ class RunLogger:
           GailfeError: a metric has another shape.
         """
         values = {name: _per_seed(name, value, self._num_seeds) for name, value in metrics.items()}
-        if self._expert_return and "return_mean" in values and "expert_normalised" not in values:
+        # A share of a return that is not positive means nothing.
+        if (self._expert_return or 0.0) > 0.0 and "return_mean" in values and "expert_normalised" not in values:
             values["expert_normalised"] = values["return_mean"] / self._expert_return
         if self._file is None:
             self._file = self.metrics_path.open("a", encoding="utf-8")

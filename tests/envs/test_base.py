@@ -16,6 +16,7 @@ from gailfe_jax.envs.physics.model import without_expected_warning
 from gailfe_jax.envs.physics.mujoco_c import MujocoC
 from gailfe_jax.envs.tasks import HALFCHEETAH, HOPPER, TASKS
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Fields
 
 
 def roll(env, key, action, steps):
@@ -72,7 +73,7 @@ def test_next_obs_is_before_the_reset_and_obs_after_it(task):
     assert np.array_equal(before.obs[1:], short.obs[:-1])
     # The second episode is the one that its own key draws.
     draw = limited(task, limit)._draw(jax.random.fold_in(key, 1))
-    np.testing.assert_allclose(short.obs[limit - 1], task.observe(jnp, *draw), rtol=1e-6)
+    np.testing.assert_allclose(short.obs[limit - 1], task.observe(jnp, Fields(qpos=draw[0], qvel=draw[1])), rtol=1e-6)
 
 
 def test_episode_return_sums_the_rewards_of_the_running_episode():
@@ -104,8 +105,8 @@ def test_specs_are_gymnasiums():
         with without_expected_warning():
             theirs = gymnasium.make(spec.gymnasium_id)
         assert theirs.observation_space.shape == (spec.obs_size,)
-        assert theirs.action_space.low.tolist() == list(spec.action_low)
-        assert theirs.action_space.high.tolist() == list(spec.action_high)
+        np.testing.assert_array_equal(theirs.action_space.low, np.float32(spec.action_low))
+        np.testing.assert_array_equal(theirs.action_space.high, np.float32(spec.action_high))
         assert theirs.spec.max_episode_steps == spec.max_episode_steps
         theirs.close()
 
@@ -118,7 +119,7 @@ def test_names_are_short_or_gymnasiums_and_cached():
 @pytest.mark.parametrize(
     ("name", "engine", "message"),
     [
-        ("humanoid", "mujoco_c", r"^env: unknown task 'humanoid'; expected one of halfcheetah, hopper, walker2d"),
+        ("humanoyd", "mujoco_c", r"^env: unknown task 'humanoyd'; did you mean humanoid\?"),
         ("hopper", "bullet", r"^engine: unknown engine 'bullet'; expected auto, mujoco_c, mjx, warp"),
         ("brax:nothing", "auto", r"^env: unknown brax environment 'nothing'; expected one of ant, fast, .*walker2d"),
     ],

@@ -155,20 +155,25 @@ def test_the_built_in_tasks_pass(task):
         (dict(action_size=2), r"task 'hopper': action_size is 2; expected 3, the actuators of hopper.xml"),
         (
             # Written for one state, not for a batch.
-            dict(terminated=lambda xp, qpos, qvel: qpos[1] < 0.7),
+            dict(terminated=lambda xp, data: data.qpos[1] < 0.7),
             r"task 'hopper': terminated of 2 states gives bool\[6\]; expected bool\[2\]",
         ),
         (
-            dict(terminated=lambda xp, qpos, qvel: qpos[..., 1]),
+            dict(terminated=lambda xp, data: data.qpos[..., 1]),
             r"task 'hopper': terminated of 2 states gives float64\[2\]; expected bool\[2\]",
         ),
         (
-            dict(reward=lambda xp, before, qpos, qvel, action: qpos[..., 0]),
+            dict(reward=lambda xp, before, data, action: data.qpos[..., 0]),
             r"task 'hopper': reward of 2 states, in NumPy, fails \(TypeError: ",
         ),
+        (dict(fields=("xpso",)), r"task 'hopper': engine mujoco_c gives no field 'xpso'; did you mean xpos\?"),
         (
-            dict(reset_noise=lambda key, nq, nv: jax.random.normal(key, (nq,))),
-            r"task 'hopper': reset_noise gives shapes \[\(6,\)\]; expected \[\(6,\), \(6,\)\]",
+            dict(terminated=lambda xp, data: data.xpos[..., 1, 2] < 0.7),
+            r"task 'hopper': terminated of 2 states, in NumPy, fails \(AttributeError: xpos is not among the fields",
+        ),
+        (
+            dict(start=lambda key, qpos, qvel: qpos + jax.random.normal(key)),
+            r"task 'hopper': start gives shapes \[\(6,\)\]; expected \[\(6,\), \(6,\)\]",
         ),
     ],
 )

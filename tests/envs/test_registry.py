@@ -46,9 +46,12 @@ def test_registered_tasks_stand_behind_the_built_in_ones():
     register()
     assert task_names() == [*sorted(TASKS), "cliff", "drift"]
     with pytest.raises(GailfeError) as caught:
-        make_env("clif")
-    known = "halfcheetah, hopper, walker2d, cliff, drift, brax:<name>, or delayed<k>: before either"
-    assert str(caught.value) == f"env: unknown task 'clif'; expected one of {known}"
+        make_env("nonsense")
+    known = ", ".join([*sorted(TASKS), "cliff", "drift", "brax:<name>", "a .toml file"])
+    assert str(caught.value) == f"env: unknown task 'nonsense'; expected one of {known}, or delayed<k>: before one"
+    for word, near in (("clif", "cliff"), ("Humanoyd-v5", "Humanoid-v5")):
+        with pytest.raises(GailfeError, match=rf"^env: unknown task '{word}'; did you mean {near}\?$"):
+            make_env(word)
 
 
 @pytest.mark.parametrize("engine", ["mujoco_c", "mjx"])
@@ -103,10 +106,11 @@ def test_a_task_says_which_of_its_episodes_are_failures(slider):
         name: parse_annotator("default", task=name, default=make_env(name).spec.annotator, expert_return=10.0).name
         for name in task_names()
     }
-    assert names == {
+    assert names == {name: task.annotator for name, task in TASKS.items()} | {
         "halfcheetah": "return_below:0.5",
         "hopper": "terminated",
-        "walker2d": "terminated",
+        # Returns are negative there, so that half of the expert's is above it.
+        "reacher": "bottom_quantile:0.2",
         "cliff": "terminated",
         "slider": "return_below:0.5",
         "strict": "bottom_quantile:0.2",

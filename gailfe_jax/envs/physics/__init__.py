@@ -20,6 +20,11 @@ _CLASSES = {
 ENGINES = tuple(_CLASSES)
 
 
+POST_CONSTRAINT = ("cacc", "cfrc_int", "cfrc_ext")
+"""Fields that MuJoCo leaves out of a step unless a sensor asks for them, and Gymnasium computes after each of its
+steps; `warp` has no function for them."""
+
+
 def has_nvidia_gpu() -> bool:
     """Whether JAX can use an NVIDIA GPU here (an AMD one also counts as platform `gpu`)."""
     try:
@@ -28,8 +33,9 @@ def has_nvidia_gpu() -> bool:
         return False
 
 
-def resolve_engine(engine: str) -> str:
-    """Turns `auto` into an engine: CPU -> mujoco_c; NVIDIA -> warp if installed, else mjx; TPU -> mjx.
+def resolve_engine(engine: str, task: Task | None = None) -> str:
+    """Turns `auto` into an engine: CPU -> mujoco_c; NVIDIA -> warp if installed and the task reads nothing that it does
+    not give, else mjx; TPU -> mjx.
 
     Raises:
       GailfeError: `engine` is no known engine.
@@ -38,7 +44,8 @@ def resolve_engine(engine: str) -> str:
         platform = jax.default_backend()
         if platform == "cpu":
             return "mujoco_c"
-        if platform == "gpu" and has_nvidia_gpu() and importlib.util.find_spec("warp") is not None:
+        beyond_warp = task is not None and any(name in POST_CONSTRAINT for name in task.fields)
+        if platform == "gpu" and has_nvidia_gpu() and importlib.util.find_spec("warp") is not None and not beyond_warp:
             return "warp"
         return "mjx"
     if engine not in ENGINES:
@@ -52,5 +59,5 @@ def make_physics(task: Task, engine: str = "auto", **options) -> Physics:
     Raises:
       GailfeError: unknown engine, or one that cannot run here (the message says what is missing).
     """
-    module, _, name = _CLASSES[resolve_engine(engine)].partition(":")
+    module, _, name = _CLASSES[resolve_engine(engine, task)].partition(":")
     return getattr(importlib.import_module(module), name)(task, **options)

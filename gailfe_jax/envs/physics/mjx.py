@@ -13,6 +13,7 @@ Differences from MJX's own examples:
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import copy
 import dataclasses
@@ -25,9 +26,10 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from gailfe_jax.envs.physics.model import action_bounds, load_model, seconds_per_step
+from gailfe_jax.envs.physics import POST_CONSTRAINT
+from gailfe_jax.envs.physics.model import action_bounds, check_fields, load_model, seconds_per_step
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Array, StepResult, Task
+from gailfe_jax.types import Array, Fields, StepResult, Task
 
 # Without warp-lang, MJX announces on stdout that it could not import it, which would corrupt machine-read output.
 with contextlib.redirect_stdout(io.StringIO()):
@@ -43,6 +45,7 @@ class MjxState:
       act: `[na]` actuator activations (empty for motors).
       time: `[]` simulated seconds since the reset.
       warmstart: `[nv]` acceleration the constraint solver starts from.
+      before: the task's `fields_before` by name, as the next step finds them; None where it has none.
     """
 
     qpos: Array
@@ -50,6 +53,7 @@ class MjxState:
     act: Array
     time: Array
     warmstart: Array
+    before: dict[str, Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +108,7 @@ _INTEGRATORS = {
 }
 
 
-class MjxBase:
+class MjxBase(abc.ABC):
     """`Physics` on MJX (see `gailfe_jax.types.Physics`), all but the simulator call.
 
     Args:
@@ -131,31 +135,55 @@ class MjxBase:
         self.init_qvel = data.qvel.astype(np.float32)
         self.action_low, self.action_high = action_bounds(task)
 
-    def _advance(self, phys: MjxState, ctrl: Array) -> MjxState:
-        """`frame_skip` simulator steps under `ctrl [a]`."""
-        raise AssertionError("MjxBase is abstract")
+    def _put_model(self, implementation: str) -> Any:
+        try:
+            return mjx.put_model(self.model, impl=implementation)
+        except NotImplementedError as error:
+            # PGS is the one such setting that has an option.
+            pgs = self.model.opt.solver == mujoco.mjtSolver.mjSOL_PGS
+            hint = "expected --mjx.solver newton, or engine mujoco_c" if pgs else "expected engine mujoco_c"
+            where = f"task {self.task.name!r}: engine {self.name}"
+            raise GailfeError(f"{where} lacks what {self.task.model_file} asks for ({error}); {hint}") from error
+
+    @abc.abstractmethod
+    def _advance(self, phys: MjxState, ctrl: Array) -> tuple[MjxState, dict[str, Array]]:
+        """`frame_skip` simulator steps under `ctrl [a]`; and the task's `fields` after the last."""
+
+    @abc.abstractmethod
+    def _forward(self, qpos: Array, qvel: Array) -> dict[str, Array]:
+        """The task's `fields` in a state that was set, as Gymnasium's reset leaves them."""
 
     def init(self, qpos: Array, qvel: Array) -> MjxState:
         # Gymnasium's set_state ends with mj_forward. MuJoCo saves the warm start when it steps, not there, so a fresh
         # state has none.
+        qpos, qvel = jnp.asarray(qpos, jnp.float32), jnp.asarray(qvel, jnp.float32)
         return MjxState(
-            qpos=jnp.asarray(qpos, jnp.float32),
-            qvel=jnp.asarray(qvel, jnp.float32),
+            qpos=qpos,
+            qvel=qvel,
             act=jnp.zeros(self.model.na, jnp.float32),
             time=jnp.float32(0.0),
             warmstart=jnp.zeros(self.model.nv, jnp.float32),
+            before=self._remembered(self._forward(qpos, qvel)) if self.task.fields_before else None,
         )
+
+    def _remembered(self, fields: dict[str, Array]) -> dict[str, Array] | None:
+        return {name: fields[name] for name in self.task.fields_before} or None
 
     def reset(self, phys: MjxState, done: Array, qpos: Array, qvel: Array) -> MjxState:
         return jax.tree.map(lambda new, old: jnp.where(done, new, old), self.init(qpos, qvel), phys)
 
     def step(self, phys: MjxState, action: Array) -> tuple[MjxState, StepResult]:
-        after = self._advance(phys, jnp.asarray(action, jnp.float32))
-        return after, StepResult(
-            obs=self.task.observe(jnp, after.qpos, after.qvel),
-            reward=self.task.reward(jnp, phys.qpos, after.qpos, after.qvel, action, self.dt),
-            terminated=self.task.terminated(jnp, after.qpos, after.qvel),
+        after, fields = self._advance(phys, jnp.asarray(action, jnp.float32))
+        before = Fields(qpos=phys.qpos, qvel=phys.qvel, **(phys.before or {}))
+        data = Fields(qpos=after.qpos, qvel=after.qvel, **fields)
+        return after.replace(before=self._remembered(fields)), StepResult(
+            obs=self.task.observe(jnp, data),
+            reward=self.task.reward(jnp, before, data, action, self.dt),
+            terminated=self.task.terminated(jnp, data),
         )
+
+    def observe_fresh(self, done: Array, qpos: Array, qvel: Array) -> Array:
+        return self.task.observe(jnp, Fields(qpos=qpos, qvel=qvel, **self._forward(qpos, qvel)))
 
     def view(self, phys: MjxState) -> tuple[Array, Array]:
         return phys.qpos, phys.qvel
@@ -182,13 +210,40 @@ class Mjx(MjxBase):
         super().__init__(task, **options)
         # An engine may be made while some function is being traced, and outlives that trace.
         with jax.ensure_compile_time_eval():
-            self._mjx_model = mjx.put_model(self.model, impl="jax")
+            self._mjx_model = self._put_model("jax")
             self._template = mjx.make_data(self.model, impl="jax")
 
-    def _advance(self, phys: MjxState, ctrl: Array) -> MjxState:
-        def substep(state: MjxState, _: None) -> tuple[MjxState, None]:
-            return carried_state(mjx.step(self._mjx_model, fill_data(self._template, state, ctrl))), None
+        check_fields(task, self.name, fields_of(self._template))
+
+    def _advance(self, phys: MjxState, ctrl: Array) -> tuple[MjxState, dict[str, Array]]:
+        def substep(state: MjxState, _: None) -> tuple[MjxState, dict[str, Array]]:
+            data = mjx.step(self._mjx_model, fill_data(self._template, state, ctrl))
+            return carried_state(data), self._read(data)
 
         with jax.default_matmul_precision("highest"):
             # A scan, not an unrolled loop: the simulator step is by far the largest thing XLA compiles here.
-            return jax.lax.scan(substep, phys, length=self.task.frame_skip)[0]
+            after, fields = jax.lax.scan(substep, phys.replace(before=None), length=self.task.frame_skip)
+        return after, jax.tree.map(lambda x: x[-1], fields)
+
+    def _forward(self, qpos: Array, qvel: Array) -> dict[str, Array]:
+        with jax.default_matmul_precision("highest"):
+            # What `fields` do not hang on, the compiler leaves out.
+            data = mjx.forward(self._mjx_model, self._template.replace(qpos=qpos, qvel=qvel))
+        zero = {name: jnp.zeros_like(read_field(self._template, name)) for name in POST_CONSTRAINT}
+        return {name: read_field(data, name) if name not in zero else zero[name] for name in self.task.fields}
+
+    def _read(self, data: Any) -> dict[str, Array]:
+        if any(name in POST_CONSTRAINT for name in self.task.fields):
+            data = mjx.rne_postconstraint(self._mjx_model, data)
+        return {name: read_field(data, name) for name in self.task.fields}
+
+
+def read_field(data: Any, name: str) -> Array:
+    """An array of an `mjx.Data`, some of which stand in a part that differs between implementations."""
+    return getattr(data if name in data.__dataclass_fields__ else data._impl, name)
+
+
+def fields_of(data: Any) -> list[str]:
+    """The names of an `mjx.Data`'s arrays."""
+    names = {field.name for part in (data, data._impl) for field in dataclasses.fields(part)}
+    return sorted(name for name in names if isinstance(read_field(data, name), jax.Array))

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import importlib.util
 import pathlib
 import warnings
+from collections.abc import Collection, Sequence
 
 import mujoco
 import numpy as np
@@ -50,19 +52,27 @@ def load_model(task: Task) -> mujoco.MjModel:
     Raises:
       GailfeError: Gymnasium or its model file is not installed, a user's model file is missing, or MuJoCo refuses it.
     """
-    path = _model_path(task)
+    return read_model(_model_path(task), f"task {task.name!r}")
+
+
+def read_model(path: pathlib.Path, where: str) -> mujoco.MjModel:
+    """The model in an MJCF file, shared by all that ask for it; `where` opens an error's message.
+
+    Raises:
+      GailfeError: the file is missing, or MuJoCo refuses it.
+    """
+    if not path.is_file():
+        raise GailfeError(f"{where}: model file {path} is missing; expected an MJCF file")
     try:
         return _read(path, path.stat().st_mtime_ns)
     except ValueError as error:
         cause = " ".join(str(error).split())
-        raise GailfeError(f"task {task.name!r}: MuJoCo does not load model file {path} ({cause})") from error
+        raise GailfeError(f"{where}: MuJoCo does not load model file {path} ({cause})") from error
 
 
 def _model_path(task: Task) -> pathlib.Path:
     path = pathlib.Path(task.model_file)
     if path.is_absolute():
-        if not path.is_file():
-            raise GailfeError(f"task {task.name!r}: model file {path} is missing; expected an MJCF file")
         return path
     spec = importlib.util.find_spec("gymnasium")
     if spec is None or spec.origin is None:
@@ -73,6 +83,37 @@ def _model_path(task: Task) -> pathlib.Path:
             f"task {task.name!r}: model file {path} is missing; expected gymnasium >= 1.1, or an absolute path"
         )
     return path
+
+
+def check_fields(task: Task, engine: str, given: Collection[str]) -> None:
+    """Holds that an engine gives what the task reads.
+
+    Raises:
+      GailfeError: it does not give one of the task's `fields`, or `fields_before` names what is not among them.
+    """
+    for name in task.fields:
+        if name not in given:
+            near = difflib.get_close_matches(name, given, n=1)
+            hint = f"did you mean {near[0]}?" if near else "expected another field, or another engine"
+            raise GailfeError(f"task {task.name!r}: engine {engine} gives no field {name!r}; {hint}")
+    for name in task.fields_before:
+        if name not in task.fields:
+            raise GailfeError(f"task {task.name!r}: fields_before names {name!r}; expected one of {task.fields}")
+
+
+def fresh_fields(task: Task, names: Sequence[str], n: int) -> dict[str, np.ndarray]:
+    """`qpos`, `qvel` and the fields called `names`, `[n, ...]`, of the model in its initial state.
+
+    Raises:
+      GailfeError: MuJoCo's `mjData` has no such field.
+    """
+    model = load_model(task)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    known = [name for name in dir(data) if isinstance(getattr(data, name, None), np.ndarray)]
+    check_fields(task, "mujoco_c", known)
+    values = {name: np.asarray(getattr(data, name)) for name in ("qpos", "qvel", *names)}
+    return {name: np.tile(value, (n, *(1,) * value.ndim)) for name, value in values.items()}
 
 
 def action_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:

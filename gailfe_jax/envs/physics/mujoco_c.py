@@ -12,6 +12,7 @@ Differences from a plain MuJoCo loop:
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -23,9 +24,11 @@ import numpy as np
 from flax import struct
 from jax.experimental.buffer_callback import buffer_callback
 
-from gailfe_jax.envs.physics.model import action_bounds, load_model, seconds_per_step
+from gailfe_jax.envs.physics.model import action_bounds, check_fields, load_model, seconds_per_step
+from gailfe_jax.envs.physics.pools import Pool, make_pool, prefix_size
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Array, StepResult, Task
+from gailfe_jax.parallel.seeds import computed_where
+from gailfe_jax.types import Array, Fields, StepResult, Task
 
 
 @struct.dataclass
@@ -33,7 +36,8 @@ class CState:
     """State of the C engine, one environment.
 
     Attributes:
-      row: `[2 * nrow]` uint32, bits of the float64 simulator row (time, qpos, qvel, act, warm start).
+      row: `[2 * nrow]` uint32, bits of the float64 simulator row (time, qpos, qvel, act, warm start), and behind it of
+        the task's `fields_before`.
       fresh: `[]` bool, the row is stale and the next step starts from `(qpos, qvel)`.
       qpos, qvel: `[nq]`, `[nv]` float32, the fresh state; meaningless where not `fresh`.
     """
@@ -42,32 +46,6 @@ class CState:
     fresh: Array
     qpos: Array
     qvel: Array
-
-
-class _Pool:
-    """One `Batch` for one batch size, with the views the callback writes and reads.
-
-    A Batch must not be used by two threads at once, and two XLA programs may call back at once: hence the lock.
-    """
-
-    def __init__(self, model: mujoco.MjModel, nsim: int, nthread: int):
-        self.lock = threading.Lock()
-        self.batch = mujoco.batch.Batch(model, nsim, nthread)
-        # The prefix of the integration state that changes from step to step; the rest (applied forces, mocap,
-        # equality flags) stays as the model has it.
-        self.nrow = prefix_size(model)
-        self.template = self.batch.state[0].copy()
-        self.rows = self.batch.state[:, : self.nrow]
-        self.qpos = self.batch.bind("qpos")
-        self.qvel = self.batch.bind("qvel")
-        self.ctrl = self.batch.bind("ctrl")
-
-
-def prefix_size(model: mujoco.MjModel) -> int:
-    """Length of the state prefix that ends with the warm start: time, qpos, qvel, act, history, qacc_warmstart."""
-    bits = mujoco.mjtState
-    spec = bits.mjSTATE_PHYSICS | bits.mjSTATE_TIME | bits.mjSTATE_HISTORY | bits.mjSTATE_WARMSTART
-    return mujoco.mj_stateSize(model, int(spec))
 
 
 class MujocoC:
@@ -96,10 +74,14 @@ class MujocoC:
         self.init_qpos = data.qpos.astype(np.float32)
         self.init_qvel = data.qvel.astype(np.float32)
         self.action_low, self.action_high = action_bounds(task)
-        self.nrow = prefix_size(self.model)
+        check_fields(task, self.name, mujoco.batch.DATA_FIELDS)
+        self._prefix = prefix_size(self.model)
+        self._shapes = {name: np.shape(getattr(data, name)) for name in task.fields_before}
+        self.nrow = self._prefix + sum(math.prod(shape) for shape in self._shapes.values())
         self._nthread = nthread
-        self._pools: dict[int, _Pool] = {}
+        self._pools: dict[int, Pool] = {}
         self._pools_lock = threading.Lock()
+        self._observe_where = computed_where(self._call_observe)
 
     def init(self, qpos: Array, qvel: Array) -> CState:
         return CState(
@@ -133,6 +115,9 @@ class MujocoC:
             )
         return phys.replace(row=row, fresh=jnp.zeros_like(phys.fresh)), StepResult(obs, reward, terminated)
 
+    def observe_fresh(self, done: Array, qpos: Array, qvel: Array) -> Array:
+        return self._observe_where(done, done, qpos, qvel)
+
     def view(self, phys: CState) -> tuple[Array, Array]:
         nq, nv = self.model.nq, self.model.nv
         out_type = (jax.ShapeDtypeStruct((nq,), jnp.float32), jax.ShapeDtypeStruct((nv,), jnp.float32))
@@ -150,8 +135,8 @@ class MujocoC:
         )
 
     def simulator_state(self, phys: CState) -> np.ndarray:
-        """Host only: the float64 rows `[..., nrow]` (time, qpos, qvel, act, warm start) of a concrete `phys`."""
-        rows = np.ascontiguousarray(np.asarray(phys.row)).view(np.float64).copy()
+        """Host only: the float64 rows `[..., s]` (time, qpos, qvel, act, warm start) of a concrete `phys`."""
+        rows = np.ascontiguousarray(np.asarray(phys.row)).view(np.float64)[..., : self._prefix].copy()
         fresh, nq, nv = np.asarray(phys.fresh), self.model.nq, self.model.nv
         rows[fresh] = 0.0
         rows[..., 1 : 1 + nq][fresh] = np.asarray(phys.qpos)[fresh]
@@ -170,7 +155,7 @@ class MujocoC:
         """The engine call itself, in NumPy.
 
         Args:
-          rows: `[n, nrow]` float64 simulator rows.
+          rows: `[n, nrow]` float64 simulator rows, with the task's `fields_before` behind them.
           fresh: `[n]` bool, where the row is to be built from `(qpos, qvel)` first.
           qpos, qvel: `[n, nq]`, `[n, nv]`.
           action: `[n, a]`, passed to the simulator as it is (MuJoCo clamps to the control range itself).
@@ -181,24 +166,65 @@ class MujocoC:
         """
         pool = self._pool(len(rows))
         with pool.lock:
-            np.copyto(pool.rows, rows)
+            np.copyto(pool.rows, rows[:, : self._prefix])
             ids = np.flatnonzero(fresh)
             if ids.size:
-                pool.batch.state[ids] = pool.template
-                pool.qpos[ids] = qpos[ids]
-                pool.qvel[ids] = qvel[ids]
-                # Gymnasium's set_state ends with mj_forward, which leaves a warm start behind.
-                pool.batch.forward(ids.astype(np.int32))
-            before = pool.qpos.copy()
+                pool.start(ids, qpos, qvel)
+            before = Fields(
+                qpos=pool.field("qpos").copy(), qvel=pool.field("qvel").copy(), **self._carried(rows, pool, ids)
+            )
             np.copyto(pool.ctrl, action)
-            pool.batch.step(nstep=self.task.frame_skip)
-            after, velocity = pool.qpos, pool.qvel
-            obs = self.task.observe(np, after, velocity)
-            reward = self.task.reward(np, before, after, velocity, action, self.dt)
-            terminated = self.task.terminated(np, after, velocity)
-            out = np.empty_like(pool.rows) if out is None else out
-            np.copyto(out, pool.rows)
+            pool.step(self.task.frame_skip)
+            data = self._data(pool)
+            obs = self.task.observe(np, data)
+            reward = self.task.reward(np, before, data, action, self.dt)
+            terminated = self.task.terminated(np, data)
+            out = np.empty((len(rows), self.nrow)) if out is None else out
+            np.copyto(out[:, : self._prefix], pool.rows)
+            at = self._prefix
+            for name, shape in self._shapes.items():
+                out[:, at : at + math.prod(shape)] = pool.field(name).reshape(len(rows), -1)
+                at += math.prod(shape)
             return out, obs, reward, terminated
+
+    def _data(self, pool: Pool) -> Fields:
+        return Fields(**{name: pool.field(name) for name in ("qpos", "qvel", *self.task.fields)})
+
+    def _carried(self, rows: np.ndarray, pool: Pool, started: np.ndarray) -> dict[str, np.ndarray]:
+        """`fields_before` out of `rows [n, nrow]`, or of the simulations that have just `started`."""
+        found, at = {}, self._prefix
+        for name, shape in self._shapes.items():
+            value = rows[:, at : at + math.prod(shape)].reshape(-1, *shape).copy()
+            value[started] = pool.field(name)[started]
+            found[name] = value
+            at += math.prod(shape)
+        return found
+
+    def _call_observe(self, done: Array, qpos: Array, qvel: Array) -> Array:
+        out_type, args = jax.ShapeDtypeStruct((self.task.obs_size,), jnp.float32), (done, qpos, qvel)
+        if jax.default_backend() == "cpu":
+            return buffer_callback(self._observe_buffers, out_type, vmap_method="broadcast_all")(*args)
+        return jax.pure_callback(self._observe_arrays, out_type, *args, vmap_method="broadcast_all")
+
+    def _observe_buffers(self, _context, out, *args):
+        obs, (done, qpos, qvel) = np.asarray(out), (np.asarray(x) for x in args)
+        n = done.size
+        pool = self._pool(n)
+        with pool.lock:
+            pool.start(np.flatnonzero(done), *(x.reshape(n, -1) for x in (qpos, qvel)))
+            obs[...] = self.task.observe(np, self._data(pool)).reshape(obs.shape)
+
+    def _observe_arrays(self, *args):
+        out = np.empty((*np.shape(args[0]), self.task.obs_size), np.float32)
+        self._observe_buffers(None, out, *args)
+        return out
+
+    def host_start(self, qpos: np.ndarray, qvel: np.ndarray) -> Fields:
+        """What the task reads of fresh states at `qpos [n, nq]`, `qvel [n, nv]`, `[n, ...]` each, in NumPy."""
+        pool = self._pool(len(qpos))
+        with pool.lock:
+            pool.start(np.arange(len(qpos)), qpos, qvel)
+            return Fields(**{name: pool.field(name).copy() for name in ("qpos", "qvel", *self.task.fields)})
 
     def bare_batch(self, nsim: int) -> mujoco.batch.Batch:
         """A `Batch` of its own with the same model and threads, reset: the limit that benchmarks compare with."""
@@ -206,10 +232,10 @@ class MujocoC:
         batch.reset()
         return batch
 
-    def _pool(self, nsim: int) -> _Pool:
+    def _pool(self, nsim: int) -> Pool:
         with self._pools_lock:
             if nsim not in self._pools:
-                self._pools[nsim] = _Pool(self.model, nsim, self._nthread)
+                self._pools[nsim] = make_pool(self.model, nsim, self._nthread, self.task.fields)
             return self._pools[nsim]
 
     def _step_buffers(self, _context, out, *args):

@@ -14,13 +14,15 @@ import contextlib
 import importlib
 import importlib.util
 import io
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gailfe_jax.envs.physics import has_nvidia_gpu
-from gailfe_jax.envs.physics.mjx import MjxBase, MjxState, carried_state, fill_data, mjx
+from gailfe_jax.envs.physics import POST_CONSTRAINT, has_nvidia_gpu
+from gailfe_jax.envs.physics.mjx import MjxBase, MjxState, carried_state, fields_of, fill_data, mjx, read_field
+from gailfe_jax.envs.physics.model import check_fields
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array, Task
 
@@ -64,45 +66,69 @@ class Warp(MjxBase):
         # Warp reports every kernel it loads on stdout, which would corrupt machine-read output.
         importlib.import_module("warp").config.quiet = True
         with jax.ensure_compile_time_eval(), contextlib.redirect_stdout(io.StringIO()):
-            self._mjx_model = mjx.put_model(self.model, impl="warp")
+            self._mjx_model = self._put_model("warp")
             # MJX's JAX implementation has a slot for every contact and constraint row the model can have. Warp may find
             # one more contact than it for a pair of parallel capsules, hence twice.
             slots: Any = mjx.make_data(self.model, impl="jax")._impl
             self._nconmax = int(nconmax or max(2 * slots.ncon, 1))
             self._njmax = int(njmax or max(2 * slots.nefc, 1))
-        self._batch = self._make_batch()
+            slots_taken = mjx.make_data(self.model, impl="warp", naconmax=self._nconmax, njmax=self._njmax)
+        check_fields(task, self.name, set(fields_of(slots_taken)) - set(POST_CONSTRAINT))
+        self._batch = _one_batch(self._advance_batch)
+        self._fresh_batch = _one_batch(self._forward_batch)
 
-    def _make_batch(self):
-        @jax.custom_batching.custom_vmap
-        def batch(phys: MjxState, ctrl: Array) -> MjxState:
-            return self._advance_batch(phys, ctrl)
-
-        @batch.def_vmap
-        def _(axis_size, in_batched, phys, ctrl):
-            def flatten(x, batched):
-                x = x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
-                return x.reshape(axis_size * x.shape[1], *x.shape[2:])
-
-            flat = jax.tree.map(flatten, (phys, ctrl), tuple(in_batched))
-            out = batch(*flat)
-            out = jax.tree.map(lambda x: x.reshape(axis_size, x.shape[0] // axis_size, *x.shape[1:]), out)
-            return out, jax.tree.map(lambda _: True, out)
-
-        return batch
-
-    def _advance_batch(self, phys: MjxState, ctrl: Array) -> MjxState:
-        """`_advance` for exactly one leading axis `[n]` of environments."""
+    def _template(self, n: int) -> Any:
+        """An `mjx.Data` whose pool of contacts is for `n` environments."""
         with jax.ensure_compile_time_eval():
-            template = mjx.make_data(self.model, impl="warp", naconmax=ctrl.shape[0] * self._nconmax, njmax=self._njmax)
+            return mjx.make_data(self.model, impl="warp", naconmax=n * self._nconmax, njmax=self._njmax)
 
-        def advance(state: MjxState, one_ctrl: Array) -> MjxState:
+    def _advance_batch(self, phys: MjxState, ctrl: Array) -> tuple[MjxState, dict[str, Array]]:
+        """`_advance` for exactly one leading axis `[n]` of environments."""
+        template = self._template(ctrl.shape[0])
+
+        def advance(state: MjxState, one_ctrl: Array) -> tuple[MjxState, dict[str, Array]]:
             data = fill_data(template, state, one_ctrl)
             for _ in range(self.task.frame_skip):
                 data = mjx.step(self._mjx_model, data)
-            return carried_state(data)
+            return carried_state(data), {name: read_field(data, name) for name in self.task.fields}
 
         return jax.vmap(advance)(phys, ctrl)
 
-    def _advance(self, phys: MjxState, ctrl: Array) -> MjxState:
-        out = self._batch(*jax.tree.map(lambda x: x[None], (phys, ctrl)))
-        return jax.tree.map(lambda x: x[0], out)
+    def _forward_batch(self, qpos: Array, qvel: Array) -> dict[str, Array]:
+        template = self._template(qpos.shape[0])
+
+        def forward(qpos: Array, qvel: Array) -> dict[str, Array]:
+            data = mjx.forward(self._mjx_model, template.replace(qpos=qpos, qvel=qvel))
+            return {name: read_field(data, name) for name in self.task.fields}
+
+        return jax.vmap(forward)(qpos, qvel)
+
+    def _advance(self, phys: MjxState, ctrl: Array) -> tuple[MjxState, dict[str, Array]]:
+        return _as_one(self._batch, phys.replace(before=None), ctrl)
+
+    def _forward(self, qpos: Array, qvel: Array) -> dict[str, Array]:
+        return _as_one(self._fresh_batch, qpos, qvel)
+
+
+def _as_one(batch: Callable[..., Any], *args: Any) -> Any:
+    return jax.tree.map(lambda x: x[0], batch(*jax.tree.map(lambda x: x[None], args)))
+
+
+def _one_batch(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of `[n, ...]` whose `vmap`s, however nested, become one call with a larger `n`."""
+
+    @jax.custom_batching.custom_vmap
+    def batch(*args: Any) -> Any:
+        return function(*args)
+
+    @batch.def_vmap
+    def _(axis_size: int, in_batched: list[Any], *args: Any) -> tuple[Any, Any]:
+        def flatten(x: Array, batched: bool) -> Array:
+            x = x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
+            return x.reshape(axis_size * x.shape[1], *x.shape[2:])
+
+        out = batch(*jax.tree.map(flatten, args, tuple(in_batched)))
+        out = jax.tree.map(lambda x: x.reshape(axis_size, x.shape[0] // axis_size, *x.shape[1:]), out)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return batch

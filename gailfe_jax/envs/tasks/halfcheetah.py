@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import jax
-
-from gailfe_jax.envs.tasks.common import control_cost, forward_velocity
-from gailfe_jax.types import Array, Task
+from gailfe_jax.envs.tasks.common import control_cost, forward_velocity, never, with_normal_noise
+from gailfe_jax.types import Task
 
 
-def _noise(key: Array, nq: int, nv: int) -> tuple[Array, Array]:
-    key_pos, key_vel = jax.random.split(key)
-    return (
-        jax.random.uniform(key_pos, (nq,), minval=-0.1, maxval=0.1),
-        0.1 * jax.random.normal(key_vel, (nv,)),
-    )
+def _observe(xp, data):
+    return xp.concatenate([data.qpos[..., 1:], data.qvel], axis=-1)
 
 
-def _observe(xp, qpos, qvel):
-    return xp.concatenate([qpos[..., 1:], qvel], axis=-1)
-
-
-def _reward(xp, qpos_before, qpos, qvel, action, dt):
-    return forward_velocity(qpos_before, qpos, dt) - control_cost(xp, action, 0.1)
-
-
-def _terminated(xp, qpos, qvel):
-    return xp.zeros(qpos.shape[:-1], bool)
+def _reward(xp, before, data, action, dt):
+    return forward_velocity(before, data, dt) - control_cost(xp, action, 0.1)
 
 
 HALFCHEETAH = Task(
@@ -38,8 +24,8 @@ HALFCHEETAH = Task(
     action_size=6,
     observe=_observe,
     reward=_reward,
-    terminated=_terminated,
-    reset_noise=_noise,
+    terminated=never,
+    start=with_normal_noise(0.1, 0.1),
     # Nothing terminates, and most failures are cheetahs that stand, shuffle or crawl, not overturned ones: `flipped`
     # would leave the buffer all but empty. So the default is an annotator that reads the return.
     annotator="return_below:0.5",

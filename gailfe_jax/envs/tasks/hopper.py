@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gailfe_jax.envs.tasks.common import legged_reward, legged_terminated, observe_clipped, uniform_noise
+from gailfe_jax.envs.tasks.common import legged_reward, legged_terminated, observe_clipped, with_uniform_noise
 from gailfe_jax.types import Task
 
 
-def _healthy(xp, qpos, qvel):
+def _healthy(xp, data):
+    qpos, qvel = data.qpos, data.qvel
     z, angle = qpos[..., 1], qpos[..., 2]
     # Comparisons written so that NaN counts as unhealthy, as in Gymnasium.
     bounded = xp.all((qpos[..., 2:] > -100.0) & (qpos[..., 2:] < 100.0), axis=-1)
@@ -26,5 +27,5 @@ HOPPER = Task(
     observe=observe_clipped,
     reward=legged_reward(_healthy),
     terminated=legged_terminated(_healthy),
-    reset_noise=uniform_noise(5e-3),
+    start=with_uniform_noise(5e-3),
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gailfe_jax.envs.tasks.common import legged_reward, legged_terminated, observe_clipped, uniform_noise
+from gailfe_jax.envs.tasks.common import legged_reward, legged_terminated, observe_clipped, with_uniform_noise
 from gailfe_jax.types import Task
 
 
-def _healthy(xp, qpos, qvel):
+def _healthy(xp, data):
+    qpos = data.qpos
     z, angle = qpos[..., 1], qpos[..., 2]
     return (z > 0.8) & (z < 2.0) & (angle > -1.0) & (angle < 1.0)
 
@@ -22,5 +23,5 @@ WALKER2D = Task(
     observe=observe_clipped,
     reward=legged_reward(_healthy),
     terminated=legged_terminated(_healthy),
-    reset_noise=uniform_noise(5e-3),
+    start=with_uniform_noise(5e-3),
 )

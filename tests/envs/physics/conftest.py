@@ -123,7 +123,9 @@ class RoundingContract:
         seen = rng.permutation(np.concatenate(seen)).astype(np.float32).astype(np.float64)
         touching = np.array([self._contacts(row) > 0 for row in seen[: 10 * self.n]])
         pool = seen[: 10 * self.n]
-        chosen = np.concatenate([pool[touching][: self.n // 2], pool[~touching][: self.n - self.n // 2]])
+        # Swimmers touch nothing, and cylinders on a table are never in the air.
+        half = np.clip(touching.sum(), self.n - (~touching).sum(), self.n // 2)
+        chosen = np.concatenate([pool[touching][:half], pool[~touching][: self.n - half]])
         assert len(chosen) == self.n
         return chosen[:, : self.c.nrow], chosen[:, self.c.nrow :].astype(np.float32)
 
@@ -164,7 +166,10 @@ class RoundingContract:
 
         f32 = rows.astype(np.float32)
         phys = jax.vmap(self.physics.init)(f32[:, 1 : 1 + nq], f32[:, 1 + nq : 1 + nq + nv])
-        phys = phys.replace(time=f32[:, 0], warmstart=f32[:, 1 + nq + nv :])
+        phys = phys.replace(time=f32[:, 0], warmstart=f32[:, 1 + nq + nv : 1 + nq + 2 * nv])
+        if phys.before is not None:
+            (name,) = phys.before
+            phys = phys.replace(before={name: f32[:, 1 + nq + 2 * nv :].reshape(phys.before[name].shape)})
         _, step = self.step(self.env_state(phys, np.zeros(self.n)), actions.reshape(*self.shape, -1))
         error = np.abs(np.asarray(step.next_obs).reshape(self.n, -1) - obs)
         allowed = 2e-4 * (1 + np.abs(obs)) + 30 * moved_obs

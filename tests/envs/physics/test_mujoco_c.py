@@ -12,11 +12,13 @@ from scipy import stats
 
 from gailfe_jax.envs.base import MujocoEnv
 from gailfe_jax.envs.physics.mujoco_c import MujocoC
-from gailfe_jax.envs.tasks import HALFCHEETAH, HOPPER, TASKS
+from gailfe_jax.envs.tasks import HOPPER, TASKS
 from gailfe_jax.types import is_key
 
 SEEDS = (0, 1, 2)
 STEPS = 1000
+# Of a range: by how much two samples of thousands of normal numbers differ in their extremes.
+SLACK = 0.4
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 # Gymnasium steps slowly, and no program that calls the host back comes out of a cache: one task is quick.
 each_long = pytest.mark.parametrize(
@@ -113,9 +115,9 @@ def test_every_episode_starts_anew(task, rollouts):
 
 
 @each_task
-def test_reset_noise_has_gymnasiums_distribution(task, oracle):
+def test_the_start_has_gymnasiums_distribution(task, oracle):
     env, gym = make_env(task), oracle(task)
-    n, nq = 2000, len(env.physics.init_qpos)
+    n = 2000
 
     @jax.jit
     @jax.vmap
@@ -132,11 +134,9 @@ def test_reset_noise_has_gymnasiums_distribution(task, oracle):
     for d in range(ours.shape[1]):
         # Fixed keys, so the test is deterministic; a wrong scale or family gives p below 1e-10 at this size.
         assert stats.ks_2samp(ours[:, d], theirs[:, d]).pvalue > 1e-4, d
-    centre = np.concatenate([env.physics.init_qpos, env.physics.init_qvel])
-    if task is HALFCHEETAH:
-        assert np.abs(ours - centre)[:, :nq].max() <= 0.1 + 1e-6
-    else:
-        assert np.abs(ours - centre).max() <= 5e-3 + 1e-6
+    # No draw lies outside of what Gymnasium draws from.
+    assert (ours.min(axis=0) >= theirs.min(axis=0) - SLACK * np.ptp(theirs, axis=0)).all()
+    assert (ours.max(axis=0) <= theirs.max(axis=0) + SLACK * np.ptp(theirs, axis=0)).all()
 
 
 @each_long

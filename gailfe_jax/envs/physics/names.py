@@ -1,0 +1,85 @@
+"""What a MuJoCo model calls its parts, and where they stand in the arrays of `mjData`."""
+
+# MuJoCo's names come from a compiled module without stubs.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import mujoco
+import mujoco.batch
+import numpy as np
+
+from gailfe_jax.errors import GailfeError
+
+_KINDS = {
+    "body": mujoco.mjtObj.mjOBJ_BODY,
+    "site": mujoco.mjtObj.mjOBJ_SITE,
+    "geom": mujoco.mjtObj.mjOBJ_GEOM,
+    "joint": mujoco.mjtObj.mjOBJ_JOINT,
+    "sensor": mujoco.mjtObj.mjOBJ_SENSOR,
+    "actuator": mujoco.mjtObj.mjOBJ_ACTUATOR,
+}
+_AXES = {"x": 0, "y": 1, "z": 2}
+_ATTRIBUTES = {
+    "body": {name: name for name in ("xpos", "xquat", "xmat", "xipos", "cvel", "cfrc_ext")},
+    "site": {"xpos": "site_xpos", "xmat": "site_xmat"},
+    "geom": {"xpos": "geom_xpos", "xmat": "geom_xmat"},
+    "joint": {"qpos": "qpos", "qvel": "qvel"},
+    "sensor": {},
+    "actuator": {"ctrl": "ctrl", "force": "actuator_force"},
+}
+_QPOS_SIZE = {0: 7, 1: 4, 2: 1, 3: 1}
+_QVEL_SIZE = {0: 6, 1: 3, 2: 1, 3: 1}
+
+
+class Names:
+    """The names of one model.
+
+    Attributes:
+      ranks: the arrays of `mjData` that tasks may read, each with the number of its axes.
+      shapes: their shapes.
+    """
+
+    def __init__(self, model: mujoco.MjModel):
+        self._model = model
+        data = mujoco.MjData(model)
+        self.shapes = {name: np.shape(getattr(data, name)) for name in sorted(mujoco.batch.DATA_FIELDS)}
+        self.ranks = {name: len(shape) for name, shape in self.shapes.items() if len(shape)}
+
+    def find(self, kind: str, name: str, attribute: str | None, where: str) -> tuple[str, tuple[Any, ...], int]:
+        """`(field of mjData, index behind the batch, axes of what is left)` of `kind:name.attribute`.
+
+        Raises:
+          GailfeError: the model has no such part, or the part no such attribute.
+        """
+        i = mujoco.mj_name2id(self._model, _KINDS[kind], name)
+        if i < 0:
+            count = getattr(self._model, {"body": "nbody", "joint": "njnt", "actuator": "nu"}.get(kind, f"n{kind}"))
+            known = [found for j in range(count) if (found := mujoco.mj_id2name(self._model, _KINDS[kind], j))]
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known) or '(none)'}"
+            raise GailfeError(f"{where}: the model has no {kind} {name!r}; {hint}")
+        attributes = _ATTRIBUTES[kind]
+        if kind == "sensor" and attribute is None:
+            start = self._model.sensor_adr[i]
+            return "sensordata", (slice(start, start + self._model.sensor_dim[i]),), 1
+        if kind == "actuator" and attribute is None:
+            attribute = "ctrl"
+        if attribute in _AXES and "xpos" in attributes:
+            return attributes["xpos"], (i, _AXES[attribute]), 0
+        if attribute not in attributes:
+            known = [*attributes, *(_AXES if "xpos" in attributes else ())]
+            expected = ", ".join(known) or "none"
+            raise GailfeError(f"{where}: {kind}:{name} has no {attribute or 'value'!r}; expected one of {expected}")
+        field = attributes[attribute]
+        if kind == "joint":
+            sizes, starts = {"qpos": (_QPOS_SIZE, "jnt_qposadr"), "qvel": (_QVEL_SIZE, "jnt_dofadr")}[field]
+            start = getattr(self._model, starts)[i]
+            return field, (slice(start, start + sizes[int(self._model.jnt_type[i])]),), 1
+        if kind == "actuator":
+            return field, (i,), 0
+        whole = (slice(None),) * (self.ranks[field] - 1)
+        return field, (i, *whole), self.ranks[field] - 1

@@ -1,0 +1,221 @@
+"""A MuJoCo task out of a TOML file: `--env arm.toml`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import pathlib
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gailfe_jax.envs.expressions import Expression, compile_expression
+from gailfe_jax.envs.mujoco_task import mujoco_task
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Array, Fields, Task
+
+_KEYS = {
+    "name": str,
+    "model": str,
+    "frame_skip": int,
+    "max_episode_steps": int,
+    "observe": list,
+    "terminated": list,
+    "reward": str,
+    "start": dict,
+    "annotator": str,
+    "gymnasium_id": str,
+}
+_START = {"qpos": str, "qvel": str, "keyframes": list, "states": str}
+_RANGE = re.compile(r"(.+?)\s+in\s*([\[(])\s*([^,\s]+)\s*,\s*([^,\s]+?)\s*([\])])\s*")
+_NOISE = re.compile(r"(uniform|normal)\(\s*([^\s)]+)\s*\)")
+
+
+def load_task(path: str | pathlib.Path) -> Task:
+    """The task that a TOML file describes.
+
+    Its keys: `model` (MJCF, relative to the file), `frame_skip` (1), `max_episode_steps` (1000), `observe` (a list of
+    expressions, see `gailfe_jax.envs.expressions`), `terminated` (a list of healthy ranges such as `"body:torso.z in
+    [0.8, 2]"`; an episode ends where one does not hold), `reward` (an expression, for evaluation alone; 0 without),
+    `start.qpos` and `start.qvel` (`uniform(0.1)` or `normal(0.1)`, noise around the start), `start.keyframes` (names to
+    draw the start from) or `start.states` (an .npz file with `qpos [n, nq]` and `qvel [n, nv]` to draw it from),
+    `annotator`, `name`, and `gymnasium_id`.
+
+    Raises:
+      GailfeError: the file, or the model that it names, is missing, damaged, or does not fit what it says.
+    """
+    path = pathlib.Path(path).expanduser().absolute()
+    if not path.is_file():
+        raise GailfeError(f"env: {path}: no such file; expected a task in TOML")
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _load(path: pathlib.Path, changed: int) -> Task:
+    del changed
+    from gailfe_jax.envs.physics.model import fresh_fields, read_model
+    from gailfe_jax.envs.physics.names import Names
+
+    record = _read(path)
+    where = f"env: {path.name}"
+    model_file = (path.parent / record["model"]).absolute()
+    model = read_model(model_file, where)
+    names = Names(model)
+    rows = [compile_expression(text, names, f"{where}: observe") for text in record["observe"]]
+    ranges = [_range(text, names, f"{where}: terminated") for text in record.get("terminated", [])]
+    reward = None
+    if "reward" in record:
+        reward = compile_expression(record["reward"], names, f"{where}: reward", ("action", "alive", "dt"))
+
+    def observe(xp: Any, data: Fields) -> Any:
+        return xp.concatenate([row.vector(xp, data) for row in rows], axis=-1)
+
+    def terminated(xp: Any, data: Fields) -> Any:
+        healthy = xp.ones(data.qpos.shape[:-1], bool)
+        for expression, low, high, closed_low, closed_high in ranges:
+            value = expression.number(xp, data)
+            healthy &= (value >= low) if closed_low else (value > low)
+            healthy &= (value <= high) if closed_high else (value < high)
+        return ~healthy
+
+    def rewarded(xp: Any, before: Fields, data: Fields, action: Any, dt: float) -> Any:
+        alive = ~terminated(xp, data) * 1.0
+        return reward.number(xp, data, before=before, action=action, alive=alive, dt=dt)
+
+    task = mujoco_task(
+        model_file,
+        observe=observe,
+        terminated=terminated if ranges else None,
+        reward=rewarded if reward else None,
+        start=_start(record.get("start", {}), path, model, where),
+        frame_skip=record.get("frame_skip", 1),
+        max_episode_steps=record.get("max_episode_steps", 1000),
+        name=record.get("name", path.stem),
+        annotator=record.get("annotator"),
+    )
+    data = Fields(**fresh_fields(task, task.fields, 1))
+    for text, row in zip(record["observe"], rows, strict=True):
+        if not np.isfinite(row.vector(np, data)).all():
+            raise GailfeError(f"{where}: observe: {text!r} is not finite in the model's initial state")
+    return dataclasses.replace(task, gymnasium_id=record.get("gymnasium_id"))
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    where = f"env: {path.name}"
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise GailfeError(f"{where}: cannot be read; expected a task in TOML") from None
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise GailfeError(f"{where}: {error}; expected a task in TOML") from None
+    _check(record, _KEYS, where)
+    _check(record.get("start", {}), _START, f"{where}: start")
+    for key in ("model", "observe"):
+        if not record.get(key):
+            raise GailfeError(f"{where}: {key} is missing; expected {'an MJCF file' if key == 'model' else 'a list'}")
+    for key in ("observe", "terminated"):
+        for text in record.get(key, []):
+            if not isinstance(text, str):
+                raise GailfeError(f"{where}: {key}: got {text!r}; expected text such as 'qpos[2:]'")
+    for key in ("frame_skip", "max_episode_steps"):
+        if record.get(key, 1) < 1:
+            raise GailfeError(f"{where}: {key}: got {record[key]}; expected a whole number from 1")
+    return record
+
+
+def _check(record: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:
+    for key, value in record.items():
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(keys)}"
+            raise GailfeError(f"{where}: unknown key {key!r}; {hint}")
+        if not isinstance(value, keys[key]) or isinstance(value, bool):
+            kind = {str: "text", int: "a whole number", list: "a list", dict: "a table"}[keys[key]]
+            raise GailfeError(f"{where}: {key}: got {value!r}; expected {kind}")
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if value != value:
+        raise GailfeError(f"{where}: got {text!r}; expected a number")
+    return value
+
+
+def _range(text: str, names: Any, where: str) -> tuple[Expression, float, float, bool, bool]:
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
+        raise GailfeError(f"{where}: {text!r}; expected a healthy range such as 'body:torso.z in [0.8, 2]'")
+    low, high = (_number(match[group], f"{where}: {text!r}") for group in (3, 4))
+    if low >= high:
+        raise GailfeError(f"{where}: {text!r} holds nothing; expected the lower bound first")
+    return compile_expression(match[1], names, where), low, high, match[2] == "[", match[5] == "]"
+
+
+def _start(record: Mapping[str, Any], path: pathlib.Path, model: Any, where: str) -> Any:
+    noise = {part: _noise(record[part], f"{where}: start.{part}") for part in ("qpos", "qvel") if part in record}
+    if "keyframes" in record and "states" in record:
+        raise GailfeError(f"{where}: start: got keyframes and states; expected one of them")
+    states = None
+    if "keyframes" in record:
+        states = _keyframes(record["keyframes"], model, f"{where}: start.keyframes")
+    elif "states" in record:
+        states = _states(path.parent / record["states"], model, f"{where}: start.states")
+
+    def start(key: Array, qpos: Array, qvel: Array) -> tuple[Array, Array]:
+        key_row, *keys = jax.random.split(key, 3)
+        if states is not None:
+            row = jax.random.randint(key_row, (), 0, len(states[0]))
+            qpos, qvel = (jnp.asarray(part)[row] for part in states)
+        found = {"qpos": jnp.asarray(qpos, jnp.float32), "qvel": jnp.asarray(qvel, jnp.float32)}
+        for part, part_key in zip(found, keys, strict=True):
+            if part in noise:
+                found[part] = found[part] + noise[part](part_key, found[part].shape)
+        return found["qpos"], found["qvel"]
+
+    return start
+
+
+def _noise(text: str, where: str) -> Any:
+    match = _NOISE.fullmatch(text.strip())
+    if match is None:
+        raise GailfeError(f"{where}: got {text!r}; expected such as 'uniform(0.1)' or 'normal(0.1)'")
+    scale = _number(match[2], where)
+    if match[1] == "normal":
+        return lambda key, shape: scale * jax.random.normal(key, shape)
+    return lambda key, shape: jax.random.uniform(key, shape, minval=-scale, maxval=scale)
+
+
+def _keyframes(names: list[Any], model: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+    known = [model.key(i).name for i in range(model.nkey)]
+    for name in names:
+        if name not in known:
+            raise GailfeError(f"{where}: got {name!r}; expected one of {', '.join(known) or '(the model has none)'}")
+    if not names:
+        raise GailfeError(f"{where}: got none; expected names of the model's key frames")
+    rows = [known.index(name) for name in names]
+    return model.key_qpos[rows].astype(np.float32), model.key_qvel[rows].astype(np.float32)
+
+
+def _states(path: pathlib.Path, model: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = [np.asarray(file[name], np.float32) for name in ("qpos", "qvel")]
+    except FileNotFoundError:
+        raise GailfeError(f"{where}: {path}: no such file; expected an .npz file") from None
+    except Exception:  # Whatever zipfile and NumPy raise on what is no such file.
+        raise GailfeError(f"{where}: {path.name}: expected an .npz file with qpos [n, nq] and qvel [n, nv]") from None
+    for name, part, size in zip(("qpos", "qvel"), found, (model.nq, model.nv), strict=True):
+        if part.ndim != 2 or part.shape[1] != size or len(part) != len(found[0]) or not len(part):
+            raise GailfeError(f"{where}: {path.name}: {name} is {list(part.shape)}; expected [n, {size}]")
+        if not np.isfinite(part).all():
+            raise GailfeError(f"{where}: {path.name}: {name} is not finite; expected finite numbers")
+    return found[0], found[1]

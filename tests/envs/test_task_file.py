@@ -1,0 +1,257 @@
+"""Tasks on models of a user's own, out of TOML files and of functions."""
+
+from __future__ import annotations
+
+import pathlib
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gailfe_jax.envs import make_env, register_task, registry
+from gailfe_jax.envs.check import check_env, check_task
+from gailfe_jax.envs.mujoco_task import mujoco_task
+from gailfe_jax.envs.physics.mujoco_c import MujocoC
+from gailfe_jax.envs.task_file import load_task
+from gailfe_jax.envs.tasks import INVERTED_DOUBLE_PENDULUM, TASKS
+from gailfe_jax.errors import GailfeError
+
+ASSETS = pathlib.Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+PENDULUM = """
+model = "{model}"
+frame_skip = 5
+observe = ["qpos[:1]", "sin(qpos[1:])", "cos(qpos[1:])", "clip(qvel, -10, 10)", "clip(qfrc_constraint, -10, 10)[:1]"]
+terminated = ["site:tip.z in (1, inf)"]
+reward = "10 * alive - (0.01 * site:tip.x**2 + (site:tip.z - 2)**2) - (1e-3 * qvel[1]**2 + 5e-3 * qvel[2]**2)"
+[start]
+qpos = "uniform(0.1)"
+qvel = "normal(0.1)"
+"""
+ARM = """<mujoco>
+<worldbody>
+  <body name="upper"><joint name="shoulder" type="hinge" axis="0 1 0"/>
+    <geom size="0.02" fromto="0 0 0 0.2 0 0" type="capsule"/>
+    <body name="lower" pos="0.2 0 0"><joint name="elbow" type="hinge" axis="0 1 0"/>
+      <geom size="0.02" fromto="0 0 0 0.2 0 0" type="capsule"/><site name="tip" pos="0.2 0 0"/></body></body>
+  <body name="cube" pos="0.1 0 -0.3"><geom name="block" type="box" size="0.02 0.02 0.02"/></body>
+</worldbody>
+<actuator><motor name="m1" joint="shoulder" {range}/><motor name="m2" joint="elbow" {range}/></actuator>
+<sensor><jointpos name="bend" joint="elbow"/></sensor>
+<keyframe><key name="home" qpos="0.1 0.2"/><key name="up" qpos="-1 0.5" qvel="0.5 0"/></keyframe>
+</mujoco>"""
+LIMITS = 'ctrllimited="true" ctrlrange="-3 0.5"'
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(text, model) -> path` of a task file `arm.toml` beside its model `arm.xml`."""
+
+    def make(text, model=None):
+        model = ARM.format(range=LIMITS) if model is None else model
+        (tmp_path / "arm.xml").write_text(model)
+        path = tmp_path / "arm.toml"
+        path.write_text(text)
+        return path
+
+    return make
+
+
+def arm(**keys):
+    record = {"model": "arm.xml", "observe": ["qpos", "qvel", "site:tip.xpos - body:cube.xpos"]} | keys
+    lines = [f"{key} = {value if isinstance(value, int) else repr(value)}" for key, value in record.items()]
+    return "\n".join(lines).replace("'", '"')
+
+
+def test_the_double_pendulum_equals_gymnasiums_bit_for_bit(write):
+    task = load_task(write(PENDULUM.format(model=ASSETS / "inverted_double_pendulum.xml")))
+    assert set(task.fields) == {"qfrc_constraint", "site_xpos"} and task.obs_size == 9
+    rng = np.random.default_rng(0)
+    start = rng.uniform(-0.1, 0.1, (3, 3)), 0.1 * rng.normal(size=(3, 3))
+    table = rng.uniform(-1, 1, (200, 3, 1)).astype(np.float32)
+    found = []
+    for one in (task, INVERTED_DOUBLE_PENDULUM):
+        physics = MujocoC(one)
+        rows, fresh = np.zeros((3, physics.nrow)), np.ones(3, bool)
+        for action in table:
+            rows, *step = physics.host_step(rows, fresh, *start, action)
+            fresh = np.zeros(3, bool)
+            found.append([np.array(part) for part in step])
+    for ours, gymnasiums in zip(found[:200], found[200:], strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, gymnasiums, strict=True))
+
+
+def test_a_task_of_ones_own_keeps_its_promises(write):
+    path = write(arm(frame_skip=5, max_episode_steps=7, terminated=["site:tip.z in [-0.5, 0.5]"]))
+    check_task(load_task(path))
+    env = make_env(str(path), "mujoco_c")
+    check_env(env)
+    assert (env.spec.name, env.spec.gymnasium_id, env.spec.obs_size) == ("arm", None, 7)
+    assert (env.spec.action_low, env.spec.action_high) == ((-3.0, -3.0), (0.5, 0.5))
+    assert make_env(str(path), "mujoco_c") is env
+    state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 2))
+    for _ in range(3):
+        state, step = jax.jit(jax.vmap(env.step))(state, jnp.zeros((2, 2)))
+    assert np.isfinite(step.obs).all() and (step.reward == 0).all()
+
+
+def test_expressions_are_what_they_say(write):
+    observe = [
+        "qpos[1:]",
+        "joint:elbow.qvel",
+        "sensor:bend",
+        "norm(site:tip.xpos - body:cube.xpos)",
+        "-2 * site:tip.x + 1",
+        "xpos[3, :2]",
+        "actuator:m2",
+        "mean(abs(qvel))",
+    ]
+    task = load_task(write(arm(observe=observe, reward="(site:tip.x - before(site:tip.x)) / dt - sum(action**2)")))
+    physics = MujocoC(task)
+    qpos, qvel, action = np.array([[0.3, -0.7]]), np.array([[1.0, -2.0]]), np.array([[0.25, -1.0]], np.float32)
+    rows, _, _, _ = physics.host_step(np.zeros((1, physics.nrow)), np.ones(1, bool), qpos, qvel, action)
+    _, obs, reward, _ = physics.host_step(rows, np.zeros(1, bool), qpos, qvel, action)
+
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(ARM.format(range=LIMITS))
+    data = mujoco.MjData(model)
+    data.qpos[:], data.qvel[:], data.ctrl[:] = qpos[0], qvel[0], action[0]
+    mujoco.mj_forward(model, data)
+    mujoco.mj_step(model, data)
+    before = data.site("tip").xpos[0]
+    before = float(before)
+    mujoco.mj_step(model, data)
+    tip, cube = data.site("tip").xpos, data.body("cube").xpos
+    expected = [
+        *data.qpos[1:], data.joint("elbow").qvel[0], data.sensor("bend").data[0], np.linalg.norm(tip - cube),
+        -2 * tip[0] + 1, *data.xpos[3, :2], data.ctrl[1], np.abs(data.qvel).mean(),
+    ]  # fmt: skip
+    np.testing.assert_allclose(obs[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(reward[0], (tip[0] - before) / model.opt.timestep - (0.0625 + 1.0), rtol=1e-9)
+
+
+def test_where_episodes_start(write, tmp_path):
+    keys = jax.random.split(jax.random.key(0), 200)
+
+    def starts(text):
+        task = load_task(write(text))
+        return jax.vmap(lambda key: task.start(key, np.zeros(2, np.float32), np.zeros(2, np.float32)))(keys)
+
+    qpos, qvel = starts(arm())
+    assert (qpos == 0).all() and (qvel == 0).all()
+    qpos, qvel = starts(arm() + '\n[start]\nqpos = "uniform(0.3)"\nqvel = "normal(0.5)"')
+    assert 0.25 < qpos.max() <= 0.3 and qvel.std() == pytest.approx(0.5, rel=0.2)
+    qpos, qvel = starts(arm() + '\n[start]\nkeyframes = ["home", "up"]')
+    assert {tuple(row) for row in np.round(np.asarray(qpos, np.float64), 3).tolist()} == {(0.1, 0.2), (-1.0, 0.5)}
+    assert {tuple(row) for row in qvel.tolist()} == {(0.0, 0.0), (0.5, 0.0)}
+    np.savez(tmp_path / "s.npz", qpos=np.array([[1.0, 2.0], [3.0, 4.0]]), qvel=np.zeros((2, 2)))
+    qpos, _ = starts(arm() + '\n[start]\nstates = "s.npz"')
+    assert {tuple(row) for row in qpos.tolist()} == {(1.0, 2.0), (3.0, 4.0)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = ", "arm.toml: Invalid value"),
+        ('observe = ["qpos"]', "model is missing; expected an MJCF file"),
+        ('model = "arm.xml"', "observe is missing; expected a list"),
+        ('model = "no.xml"\nobserve = ["qpos"]', "no.xml is missing; expected an MJCF file"),
+        (arm(framskip=2), "unknown key 'framskip'; did you mean frame_skip?"),
+        (arm(frame_skip=0), "frame_skip: got 0; expected a whole number from 1"),
+        (arm(name=3), "name: got 3; expected text"),
+        (arm(observe=["qpos", "qpso"]), "observe: 'qpso': no field 'qpso'; did you mean qpos?"),
+        (arm(observe=["body:cub.xpos"]), "the model has no body 'cub'; did you mean cube?"),
+        (arm(observe=["site:tip.speed"]), "site:tip has no 'speed'; expected one of xpos, xmat, x, y, z"),
+        (arm(observe=["qpos["]), "'qpos[' does not parse"),
+        (arm(observe=["qpos[5]"]), "index 5 is beyond its 2 numbers"),
+        (arm(observe=["__import__(qpos)"]), "no function '__import__'"),
+        (arm(observe=["qpos.__class__"]), "is not understood"),
+        (arm(observe=["before(qpos)"]), "no function 'before'"),
+        (arm(observe=["sqrt(qpos - 1)"]), "is not finite in the model's initial state"),
+        (arm(terminated=["site:tip.z > 1"]), "expected a healthy range such as 'body:torso.z in [0.8, 2]'"),
+        (arm(terminated=["site:tip.z in [1, 0]"]), "holds nothing; expected the lower bound first"),
+        (arm(terminated=["site:tip.z in [1, 2]"]), "terminated is already true where episodes start"),
+        (arm() + '\n[start]\nqpos = "poisson(1)"', "start.qpos: got 'poisson(1)'; expected such as"),
+        (arm() + '\n[start]\nkeyframes = ["down"]', "start.keyframes: got 'down'; expected one of home, up"),
+        (arm() + '\n[start]\nstates = "no.npz"', "no.npz: no such file"),
+    ],
+)
+def test_bad_input_is_one_line(write, text, message):
+    path = write(text)
+    with pytest.raises(GailfeError) as caught, np.errstate(invalid="ignore"):
+        make_env(str(path), "mujoco_c")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("<mujoco><worldbody/>", "MuJoCo does not load model file"),
+        (ARM.format(range=""), "has no control range; expected ctrlrange for each"),
+        (ARM.split("<actuator>")[0] + "</mujoco>", "has no actuators; expected at least one"),
+    ],
+)
+def test_a_model_that_cannot_be_driven_is_one_line(write, model, message):
+    with pytest.raises(GailfeError) as caught:
+        make_env(str(write(arm(observe=["qpos"]), model)), "mujoco_c")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(GailfeError, match=r"nowhere\.toml: no such file; expected a task in TOML"):
+        make_env(str(tmp_path / "nowhere.toml"))
+    assert "nowhere" not in TASKS
+
+
+def observe_tip(xp, data):
+    return xp.concatenate([data.qpos, data.qvel, data.site_xpos[..., 0, :]], axis=-1)
+
+
+def test_a_task_of_functions_equals_the_file(write):
+    path = write(arm(observe=["qpos", "qvel", "site:tip.xpos"], reward="(site:tip.z - before(site:tip.z)) / dt"))
+    from_file = load_task(path)
+    task = mujoco_task(
+        path.with_suffix(".xml"),
+        observe=observe_tip,
+        reward=lambda xp, before, data, action, dt: (data.site_xpos[..., 0, 2] - before.site_xpos[..., 0, 2]) / dt,
+    )
+    assert (task.fields, task.fields_before, task.obs_size) == (("site_xpos",), ("site_xpos",), 7)
+    assert (from_file.fields, from_file.fields_before, from_file.obs_size) == (("site_xpos",), ("site_xpos",), 7)
+    rng = np.random.default_rng(1)
+    start, table = (rng.normal(size=(2, 2)), rng.normal(size=(2, 2))), rng.uniform(-1, 1, (20, 2, 2)).astype(np.float32)
+    found = []
+    for one in (task, from_file):
+        physics = MujocoC(one)
+        rows, fresh = np.zeros((2, physics.nrow)), np.ones(2, bool)
+        for action in table:
+            rows, *step = physics.host_step(rows, fresh, *start, action)
+            fresh = np.zeros(2, bool)
+            found.append([np.array(part) for part in step])
+    for ours, theirs in zip(found[:20], found[20:], strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_task_of_functions_is_registered_and_made(write, monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    model = write(arm()).with_suffix(".xml")
+    register_task(mujoco_task(model, observe=observe_tip, name="my-arm"))
+    env = make_env("my-arm", "mujoco_c")
+    check_env(env)
+    assert env.spec.name == "my-arm" and env.spec.annotator == "bottom_quantile:0.2"
+
+
+@pytest.mark.parametrize(
+    ("observe", "message"),
+    [
+        (lambda xp, data: data.qposs, "mjData has no array 'qposs'"),
+        (lambda xp, data: data.qpos[0], "observe gives [2] for one state; expected [1, o]"),
+        (lambda xp, data: data.qpos if xp is np else 2 * data.qpos + 1, "differs by"),
+    ],
+)
+def test_functions_that_do_not_work_are_one_line(observe, message, write):
+    with pytest.raises(GailfeError) as caught:
+        check_task(mujoco_task(write(arm()).with_suffix(".xml"), observe=observe))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
