@@ -85,6 +85,7 @@ def _load(path: pathlib.Path, changed: int) -> Task:
         return ~healthy
 
     def rewarded(xp: Any, before: Fields, data: Fields, action: Any, dt: float) -> Any:
+        assert reward is not None
         alive = ~terminated(xp, data) * 1.0
         return reward.number(xp, data, before=before, action=action, alive=alive, dt=dt)
 
