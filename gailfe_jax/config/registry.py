@@ -85,8 +85,9 @@ class Registry(Mapping[str, T], Generic[T]):
             raise GailfeError(f"{self.what}: got the name {name!r}; expected one word other than {taken}")
         if kind is not None and not (isinstance(entry, type) and issubclass(entry, kind)):
             raise GailfeError(f"{self.what} {name}: got {entry!r}; expected a subclass of {kind.__name__}")
-        if isinstance(entry, type) and issubclass(entry, Part):
-            check_part(f"{self.what} {name}", entry)
+        if kind is not None and issubclass(kind, Part):
+            part: Any = entry
+            check_part(f"{self.what} {name}", part)
         self._added[name] = entry
 
     def find(self, name: str) -> T:
