@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import reprlib
+from typing import Any
+
 
 class GailfeError(ValueError):
     """A mistake the user can mend: the message is one line that names the file or field and what was expected.
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def expect(name: str, value: Any, kinds: Any, expected: str) -> None:
+    """Holds that an argument is of a kind.
+
+    Args:
+      name: of the argument.
+      value: what was given.
+      kinds: a class, or a tuple of classes.
+      expected: the kinds in words.
+
+    Raises:
+      GailfeError: it is none of them.
+    """
+    if not isinstance(value, kinds):
+        shown = f"the class {value.__name__}" if isinstance(value, type) else one_line(reprlib.repr(value))
+        raise GailfeError(f"{name}: got {shown}; expected {expected}")
 
 
 def one_line(said: BaseException | str, *, first: bool = False) -> str:

@@ -31,12 +31,13 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, expect, one_line
 from gailfe_jax.types import Array, Problem, Scalar
 
 PartT = TypeVar("PartT", bound="Part")
 StepSize = Literal["policy", "value", "reward", "weights", "model", "alpha"]
 _KEY = "gailfe_jax"
+_ANNOTATIONS = "bool, int, float, str, tuple[int, ...] or a Literal of words, or one of these or None"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,9 @@ class Part:
             elif field.kind is tuple and isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
             check(f"{type(self).__name__}.{field.name}", field, getattr(self, field.name))
+        for name, kinds in _kinds_of_parts(type(self)).items():
+            words = " or ".join("None" if kind is type(None) else f"an object of {kind.__name__}" for kind in kinds)
+            expect(f"{type(self).__name__}.{name}", getattr(self, name), kinds, words)
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in _names(type(self), hidden=False))
@@ -277,25 +281,78 @@ class Setting:
         return f"{shown}, or none" if self.optional else shown
 
 
+def _hints(kind: type) -> dict[str, Any]:
+    """The annotations of a class, evaluated."""
+    try:
+        return typing.get_type_hints(kind)
+    except Exception as error:  # Whatever an annotation raises.
+        fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(kind)
+        word = getattr(error, "name", None)
+        names = [f"{kind.__name__}.{field.name}" for field in fields if word and word in str(field.type)]
+        where = names[0] if names else kind.__name__
+        raise GailfeError(f"{where}: no such annotation ({one_line(error)}); expected {_ANNOTATIONS}") from None
+
+
+@functools.cache
+def _kinds_of_parts(kind: type) -> dict[str, tuple[type, ...]]:
+    """`field -> the classes, None's among them, whose objects it takes`, of the fields that hold parts."""
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(kind)
+    hints = _hints(kind)
+    arms = {field.name: _arms(hints[field.name]) for field in fields if marks_of(field).part}
+    allowed = (Part, type(None))
+    return {
+        name: tuple(arm for arm in arms if isinstance(arm, type) and issubclass(arm, allowed)) or allowed
+        for name, arms in arms.items()
+    }
+
+
+def _arms(annotated: Any) -> tuple[Any, ...]:
+    """What a union is of; anything else alone."""
+    union = typing.get_origin(annotated) in (types.UnionType, typing.Union)
+    return typing.get_args(annotated) if union else (annotated,)
+
+
+def _declared(annotated: Any) -> tuple[type, tuple[str, ...], bool] | None:
+    """`(type, choices, whether it may be None)` of a setting's annotation; None for one that no setting can have."""
+    arms = _arms(annotated)
+    kinds = [arm for arm in arms if arm is not type(None)]
+    if len(kinds) != 1:
+        return None
+    (kind,), optional = kinds, len(arms) > 1
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        return (str, choices, optional) if all(isinstance(choice, str) for choice in choices) else None
+    if kind == tuple[int, ...]:
+        return tuple, (), optional
+    return (kind, (), optional) if kind in (bool, int, float, str) else None
+
+
 @functools.cache
 def settings_of(kind: type) -> tuple[Setting, ...]:
-    """The settings that a class declares itself or inherits, without those of the parts inside it."""
-    hints, found = typing.get_type_hints(kind), []
+    """The settings that a class declares itself or inherits, without those of the parts inside it.
+
+    Raises:
+      GailfeError: names the first setting whose annotation, marks or default cannot be.
+    """
+    hints, found = _hints(kind), []
     helps = field_docs(kind)
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(kind)
     for field in fields:
         marks = marks_of(field)
         if marks.hidden or marks.part:
             continue
-        annotated, choices, optional = hints[field.name], (), False
-        if typing.get_origin(annotated) in (types.UnionType, typing.Union):
-            (annotated,) = (arm for arm in typing.get_args(annotated) if arm is not type(None))
-            optional = True
-        if typing.get_origin(annotated) is Literal:
-            annotated, choices = str, typing.get_args(annotated)
-        default = None if field.default is dataclasses.MISSING else field.default
-        python_type = typing.get_origin(annotated) or annotated
-        found.append(Setting(field.name, python_type, choices, optional, marks, default, helps.get(field.name, "")))
+        where, declared = f"{kind.__name__}.{field.name}", _declared(hints[field.name])
+        if declared is None:
+            raise GailfeError(f"{where}: is annotated {field.type}; expected {_ANNOTATIONS}")
+        if marks.traced and declared != (float, (), False):
+            raise GailfeError(f"{where}: is annotated {field.type}; expected float for a traced setting")
+        if marks.step_size not in (None, *typing.get_args(StepSize)):
+            steps = ", ".join(typing.get_args(StepSize))
+            raise GailfeError(f"{where}: got step_size {marks.step_size!r}; expected one of {steps}")
+        if field.default is dataclasses.MISSING:
+            raise GailfeError(f"{where}: has no default; expected one, as in setting(1)")
+        found.append(Setting(field.name, *declared, marks, field.default, helps.get(field.name, "")))
+        check(f"{where}: its default", found[-1], field.default)
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from gailfe_jax.config.parts import Part, Setting, settings_of, subparts
 from gailfe_jax.config.values import read_value
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, expect
 
 PartT = TypeVar("PartT", bound=Part)
 
@@ -52,7 +52,9 @@ def _unread(part: Part, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Inner parts first: what an outer part says of them counts."""
     for name, inner in subparts(part):
         yield from _unread(inner, f"{prefix}{name}.")
-    for name, why in part.unread().items():
+    idle = part.unread()
+    expect(f"{type(part).__name__}.unread", idle, dict, "a dictionary of names and reasons")
+    for name, why in idle.items():
         yield prefix + name, why
 
 

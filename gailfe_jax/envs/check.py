@@ -59,10 +59,10 @@ def _check_spec(spec: EnvSpec) -> None:
 def _check_functions(env: Env, reset: Any, step: Any, batch: tuple[int, ...], how: str) -> None:
     what, size = f"env {env.spec.name!r}: reset{how}", env.spec.obs_size
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
-    state = _trace(what, reset, keys)
+    state = trace(what, reset, keys)
     _check_state(what, state, batch, size)
     what = what.replace("reset", "step")
-    result = _trace(what, step, state, jax.ShapeDtypeStruct((*batch, env.spec.action_size), jnp.float32))
+    result = trace(what, step, state, jax.ShapeDtypeStruct((*batch, env.spec.action_size), jnp.float32))
     _check_step(what, state, result, batch, size)
 
 
@@ -79,7 +79,12 @@ def _run(what: str, function: Callable[..., Any], *args: Any) -> Any:
         raise GailfeError(f"{what} fails ({type(error).__name__}: {cause})") from error
 
 
-def _trace(what: str, function: Callable[..., Any], *args: Any) -> Any:
+def trace(what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """The shapes of what a user's function returns.
+
+    Raises:
+      GailfeError: it fails, in one line that begins with `what`.
+    """
     return _run(f"{what}, traced by JAX,", jax.eval_shape, function, *args)
 
 
@@ -87,10 +92,11 @@ def _check_arrays(what: str, holder: Any, expected: dict[str, tuple[tuple[int, .
     for field, (shape, dtype) in expected.items():
         value = getattr(holder, field)
         if getattr(value, "shape", None) != shape or value.dtype != dtype:
-            raise GailfeError(f"{what} gives {field} of {_kind(value)}; expected {np.dtype(dtype).name}{list(shape)}")
+            raise GailfeError(f"{what} gives {field} of {kind_of(value)}; expected {np.dtype(dtype).name}{list(shape)}")
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """An array's dtype and shape, or another value's type."""
     return f"{value.dtype}{list(value.shape)}" if hasattr(value, "shape") else type(value).__name__
 
 
@@ -100,28 +106,43 @@ def _check_state(what: str, state: Any, batch: tuple[int, ...], obs_size: int) -
     vector, count, number = ((*batch, obs_size), jnp.float32), (batch, jnp.int32), (batch, jnp.float32)
     _check_arrays(what, state, {"obs": vector, "step_count": count, "episode": count, "episode_return": number})
     if not hasattr(state.key, "dtype") or not is_key(state.key) or state.key.shape != batch:
-        raise GailfeError(f"{what} gives key of {_kind(state.key)}; expected the typed key it was given")
+        raise GailfeError(f"{what} gives key of {kind_of(state.key)}; expected the typed key it was given")
 
 
 def _check_step(what: str, before: EnvState, result: Any, batch: tuple[int, ...], obs_size: int) -> None:
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], TimeStep):
-        raise GailfeError(f"{what} gives {_names(result)}; expected the pair (EnvState, TimeStep)")
+        raise GailfeError(f"{what} gives {names_of(result)}; expected the pair (EnvState, TimeStep)")
     after, step = result
     _check_state(what, after, batch, obs_size)
-    # A loop carries the state: it keeps its structure, shapes and dtypes.
-    old, new = (jax.tree_util.tree_flatten_with_path(tree) for tree in (before, after))
-    if old[1] != new[1]:
-        raise GailfeError(f"{what} changes the structure of the state's phys; expected the one that reset gives")
-    for (path, one), (_, two) in zip(old[0], new[0], strict=True):
-        if (one.shape, one.dtype) != (two.shape, two.dtype):
-            name = jax.tree_util.keystr(path).removeprefix(".")
-            raise GailfeError(f"{what} gives {name} of {_kind(two)}; expected {_kind(one)}, as reset gives")
+    check_same_shapes(what, before, after, "the state's phys", "reset")
     vector, number, flag = ((*batch, obs_size), jnp.float32), (batch, jnp.float32), (batch, jnp.bool_)
     expected = {"obs": vector, "next_obs": vector, "reward": number, "terminated": flag, "truncated": flag}
     _check_arrays(what, step, expected)
 
 
-def _names(result: Any) -> str:
+def check_same_shapes(what: str, before: Any, after: Any, noun: str, origin: str) -> None:
+    """Holds that a state that a loop carries keeps its structure, shapes and dtypes.
+
+    Args:
+      what: the function that made `after`.
+      before, after: the state, or its shapes.
+      noun: what to call what has the structure.
+      origin: the function that made `before`.
+
+    Raises:
+      GailfeError: names the function, and the first leaf that differs.
+    """
+    old, new = (jax.tree_util.tree_flatten_with_path(tree) for tree in (before, after))
+    if old[1] != new[1]:
+        raise GailfeError(f"{what} changes the structure of {noun}; expected the one that {origin} gives")
+    for (path, one), (_, two) in zip(old[0], new[0], strict=True):
+        if (one.shape, one.dtype) != (two.shape, two.dtype):
+            name = jax.tree_util.keystr(path).removeprefix(".") or noun
+            raise GailfeError(f"{what} gives {name} of {kind_of(two)}; expected {kind_of(one)}, as {origin} gives")
+
+
+def names_of(result: Any) -> str:
+    """What a function returned, by its types."""
     if isinstance(result, tuple):
         return f"({', '.join(type(part).__name__ for part in result)})"
     return f"a {type(result).__name__}"
@@ -151,12 +172,12 @@ def check_task(task: Task) -> None:
         dtype = "bool" if field == "terminated" else "float"
         what = f"{where}: {field} of {n} states"
         in_numpy = _run(f"{what}, in NumPy,", call, np)
-        in_jax = _trace(what, lambda call=call: call(jnp))
+        in_jax = trace(what, lambda call=call: call(jnp))
         for given in (in_numpy, in_jax):
             if getattr(given, "shape", None) != shape or not str(given.dtype).startswith(dtype):
-                raise GailfeError(f"{what} gives {_kind(given)}; expected {dtype}{list(shape)}")
+                raise GailfeError(f"{what} gives {kind_of(given)}; expected {dtype}{list(shape)}")
     state = (np.zeros(size, np.float32) for size in (model.nq, model.nv))
-    shapes = [part.shape for part in jax.tree.leaves(_trace(f"{where}: start", task.start, jax.random.key(0), *state))]
+    shapes = [part.shape for part in jax.tree.leaves(trace(f"{where}: start", task.start, jax.random.key(0), *state))]
     if shapes != [(model.nq,), (model.nv,)]:
         raise GailfeError(f"{where}: start gives shapes {shapes}; expected {[(model.nq,), (model.nv,)]}")
     _check_starts(task, where)

@@ -118,7 +118,7 @@ class Adversarial(Learner):
         objective = Objective(auxiliary=self._auxiliary(seen.expert, key_policy), transitions=seen.transitions)
         metrics: Metrics = {}
         if self.reward is not None and seen.batch is not None:
-            batch = seen.batch.replace(expert=self._shown(seen.expert), multiplier=self._multiplier(state.dual))
+            batch = self.shown_batch(seen, state.dual)
             reward, metrics = self.reward.fit(state.reward, batch, key_reward)
             dual = self._moved(state.dual, batch, metrics)
             state = state.replace(reward=reward, dual=dual)
@@ -163,6 +163,11 @@ class Adversarial(Learner):
         if self.true_reward is not None and self.true_reward.alpha_decay:
             factors["alpha"] = self.schedule.left(iteration, total)
         return factors
+
+    def shown_batch(self, seen: Seen, dual: Array | None) -> RewardBatch:
+        """What the reward is fitted to."""
+        assert seen.batch is not None
+        return seen.batch.replace(expert=self._shown(seen.expert), multiplier=self._multiplier(dual))
 
     def _shown(self, expert: StateAction | None) -> StateAction | None:
         """The demonstrations, where the reward takes them for good."""

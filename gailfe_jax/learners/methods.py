@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from gailfe_jax.config.parts import Part, bound, setting, settings_of, subpart
 from gailfe_jax.config.tree import without_unread
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, expect
 from gailfe_jax.learners.adversarial import Adversarial, LikelihoodTerm, TrueReward
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.cloning import BC
@@ -37,7 +37,7 @@ class ReinforcementLearning(Adversarial):
 class Imitation(Adversarial):
     """A policy against a fitted reward, after which the method is named."""
 
-    reward: Reward | None = subpart(Discriminator())
+    reward: Reward = subpart(Discriminator())
     true_reward: TrueReward | None = subpart(TrueReward())
     likelihood: LikelihoodTerm | None = subpart(LikelihoodTerm())
     self_imitation: SelfImitation | None = subpart(SelfImitation())
@@ -155,6 +155,7 @@ def find_method(name: str) -> Learner:
     Raises:
       GailfeError: no such method.
     """
+    expect("algo", name, str, "the name of a method")
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(METHODS)}"

@@ -10,6 +10,7 @@ from typing import Any
 from gailfe_jax.config.run import RunSettings
 from gailfe_jax.config.tree import leaves, put, without_unread
 from gailfe_jax.envs import base_name
+from gailfe_jax.errors import expect
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.methods import find_method, with_policy
 
@@ -64,6 +65,7 @@ def preset(name: str, env: str | None = "hopper", *, policy: str | None = None) 
     Raises:
       GailfeError: unknown method, policy step or task.
     """
+    expect("env", env, (str, type(None)), "the name of a task")
     method, task = find_method(name), "" if env is None else base_name(env)
     # Of what a user registered, a reward is imitated and a policy step is on the true reward.
     imitates = getattr(method, "reward", None) is not None

@@ -96,8 +96,6 @@ def read_method(algo: Any, record: Any, start: Learner | None = None) -> Learner
     Raises:
       GailfeError: as `read_part`, or an unknown method or policy step.
     """
-    if not isinstance(algo, str):
-        raise GailfeError(f"algo: got {algo!r}; expected the name of a method")
     method = find_method(algo) if start is None else start
     if not isinstance(record, Mapping):
         raise GailfeError(f"method: got {record!r}; expected a table of settings")

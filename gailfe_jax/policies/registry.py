@@ -23,6 +23,7 @@ def register_policy_update(name: str, kind: type[ActorCritic]) -> None:
       kind: a subclass of `ActorCritic` that defines `update`.
 
     Raises:
-      GailfeError: the name is taken or no word, or `kind` is no policy step.
+      GailfeError: the name is taken or no word, `kind` is no policy step, lacks a function or has a setting that
+        cannot be.
     """
     POLICY_UPDATES.add(name, kind, ActorCritic)

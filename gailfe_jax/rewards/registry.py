@@ -29,6 +29,7 @@ def register_reward(name: str, kind: type[Reward]) -> None:
       kind: a subclass of `Reward`.
 
     Raises:
-      GailfeError: the name is taken or no word, or `kind` is no reward.
+      GailfeError: the name is taken or no word, `kind` is no reward, lacks a function or has a setting that
+        cannot be.
     """
     REWARDS.add(name, kind, Reward)

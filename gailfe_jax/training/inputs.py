@@ -63,8 +63,10 @@ def prepare_inputs(
       annotator: use this one instead of the one that `method.failures` names.
 
     Raises:
-      GailfeError: the method needs demonstrations and there are none, or they do not fit the environment.
+      GailfeError: the method needs demonstrations and there are none, they do not fit the environment, or it has no
+        use for what is given.
     """
+    _refuse_unread(method, settings, demonstrations, annotator)
     if method.asks_expert:
         return _prepare_expert(method, env.spec, settings)
     if not method.needs_demonstrations:
@@ -111,6 +113,26 @@ def prepare_inputs(
         demos = demos.replace(trajectory=jnp.asarray(trajectory))
     record["content_sha256"] = content.hexdigest()
     return Inputs(demos, annotator, success, expert_return, record)
+
+
+def _refuse_unread(
+    method: Learner, settings: DemoSettings, demonstrations: Demonstrations | None, annotator: Annotator | None
+) -> None:
+    names = DemoSettings().values()
+    if method.asks_expert:
+        why, unread = f"{method.name} asks the expert itself", [name for name in names if name != "expert"]
+    elif method.needs_demonstrations:
+        why, unread = f"{method.name} asks no expert", ["expert"]
+    else:
+        why, unread = f"{method.name} learns without demonstrations", list(names)
+    given = {name: value for name, value in settings.values().items() if value != names[name]}
+    if demonstrations is not None:
+        given["demos"] = "demonstrations"
+    for name in unread:
+        if name in given:
+            raise GailfeError(f"{name}: got {given[name]}; nothing reads it: {why}")
+    if annotator is not None and _failures(method) is None:
+        raise GailfeError(f"annotator: got {annotator.name}; nothing reads it: {method.name} learns from no failures")
 
 
 def _load(method: Learner, env: Env, settings: DemoSettings) -> Demonstrations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from gailfe_jax.config.compat import leaf_name
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, expect
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel import distributed
 from gailfe_jax.parallel.devices import SEEDS
@@ -59,8 +60,8 @@ def train(
     env: str | EnvSettings | Env = "hopper",
     run: RunSettings | None = None,
     *,
-    demos: DemoSettings | Demonstrations | str | None = None,
-    out: str | pathlib.Path | None = None,
+    demos: DemoSettings | Demonstrations | str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
     annotator: Annotator | None = None,
     resume: bool = False,
     on_evaluation: Callable[[int, dict[str, np.ndarray]], None] | None = None,
@@ -87,12 +88,28 @@ def train(
       imports: modules that were imported for what they register, to be written down.
 
     Raises:
-      GailfeError: bad settings or demonstrations, a folder that already holds a run, or one of another configuration;
-        in one process or in any of several.
+      GailfeError: bad settings or demonstrations, an argument of another kind or without effect, a folder that already
+        holds a run, or one of another configuration; in one process or in any of several.
     """
+    expect("method", method, (Learner, str), "a method such as gailfe_jax.GAIL(), or its name")
+    expect("run", run, (RunSettings, type(None)), "gailfe_jax.RunSettings")
+    shown_as = (str, os.PathLike, DemoSettings, Demonstrations, type(None))
+    expect("demos", demos, shown_as, "a demonstration file, gailfe_jax.DemoSettings or gailfe_jax.Demonstrations")
+    expect("out", out, (str, os.PathLike, type(None)), "a folder")
+    expect("annotator", annotator, (Annotator, type(None)), "an annotator such as gailfe_jax.annotators.terminated()")
+    expect("resume", resume, bool, "true or false")
+    expect("on_evaluation", on_evaluation, (Callable, type(None)), "a function of step and metrics")
+    expect("seeds", seeds, (list, tuple, range, np.ndarray, type(None)), "a sequence of whole numbers")
+    for seed in () if seeds is None else seeds:
+        expect("seeds", seed, (int, np.integer), "a sequence of whole numbers")
+    if seeds is not None and (len(seeds) == 0 or min(seeds) < 0):
+        raise GailfeError(f"seeds: got {list(seeds)}; expected one or more whole numbers from 0")
+    expect("imports", imports, (list, tuple), "a sequence of names")
+    if resume and out is None:
+        raise GailfeError("resume: got true without out; expected the folder of the run to continue")
     shown = demos if isinstance(demos, Demonstrations) else None
-    if isinstance(demos, str):
-        demos = DemoSettings(demos=demos)
+    if isinstance(demos, str | os.PathLike):
+        demos = DemoSettings(demos=os.fspath(demos))
     settings = demos if isinstance(demos, DemoSettings) else DemoSettings()
     plan = make_plan(
         method,

@@ -14,6 +14,7 @@ from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import as_env, canonical_name, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.check import check_parts
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.learners.record import part_record
 from gailfe_jax.parallel import distributed
@@ -85,7 +86,8 @@ def make_plan(
       others: what else several processes must agree on.
 
     Raises:
-      GailfeError: bad settings or demonstrations; in one process or in any of several.
+      GailfeError: bad settings or demonstrations, in one process or in any of several; or a part of the caller's own
+        that does not give what it promises.
     """
     with distributed.agreed():
         env_name, place, world = find_env(env)
@@ -101,6 +103,7 @@ def make_plan(
     chunk, chunks = whole_chunks(run, batch)
     learner = method.on(world, total_iterations=chunks * chunk, annotator=inputs.annotator, success=inputs.success)
     trainer = Trainer(learner, numbers, chunk=chunk, eval_episodes=run.eval_episodes, devices=run.devices)
+    check_parts(learner, inputs.demos)
     names = numbers.tolist() if seeds is None else list(range(len(numbers)))
     return Plan(
         env_name=env_name,

@@ -21,9 +21,10 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.combinations import COMBINATIONS
-from gailfe_jax.learners.methods import METHODS, policy_choices
+from gailfe_jax.learners.methods import GAIL, METHODS, policy_choices
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.learners.record import method_record, read_method
+from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.sweep.planner import stack_methods
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.types import Problem
@@ -219,6 +220,38 @@ def test_a_method_with_several_values_is_several_methods():
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), rows, advanced(method, [0, 1])
         )
     assert not np.allclose(together[2][:2, -1], together[2][2:, -1])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("policy", 5, "got 5; expected an object of ActorCritic"),
+        ("policy", None, "got None; expected an object of ActorCritic"),
+        ("policy", PPO, "got the class PPO; expected an object of ActorCritic"),
+        ("reward", PPO(), r"got PPO\(.*\); expected an object of Reward"),
+        ("reward", None, "got None; expected an object of Reward"),
+        ("rollout", None, "got None; expected an object of Rollout"),
+        ("likelihood", 1.0, "got 1.0; expected an object of LikelihoodTerm or None"),
+    ],
+)
+def test_a_part_of_another_kind_is_refused(field, value, message):
+    with pytest.raises(GailfeError, match=f"^GAIL.{field}: {message}$"):
+        GAIL(**{field: value})
+    with pytest.raises(GailfeError, match=f"^GAIL.{field}: {message}$"):
+        METHODS["gail"].replace(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((5, "hopper"), "algo: got 5; expected the name of a method"),
+        ((GAIL, "hopper"), "algo: got the class GAIL; expected the name of a method"),
+        (("gail", 5), "env: got 5; expected the name of a task"),
+    ],
+)
+def test_a_preset_is_asked_for_by_names(arguments, message):
+    with pytest.raises(GailfeError, match=f"^{message}$"):
+        preset(*arguments)
 
 
 def test_parts_that_do_not_go_together_are_refused():

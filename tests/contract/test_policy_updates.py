@@ -153,6 +153,12 @@ def test_a_registered_step_is_a_method_on_the_true_reward():
 
 
 def test_what_no_one_can_register():
+    class Mine(ActorCritic):
+        pass
+
+    for kind in (Mine, ActorCritic):
+        with pytest.raises(GailfeError, match=rf"^policy mine: {kind.__name__} has no update; expected a class"):
+            register_policy_update("mine", kind)
     with pytest.raises(GailfeError, match=r"^policy mine: got <class 'int'>; expected a subclass of ActorCritic"):
         register_policy_update("mine", int)  # type: ignore[arg-type]
     for name in ("ppo", "gail", "two words"):

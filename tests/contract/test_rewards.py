@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import Any
+from typing import Any, Literal  # noqa: F401
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.config.parts import as_arrays, settings_of
+from gailfe_jax.config.parts import as_arrays, setting, settings_of, subpart, traced
 from gailfe_jax.config.tree import leaves, put
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import METHODS, find_method
@@ -154,10 +155,64 @@ def test_positives_are_what_is_there(key):
     np.testing.assert_array_equal(alone[..., 2:], own.action)
 
 
+class Whole(Reward):
+    """A reward that is complete."""
+
+    def init(self, key, expert):
+        return ()
+
+    def fit(self, state, batch, key):
+        return state, {}
+
+    def score(self, state, obs, action):
+        return obs[..., 0]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "message"),
+    [
+        ("int | str", 1, r"K\.size: is annotated int \| str; expected bool, int, "),
+        ("Literal[1, 2]", 1, r"K\.size: is annotated Literal\[1, 2\]; expected bool, int, "),
+        ("Any", 1, r"K\.size: is annotated Any; expected bool, int, "),
+        ("dict", (), r"K\.size: is annotated dict; expected bool, int, "),
+        ("list[int]", (), r"K\.size: is annotated list\[int\]; expected bool, int, "),
+        ("Foo", 1, r"K\.size: no such annotation \(name 'Foo' is not defined\); expected bool, int, "),
+        ("int", dataclasses.MISSING, r"K\.size: has no default; expected one"),
+        ("int", "many", r"K\.size: its default: got 'many'; expected a whole number$"),
+        ("int", setting(0, least=1), r"K\.size: its default: got 0; expected a whole number from 1$"),
+        ("int", traced(1), r"K\.size: is annotated int; expected float for a traced setting$"),
+        ("float", traced(1.0, step_size="no"), r"K\.size: got step_size 'no'; expected one of policy, "),  # type: ignore[arg-type]
+        ("Reward", subpart(5), r"K\.size: got 5; expected an object of Reward$"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_when_its_part_is_registered(annotation, default, message):
+    own = {"__module__": __name__, "__annotations__": {"size": annotation}}
+    kind = type(Whole)("K", (Whole,), own if default is dataclasses.MISSING else own | {"size": default})
+    with pytest.raises(GailfeError, match=f"^{message}"):
+        register_reward("mine", kind)
+    assert "mine" not in METHODS
+
+
+@pytest.mark.parametrize("name", ["problem", "kind", "init", "replace", "unread"])
+def test_a_setting_with_a_name_that_is_taken_is_refused(name):
+    kind = type(Whole)("K", (Whole,), {"__module__": __name__, "__annotations__": {name: "int"}, name: 1})
+    with pytest.raises(GailfeError, match=rf"^K\.{name}: .*; expected another name for a setting$"):
+        register_reward("mine", kind)
+
+
 def test_what_no_one_can_register():
     class Mine(Reward):
         pass
 
+    class Speechless(Whole):
+        def unread(self):
+            return None
+
+    for kind in (Mine, Reward):
+        with pytest.raises(GailfeError, match=rf"^reward mine: {kind.__name__} has no fit, init, score; expected a "):
+            register_reward("mine", kind)
+    with pytest.raises(GailfeError, match=r"^Speechless\.unread: got None; expected a dictionary"):
+        register_reward("mine", Speechless)
     with pytest.raises(GailfeError, match=r"^reward mine: got <class 'int'>; expected a subclass of Reward"):
         register_reward("mine", int)  # type: ignore[arg-type]
     for name in ("gail", "mail", "fem", "two words", ""):

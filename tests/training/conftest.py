@@ -31,7 +31,8 @@ def go(demos_file):
     """`go(out, run, method, **options)` trains the shared run, or another like it."""
 
     def start(out, run=None, method=METHOD, env=ENV, **options):
-        return train(method, env, run or settings(), out=out, demos=DemoSettings(demos=str(demos_file)), **options)
+        demos = DemoSettings(demos=str(demos_file)) if method.needs_demonstrations else None
+        return train(method, env, run or settings(), out=out, demos=demos, **options)
 
     return start
 

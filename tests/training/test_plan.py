@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pathlib
+import re
+
 import jax
 import numpy as np
 import pytest
 
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
+from gailfe_jax.data.annotators import survived
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.envs import DelayedReward, make_env
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.methods import find_method
+from gailfe_jax.learners.methods import GAIL, find_method
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.training import plan
 from gailfe_jax.training.loop import train
@@ -122,6 +126,39 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(GailfeError, match=r"^constraint.dual_lr: got 0.5; nothing reads it: "):
         attempt(METHOD.replace(constraint=METHOD.constraint.replace(multiplier="fixed", dual_lr=0.5)), shown)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        (5, {}, "method: got 5; expected a method such as gailfe_jax.GAIL(), or its name"),
+        (None, {}, "method: got None; expected a method"),
+        (GAIL, {}, "method: got the class GAIL; expected a method"),
+        ("ppo", {"run": {"steps": 32}}, "run: got {'steps': 32}; expected gailfe_jax.RunSettings"),
+        ("ppo", {"run": 5}, "run: got 5; expected gailfe_jax.RunSettings"),
+        ("gail", {"demos": 5}, "demos: got 5; expected a demonstration file"),
+        ("gail", {"out": 5}, "out: got 5; expected a folder"),
+        ("gail", {"annotator": len}, "annotator: got <built-in function len>; expected an annotator"),
+        ("gail", {"resume": "yes"}, "resume: got 'yes'; expected true or false"),
+        ("gail", {"on_evaluation": 5}, "on_evaluation: got 5; expected a function"),
+        ("gail", {"seeds": 5}, "seeds: got 5; expected a sequence of whole numbers"),
+        ("gail", {"seeds": ["a"]}, "seeds: got 'a'; expected a sequence of whole numbers"),
+        ("gail", {"seeds": []}, "seeds: got []; expected one or more whole numbers from 0"),
+        ("gail", {"seeds": [-1]}, "seeds: got [-1]; expected one or more whole numbers from 0"),
+        ("gail", {"imports": "abc"}, "imports: got 'abc'; expected a sequence of names"),
+        ("gail", {"demos": pathlib.Path("nosuch.npz")}, "nosuch.npz: no such file"),
+        # Without effect.
+        ("ppo", {"resume": True}, "resume: got true without out; expected the folder"),
+        ("ppo", {"demos": "nosuch.npz"}, "demos: got nosuch.npz; nothing reads it: ppo learns without demonstrations"),
+        ("dagger", {"demos": "nosuch.npz"}, "demos: got nosuch.npz; nothing reads it: dagger asks the expert itself"),
+        ("bc", {"demos": DemoSettings(expert="x")}, "expert: got x; nothing reads it: bc asks no expert"),
+        ("gail", {"annotator": survived()}, "annotator: got survived; nothing reads it: gail learns from no failures"),
+    ],
+)
+def test_an_argument_of_another_kind_or_without_effect_is_refused(method, options, message):
+    with pytest.raises(GailfeError, match=f"^{re.escape(message)}") as error:
+        train(method, ENV, **({"run": settings()} | options))
+    assert "\n" not in str(error.value)
 
 
 def test_buffers_that_do_not_fit_into_the_memory_are_refused(monkeypatch):
