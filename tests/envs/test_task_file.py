@@ -132,6 +132,23 @@ def test_expressions_are_what_they_say(write):
     np.testing.assert_allclose(reward[0], (tip[0] - before) / model.opt.timestep - (0.0625 + 1.0), rtol=1e-9)
 
 
+@pytest.mark.slow
+def test_mjx_reads_and_remembers_the_same(write):
+    text = arm(frame_skip=2, max_episode_steps=4, reward="(site:tip.x - before(site:tip.x)) / dt")
+    path = write(text + '\n[start]\nqpos = "uniform(0.3)"')
+    found = {}
+    for engine in ("mujoco_c", "mjx"):
+        env = make_env(str(path), engine)
+        state, step = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 3)), jax.jit(jax.vmap(env.step))
+        rows = [state.obs]
+        for i in range(7):
+            state, row = step(state, jnp.full((3, 2), -0.5 + 0.1 * i))
+            rows.extend([row.obs, row.next_obs, row.reward])
+        found[engine] = rows
+    for c, other in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(other, c, rtol=1e-4, atol=1e-4)
+
+
 def test_where_episodes_start(write, tmp_path):
     keys = jax.random.split(jax.random.key(0), 200)
 

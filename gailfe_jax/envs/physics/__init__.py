@@ -22,7 +22,8 @@ ENGINES = tuple(_CLASSES)
 
 POST_CONSTRAINT = ("cacc", "cfrc_int", "cfrc_ext")
 """Fields that MuJoCo leaves out of a step unless a sensor asks for them, and Gymnasium computes after each of its
-steps; `warp` has no function for them."""
+steps. `warp` has no function for them, and the forces of `mjx`'s own are not those of the C engine, so neither gives
+them."""
 
 
 def has_nvidia_gpu() -> bool:
@@ -34,18 +35,18 @@ def has_nvidia_gpu() -> bool:
 
 
 def resolve_engine(engine: str, task: Task | None = None) -> str:
-    """Turns `auto` into an engine: CPU -> mujoco_c; NVIDIA -> warp if installed and the task reads nothing that it does
-    not give, else mjx; TPU -> mjx.
+    """Turns `auto` into an engine: CPU -> mujoco_c; NVIDIA -> warp if installed, else mjx; TPU -> mjx. Where the
+    task reads what only the C engine gives, that.
 
     Raises:
       GailfeError: `engine` is no known engine.
     """
     if engine == "auto":
         platform = jax.default_backend()
-        if platform == "cpu":
+        c_alone = task is not None and any(name in POST_CONSTRAINT for name in task.fields)
+        if platform == "cpu" or c_alone:
             return "mujoco_c"
-        beyond_warp = task is not None and any(name in POST_CONSTRAINT for name in task.fields)
-        if platform == "gpu" and has_nvidia_gpu() and importlib.util.find_spec("warp") is not None and not beyond_warp:
+        if platform == "gpu" and has_nvidia_gpu() and importlib.util.find_spec("warp") is not None:
             return "warp"
         return "mjx"
     if engine not in ENGINES:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Collection, Sequence
 
 import mujoco
+import mujoco.batch
 import numpy as np
 
 from gailfe_jax.errors import GailfeError
@@ -94,7 +95,9 @@ def check_fields(task: Task, engine: str, given: Collection[str]) -> None:
     for name in task.fields:
         if name not in given:
             near = difflib.get_close_matches(name, given, n=1)
-            hint = f"did you mean {near[0]}?" if near else "expected another field, or another engine"
+            hint = f"did you mean {near[0]}?" if near else "expected another field, or engine mujoco_c"
+            if engine != "mujoco_c" and name in mujoco.batch.DATA_FIELDS:
+                hint = "expected engine mujoco_c"
             raise GailfeError(f"task {task.name!r}: engine {engine} gives no field {name!r}; {hint}")
     for name in task.fields_before:
         if name not in task.fields:

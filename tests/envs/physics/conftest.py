@@ -166,10 +166,7 @@ class RoundingContract:
 
         f32 = rows.astype(np.float32)
         phys = jax.vmap(self.physics.init)(f32[:, 1 : 1 + nq], f32[:, 1 + nq : 1 + nq + nv])
-        phys = phys.replace(time=f32[:, 0], warmstart=f32[:, 1 + nq + nv : 1 + nq + 2 * nv])
-        if phys.before is not None:
-            (name,) = phys.before
-            phys = phys.replace(before={name: f32[:, 1 + nq + 2 * nv :].reshape(phys.before[name].shape)})
+        phys = phys.replace(time=f32[:, 0], warmstart=f32[:, 1 + nq + nv :])
         _, step = self.step(self.env_state(phys, np.zeros(self.n)), actions.reshape(*self.shape, -1))
         error = np.abs(np.asarray(step.next_obs).reshape(self.n, -1) - obs)
         allowed = 2e-4 * (1 + np.abs(obs)) + 30 * moved_obs

@@ -15,11 +15,10 @@ from gailfe_jax.envs.tasks import HOPPER, TASKS
 from gailfe_jax.errors import GailfeError
 
 # Compiling a task's contact solver takes half a minute.
-# MJX has not the solver that the humanoids' models ask for.
 EACH = [
     pytest.param(task, id=name, marks=() if task is HOPPER else pytest.mark.slow)
     for name, task in TASKS.items()
-    if not name.startswith("humanoid")
+    if "cfrc_ext" not in task.fields
 ]
 
 
@@ -58,12 +57,18 @@ def settings(physics):
     return {name: pytest.approx(float(getattr(compiled, name))) for name in OWN}
 
 
-def test_a_model_that_asks_for_what_mjx_lacks_is_one_clear_error():
-    message = r"task 'humanoid': engine mjx lacks what humanoid.xml asks for \(.*PGS\); expected --mjx.solver newton"
-    with pytest.raises(GailfeError, match=message) as caught:
-        Mjx(TASKS["humanoid"])
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("humanoid", {}, r"lacks what humanoid.xml asks for \(.*PGS\); expected --mjx.solver newton, or"),
+        ("humanoid", {"solver": "newton"}, r"gives no field 'cfrc_ext'; expected engine mujoco_c"),
+        ("ant", {}, r"gives no field 'cfrc_ext'; expected engine mujoco_c"),
+    ],
+)
+def test_what_mjx_lacks_is_one_clear_error(name, options, message):
+    with pytest.raises(GailfeError, match=f"^task '{name}': engine mjx {message}") as caught:
+        Mjx(TASKS[name], **options)
     assert "\n" not in str(caught.value)
-    Mjx(TASKS["humanoid"], solver="newton")
 
 
 def test_solver_options_default_to_the_models_own():
