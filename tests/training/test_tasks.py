@@ -51,6 +51,6 @@ def test_an_environment_of_brax_trains_and_is_judged_on_its_own_engine(tmp_path)
     result = train(method, "brax:fast", tiny_run(32, eval_every=16), out=tmp_path / "run")
     assert np.isfinite(result.metrics["return_mean"][1]).all()
     with pytest.raises(GailfeError, match=r"brax:fast has no Gymnasium environment; use --backend engine"):
-        evaluate_path(tmp_path / "run")
-    report = evaluate_path(tmp_path / "run", episodes=2, backend="engine")
-    assert report["env"] == "brax:fast" and len(report["seeds"][0]["returns"]) == 2
+        evaluate_path(tmp_path / "run", backend="gymnasium")
+    report = evaluate_path(tmp_path / "run", episodes=2)
+    assert report["env"] == "brax:fast" and report["backend"] == "engine" and len(report["seeds"][0]["returns"]) == 2

@@ -18,7 +18,7 @@ from gailfe_jax.errors import GailfeError
 EACH = [
     pytest.param(task, id=name, marks=() if task is HOPPER else pytest.mark.slow)
     for name, task in TASKS.items()
-    if "cfrc_ext" not in task.fields
+    if "cfrc_ext" not in task.fields and name != "pusher"  # Whose arm of meshes takes too long to compile.
 ]
 
 
