@@ -75,7 +75,12 @@ class Record:
         return states, steps
 
 
-@pytest.fixture(scope="module", params=NAMES)
+# One of each kind among the physics: what reads positions alone, contact forces, and other fields.
+QUICK = {*REGISTERED, "hopper", "ant", "inverted_double_pendulum", "delayed3:cliff"}
+EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
+
+
+@pytest.fixture(scope="module", params=EACH)
 def record(request, registered) -> Record:
     env = make_env(request.param, "mujoco_c")
     keys = jax.random.split(jax.random.key(1), BATCH)

@@ -17,9 +17,11 @@ from gailfe_jax.envs.tasks import TASKS
 from gailfe_jax.errors import GailfeError
 
 IDS = register_gymnasium_envs()
+QUICK = ("gailfe_jax/hopper", "gailfe_jax/ant")
+EACH = [pytest.param(id, marks=() if id in QUICK else pytest.mark.slow) for id in IDS]
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", EACH)
 def test_passes_gymnasiums_checker(id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -30,7 +32,7 @@ def test_passes_gymnasiums_checker(id):
         check_env(gymnasium.make(id, engine="mujoco_c").unwrapped)
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", EACH)
 def test_make_vec_finds_it_and_the_passive_contract_holds(id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

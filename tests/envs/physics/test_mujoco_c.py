@@ -114,7 +114,7 @@ def test_every_episode_starts_anew(task, rollouts):
     assert len(np.unique(starts, axis=0)) == len(starts)
 
 
-@each_task
+@each_long
 def test_the_start_has_gymnasiums_distribution(task, oracle):
     env, gym = make_env(task), oracle(task)
     n = 2000
