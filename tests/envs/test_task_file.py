@@ -64,22 +64,26 @@ def arm(**keys):
     return "\n".join(lines).replace("'", '"')
 
 
+def assert_same_steps(one, two, start, table):
+    """Both tasks give the same bits from `start` under the actions `table [T, n, a]`."""
+    engines, n = [MujocoC(task) for task in (one, two)], table.shape[1]
+    rows, fresh = [np.zeros((n, engine.nrow)) for engine in engines], np.ones(n, bool)
+    for action in table:
+        found = []
+        for i, engine in enumerate(engines):
+            rows[i], *step = engine.host_step(rows[i], fresh, *start, action)
+            found.append(step)
+        fresh = np.zeros(n, bool)
+        assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_the_double_pendulum_equals_gymnasiums_bit_for_bit(write):
     task = load_task(write(PENDULUM.format(model=ASSETS / "inverted_double_pendulum.xml")))
     assert set(task.fields) == {"qfrc_constraint", "site_xpos"} and task.obs_size == 9
     rng = np.random.default_rng(0)
     start = rng.uniform(-0.1, 0.1, (3, 3)), 0.1 * rng.normal(size=(3, 3))
     table = rng.uniform(-1, 1, (200, 3, 1)).astype(np.float32)
-    found = []
-    for one in (task, INVERTED_DOUBLE_PENDULUM):
-        physics = MujocoC(one)
-        rows, fresh = np.zeros((3, physics.nrow)), np.ones(3, bool)
-        for action in table:
-            rows, *step = physics.host_step(rows, fresh, *start, action)
-            fresh = np.zeros(3, bool)
-            found.append([np.array(part) for part in step])
-    for ours, gymnasiums in zip(found[:200], found[200:], strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(ours, gymnasiums, strict=True))
+    assert_same_steps(task, INVERTED_DOUBLE_PENDULUM, start, table)
 
 
 def test_a_task_of_ones_own_keeps_its_promises(write):
@@ -239,16 +243,7 @@ def test_a_task_of_functions_equals_the_file(write):
     assert (from_file.fields, from_file.fields_before, from_file.obs_size) == (("site_xpos",), ("site_xpos",), 7)
     rng = np.random.default_rng(1)
     start, table = (rng.normal(size=(2, 2)), rng.normal(size=(2, 2))), rng.uniform(-1, 1, (20, 2, 2)).astype(np.float32)
-    found = []
-    for one in (task, from_file):
-        physics = MujocoC(one)
-        rows, fresh = np.zeros((2, physics.nrow)), np.ones(2, bool)
-        for action in table:
-            rows, *step = physics.host_step(rows, fresh, *start, action)
-            fresh = np.zeros(2, bool)
-            found.append([np.array(part) for part in step])
-    for ours, theirs in zip(found[:20], found[20:], strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert_same_steps(task, from_file, start, table)
 
 
 def test_a_task_of_functions_is_registered_and_made(write, monkeypatch):
