@@ -224,6 +224,7 @@ class EnvSpec:
       action_low, action_high: action bounds, one number each or one per dimension.
       max_episode_steps: the time limit.
       annotator: see `Task`.
+      discrete: whether an action is one of `a` choices: a row with 1 at the choice and 0 elsewhere, bounds 0 and 1.
     """
 
     name: str
@@ -235,6 +236,7 @@ class EnvSpec:
     action_high: tuple[float, ...]
     max_episode_steps: int
     annotator: str = "terminated"
+    discrete: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
