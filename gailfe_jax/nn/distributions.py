@@ -5,11 +5,13 @@ Shapes: `o`, `a` observation and action sizes, `K` components of a mixture; lead
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import struct
 
@@ -19,6 +21,44 @@ from gailfe_jax.types import Array, PyTree
 CHOICE_TEMPERATURE = 0.5
 """Of the softmax through which a drawn component is differentiated: lower is less biased and noisier."""
 
+UNBOUNDED = 1e6
+"""An action's bound of this size or more is none: it says nothing of what is usual."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionUnits:
+    """What a network's outputs are in: `action = centre + half * output`, so that 1 is an action's upper bound.
+
+    Learning rates, and the first standard deviation, then mean the same for a motor of 300 Nm as for one of 1.
+
+    Attributes:
+      centre, half: `a` numbers each: the middle of the action's bounds, and half of their distance.
+    """
+
+    centre: tuple[float, ...]
+    half: tuple[float, ...]
+
+    @classmethod
+    def of(cls, low: Sequence[float], high: Sequence[float], size: int) -> ActionUnits | None:
+        """The units for bounds of one number, or of `size` numbers; None where they are -1 and 1.
+
+        An action without bounds, or with those of `UNBOUNDED`, keeps its own unit.
+        """
+        low, high = (np.broadcast_to(np.asarray(bound, float), size) for bound in (low, high))
+        free = (low <= -UNBOUNDED) | (high >= UNBOUNDED)
+        low, high = np.where(free, -1.0, low), np.where(free, 1.0, high)
+        if np.equal(low, -1).all() and np.equal(high, 1).all():
+            return None
+        return cls(tuple((0.5 * (low + high)).tolist()), tuple((0.5 * (high - low)).tolist()))
+
+    def mean(self, output: Array) -> Array:
+        """`[..., a]` the mean that a network's `output [..., a]` stands for."""
+        return jnp.asarray(self.centre) + jnp.asarray(self.half) * output
+
+    def log_std(self, output: Array) -> Array:
+        """`[..., a]` likewise of a log standard deviation."""
+        return output + jnp.log(jnp.asarray(self.half))
+
 
 class GaussianPolicy(nn.Module):
     """A diagonal Gaussian over actions: mean by an MLP, one learned log standard deviation per action dimension."""
@@ -27,12 +67,15 @@ class GaussianPolicy(nn.Module):
     action_size: int
     activation: str = "tanh"
     init_log_std: float = 0.0
+    units: ActionUnits | None = None
 
     @nn.compact
     def __call__(self, obs: Array) -> Gaussian:
         mean = MLP(self.hidden, self.action_size, self.activation, out_scale=0.01, name="mean")(obs)
         log_std = self.param("log_std", nn.initializers.constant(self.init_log_std), (self.action_size,))
-        return Gaussian(mean, log_std)
+        if self.units is None:
+            return Gaussian(mean, log_std)
+        return Gaussian(self.units.mean(mean), self.units.log_std(log_std))
 
 
 class MixturePolicy(nn.Module):
@@ -51,6 +94,7 @@ class MixturePolicy(nn.Module):
     components: int
     activation: str = "tanh"
     init_log_std: float = 0.0
+    units: ActionUnits | None = None
 
     @nn.compact
     def __call__(self, obs: Array) -> Mixture:
@@ -59,7 +103,10 @@ class MixturePolicy(nn.Module):
         start = means_apart(*shape, jnp.exp(self.init_log_std))
         out = MLP(self.hidden, size + self.components, self.activation, 0.01, start, name="components")(obs)
         log_std = self.param("log_std", nn.initializers.constant(self.init_log_std), shape)
-        return Mixture(*split_outputs(out, self.components), log_std)
+        logits, mean = split_outputs(out, self.components)
+        if self.units is None:
+            return Mixture(logits, mean, log_std)
+        return Mixture(logits, self.units.mean(mean), self.units.log_std(log_std))
 
 
 def split_outputs(out: Array, components: int) -> tuple[Array, Array]:

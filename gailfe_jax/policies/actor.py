@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.config.parts import Part, setting, traced
-from gailfe_jax.nn.distributions import Distribution, GaussianPolicy, MixturePolicy
+from gailfe_jax.nn.distributions import ActionUnits, Distribution, GaussianPolicy, MixturePolicy
 from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.parallel.devices import draw_rows, local_rows, mean_over_devices
@@ -121,7 +121,8 @@ class Actor(Part):
     mixture: int = setting(1, least=1)
     """Components of the policy's Gaussian mixture; 1 is a plain Gaussian."""
     init_log_std: float = setting(-0.5)
-    """Initial log standard deviation of the Gaussian policy, or of each of its components."""
+    """Initial log standard deviation of the Gaussian policy, or of each of its components, where actions are bounded
+    by -1 and 1; for other bounds it is scaled with them."""
     obs_normaliser: Literal["demonstrations", "running"] = setting("demonstrations")
     """Standardise observations by the demonstrations' statistics, or by running ones of the policy's own; every move of
     running statistics moves the policy too, unseen by its trust region."""
@@ -148,8 +149,14 @@ class Actor(Part):
     def _policy_net(self) -> GaussianPolicy | MixturePolicy:
         size = self.problem.spec.action_size
         if self.mixture > 1:
-            return MixturePolicy(self.hidden, size, self.mixture, self.activation, self.init_log_std)
-        return GaussianPolicy(self.hidden, size, self.activation, self.init_log_std)
+            return MixturePolicy(self.hidden, size, self.mixture, self.activation, self.init_log_std, self.action_units)
+        return GaussianPolicy(self.hidden, size, self.activation, self.init_log_std, self.action_units)
+
+    @property
+    def action_units(self) -> ActionUnits | None:
+        """What the policy network's outputs are in; None for those of the actions themselves."""
+        spec = self.problem.spec
+        return ActionUnits.of(spec.action_low, spec.action_high, spec.action_size)
 
     def distribution(self, state: AgentState, obs: Array) -> Distribution:
         """The policy at `obs [..., o]`."""

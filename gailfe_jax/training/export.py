@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.learners.methods import policy_name
+from gailfe_jax.policies.actor import Actor
 from gailfe_jax.rewards.discriminator import Discriminator
 
 
@@ -41,12 +43,13 @@ def to_policies(
     for i, seed in enumerate(seeds):
         params, stats = jax.tree.map(lambda x, i=i: x[i], agents)
         try:
+            weights, log_std = _in_actions(actor, params["params"])
             policy = Policy(
-                weights=mlp_weights(params["params"]["mean" if actor.mixture == 1 else "components"]),
+                weights=weights,
                 activation=actor.activation,
                 obs_mean=stats.mean,
                 obs_std=np.asarray(stats.std),
-                log_std=params["params"]["log_std"],
+                log_std=log_std,
                 action_low=np.asarray(spec.action_low, np.float32),
                 action_high=np.asarray(spec.action_high, np.float32),
                 metadata=metadata | {"seed": str(int(seed))},
@@ -57,6 +60,21 @@ def to_policies(
             policy = None
         policies.append(policy)
     return policies
+
+
+def _in_actions(actor: Actor, params: dict[str, Any]) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """The policy network's layers, and the log standard deviations, in units of actions (see `ActionUnits`)."""
+    weights = list(mlp_weights(params["mean" if actor.mixture == 1 else "components"]))
+    log_std, units = params["log_std"], actor.action_units
+    if units is None:
+        return weights, log_std
+    kernel, bias = weights[-1]
+    centre, half = (np.tile(np.asarray(part, np.float32), actor.mixture) for part in (units.centre, units.half))
+    # A mixture's logits stand behind its means, and have no unit.
+    rest = kernel.shape[1] - len(half)
+    half, centre = np.append(half, np.ones(rest, np.float32)), np.append(centre, np.zeros(rest, np.float32))
+    weights[-1] = (kernel * half, bias * half + centre)
+    return weights, log_std + np.log(np.asarray(units.half, np.float32))
 
 
 def save_policies(policies: list[Policy | None], names: Sequence[int], folder: pathlib.Path, prefix: str = "") -> None:

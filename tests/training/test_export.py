@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +11,12 @@ import pytest
 
 from gailfe_jax.artifacts.confidence import Confidence
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.nn.distributions import ActionUnits
 from gailfe_jax.training.export import to_confidences, to_policies
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.training.run_folder import load_policies
 from tests.tiny import tiny
+from tests.toy import Cliff
 from tests.training.cliff import CHUNK, ENV, EVALUATIONS, SEEDS, restored
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -60,3 +64,31 @@ def test_a_diverged_seed_is_named():
         to_policies(state, learner, "cliff", 7, np.array(SEEDS))
     first, second = to_policies(state, learner, "cliff", 7, np.array(SEEDS), lenient=True)
     assert first.metadata["seed"] == "3" and second is None
+
+
+@pytest.mark.parametrize("mixture", [1, 3])
+def test_actions_of_any_size_and_sign_are_exported_in_their_own_units(mixture):
+    class Lopsided(Cliff):
+        spec = dataclasses.replace(Cliff.spec, name="lopsided", action_low=(-300.0, -0.5), action_high=(100.0, -0.1))
+
+    learner = tiny("ppo", mixture=mixture).on(Lopsided())
+    trainer = Trainer(learner, np.array(SEEDS), chunk=1, eval_episodes=1)
+    state = trainer.init(None)
+    centre, half = np.array([-100.0, -0.3]), np.array([200.0, 0.2])
+    obs = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    for index, policy in enumerate(to_policies(state, learner, "lopsided", 7, np.array(SEEDS))):
+        agent = jax.tree.map(lambda x, i=index: x[i], state.agent)
+        mean = np.asarray(learner.policy.deterministic_action(agent, jnp.asarray(obs)))
+        np.testing.assert_allclose(policy.act(obs), mean, rtol=1e-4, atol=1e-4)
+        # A fresh policy explores around the middle of the bounds, with three fifths of half their distance.
+        if mixture == 1:
+            np.testing.assert_allclose((mean - centre) / half, 0.0, atol=0.1)
+        draws = learner.policy.distribution(agent, jnp.asarray(obs)).sample(jax.random.key(1))
+        spread = np.std((np.asarray(draws) - centre) / half, axis=0)
+        assert (spread > 0.4).all() and (spread < 1.2).all()
+
+
+def test_bounds_of_one_or_of_none_leave_the_network_as_it_is():
+    assert ActionUnits.of((-1.0,), (1.0,), 3) is None
+    assert ActionUnits.of((-1.0, -np.inf, -1e9), (1.0, np.inf, 1e9), 3) is None
+    assert ActionUnits.of((-1.0, 0.0), (1.0, 4.0), 2) == ActionUnits((0.0, 2.0), (1.0, 2.0))
