@@ -223,8 +223,8 @@ class Demonstrations:
         name: str = "demonstrations",
         *,
         expect_env: str | None = None,
-        action_low: float | np.ndarray = -1.0,
-        action_high: float | np.ndarray = 1.0,
+        action_low: float | np.ndarray = -np.inf,
+        action_high: float | np.ndarray = np.inf,
         tolerance: float = 1e-5,
     ) -> None:
         """Checks what `load` promises of a file; `name` opens the messages.
@@ -232,7 +232,7 @@ class Demonstrations:
         Args:
           name: what to call these demonstrations, usually the file.
           expect_env: the Gymnasium id that they must be for; any if None.
-          action_low, action_high: action bounds, one number or one per dimension.
+          action_low, action_high: action bounds, one number or one per dimension; none are checked by default.
           tolerance: how far beyond its bounds an action may be (rounding).
 
         Raises:
@@ -273,8 +273,8 @@ class Demonstrations:
         path: str | os.PathLike[str],
         *,
         expect_env: str | None = None,
-        action_low: float | np.ndarray = -1.0,
-        action_high: float | np.ndarray = 1.0,
+        action_low: float | np.ndarray = -np.inf,
+        action_high: float | np.ndarray = np.inf,
         tolerance: float = 1e-5,
     ) -> Demonstrations:
         """Reads and validates demonstrations.
@@ -300,8 +300,8 @@ class Demonstrations:
         dataset: Any,
         *,
         expect_env: str | None = None,
-        action_low: float | np.ndarray = -1.0,
-        action_high: float | np.ndarray = 1.0,
+        action_low: float | np.ndarray = -np.inf,
+        action_high: float | np.ndarray = np.inf,
         tolerance: float = 1e-5,
     ) -> Demonstrations:
         """The episodes of a Minari dataset as expert trajectories, without failures or simulator states.

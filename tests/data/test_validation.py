@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -85,7 +87,7 @@ def test_wrong_content_is_one_clear_error(tmp_path, suffix, case):
     path = tmp_path / f"demos.{suffix}"
     {"npz": npz, "h5": hdf5}[suffix].write_arrays(str(path), arrays)
     with pytest.raises(GailfeError) as error:
-        Demonstrations.load(path, expect_env="Hopper-v5")
+        Demonstrations.load(path, expect_env="Hopper-v5", action_low=-1.0, action_high=1.0)
     message = one_line(error)
     assert message.startswith(f"{path}: field '{field}': ")
     assert words in message
@@ -102,3 +104,11 @@ def test_bounds_are_arguments(tmp_path):
     Demonstrations.load(path, action_low=-0.5, action_high=0.5, tolerance=0.5)
     with pytest.raises(GailfeError, match="size 2, expected the 3 that have bounds"):
         Demonstrations.load(path, action_low=np.full(3, -1.0), action_high=np.full(3, 1.0))
+
+
+def test_bounds_are_the_tasks_not_one(tmp_path):
+    demonstrations = make_demonstrations()
+    wide = dataclasses.replace(demonstrations.expert, action=demonstrations.expert.action * 300)
+    path = tmp_path / "wide.npz"
+    dataclasses.replace(demonstrations, expert=wide).save(path)
+    np.testing.assert_array_equal(Demonstrations.load(path).expert.action, wide.action)

@@ -109,8 +109,8 @@ def read_demonstrations(
     source: str | os.PathLike[str],
     *,
     expect_env: str | None = None,
-    action_low: float | np.ndarray = -1.0,
-    action_high: float | np.ndarray = 1.0,
+    action_low: float | np.ndarray = -np.inf,
+    action_high: float | np.ndarray = np.inf,
     tolerance: float = 1e-5,
 ) -> Demonstrations:
     """Reads and validates demonstrations of any format; see `Demonstrations.load`."""
