@@ -1,4 +1,4 @@
-"""The error that means: the user can mend this. And how an error reads on one line."""
+"""The error that means: the user can mend this, its milder sister, and how an error reads on one line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ class GailfeError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class GailfeWarning(UserWarning):
+    """What the user should know and may have meant: one line, which the command line prints without a traceback."""
 
 
 def expect(name: str, value: Any, kinds: Any, expected: str) -> None:

@@ -158,6 +158,8 @@ class Task:
       fields: which arrays of MuJoCo's `mjData` the functions read; `qpos` and `qvel` are always there.
       fields_before: those among them whose values before the step the reward reads.
       annotator: which episodes are failures where the user names no annotator (see `gailfe_jax.data.annotators`).
+      has_reward: whether `reward` means anything; False where it is zero for want of one.
+      source: absolute path of the file that the task was read from, or None.
     """
 
     name: str
@@ -174,6 +176,8 @@ class Task:
     fields: tuple[str, ...] = ()
     fields_before: tuple[str, ...] = ()
     annotator: str = "terminated"
+    has_reward: bool = True
+    source: str | None = None
 
 
 class Physics(Protocol):
@@ -225,6 +229,7 @@ class EnvSpec:
       max_episode_steps: the time limit.
       annotator: see `Task`.
       discrete: whether an action is one of `a` choices: a row with 1 at the choice and 0 elsewhere, bounds 0 and 1.
+      has_reward: whether `TimeStep.reward` means anything; False where it is zero for want of one.
     """
 
     name: str
@@ -237,6 +242,7 @@ class EnvSpec:
     max_episode_steps: int
     annotator: str = "terminated"
     discrete: bool = False
+    has_reward: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from gailfe_jax.analysis.statistics import bootstrap_interval, iqm
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch, architecture
+from gailfe_jax.envs.gymnasium import OURS, GymnasiumEnv
 from gailfe_jax.envs.physics import model
 from gailfe_jax.errors import GailfeError, one_line
 
@@ -191,13 +192,15 @@ def make_env(gymnasium_id: str, *, max_steps: int | None = None, **options: Any)
     """`gymnasium.make` without the checker that costs time on every step; its time limit stays.
 
     Args:
-      gymnasium_id: as for `evaluate_policies`.
-      max_steps: replaces the time limit.
+      gymnasium_id: as for `evaluate_policies`; or `gailfe_jax/` and a name for this package's `make_env`.
+      max_steps: replaces the time limit; not of this package's own.
       options: further arguments of `gymnasium.make`, such as `render_mode`.
 
     Raises:
       GailfeError: no such environment, or one that cannot be made.
     """
+    if gymnasium_id.startswith(OURS):
+        return GymnasiumEnv(gymnasium_id.removeprefix(OURS), **options)
     if max_steps is not None:
         options["max_episode_steps"] = max_steps
     try:

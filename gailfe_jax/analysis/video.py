@@ -61,14 +61,14 @@ def record_video(
 ) -> VideoResult:
     """Record episodes of `policy` one after the other as an MP4 (H.264, yuv420p).
 
-    They are the episodes `evaluate_policy` measures under the same seed. Without MUJOCO_GL in the environment, EGL and
-    then OSMesa is tried on Linux (then GLFW if there is a display), GLFW elsewhere; with it, that platform only. The
-    file appears whole or not at all.
+    In Gymnasium they are the episodes `evaluate_policy` measures under the same seed. Without MUJOCO_GL in the
+    environment, EGL and then OSMesa is tried on Linux (then GLFW if there is a display), GLFW elsewhere; with it, that
+    platform only. The file appears whole or not at all.
 
     Args:
       policy: what acts.
-      gymnasium_id: a Gymnasium id; one that only this process has registered must be named as `module:id`, unless a
-        module that `--import` named registers it.
+      gymnasium_id: a Gymnasium id, or `gailfe_jax/` and a name for this package's `make_env`. One that only this
+        process has registered must be named as `module:id`, unless a module that `--import` named registers it.
       path: file to write, replaced if there; folders are made.
       episodes: how many.
       seed: of the episodes.

@@ -13,6 +13,7 @@ import numpy as np
 from gailfe_jax.artifacts.policy import Policy, check_policy
 from gailfe_jax.data.annotators import Annotator, annotate, parse_annotator
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance, offsets_of
+from gailfe_jax.envs import policy_record, task_record, warn_if_changed
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.types import Env
@@ -106,13 +107,16 @@ def collect_demonstrations(
         raise GailfeError(f"noise: got {noise}; expected a finite number from 0")
     for name, policy in (("expert", expert), *((f"snapshots[{i}]", policy) for i, policy in enumerate(snapshots))):
         check_policy(name, policy, env.spec)
+        warn_if_changed(name, policy_record(policy.metadata), env)
     rng = np.random.default_rng(seed)
     shown = roll_out(env, lambda obs: expert.act(obs, deterministic=deterministic, rng=rng), trajectories, seed)
     recorded = expert.metadata.get("expert_return")
-    expert_return = float(recorded) if recorded else float(np.mean(shown.returns))
+    expert_return = float(recorded) if recorded else float(np.mean(shown.returns)) if env.spec.has_reward else None
     if isinstance(annotator, str):
         spec = env.spec
         annotator = parse_annotator(annotator, task=spec.name, default=spec.annotator, expert_return=expert_return)
+    if failures and annotator.reads_reward and not env.spec.has_reward:
+        raise GailfeError(f"annotator: {annotator.name} reads the reward; expected another, {env.spec.name} has none")
     low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
 
     def noisy(obs: np.ndarray) -> np.ndarray:
@@ -156,5 +160,6 @@ def collect_demonstrations(
         action_mode="deterministic" if deterministic else "stochastic",
         expert_return=expert_return,
         failed_share=failed.num_trajectories / tried if tried else None,
+        **({} if (task := task_record(env)) is None else {"task": task}),
     )
     return Demonstrations(env.spec.gymnasium_id or env.spec.name, shown, failed, provenance)

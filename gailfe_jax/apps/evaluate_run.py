@@ -2,48 +2,88 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from gailfe_jax.analysis.evaluation import evaluate_policies, normalised_score
+from gailfe_jax.analysis.occupancy import MOST_STEPS, Distance, reference_of
 from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, expert_names, load_expert
-from gailfe_jax.envs import make_env
-from gailfe_jax.envs.rollout import Episodes, evaluate
+from gailfe_jax.data.formats import load_demonstrations
+from gailfe_jax.envs import make_env, policy_record, task_file, warn_if_changed
+from gailfe_jax.envs.rollout import Episodes, Visited, evaluate, visit
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import missing_modules
-from gailfe_jax.training.run_folder import load_policies, load_run
-from gailfe_jax.types import Array, Env, EnvSpec
+from gailfe_jax.training.run_folder import copied_task, load_policies, load_run
+from gailfe_jax.types import Array, Env
 
 
-def policies_of(path: str | pathlib.Path, env: str | None = None) -> tuple[list[Policy], EnvSpec]:
-    """The policies of a run folder, or the one in a policy file, and the task they are for.
+class Judged(NamedTuple):
+    """Policies, and the environment to judge them in.
+
+    Attributes:
+      policies: one per seed.
+      name: what `make_env` calls the environment.
+      env: the environment.
+    """
+
+    policies: list[Policy]
+    name: str
+    env: Env
+
+
+def policies_of(path: str | pathlib.Path, env: str | None = None) -> Judged:
+    """The policies of a run folder, or the one in a policy file, and the environment they are for.
+
+    A run on a user's own task file keeps a copy of it, which is taken first: it is what the policies were made on.
+    Where the file itself, or the one in `env`, has changed, a warning names what has.
 
     Args:
       path: run folder or `.safetensors` file.
       env: task; the one the first policy was trained on by default.
 
     Raises:
-      GailfeError: nothing is there, a file is damaged, or the task is unknown.
+      GailfeError: nothing is there, a file is damaged, or the task is unknown or its file is gone.
     """
     path = pathlib.Path(path)
-    record = load_run(path) if path.is_dir() else {}
+    run_dir = path if path.is_dir() else _run_around(path)
+    record = {} if run_dir is None else load_run(run_dir)
     policies = load_policies(path) if path.is_dir() else [Policy.load(path)]
     name = env or policies[0].metadata.get("env")
     if name is None:
         raise GailfeError(f"{path}: does not say which task it is for; add --env")
+    file, before = task_file(name), record.get("task") or policy_record(policies[0].metadata)
+    copy = None if run_dir is None or env is not None or file is None else copied_task(run_dir, record)
+    if copy is None and file is not None and not pathlib.Path(file).expanduser().is_file():
+        hint = "expected a task in TOML" if env else "expected --env and where its task file is now"
+        raise GailfeError(f"{path}: {file} is not there; {hint}")
     try:
-        return policies, make_env(name).spec
+        made = make_env(copy or name)
     except GailfeError as error:
         missing = " ".join(f"--import {module}" for module in missing_modules(record))
         raise GailfeError(f"{error}; the run was made with {missing}" if missing else str(error)) from None
+    if copy is None:
+        warn_if_changed(str(path), before, made)
+    elif file is not None and pathlib.Path(file).is_file():
+        with contextlib.suppress(GailfeError):  # What no longer loads is not asked for.
+            warn_if_changed(f"{path}: the run's own copy of its task is taken", before, make_env(name))
+    return Judged(policies, copy or name, made)
+
+
+def _run_around(path: pathlib.Path) -> pathlib.Path | None:
+    """The run folder in whose policies/ or snapshots/ a policy file lies; None elsewhere."""
+    folder = path.absolute().parent
+    inside = folder.name in ("policies", "snapshots") and (folder.parent / "config.json").is_file()
+    return folder.parent if inside else None
 
 
 def known_expert_return(path: str | pathlib.Path, task: str) -> float | None:
@@ -67,6 +107,7 @@ def evaluate_path(
     env: str | None = None,
     expert_return: float | None = None,
     seed: int = 0,
+    demos: str | None = None,
 ) -> dict[str, Any]:
     """Deterministic policies over fresh episodes.
 
@@ -77,10 +118,13 @@ def evaluate_path(
       env: task; the policy's own by default.
       expert_return: normalise by this; by `known_expert_return` by default.
       seed: of the episodes.
+      demos: demonstrations that the policies' pairs are compared with (`gailfe_jax.analysis.occupancy`); where the task
+        has no reward, by default those of the run, if they are where they were.
 
     Returns:
-      A JSON-able report: per seed raw returns, mean, std, length and expert-normalised mean; over seeds the mean, the
-      interquartile mean of the seeds' means with its 95% bootstrap interval, and provenance.
+      A JSON-able report: per seed raw returns, mean, std, length, share of falls, expert-normalised mean, and `demos`,
+      the distance to the demonstrations where they are asked for; over seeds the mean, the interquartile mean of the
+      seeds' means with its 95% bootstrap interval, and provenance. Nothing of returns where the task has no reward.
 
     Raises:
       GailfeError: there is nothing to evaluate, the policies do not fit the task, or Gymnasium lacks the task.
@@ -89,10 +133,13 @@ def evaluate_path(
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
     if seed < 0:
         raise GailfeError(f"seed: got {seed}; expected 0 or more")
-    policies, spec = policies_of(path, env)
+    judged = policies_of(path, env)
+    policies, world, spec = judged.policies, judged.env, judged.env.spec
     sizes, expected = (policies[0].obs_size, policies[0].action_size), (spec.obs_size, spec.action_size)
     if sizes != expected:
         raise GailfeError(f"{path}: observation and action sizes are {sizes}; expected {expected} for {spec.name}")
+    if expert_return is not None and not spec.has_reward:
+        raise GailfeError(f"expert_return: got {expert_return}; nothing reads it: {spec.name} has no reward")
     if expert_return is None:
         expert_return = known_expert_return(path, spec.name)
         # A share of a return that is not positive means nothing. It is an error only where the caller gave it.
@@ -103,45 +150,79 @@ def evaluate_path(
         if spec.gymnasium_id is None:
             raise GailfeError(f"{path}: {spec.name} has no Gymnasium environment; use --backend engine")
         results = evaluate_policies(policies, spec.gymnasium_id, episodes=episodes, seed=seed)
-        columns = [(r.returns, r.lengths) for r in results]
+        columns = [(r.returns, r.lengths, r.terminated) for r in results]
     else:
-        name = env or policies[0].metadata["env"]
-        columns = [evaluate_on_engine(policy, make_env(name), episodes, seed) for policy in policies]
+        columns = [evaluate_on_engine(policy, world, episodes, seed) for policy in policies]
     rows = []
-    for index, (policy, (returns, lengths)) in enumerate(zip(policies, columns, strict=True)):
-        mean = float(np.mean(returns))
-        rows.append(
-            {
-                "seed": int(policy.metadata.get("seed", index)),
-                "mean": mean,
-                "std": float(np.std(returns)),
-                "length": float(np.mean(lengths)),
-                "expert_normalised": None if expert_return is None else float(normalised_score(mean, expert_return)),
-                "returns": [float(x) for x in returns],
-            }
-        )
-    means = np.array([row["mean"] for row in rows])
-    interval = bootstrap_interval(means)
-    return {
+    for index, (policy, (returns, lengths, terminated)) in enumerate(zip(policies, columns, strict=True)):
+        row: dict[str, Any] = {"seed": int(policy.metadata.get("seed", index))}
+        if spec.has_reward:
+            row |= {"mean": float(np.mean(returns)), "std": float(np.std(returns))}
+            row["expert_normalised"] = _score(row["mean"], expert_return)
+            row["returns"] = [float(x) for x in returns]
+        row |= {"length": float(np.mean(lengths)), "falls": float(np.mean(terminated))}
+        rows.append(row)
+    report: dict[str, Any] = {
         "path": pathlib.Path(path).name,
         "env": spec.gymnasium_id or spec.name,
         "backend": backend,
         "episodes": episodes,
         "seed": seed,
-        "expert_return": expert_return,
-        "mean": float(means.mean()),
-        "iqm": interval.estimate,
-        "interval": [interval.low, interval.high],
-        "expert_normalised": None if expert_return is None else float(normalised_score(means.mean(), expert_return)),
-        "seeds": rows,
-        "provenance": provenance(),
+        "has_reward": spec.has_reward,
     }
+    if spec.has_reward:
+        means = np.array([row["mean"] for row in rows])
+        interval = bootstrap_interval(means)
+        report |= {
+            "expert_return": expert_return,
+            "mean": float(means.mean()),
+            "iqm": interval.estimate,
+            "interval": [interval.low, interval.high],
+            "expert_normalised": _score(float(means.mean()), expert_return),
+        }
+    if demos is None and not spec.has_reward:
+        demos = _own_demonstrations(path)
+    if demos is not None:
+        report["demos"] = pathlib.Path(demos).name
+        for row, distance in zip(rows, _distances(policies, world, demos, episodes, seed), strict=True):
+            row["demos"] = None if distance is None else distance._asdict()
+    return report | {"seeds": rows, "provenance": provenance()}
 
 
-def evaluate_on_engine(policy: Policy, env: Env, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`(returns [E], lengths [E])` of the deterministic policy on this package's own environment."""
+def _score(mean: float, expert_return: float | None) -> float | None:
+    return None if expert_return is None else float(normalised_score(mean, expert_return))
+
+
+def _own_demonstrations(path: str | pathlib.Path) -> str | None:
+    """The demonstrations that a run was trained on, if they are still where they were."""
+    held = load_run(path)["demos"] if pathlib.Path(path).is_dir() else {}
+    file = held.get("demos")
+    there = isinstance(file, str) and pathlib.Path(file).is_file() and file_sha256(file) == held.get("sha256")
+    return file if there else None
+
+
+def _distances(policies: list[Policy], env: Env, demos: str, episodes: int, seed: int) -> list[Distance | None]:
+    """How far each deterministic policy's pairs, on this package's own engine, are from the demonstrations'."""
+    shown = load_demonstrations(demos, env)
+    warn_if_changed(demos, shown.provenance.get("task"), env)
+    reference, steps = reference_of(shown.expert), min(env.spec.max_episode_steps, MOST_STEPS)
+    found = []
+    for policy in policies:
+        visited = _visitor(env, episodes, steps)(Oracle.of(policy), jax.random.key(seed))
+        obs, action, inside = (np.asarray(x) for x in (visited.obs, visited.action, visited.inside))
+        found.append(reference.compare_visited(obs, action, inside))
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _visitor(env: Env, episodes: int, steps: int) -> Callable[[Oracle, Array], Visited]:
+    return jax.jit(lambda oracle, key: visit(env, Oracle.act, oracle, key, episodes, steps))
+
+
+def evaluate_on_engine(policy: Policy, env: Env, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`(returns [E], lengths [E], terminated [E])` of the deterministic policy on this package's own environment."""
     result = _evaluator(env, episodes)(Oracle.of(policy), jax.random.key(seed))
-    return np.asarray(result.returns), np.asarray(result.lengths)
+    return np.asarray(result.returns), np.asarray(result.lengths), np.asarray(result.terminated)
 
 
 @functools.lru_cache(maxsize=8)

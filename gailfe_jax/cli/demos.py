@@ -70,9 +70,10 @@ class Demos:
         )
         pathlib.Path(self.out).parent.mkdir(parents=True, exist_ok=True)
         demos.save(self.out)
-        table = Table("part", "trajectories", "steps", "mean return", "min", "max")
+        shown = "return" if env.spec.has_reward else "length"
+        table = Table("part", "trajectories", "steps", f"mean {shown}", "min", "max")
         for name, part in (("expert", demos.expert), ("failures", demos.failures)):
-            r = part.returns
+            r = part.returns if env.spec.has_reward else part.lengths
             figures = [f"{r.mean():.0f}", f"{r.min():.0f}", f"{r.max():.0f}"] if len(r) else ["-"] * 3
             table.add_row(name, str(part.num_trajectories), f"{part.num_transitions:,}", *figures)
         Console().print(table)

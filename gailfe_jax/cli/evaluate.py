@@ -6,7 +6,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +31,9 @@ class Evaluate:
     """Divide by this return. By default it is the expert's that the run recorded, or the shipped expert's."""
     seed: int = 0
     """Seed the episodes."""
+    demos: str | None = None
+    """Compare what the policies visit with these demonstrations. On a task without a reward they are the run's own by
+    default, if they are where they were."""
     json: bool = False
     """Print JSON instead of a table."""
     out: str | None = None
@@ -42,7 +45,7 @@ class Evaluate:
 
         report = evaluate_path(
             self.path, episodes=self.episodes, backend=self.backend, env=self.env, expert_return=self.expert_return,
-            seed=self.seed,
+            seed=self.seed, demos=self.demos,
         )  # fmt: skip
         out = self.out
         if out is None and pathlib.Path(self.path).is_dir():
@@ -52,18 +55,33 @@ class Evaluate:
         if self.json:
             print(json.dumps(report, indent=1))
             return 0
-        table = Table(
-            "seed", "return", "std", "length", "of expert", title=f"{report['env']}, {self.episodes} episodes"
-        )
-        for row in report["seeds"]:
-            share = "-" if row["expert_normalised"] is None else f"{row['expert_normalised']:.2f}"
-            cells = (f"{row['mean']:.0f}", f"{row['std']:.0f}", f"{row['length']:.0f}", share)
-            table.add_row(str(row["seed"]), *cells)
-        Console().print(table)
-        if len(report["seeds"]) > 1:
-            low, high = report["interval"]
-            print(f"IQM over seeds {report['iqm']:.0f}, 95% bootstrap interval [{low:.0f}, {high:.0f}]")
+        _show(report)
         return 0
+
+
+def _show(report: dict[str, Any]) -> None:
+    returns, compared = report["has_reward"], report.get("demos")
+    titles = [*(["return", "std"] if returns else []), "length", "falls", *(["of expert"] if returns else [])]
+    titles += ["distance", "of halves", "told apart"] if compared else []
+    table = Table("seed", *titles, title=f"{report['env']}, {report['episodes']} episodes")
+    for row in report["seeds"]:
+        cells = {"length": f"{row['length']:.0f}", "falls": f"{row['falls']:.2f}"}
+        if returns:
+            share = "-" if row["expert_normalised"] is None else f"{row['expert_normalised']:.2f}"
+            cells |= {"return": f"{row['mean']:.0f}", "std": f"{row['std']:.0f}", "of expert": share}
+        if row.get("demos") is not None:
+            found = row["demos"]
+            cells |= {"distance": f"{found['distance']:.2f}", "of halves": f"{found['distance_of_halves']:.2f}"}
+            cells["told apart"] = f"{found['accuracy']:.2f}"
+        table.add_row(str(row["seed"]), *(cells.get(title, "-") for title in titles))
+    Console().print(table)
+    if returns and len(report["seeds"]) > 1:
+        low, high = report["interval"]
+        print(f"IQM over seeds {report['iqm']:.0f}, 95% bootstrap interval [{low:.0f}, {high:.0f}]")
+    if not returns:
+        print(f"{report['env']} has no reward, so there is no return to show")
+    if compared:
+        print(f"distance to {compared}, beside the one between its halves; told apart: 0.50 is chance")
 
 
 def run(args: Sequence[str]) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import gailfe_jax
 from gailfe_jax.cli.commands import COMMANDS, IMPORT_HELP
-from gailfe_jax.errors import GailfeError, refusal
+from gailfe_jax.errors import GailfeError, GailfeWarning, refusal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(args)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", GailfeWarning)
+            warnings.showwarning = _shown_in_one_line(warnings.showwarning)
+            return _dispatch(args)
     except BrokenPipeError:
         # Whoever read our output (`| head`) has seen enough; Python would complain once more on closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -32,6 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.args:
             print(f"gailfe: {error}", file=sys.stderr)
         return 130
+
+
+def _shown_in_one_line(others: Callable[..., None]) -> Callable[..., None]:
+    """Shows a warning of ours as a line, and leaves the `others` to who showed them before."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        if issubclass(category, GailfeWarning):
+            print(f"gailfe: warning: {message}", file=sys.stderr)
+        else:
+            others(message, category, *where, **options)
+
+    return show
 
 
 def _dispatch(args: Sequence[str]) -> int:

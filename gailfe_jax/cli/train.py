@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tyro
 
 from gailfe_jax.cli.parsing import peek, peek_all
 from gailfe_jax.cli.settings import read_words, write_config
+from gailfe_jax.envs import base_name, canonical_name, find_task, on_file, task_file, task_record
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.user_modules import imported_modules, require_modules
 from gailfe_jax.learners.setup import Setup
-from gailfe_jax.training.run_folder import load_run, read_record
+from gailfe_jax.training.run_folder import check_same_task, copied_task, load_run, read_record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,28 @@ def resumed(words: Sequence[str]) -> Setup | None:
     record = load_run(out)
     require_modules(out, record)
     held = read_record(record)
-    return Setup(held.method, held.place, held.demos, held.run)
+    place = held.place.replace(env=_resumed_env(words, pathlib.Path(out), record, held.place.env))
+    return Setup(held.method, place, held.demos, held.run)
+
+
+def _resumed_env(words: Sequence[str], out: pathlib.Path, record: Mapping[str, Any], name: str) -> str:
+    """The environment of the run in `out`: where its task file is now, or the run's own copy of it.
+
+    Raises:
+      GailfeError: the file is gone, or it or a file that it names has changed.
+    """
+    file, given = task_file(name), peek(words, "--env") or ""
+    if file is None:
+        return name
+    if task_file(given) is not None and on_file(given, file) == name:
+        name = given
+    elif not pathlib.Path(file).is_file():
+        copy = copied_task(out, record)
+        if copy is None:
+            raise GailfeError(f"{out}: its task file {file} is not there; expected --env and where it is now")
+        name = copy
+    check_same_task(out, record, task_record(find_task(base_name(name))))
+    return canonical_name(name)
 
 
 def run(words: Sequence[str]) -> int:

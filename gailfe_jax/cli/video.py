@@ -18,6 +18,8 @@ class Video:
     """Film a policy of this run folder, or this policy file (.safetensors)."""
     out: str | None = None
     """Write the film to this file. The default is <run>/video.mp4, or the policy file's name with .mp4."""
+    env: str | None = None
+    """Film on this task. By default it is the task that the policy was trained on."""
     seed_index: int = 0
     """Choose one of the run's seeds, counted from 0."""
     episodes: int = 1
@@ -30,18 +32,21 @@ class Video:
     def __call__(self) -> int:
         from gailfe_jax.analysis.video import record_video
         from gailfe_jax.apps.evaluate_run import policies_of
+        from gailfe_jax.envs.gymnasium import OURS
 
-        policies, spec = policies_of(self.path)
-        if spec.gymnasium_id is None:
-            raise GailfeError(f"{self.path}: {spec.name} has no Gymnasium environment to film")
+        policies, name, env = policies_of(self.path, self.env)
         if not 0 <= self.seed_index < len(policies):
             raise GailfeError(f"seed_index: got {self.seed_index}; expected 0 to {len(policies) - 1}")
         path = pathlib.Path(self.path)
         out = self.out or str(path / "video.mp4" if path.is_dir() else path.with_suffix(".mp4"))
         record_video(
-            policies[self.seed_index], spec.gymnasium_id, out, episodes=self.episodes, seed=self.seed,
+            policies[self.seed_index],
+            env.spec.gymnasium_id or f"{OURS}{name}",
+            out,
+            episodes=self.episodes,
+            seed=self.seed,
             max_steps=self.max_steps,
-        )  # fmt: skip
+        )
         print(f"wrote {out}")
         return 0
 

@@ -13,8 +13,19 @@ from gailfe_jax.envs.registry import (
     canonical_name,
     find_task,
     make_env,
+    on_file,
     register_task,
+    task_file,
     task_names,
+)
+from gailfe_jax.envs.task_record import (
+    changed_files,
+    copy_task,
+    policy_record,
+    said_of,
+    task_of,
+    task_record,
+    warn_if_changed,
 )
 from gailfe_jax.envs.tasks import TASKS
 
@@ -27,9 +38,18 @@ __all__ = [
     "base_name",
     "brings_engine",
     "canonical_name",
+    "changed_files",
     "check_env",
+    "copy_task",
     "find_task",
     "make_env",
+    "on_file",
+    "policy_record",
     "register_task",
+    "said_of",
+    "task_file",
     "task_names",
+    "task_of",
+    "task_record",
+    "warn_if_changed",
 ]

@@ -85,6 +85,7 @@ class MujocoEnv(EpisodicEnv):
             action_high=physics.action_high,
             max_episode_steps=task.max_episode_steps,
             annotator=task.annotator,
+            has_reward=task.has_reward,
         )
         self._draw_where = computed_where(lambda key, episode: self._draw(jax.random.fold_in(key, episode)))
 

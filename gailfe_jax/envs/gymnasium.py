@@ -14,10 +14,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from gailfe_jax.envs import as_env, task_names
-from gailfe_jax.envs.delayed import DEFAULT_DELAY
+from gailfe_jax.envs import MujocoEnv, as_env, task_names
+from gailfe_jax.envs.delayed import DEFAULT_DELAY, DelayedState
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Env, EnvState
+
+OURS = "gailfe_jax/"
+"""Before the name of an environment of this package, where Gymnasium's ids stand."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -107,18 +110,36 @@ class GymnasiumEnv(gymnasium.Env):
     Args:
       env: an `Env`, or a name for `make_env`.
       engine: for `make_env` where `env` is a name.
+      render_mode: `rgb_array` for `render`, which draws MuJoCo tasks; or None.
+      width, height: of the picture in pixels.
+      camera_name: the model's camera, where it has one of that name; see `gailfe_jax.envs.physics.picture`.
 
     Raises:
-      GailfeError: unknown name, an object that is no `Env`, or an action of the wrong shape.
+      GailfeError: unknown name, an object that is no `Env`, one that cannot be drawn, or an action of the wrong shape.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 Gymnasium declares it as an instance attribute
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 Gymnasium declares it as an instance attribute
 
-    def __init__(self, env: Env | str, *, engine: str = "auto"):
+    def __init__(
+        self,
+        env: Env | str,
+        *,
+        engine: str = "auto",
+        render_mode: str | None = None,
+        width: int = 480,
+        height: int = 480,
+        camera_name: str | None = "track",
+    ):
         self.env = as_env(env, engine)
         self.observation_space, self.action_space = _spaces(self.env)
         self._reset, self._step = _compiled(self.env)
         self._state: EnvState | None = None
+        if render_mode not in (None, "rgb_array"):
+            raise GailfeError(f"render_mode: got {render_mode!r}; expected rgb_array or None")
+        self.render_mode = render_mode
+        self._film = None if render_mode is None else _Film(self.env, width, height, camera_name)
+        if self._film is not None:
+            self.metadata = self.metadata | {"render_fps": self._film.fps}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -127,6 +148,8 @@ class GymnasiumEnv(gymnasium.Env):
         super().reset(seed=seed)
         state = self._reset(_keys(self.np_random, 1))
         self._state = state
+        if self._film is not None:
+            self._film.see(state.phys)
         return np.array(state.obs[0]), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -134,15 +157,74 @@ class GymnasiumEnv(gymnasium.Env):
         if self._state is None:
             raise gymnasium.error.ResetNeeded("Call reset() before step().")
         action = _check_actions(action, (self.env.spec.action_size,))
-        self._state, step = self._step(self._state, action[None])
+        before = self._state
+        after, step = self._step(before, action[None])
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        if self._film is not None:
+            if terminated or truncated:
+                self._film.see_end(before.phys, action)
+            else:
+                self._film.see(after.phys)
         # Ours has begun the next episode by itself; in Gymnasium that waits for reset().
-        if terminated or truncated:
-            self._state = None
+        self._state = None if terminated or truncated else after
         return np.array(step.next_obs[0]), float(step.reward[0]), terminated, truncated, {}
+
+    def render(self) -> np.ndarray | None:
+        """`[height, width, 3]` uint8, the state after the last `reset` or `step`; None without a render mode."""
+        return None if self._film is None else self._film.draw()
 
     def close(self) -> None:
         self._state = None
+        if self._film is not None:
+            self._film.close()
+
+
+class _Film:
+    """Pictures of a MuJoCo environment, which wrappers may surround.
+
+    Raises:
+      GailfeError: it is about no MuJoCo task.
+    """
+
+    def __init__(self, env: Any, width: int, height: int, camera: str | None):
+        name = env.spec.name
+        while not isinstance(env, MujocoEnv):
+            env = getattr(env, "env", None)
+            if env is None:
+                raise GailfeError(f"env: {name} draws no picture; expected a MuJoCo task")
+        from gailfe_jax.envs.physics.model import seconds_per_step
+        from gailfe_jax.envs.physics.picture import Picture
+
+        self.fps = round(1 / seconds_per_step(env.task), 3)
+        self._picture = Picture(env.task, width, height, camera)
+        self._view, self._advance = _seen(env)
+        self._state: tuple[np.ndarray, ...] | None = None
+
+    def see(self, phys: Any) -> None:
+        """Remembers where the simulators `[1]` are."""
+        while isinstance(phys, DelayedState):
+            phys = phys.phys
+        self._state = tuple(np.asarray(part)[0] for part in self._view(phys))
+
+    def see_end(self, before: Any, action: np.ndarray) -> None:
+        """Remembers where an episode ends that was at `before [1]`: the environment itself has begun the next one."""
+        while isinstance(before, DelayedState):
+            before = before.phys
+        self.see(self._advance(before, action[None]))
+
+    def draw(self) -> np.ndarray:
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("Call reset() before render().")
+        return self._picture.draw(*self._state)
+
+    def close(self) -> None:
+        self._picture.close()
+
+
+@functools.lru_cache(maxsize=16)
+def _seen(env: MujocoEnv) -> tuple[Any, Any]:
+    """`(view, advance)` over a batch, compiled once per environment."""
+    return jax.jit(jax.vmap(env.physics.view)), jax.jit(jax.vmap(lambda phys, action: env.advance(phys, action)[0]))
 
 
 class DelayedRewardWrapper(gymnasium.Wrapper):
@@ -186,7 +268,7 @@ def register_gymnasium_envs() -> list[str]:
     `gymnasium.make_vec("gailfe_jax/hopper", num_envs=64)` then gives a `GymnasiumVectorEnv`.
     """
     names = task_names()
-    ids = [f"gailfe_jax/{name}" for name in names]
+    ids = [f"{OURS}{name}" for name in names]
     for id, name in zip(ids, names):
         if id not in gymnasium.registry:
             gymnasium.register(

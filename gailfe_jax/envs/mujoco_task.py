@@ -36,13 +36,15 @@ def mujoco_task(
       model: MJCF file. Its actuators' control ranges are the action bounds.
       observe: `(xp, data) -> obs [..., o]`.
       terminated: `(xp, data) -> bool [...]`; nothing ends an episode but the time limit if None.
-      reward: `(xp, before, data, action [..., a], dt) -> [...]`, for evaluation; 0 if None: imitation needs none.
+      reward: `(xp, before, data, action [..., a], dt) -> [...]`, for evaluation. Imitation needs none: if None, no
+        return is shown, and what would go by returns says so.
       start: `(key, qpos [nq], qvel [nv]) -> (qpos, qvel)`; the model's initial state if None.
       frame_skip: simulator steps per environment step.
       max_episode_steps: the time limit.
       name: the file's name without its ending if None.
       fields: arrays of `mjData` that a function reads only now and then, so that one call does not show them.
-      annotator: which episodes are failures; those that terminate by default, or the worst fifth where none does.
+      annotator: which episodes are failures; those that terminate by default, or the worst fifth by their return where
+        none does and there is a reward.
 
     Raises:
       GailfeError: the model does not load, has no actuators or an actuator without a range, or a function fails.
@@ -52,7 +54,7 @@ def mujoco_task(
 
     path = pathlib.Path(model).expanduser().absolute()
     if annotator is None:
-        annotator = "bottom_quantile:0.2" if terminated is None else "terminated"
+        annotator = "terminated" if reward is None or terminated is not None else "bottom_quantile:0.2"
     task = Task(
         name=path.stem if name is None else name,
         gymnasium_id=None,
@@ -66,6 +68,7 @@ def mujoco_task(
         terminated=terminated or _never,
         start=start or _as_it_is,
         annotator=annotator,
+        has_reward=reward is not None,
     )
     loaded = load_model(task)
     where = f"task {task.name!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import os
 import pathlib
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from gailfe_jax.envs.base import MujocoEnv
 from gailfe_jax.envs.check import check_env, check_task
 from gailfe_jax.envs.delayed import DelayedReward, split_name
 from gailfe_jax.envs.physics import make_physics, resolve_engine
+from gailfe_jax.envs.physics.model_files import model_stamp
 from gailfe_jax.envs.task_file import load_task
 from gailfe_jax.envs.tasks import TASKS
 from gailfe_jax.errors import GailfeError
@@ -100,11 +102,26 @@ def _find(name: str) -> _Registration:
 
 
 def _from_file(path: str) -> _Registration:
-    # Under the whole path: two folders may hold a task of one name.
-    name, task = str(pathlib.Path(path).expanduser().absolute()), load_task(path)
-    if name not in _FILES or _FILES[name].task is not task:
-        _FILES[name] = _Registration(name, task)
-    return _FILES[name]
+    # Under its path: two folders may hold a task of one name. Records shall not need this machine's folders.
+    place, task = pathlib.Path(os.path.abspath(pathlib.Path(path).expanduser())), load_task(path)
+    name = place.relative_to(pathlib.Path.cwd()).as_posix() if place.is_relative_to(pathlib.Path.cwd()) else str(place)
+    held = _FILES.get(str(place))
+    if held is None or held.task is not task or held.name != name:
+        _FILES[str(place)] = _Registration(name, task)
+    return _FILES[str(place)]
+
+
+def task_file(name: str) -> str | None:
+    """The task file that a name is about, `delayed<k>:` left out: `delayed20:arm.toml` -> `arm.toml`; else None."""
+    delayed = split_name(name)
+    if delayed is not None:
+        return task_file(delayed[1])
+    return name if name.lower().endswith(_FILE) and name.lower() not in _REGISTERED else None
+
+
+def on_file(name: str, path: str) -> str:
+    """`name`, which is about a task file, with another one in its place: `delayed20:arm.toml` -> `delayed20:<path>`."""
+    return name.removesuffix(task_file(name) or "") + path
 
 
 def find_task(name: str) -> Task:
@@ -153,10 +170,10 @@ def brings_engine(name: str) -> bool:
 
 
 @functools.cache
-def _make(name: str, registration: _Registration | None, engine: str, **options: Any) -> Env:
+def _make(name: str, registration: _Registration | None, engine: str, changed: Any, **options: Any) -> Env:
     delayed = split_name(name)
     if delayed is not None:
-        return DelayedReward(_make(delayed[1], registration, engine, **options), delayed[0])
+        return DelayedReward(_make(delayed[1], registration, engine, changed, **options), delayed[0])
     task = None if registration is None else registration.task
     if isinstance(task, Task):
         if registration not in _BUILT_IN:
@@ -192,10 +209,14 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
     name = canonical_name(name)
     base = base_name(name)
     if base.startswith(_BRAX):
-        return _make(name, None, "own", **options)
+        return _make(name, None, "own", None, **options)
     registration = _find(base)
-    engine = resolve_engine(engine, registration.task) if isinstance(registration.task, Task) else "own"
-    return _make(name, registration, engine, **options)
+    task = registration.task
+    if not isinstance(task, Task):
+        return _make(name, registration, "own", None, **options)
+    # Made anew after a file of the user's model has changed.
+    changed = model_stamp(pathlib.Path(task.model_file)) if os.path.isabs(task.model_file) else None
+    return _make(name, registration, resolve_engine(engine, task), changed, **options)
 
 
 def as_env(env: Env | str, engine: str = "auto", **options: Any) -> Env:

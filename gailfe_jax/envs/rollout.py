@@ -116,6 +116,35 @@ def evaluate(env: Env, mode: ModeFn, agent: PyTree, key: Array, episodes: int) -
     return evaluate_steps(env, lambda agent, obs, step, key: mode(agent, obs), agent, key, episodes)
 
 
+@struct.dataclass
+class Visited:
+    """The state-action pairs of the first episode of each of `E` environments.
+
+    Attributes:
+      obs: `[T, E, o]`.
+      action: `[T, E, a]` inside the bounds.
+      inside: `[T, E]` bool, whether the episode was still going on.
+    """
+
+    obs: Array
+    action: Array
+    inside: Array
+
+
+def visit(env: Env, mode: ModeFn, agent: PyTree, key: Array, episodes: int, steps: int) -> Visited:
+    """What the episodes that `evaluate` counts visit in their first `steps` steps."""
+    state = jax.vmap(env.reset)(local_rows(jax.random.split(key, episodes)))
+
+    def step(carry, _):
+        state, going = carry
+        action = clip_action(env, mode(agent, state.obs))
+        after, time_step = jax.vmap(env.step)(state, action)
+        done = time_step.terminated | time_step.truncated
+        return (after, going & ~done), Visited(state.obs, action, going)
+
+    return jax.lax.scan(step, (state, jnp.ones(len(state.obs), bool)), None, length=steps)[1]
+
+
 def evaluate_steps(
     env: Env, act: StepFn, agent: PyTree, key: Array, episodes: int, max_steps: int | None = None
 ) -> Episodes:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import os
 import pathlib
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ import numpy as np
 
 from gailfe_jax.envs.expressions import Expression, compile_expression
 from gailfe_jax.envs.mujoco_task import mujoco_task
+from gailfe_jax.envs.physics.model_files import model_stamp, stamp
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Array, Fields, Task
 
@@ -42,7 +44,7 @@ def load_task(path: str | pathlib.Path) -> Task:
 
     Its keys: `model` (MJCF, relative to the file), `frame_skip` (1), `max_episode_steps` (1000), `observe` (a list of
     expressions, see `gailfe_jax.envs.expressions`), `terminated` (a list of healthy ranges such as `"body:torso.z in
-    [0.8, 2]"`; an episode ends where one does not hold), `reward` (an expression, for evaluation alone; 0 without),
+    [0.8, 2]"`; an episode ends where one does not hold), `reward` (an expression, for evaluation alone),
     `start.qpos` and `start.qvel` (`uniform(0.1)` or `normal(0.1)`, noise around the start), `start.keyframes` (names to
     draw the start from) or `start.states` (an .npz file with `qpos [n, nq]` and `qvel [n, nv]` to draw it from),
     `annotator`, `name`, and `gymnasium_id`.
@@ -53,18 +55,39 @@ def load_task(path: str | pathlib.Path) -> Task:
     path = pathlib.Path(path).expanduser().absolute()
     if not path.is_file():
         raise GailfeError(f"env: {path}: no such file; expected a task in TOML")
-    return _load(path, path.stat().st_mtime_ns)
+    parts = task_parts(path)
+    changed = (stamp(path), model_stamp(parts.model), parts.states and stamp(parts.states))
+    return _load(path, changed)
 
 
-@functools.cache
-def _load(path: pathlib.Path, changed: int) -> Task:
+class Parts(NamedTuple):
+    """The files that a task file names, and what it says besides."""
+
+    model: pathlib.Path
+    states: pathlib.Path | None
+    record: dict[str, Any]
+
+
+def task_parts(path: pathlib.Path) -> Parts:
+    """What the task file at an absolute path names.
+
+    Raises:
+      GailfeError: it is damaged, or does not say what it must.
+    """
+    record = _read(path)
+    model = pathlib.Path(os.path.normpath(path.parent / record["model"]))
+    states = record.get("start", {}).get("states")
+    return Parts(model, None if states is None else pathlib.Path(os.path.normpath(path.parent / states)), record)
+
+
+@functools.lru_cache(maxsize=32)
+def _load(path: pathlib.Path, changed: Any) -> Task:
     del changed
     from gailfe_jax.envs.physics.model import fresh_fields, read_model
     from gailfe_jax.envs.physics.names import Names
 
-    record = _read(path)
+    model_file, states, record = task_parts(path)
     where = f"env: {path.name}"
-    model_file = (path.parent / record["model"]).absolute()
     model = read_model(model_file, where)
     names = Names(model)
     rows = [compile_expression(text, names, f"{where}: observe") for text in record["observe"]]
@@ -94,7 +117,7 @@ def _load(path: pathlib.Path, changed: int) -> Task:
         observe=observe,
         terminated=terminated if ranges else None,
         reward=rewarded if reward else None,
-        start=_start(record.get("start", {}), path, model, where),
+        start=_start(record.get("start", {}), states, model, where),
         frame_skip=record.get("frame_skip", 1),
         max_episode_steps=record.get("max_episode_steps", 1000),
         name=record.get("name", path.stem),
@@ -104,7 +127,7 @@ def _load(path: pathlib.Path, changed: int) -> Task:
     for text, row in zip(record["observe"], rows, strict=True):
         if not np.isfinite(row.vector(np, data)).all():
             raise GailfeError(f"{where}: observe: {text!r} is not finite in the model's initial state")
-    return dataclasses.replace(task, gymnasium_id=record.get("gymnasium_id"))
+    return dataclasses.replace(task, gymnasium_id=record.get("gymnasium_id"), source=str(path))
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
@@ -161,15 +184,15 @@ def _range(text: str, names: Any, where: str) -> tuple[Expression, float, float,
     return compile_expression(match[1], names, where), low, high, match[2] == "[", match[5] == "]"
 
 
-def _start(record: Mapping[str, Any], path: pathlib.Path, model: Any, where: str) -> Any:
+def _start(record: Mapping[str, Any], file: pathlib.Path | None, model: Any, where: str) -> Any:
     noise = {part: _noise(record[part], f"{where}: start.{part}") for part in ("qpos", "qvel") if part in record}
     if "keyframes" in record and "states" in record:
         raise GailfeError(f"{where}: start: got keyframes and states; expected one of them")
     states = None
     if "keyframes" in record:
         states = _keyframes(record["keyframes"], model, f"{where}: start.keyframes")
-    elif "states" in record:
-        states = _states(path.parent / record["states"], model, f"{where}: start.states")
+    elif file is not None:
+        states = _states(file, model, f"{where}: start.states")
 
     def start(key: Array, qpos: Array, qvel: Array) -> tuple[Array, Array]:
         key_row, *keys = jax.random.split(key, 3)

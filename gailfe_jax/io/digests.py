@@ -1,4 +1,4 @@
-"""SHA-256 of files and of JSON values."""
+"""SHA-256 of files, texts and JSON values."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def canonical_json(value: Any) -> bytes:
 def json_sha256(value: Any) -> str:
     """Hexadecimal SHA-256 of `canonical_json(value)`."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def text_sha256(text: str) -> str:
+    """Hexadecimal SHA-256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -262,6 +262,18 @@ class Adversarial(Learner):
         """Whether the agent's own episodes stand in the place of demonstrations."""
         return self.self_demonstrations is not None and self.self_demonstrations.use == "alone"
 
+    def reads_reward(self) -> str | None:
+        if self.reward is None:
+            return f"algo: {self.name} maximises the true reward"
+        if self._adds_reward:
+            return "true_reward.add: adds the true reward"
+        own, failures = self.self_demonstrations, self.failures
+        if own is not None and own.use != "none" and (own.judge is None or own.judge.reads_reward):
+            return f"self_demonstrations.episodes: {own.episodes} goes by returns"
+        if failures is not None and failures.source != "collected" and failures.judge and failures.judge.reads_reward:
+            return f"failures.annotator: {failures.judge.name} reads the reward"
+        return None
+
     @property
     def _adds_reward(self) -> bool:
         """Whether the environment's reward is added to the fitted one."""

@@ -137,12 +137,19 @@ class Learner(Part, abc.ABC):
           success: what counts as a success among its own episodes; None takes the best ones. Unused without those.
 
         Raises:
-          GailfeError: parts that do not go together.
+          GailfeError: parts that do not go together, or that read a reward which the environment has not got.
         """
         self.verify()
         problem = Problem(env.spec, self.rollout.num_envs, self.rollout.unroll_length)
         learner = self.resolve().judged(annotator, success).bind(problem)
+        reader = learner.reads_reward()
+        if reader is not None and not env.spec.has_reward:
+            raise GailfeError(f"{reader}, and {env.spec.name} has no reward; expected a task that has one")
         return learner.replace(env=env, total_iterations=total_iterations)
+
+    def reads_reward(self) -> str | None:
+        """Which setting goes by the environment's own reward, in words; None where nothing does."""
+        return None
 
     def judged(self: LearnerT, annotator: Annotator | None, success: Annotator | None) -> LearnerT:
         """A copy that knows what counts as a failure and as a success."""

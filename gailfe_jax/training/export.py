@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from gailfe_jax.artifacts.confidence import Confidence
 from gailfe_jax.artifacts.numpy_mlp import mlp_weights
 from gailfe_jax.artifacts.policy import Policy
+from gailfe_jax.envs import task_record
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner, LearnerState
@@ -107,7 +109,8 @@ def to_confidences(
 
 
 def _metadata(learner: Learner, env_name: str, steps: int) -> dict[str, str]:
-    task = learner.problem.spec.name
-    # A task out of a file is found by its path, and known by its name.
+    task, record = learner.problem.spec.name, task_record(learner.env)
+    # A task out of a file is found by its path, and known by its name and by what its files hold.
     named = {} if task == env_name else {"task": task}
+    named |= {} if record is None else {"task_files": json.dumps(record["files"], sort_keys=True)}
     return {"env": env_name, "algo": learner.name, "steps": str(steps)} | named

@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gailfe_jax.analysis.occupancy import Reference, reference_of
 from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert
 from gailfe_jax.config.run import DemoSettings
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations
+from gailfe_jax.envs import warn_if_changed
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.learners.adversarial import Adversarial
@@ -37,6 +39,7 @@ class Inputs:
       success: what of its own counts as a success, or None where nothing asks.
       expert_return: mean return of the expert, by which returns are normalised; None if unknown.
       record: what config.json says of them.
+      reference: demonstrated pairs that policies are compared with where there is no reward; None with one.
     """
 
     demos: Demos | None = None
@@ -44,6 +47,7 @@ class Inputs:
     success: Annotator | None = None
     expert_return: float | None = None
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    reference: Reference | None = None
 
 
 def prepare_inputs(
@@ -78,6 +82,7 @@ def prepare_inputs(
         if settings.demos is not None and pathlib.Path(settings.demos).is_file():
             record["sha256"] = file_sha256(settings.demos)
     _check_sizes(demonstrations, env.spec)
+    warn_if_changed(settings.demos or "demos", demonstrations.provenance.get("task"), env)
     expert = demonstrations.expert
     if settings.trajectories is not None:
         expert = expert.take(settings.trajectories, settings.demo_seed)
@@ -86,6 +91,10 @@ def prepare_inputs(
     recorded = demonstrations.provenance.get("expert_return")
     known = isinstance(recorded, int | float) and math.isfinite(recorded)
     expert_return = float(recorded) if known else demo_return  # type: ignore[arg-type]
+    reference = None
+    if not env.spec.has_reward:
+        expert_return = demo_return = None
+        reference = reference_of(expert)
     content = hashlib.sha256(pairs.obs.tobytes() + pairs.action.tobytes())
     record |= {
         "expert_trajectories": expert.num_trajectories,
@@ -112,7 +121,7 @@ def prepare_inputs(
         content.update(trajectory.tobytes())
         demos = demos.replace(trajectory=jnp.asarray(trajectory))
     record["content_sha256"] = content.hexdigest()
-    return Inputs(demos, annotator, success, expert_return, record)
+    return Inputs(demos, annotator, success, expert_return, record, reference)
 
 
 def _refuse_unread(

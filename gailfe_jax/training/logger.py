@@ -25,12 +25,19 @@ from gailfe_jax.io.atomic import plain, write_text_atomic
 COLUMNS: Mapping[str, str] = {
     "return_mean": "return",
     "expert_normalised": "of expert",
+    "length_mean": "length",
+    "falls": "falls",
+    "demo_distance": "distance",
+    "demo_scale": "of halves",
+    "demo_accuracy": "told apart",
     "discriminator_accuracy": "D accuracy",
     "multiplier": "multiplier",
     "failures_in_buffer": "failures",
 }
 """Metrics that the terminal shows where a run has them, and their headings."""
 
+# Where there is a return, a terminal has no room for its length.
+_WITHOUT_RETURN = ("length_mean",)
 _SHOWN_EVALUATIONS = 8
 
 
@@ -272,6 +279,8 @@ class _Display:
     def evaluation(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         self.progress(step)
         cells = {name: _cell(name, values[name]) for name in COLUMNS if name in values}
+        if "return_mean" in cells:
+            cells = {name: cell for name, cell in cells.items() if name not in _WITHOUT_RETURN}
         self._rows.append((int(step), cells))
         if self._is_live:
             self._refresh()
@@ -332,7 +341,7 @@ def _cell(name: str, values: np.ndarray) -> str:
     if name == "return_mean":
         spread = f" ± {np.nanstd(values):,.0f}" if len(values) > 1 else ""
         return f"{mean:,.0f}{spread}"
-    if name == "failures_in_buffer":
+    if name in ("failures_in_buffer", "length_mean"):
         return f"{mean:,.0f}"
     return f"{mean:.3f}" if name == "multiplier" else f"{mean:.2f}"
 

@@ -14,12 +14,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from gailfe_jax.artifacts.confidence import FOLDER
+from gailfe_jax.analysis.occupancy import MOST_STEPS
+from gailfe_jax.artifacts import confidence
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.compat import leaf_name
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
+from gailfe_jax.envs import copy_task
+from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError, expect
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel import distributed
@@ -155,6 +158,7 @@ class _Session:
         """Opens the run folder; returns the state to go on from, None to start."""
         plan, run = self.plan, self.plan.run
         open_run(run_dir, plan.identity, resume)
+        copy_task(plan.learner.env, run_dir / FOLDER)
         self.checkpoints = CheckpointManager(run_dir / "checkpoints", keep=run.keep)
         self.logger = RunLogger(
             run_dir,
@@ -230,13 +234,30 @@ class _Session:
         episodes = jax.tree.map(np.asarray, self.trainer.gather(self.trainer.evaluate(self.state, self.done_steps)))
         self.eval_seconds += time.perf_counter() - start
         seeds = len(self.plan.names)
-        rate = seeds * (self.done_steps - self.start_step) / self.trained_seconds
-        return summarise(metrics) | {
+        judged = {
             "return_mean": episodes.returns.mean(axis=1),
             "return_std": episodes.returns.std(axis=1),
             "length_mean": episodes.lengths.mean(axis=1),
-            "steps_per_second": np.full(seeds, rate),
         }
+        if not self.plan.learner.env.spec.has_reward:
+            metrics = {name: value for name, value in metrics.items() if name != "train_return"}
+            judged = {
+                "length_mean": judged["length_mean"],
+                "falls": episodes.terminated.mean(axis=1),
+            } | self._distance()
+        rate = seeds * (self.done_steps - self.start_step) / self.trained_seconds
+        return summarise(metrics) | judged | {"steps_per_second": np.full(seeds, rate)}
+
+    def _distance(self) -> dict[str, np.ndarray]:
+        """How far the pairs of the evaluated episodes are from the demonstrations', `[S]` each."""
+        reference = self.plan.inputs.reference
+        if reference is None:
+            return {}
+        steps = min(self.plan.learner.env.spec.max_episode_steps, MOST_STEPS)
+        visited = self.trainer.gather(self.trainer.visit(self.state, self.done_steps, steps))
+        obs, action, inside = (np.asarray(x) for x in (visited.obs, visited.action, visited.inside))
+        rows = [reference.compare_visited(*row) or [np.nan] * 3 for row in zip(obs, action, inside, strict=True)]
+        return dict(zip(("demo_accuracy", "demo_distance", "demo_scale"), np.array(rows).T, strict=True))
 
     def _save_if_due(self, finished: bool, caught: bool) -> None:
         """A checkpoint where one is due, and the policies of this evaluation where they are asked for."""
@@ -283,7 +304,7 @@ class _Session:
             timing |= recorded_timing(run_dir, timing)
         judges = to_confidences(self.state, plan.learner, plan.env_name, self.done_steps, plan.seeds)
         for name, judge in zip(plan.names, judges):
-            judge.save(run_dir / FOLDER / f"seed_{name}.safetensors")
+            judge.save(run_dir / confidence.FOLDER / f"seed_{name}.safetensors")
         save_policies(policies, plan.names, run_dir / "policies")
         summary = finish_run(
             run_dir,

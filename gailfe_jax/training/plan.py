@@ -11,7 +11,7 @@ import numpy as np
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings, whole_chunks
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
-from gailfe_jax.envs import as_env, canonical_name, make_env
+from gailfe_jax.envs import as_env, canonical_name, make_env, task_record
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.check import check_parts
@@ -98,6 +98,8 @@ def make_plan(
     numbers = np.arange(first, first + run.seeds) if seeds is None else np.array(seeds)
     now = identity(method, place, run, inputs.record, world.spec.engine, imports)
     now |= {} if seeds is None else {"seeds": numbers.tolist()}
+    task = task_record(world)
+    now |= {} if task is None else {"task": task}
     distributed.check_same(shared_identity(now) | (others or {}))
     batch = method.rollout.batch_size
     chunk, chunks = whole_chunks(run, batch)

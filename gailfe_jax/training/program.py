@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gailfe_jax.config.parts import as_arrays, path_name
-from gailfe_jax.envs.rollout import Episodes, evaluate
+from gailfe_jax.envs.rollout import Episodes, Visited, evaluate, visit
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.learners.sources import Demos
@@ -113,6 +113,7 @@ class Trainer:
             self.seeds, self.learner = jax.device_put((self.seeds, self.learner), places)
             self._replicate = jax.jit(lambda tree: tree, out_shardings=self._shardings(PartitionSpec()))
         self._evaluations: dict[int, Callable[..., Episodes]] = {}
+        self._visits: dict[int, Callable[..., Visited]] = {}
         self._episodes = eval_episodes
         self._shared: tuple[Demos | None, Demos | None] = (None, None)
 
@@ -224,6 +225,20 @@ class Trainer:
     def _evaluate_one(self, episodes: int, agent: PyTree, seed: Array, step: Array) -> Episodes:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)
         return evaluate(self.learner.env, self.learner.policy.deterministic_action, agent, key, episodes)
+
+    def _visit_one(self, steps: int, agent: PyTree, seed: Array, step: Array) -> Visited:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)
+        act = self.learner.policy.deterministic_action
+        return visit(self.learner.env, act, agent, key, self._episodes, steps)
+
+    def visit(self, state: LearnerState, step: int, steps: int) -> Visited:
+        """What the episodes of `evaluate` at the same `step` visit in their first `steps` steps, `[S, T, E, ...]`."""
+        if steps not in self._visits:
+            one = jax.vmap(functools.partial(self._visit_one, steps), in_axes=(0, 0, None))
+            shared = self.mesh is not None and self._episodes % self.mesh.shape[ENVS] == 0
+            out = PartitionSpec(SEEDS, None, ENVS) if shared else PartitionSpec(SEEDS)
+            self._visits[steps] = self._jit(one, (PartitionSpec(SEEDS), PartitionSpec(SEEDS), PartitionSpec()), out)
+        return self._visits[steps](state.agent, self.seeds, jnp.uint32(step))
 
     def evaluate(self, state: LearnerState, step: int, episodes: int | None = None) -> Episodes:
         """Deterministic policies over fresh episodes, `[S, E]`; the episodes depend on seed and step only."""

@@ -7,6 +7,7 @@ checkpoints/          the whole learner state, newest few
 policies/seed_0.safetensors ...        deterministic policies for `gailfe_jax.Policy`
 discriminators/seed_0.safetensors ...  imitation: for `gailfe_jax.confidence`
 learning_curve.png, summary.json
+task/                 a copy of the files that make the task, where it is of a user's own file
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from gailfe_jax.analysis.plots import learning_curves
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.parts import Part
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
+from gailfe_jax.envs import changed_files, on_file, said_of, task_file
+from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
@@ -42,6 +45,8 @@ FREE_ON_RESUME = (
     *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
     "imports",
 )
+JUDGED_BY = {"return_mean": "return", "demo_distance": "distance to the demonstrations", "length_mean": "length"}
+"""What a policy is judged by, the first that a run has measured: a task without a reward has no return."""
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 """`name -> (steps [k], values [seeds, k])`."""
 
@@ -101,6 +106,8 @@ def shared_identity(record: Mapping[str, Any]) -> dict[str, Any]:
     parts = {name: record[name] for name in ("algo", "engine")}
     for part in ("environment", "method", "run"):
         parts |= flat_values(record[part])
+    if record.get("task"):
+        parts["task"] = record["task"]["sha256"]
     return parts | {"demos": demos, "seeds": record.get("seeds", record["run"]["seeds"])}
 
 
@@ -174,6 +181,38 @@ def load_policies(run_dir: str | pathlib.Path) -> list[Policy]:
     return [Policy.load(path) for path in files]
 
 
+def copied_task(run_dir: str | pathlib.Path, record: Mapping[str, Any]) -> str | None:
+    """The name of the run's environment on the folder's own copy of its task file; None where there is no copy.
+
+    Args:
+      run_dir: the run folder.
+      record: what `load_run` returns.
+    """
+    name, task = record["environment"].get("env"), record.get("task") or {}
+    if not isinstance(name, str) or task_file(name) is None or not isinstance(task.get("file"), str):
+        return None
+    copy = pathlib.Path(run_dir) / FOLDER / task["file"]
+    return on_file(name, str(copy)) if copy.is_file() else None
+
+
+def check_same_task(run_dir: pathlib.Path, saved: Mapping[str, Any], now: Any) -> None:
+    """Refuses to go on with a run whose task has changed: its bits would.
+
+    Args:
+      run_dir: the run folder.
+      saved: what `load_run` returns.
+      now: the task's record today.
+
+    Raises:
+      GailfeError: names the files.
+    """
+    changed = changed_files(saved.get("task"), now)
+    if changed:
+        copy = copied_task(run_dir, saved)
+        hint = "" if copy is None else f", of which --env {copy} is the run's own copy"
+        raise GailfeError(f"{run_dir}: {said_of(changed)} since the run began; expected the task as it was{hint}")
+
+
 def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
     """Makes the folder, or checks that it holds the run that is to be resumed, and writes config.json.
 
@@ -193,6 +232,12 @@ def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
         engine = saved.get("engine", now["engine"])
         before = identity(held.method, part_record(held.place), held.run, saved["demos"], engine, held.imports)
         before |= {"seeds": saved["seeds"]} if "seeds" in saved else {}
+        check_same_task(run_dir, saved, now.get("task"))
+        # A run of an older release recorded no task; and the files may lie elsewhere today.
+        before |= {"task": now["task"]} if "task" in now else {}
+        old, new = before["environment"].get("env", ""), now["environment"].get("env", "")
+        if saved.get("task") and task_file(new) and old == on_file(new, task_file(old) or ""):
+            before["environment"] = before["environment"] | {"env": new}
         check_config(before, now, ignore=FREE_ON_RESUME)
         origin = {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
     elif run_dir.exists() and any(run_dir.iterdir()):
@@ -256,15 +301,15 @@ def finish_run(
     }
     if timing["train_seconds"] > 0:
         summary["steps_per_second"] = timing["steps_this_session"] * num_seeds / timing["train_seconds"]
-    if "return_mean" in curves:
-        at, returns = curves["return_mean"]
+    shown = next((name for name in JUDGED_BY if name in curves), None)
+    if shown is not None:
         summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
         learning_curves(
-            {algo: (at, returns)},
+            {algo: curves[shown]},
             run_dir / "learning_curve.png",
             title=f"{algo} on {env_name}",
             expert_return=expert_return,
-            ylabel="return of the deterministic policy",
+            ylabel=f"{JUDGED_BY[shown]} of the deterministic policy",
             per_seed=True,
         )
     write_json_atomic(run_dir / "summary.json", summary)

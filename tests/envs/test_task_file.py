@@ -252,7 +252,7 @@ def test_a_task_of_functions_is_registered_and_made(write, monkeypatch):
     register_task(mujoco_task(model, observe=observe_tip, name="my-arm"))
     env = make_env("my-arm", "mujoco_c")
     check_env(env)
-    assert env.spec.name == "my-arm" and env.spec.annotator == "bottom_quantile:0.2"
+    assert env.spec.name == "my-arm" and env.spec.annotator == "terminated"
 
 
 @pytest.mark.parametrize(

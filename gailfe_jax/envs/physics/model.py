@@ -12,11 +12,13 @@ import importlib.util
 import pathlib
 import warnings
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import mujoco
 import mujoco.batch
 import numpy as np
 
+from gailfe_jax.envs.physics.model_files import model_stamp
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Task
 
@@ -39,9 +41,9 @@ def without_expected_warning():
             warnings.warn(f"MuJoCo: {message}", stacklevel=3)
 
 
-@functools.cache
-def _read(path: pathlib.Path, changed: int) -> mujoco.MjModel:
-    """The model at `path`, read again after the file has `changed` (nanoseconds since 1970)."""
+@functools.lru_cache(maxsize=32)
+def _read(path: pathlib.Path, changed: Any) -> mujoco.MjModel:
+    """The model at `path`, read again after one of its files has `changed`."""
     del changed
     with without_expected_warning():
         return mujoco.MjModel.from_xml_path(str(path))
@@ -65,7 +67,7 @@ def read_model(path: pathlib.Path, where: str) -> mujoco.MjModel:
     if not path.is_file():
         raise GailfeError(f"{where}: model file {path} is missing; expected an MJCF file")
     try:
-        return _read(path, path.stat().st_mtime_ns)
+        return _read(path, model_stamp(path))
     except ValueError as error:
         cause = " ".join(str(error).split())
         raise GailfeError(f"{where}: MuJoCo does not load model file {path} ({cause})") from error
