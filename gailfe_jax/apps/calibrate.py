@@ -19,7 +19,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.training.run_folder import load_policies, load_run
+from gailfe_jax.training.run_folder import copied_task, load_policies, load_run
 
 
 def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, seed: int = 0) -> dict[str, Any]:
@@ -46,7 +46,8 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
     files = confidence_files(run_dir)
     if episodes < 2:
         raise GailfeError(f"episodes: got {episodes}; expected at least 2: one half fits, the other judges")
-    env = make_env(record["environment"]["env"], record["environment"].get("engine", "auto"))
+    name = copied_task(run_dir, record) or record["environment"]["env"]
+    env = make_env(name, record["environment"].get("engine", "auto"))
     expert = load_demonstrations(demos, env).expert
     if pathlib.Path(demos).is_file() and file_sha256(demos) == record["demos"].get("sha256"):
         raise GailfeError(f"{demos}: the run was trained on it; expected held-out demonstrations (another --seed)")

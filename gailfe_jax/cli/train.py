@@ -12,7 +12,7 @@ import tyro
 
 from gailfe_jax.cli.parsing import peek, peek_all
 from gailfe_jax.cli.settings import read_words, write_config
-from gailfe_jax.envs import base_name, canonical_name, find_task, on_file, task_file, task_record
+from gailfe_jax.envs import base_name, canonical_name, differ_by_file, find_task, task_file, task_record
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.user_modules import imported_modules, require_modules
 from gailfe_jax.learners.setup import Setup
@@ -65,7 +65,7 @@ def _resumed_env(words: Sequence[str], out: pathlib.Path, record: Mapping[str, A
     file, given = task_file(name), peek(words, "--env") or ""
     if file is None:
         return name
-    if task_file(given) is not None and on_file(given, file) == name:
+    if differ_by_file(given, name):
         name = given
     elif not pathlib.Path(file).is_file():
         copy = copied_task(out, record)

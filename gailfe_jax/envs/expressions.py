@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gailfe_jax.envs.physics.names import Names
+from gailfe_jax.envs.physics.names import KINDS, Names
 from gailfe_jax.envs.tasks.common import norm, squared
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Fields
 
-_REFERENCE = re.compile(r"\b(body|site|geom|joint|sensor|actuator):([A-Za-z0-9_/\-]+)(?:\.([A-Za-z_]+))?")
+_REFERENCE = re.compile(rf"\b({'|'.join(KINDS)}):([A-Za-z0-9_/\-]+)(?:\.([A-Za-z_]+))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def compile_expression(text: str, names: Names, where: str, extra: Sequence[str]
     Args:
       text: numbers, `+ - * / **`, slices, the functions of `_FUNCTIONS`, arrays of MuJoCo's `mjData` by name, and
         `body:NAME.xpos`, `site:NAME.xpos`, `geom:NAME.xpos` (also `.x`, `.y`, `.z`), `joint:NAME.qpos`, `.qvel`,
-        `sensor:NAME`, `actuator:NAME`.
+        `sensor:NAME`, `actuator:NAME`, `tendon:NAME.length` and what else `gailfe_jax.envs.physics.names` lists.
       names: of the model.
       where: what an error begins with.
       extra: further names that the caller gives, such as `dt`; `before(...)` is known where `action` is.

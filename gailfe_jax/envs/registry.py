@@ -124,6 +124,12 @@ def on_file(name: str, path: str) -> str:
     return name.removesuffix(task_file(name) or "") + path
 
 
+def differ_by_file(one: str, two: str) -> bool:
+    """Whether two names are about task files and say the same but for where these lie."""
+    files = task_file(one), task_file(two)
+    return None not in files and on_file(one, files[1] or "") == two
+
+
 def find_task(name: str) -> Task:
     """The MuJoCo task called `name`, or with that Gymnasium id, in any case: `hopper`, `Hopper-v5`, `HalfCheetah`.
 

@@ -8,6 +8,7 @@ import shutil
 
 from gailfe_jax.artifacts.policy import expert_names, load_expert
 from gailfe_jax.envs import base_name
+from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.learners.record import method_record, part_record
 from gailfe_jax.sweep.space import Point
@@ -49,6 +50,8 @@ def write_point(
         for step in steps:
             logger.log(step, {name: v[:, list(s).index(step)] for name, (s, v) in curves.items() if step in s})
     _copy_files(program, folder, rows, seeds)
+    if (program / FOLDER).is_dir():
+        shutil.copytree(program / FOLDER, folder / FOLDER)
     kept = ("algo", "env", "finished", "expert_return", "annotator", "provenance")
     row = {name: summary[name] for name in kept} | {"steps": steps[-1], "values": point.values}
     final = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}

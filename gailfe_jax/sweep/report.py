@@ -23,6 +23,7 @@ from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_text_atomic
 from gailfe_jax.sweep.space import Point
+from gailfe_jax.training.run_folder import JUDGED_BY
 
 _SHOWN_CURVES = 7  # As many as there are colours.
 _SHOWN_ROWS = 30
@@ -43,7 +44,8 @@ class Summary:
       final: interquartile mean over seeds of the last evaluation's return, with its 95% bootstrap interval.
       mean: the same of the mean over all evaluations: how fast it learned.
       reference: number of the setting it is compared with, the task's best or the baseline; None for that one itself.
-      improvement: probability that a random seed of it ends above one of the reference.
+      improvement: probability that a random seed of it ends better than one of the reference.
+      judged_by: the metric whose values stand in `returns`: on a task without a reward it is no return.
     """
 
     number: int
@@ -56,18 +58,30 @@ class Summary:
     mean: Interval | None
     reference: int | None = None
     improvement: Interval | None = None
+    judged_by: str = "return_mean"
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return sign_of(self.judged_by)
+
+
+def sign_of(metric: str) -> int:
+    """1 where more of it is better, -1 for a distance."""
+    return -1 if metric == "demo_distance" else 1
 
 
 def compare(summaries: Sequence[Summary], baseline: int | None = None) -> list[Summary]:
-    """Best final return first, each beside its reference: the baseline on its task, else the best of its task."""
-    ranked = sorted(summaries, key=lambda s: -math.inf if s.final is None else s.final.estimate, reverse=True)
+    """The best final value first, each beside its reference: the baseline on its task, else the best of its task."""
+    ranked = sorted(summaries, key=lambda s: -math.inf if s.final is None else s.sign * s.final.estimate, reverse=True)
     best = {s.setting.setup.environment.env: s for s in reversed(ranked) if s.final is not None}
     best |= {s.setting.setup.environment.env: s for s in ranked if s.number == baseline}
     compared = []
     for summary in ranked:
         other = best.get(summary.setting.setup.environment.env)
         if other is not None and other is not summary and summary.final is not None and other.final is not None:
-            chance = probability_of_improvement(summary.returns[:, -1], other.returns[:, -1])
+            sign = summary.sign
+            chance = probability_of_improvement(sign * summary.returns[:, -1], sign * other.returns[:, -1])
             summary = dataclasses.replace(summary, reference=other.number, improvement=chance)
         compared.append(summary)
     return compared
@@ -129,7 +143,7 @@ def write_summaries(folder: pathlib.Path, summaries: list[Summary], names: list[
     header, cells = _columns(summaries)
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in cells)]
     note = (
-        "Interquartile means over seeds with 95% stratified bootstrap intervals; returns of the deterministic policy. "
+        "Interquartile means over seeds with 95% stratified bootstrap intervals, of the deterministic policy. "
         "P(better): that a random seed of the setting ends above one of the setting it names. What is the best "
         "of many is so partly by chance: judge it anew on other seeds."
     )
@@ -143,7 +157,9 @@ def _columns(summaries: list[Summary], brief: bool = False) -> tuple[list[str], 
     known = any(s.expert_return for s in summaries)
     seeds = not brief or any(s.diverged for s in summaries)
     header = ["setting", "values", *(["task"] if tasks else []), *(["seeds"] if seeds else [])]
-    header += ["final return", "mean over training", *(["final / expert"] if known else []), "P(better)"]
+    what = {JUDGED_BY[s.judged_by] for s in summaries}
+    header += [f"final {' or '.join(sorted(what))}", "mean over training"]
+    header += [*(["final / expert"] if known else []), "P(better)"]
     rows = []
     for s in summaries:
         count = f"{len(s.returns)}" + (f" ({s.diverged} diverged)" if s.diverged else "")
@@ -152,13 +168,14 @@ def _columns(summaries: list[Summary], brief: bool = False) -> tuple[list[str], 
         if s.improvement is not None:
             chance = f"{s.improvement.estimate:.2f}" if brief else _interval(s.improvement, 2)
             better = f"{chance} over {s.reference}"
+        digits = 2 if s.sign < 0 else 0
         row = [
             f"{s.number}",
             s.setting.label,
             *([s.setting.setup.environment.env] if tasks else []),
             *([count] if seeds else []),
         ]
-        rows.append([*row, _interval(s.final, 0), _interval(s.mean, 0), *([share] if known else []), better])
+        rows.append([*row, _interval(s.final, digits), _interval(s.mean, digits), *([share] if known else []), better])
     return header, rows
 
 
@@ -174,7 +191,7 @@ def print_summaries(summaries: list[Summary], total: int) -> None:
     header, rows = _columns(summaries, brief=True)
     table = Table(
         box=rich.box.SIMPLE_HEAD,
-        title=f"{len(summaries)} of {total} settings, best final return first (IQM, 95% interval)",
+        title=f"{len(summaries)} of {total} settings, the best first (IQM, 95% interval)",
     )
     for name, cells in zip(header, zip(*rows)):
         # No value is cut or torn: it is what one would type.
@@ -204,6 +221,7 @@ def draw(folder: pathlib.Path, summaries: list[Summary]) -> None:
             {label(s): s.returns[:, -1] for s in of_task[:_SHOWN_ROWS]},
             folder / f"{name}.png",
             title=task,
+            xlabel=f"final {JUDGED_BY[of_task[0].judged_by]}",
             reference=expert,
         )
         title = task if len(of_task) <= _SHOWN_CURVES else f"{task}, the best {_SHOWN_CURVES} of {len(of_task)}"
@@ -211,4 +229,6 @@ def draw(folder: pathlib.Path, summaries: list[Summary]) -> None:
         if expert is not None:
             experts[title] = expert
     if panels:
-        learning_curve_panels(panels, folder / "curves.png", expert_returns=experts or None)
+        what = JUDGED_BY[whole[0].judged_by]
+        name = folder / "curves.png"
+        learning_curve_panels(panels, name, expert_returns=experts or None, ylabel=f"{what} (IQM over seeds)")

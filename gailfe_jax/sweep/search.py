@@ -12,7 +12,7 @@ from gailfe_jax.analysis.statistics import iqm
 from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.setup import ConfigFile
-from gailfe_jax.sweep.report import find_pyarrow
+from gailfe_jax.sweep.report import find_pyarrow, sign_of
 from gailfe_jax.sweep.space import Distribution, build
 from gailfe_jax.sweep.study import Study, SweepResult
 
@@ -83,7 +83,7 @@ def search(
             for trial, number in zip(round_of, answers, strict=True):
                 final = study.curves(number)[1][:, -1]
                 if np.isfinite(final).all():
-                    optimiser.tell(trial, float(iqm(final)))
+                    optimiser.tell(trial, sign_of(study.judged_by(number)) * float(iqm(final)))
                 else:
                     optimiser.tell(trial, state=optuna.trial.TrialState.FAIL)
     if baseline is not None and not 0 <= baseline < len(study.points):

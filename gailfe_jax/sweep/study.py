@@ -24,6 +24,7 @@ import numpy as np
 from rich.console import Console
 
 from gailfe_jax.analysis.statistics import bootstrap_interval
+from gailfe_jax.envs import changed_files, differ_by_file, said_of, task_record
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
@@ -39,7 +40,7 @@ from gailfe_jax.training.logger import read_metrics, stack_metric
 from gailfe_jax.training.loop import train
 from gailfe_jax.training.manifest import check_config
 from gailfe_jax.training.plan import find_env
-from gailfe_jax.training.run_folder import read_record
+from gailfe_jax.training.run_folder import JUDGED_BY, read_record
 
 _VERSION = 2
 _FIRST = ("seed", "step", "return_mean", "expert_normalised")
@@ -191,7 +192,14 @@ class Study:
             )
         common = saved.keys() & self._records.keys()
         before, now = ({name: records[name] for name in common} for records in (saved, self._records))
+        for name in common:
+            changed = changed_files(*(records[name]["inputs"].get("task") for records in (before, now)))
+            if changed:
+                raise GailfeError(f"{self.folder}: {said_of(changed)} since the sweep began; expected it as it was")
         free = [f"settings.{name}.{field}" for name in saved for field in _FREE_ON_RESUME]
+        # Its files are the same, wherever they lie today.
+        places = {name: [records[name]["environment"].get("env", "") for records in (before, now)] for name in common}
+        free += [f"settings.{name}.environment.env" for name, two in places.items() if differ_by_file(*two)]
         check_config({"settings": before}, {"settings": now}, ignore=free)
 
     def _made_ready(self, point: Point) -> Inputs:
@@ -202,6 +210,8 @@ class Study:
             inputs = prepare_inputs(setup.method, env, setup.demos)
             setup.method.on(env, annotator=inputs.annotator, success=inputs.success)
             record = {name: value for name, value in inputs.record.items() if name != "provenance"}
+            if (task := task_record(env)) is not None:
+                record["task"] = task
             record["engine"] = env.spec.engine  # What `auto` turned out to be.
             # Their numbers stay on disk until a program asks for them.
             self._inputs[key] = dataclasses.replace(inputs, demos=None, record=record)
@@ -283,10 +293,18 @@ class Study:
         shutil.rmtree(program)
         return False
 
+    def judged_by(self, number: int) -> str:
+        """The metric that a setting that is done is judged by."""
+        records = read_metrics(self.folder / "settings" / name_of(number))
+        return next(name for name in JUDGED_BY if name in records[0])
+
     def curves(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """`(steps [k], returns [seeds, k])` of a setting that is done; nan for seeds that diverged."""
+        """`(steps [k], returns [seeds, k])` of a setting that is done; nan for seeds that diverged.
+
+        On a task without a reward it is what stands in a return's place, see `JUDGED_BY`.
+        """
         folder = self.folder / "settings" / name_of(number)
-        steps, returns = stack_metric(read_metrics(folder), "return_mean")
+        steps, returns = stack_metric(read_metrics(folder), self.judged_by(number))
         first = self.points[number].setup.run.first_seed
         made = [(folder / "policies" / f"seed_{first + i}.safetensors").is_file() for i in range(len(returns))]
         return steps, np.where(np.array(made)[:, None], returns, np.nan)
@@ -324,7 +342,7 @@ class Study:
             final, mean = bootstrap_interval(returns[:, -1]), bootstrap_interval(returns.mean(axis=1))
         saved = json.loads((self.folder / "settings" / name_of(number) / "summary.json").read_text(encoding="utf-8"))
         expert = saved["expert_return"] or shipped_return(point.setup.environment.env)
-        return Summary(number, point, returns, steps, diverged, expert, final, mean)
+        return Summary(number, point, returns, steps, diverged, expert, final, mean, judged_by=self.judged_by(number))
 
     def _say(self, text: str) -> None:
         if not self.points[0].setup.run.quiet:

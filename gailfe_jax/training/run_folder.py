@@ -24,7 +24,7 @@ from gailfe_jax.analysis.plots import learning_curves
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.parts import Part
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
-from gailfe_jax.envs import changed_files, on_file, said_of, task_file
+from gailfe_jax.envs import changed_files, differ_by_file, on_file, said_of, task_file
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
@@ -236,7 +236,7 @@ def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
         # A run of an older release recorded no task; and the files may lie elsewhere today.
         before |= {"task": now["task"]} if "task" in now else {}
         old, new = before["environment"].get("env", ""), now["environment"].get("env", "")
-        if saved.get("task") and task_file(new) and old == on_file(new, task_file(old) or ""):
+        if saved.get("task") and differ_by_file(old, new):
             before["environment"] = before["environment"] | {"env": new}
         check_config(before, now, ignore=FREE_ON_RESUME)
         origin = {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}

@@ -21,15 +21,39 @@ _KINDS = {
     "joint": mujoco.mjtObj.mjOBJ_JOINT,
     "sensor": mujoco.mjtObj.mjOBJ_SENSOR,
     "actuator": mujoco.mjtObj.mjOBJ_ACTUATOR,
+    "tendon": mujoco.mjtObj.mjOBJ_TENDON,
+    "camera": mujoco.mjtObj.mjOBJ_CAMERA,
 }
+KINDS = tuple(_KINDS)
+"""The kinds of parts that have names."""
+_COUNTS = {"body": "nbody", "joint": "njnt", "actuator": "nu", "camera": "ncam"}
 _AXES = {"x": 0, "y": 1, "z": 2}
 _ATTRIBUTES = {
-    "body": {name: name for name in ("xpos", "xquat", "xmat", "xipos", "cvel", "cfrc_ext")},
+    "body": {
+        name: name
+        for name in (
+            *("xpos", "xquat", "xmat", "xipos", "ximat", "cvel", "cinert", "cacc", "cfrc_int", "cfrc_ext"),
+            "subtree_com",
+        )
+    },
     "site": {"xpos": "site_xpos", "xmat": "site_xmat"},
     "geom": {"xpos": "geom_xpos", "xmat": "geom_xmat"},
-    "joint": {"qpos": "qpos", "qvel": "qvel"},
+    "joint": {
+        "qpos": "qpos",
+        "axis": "xaxis",
+        "anchor": "xanchor",
+        **{name: name for name in ("qvel", "qacc", "qfrc_actuator", "qfrc_passive", "qfrc_constraint", "qfrc_bias")},
+    },
     "sensor": {},
-    "actuator": {"ctrl": "ctrl", "force": "actuator_force"},
+    "actuator": {
+        "ctrl": "ctrl",
+        "force": "actuator_force",
+        "length": "actuator_length",
+        "velocity": "actuator_velocity",
+        "act": "act",
+    },
+    "tendon": {"length": "ten_length", "velocity": "ten_velocity"},
+    "camera": {"xpos": "cam_xpos", "xmat": "cam_xmat"},
 }
 _QPOS_SIZE = {0: 7, 1: 4, 2: 1, 3: 1}
 _QVEL_SIZE = {0: 6, 1: 3, 2: 1, 3: 1}
@@ -57,7 +81,7 @@ class Names:
         """
         i = mujoco.mj_name2id(self._model, _KINDS[kind], name)
         if i < 0:
-            count = getattr(self._model, {"body": "nbody", "joint": "njnt", "actuator": "nu"}.get(kind, f"n{kind}"))
+            count = getattr(self._model, _COUNTS.get(kind, f"n{kind}"))
             known = [found for j in range(count) if (found := mujoco.mj_id2name(self._model, _KINDS[kind], j))]
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known) or '(none)'}"
@@ -72,14 +96,18 @@ class Names:
             return attributes["xpos"], (i, _AXES[attribute]), 0
         if attribute not in attributes:
             known = [*attributes, *(_AXES if "xpos" in attributes else ())]
-            expected = ", ".join(known) or "none"
-            raise GailfeError(f"{where}: {kind}:{name} has no {attribute or 'value'!r}; expected one of {expected}")
+            near = difflib.get_close_matches(attribute or "", known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known) or 'none'}"
+            raise GailfeError(f"{where}: {kind}:{name} has no {attribute or 'value'!r}; {hint}")
         field = attributes[attribute]
-        if kind == "joint":
-            sizes, starts = {"qpos": (_QPOS_SIZE, "jnt_qposadr"), "qvel": (_QVEL_SIZE, "jnt_dofadr")}[field]
+        if kind == "joint" and field not in ("xaxis", "xanchor"):
+            sizes, starts = (_QPOS_SIZE, "jnt_qposadr") if field == "qpos" else (_QVEL_SIZE, "jnt_dofadr")
             start = getattr(self._model, starts)[i]
             return field, (slice(start, start + sizes[int(self._model.jnt_type[i])]),), 1
-        if kind == "actuator":
-            return field, (i,), 0
+        if field == "act":
+            start, size = self._model.actuator_actadr[i], self._model.actuator_actnum[i]
+            if size < 1:
+                raise GailfeError(f"{where}: {kind}:{name} has no activation; expected one with a dynamics of its own")
+            return field, (slice(start, start + size),), 1
         whole = (slice(None),) * (self.ranks[field] - 1)
         return field, (i, *whole), self.ranks[field] - 1
