@@ -94,7 +94,8 @@ def record_video(
         raise GailfeError(f"{path}: expected a file name that ends in .mp4")
     evaluate = _evaluation()
     # Here already, where it costs no child process; without a picture this needs no OpenGL.
-    with contextlib.closing(evaluate.make_env(gymnasium_id)) as env:
+    view = {"render_mode": "rgb_array"} if gymnasium_id.startswith(evaluate.OURS) else {}
+    with contextlib.closing(evaluate.make_env(gymnasium_id, **view)) as env:
         evaluate.check_fit(policy, env, gymnasium_id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -116,7 +116,7 @@ def collect_demonstrations(
         spec = env.spec
         annotator = parse_annotator(annotator, task=spec.name, default=spec.annotator, expert_return=expert_return)
     if failures and annotator.reads_reward and not env.spec.has_reward:
-        raise GailfeError(f"annotator: {annotator.name} reads the reward; expected another, {env.spec.name} has none")
+        raise GailfeError(f"annotator: {annotator.name} reads the reward, and {env.spec.name} has none")
     low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
 
     def noisy(obs: np.ndarray) -> np.ndarray:
