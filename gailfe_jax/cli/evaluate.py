@@ -62,7 +62,7 @@ class Evaluate:
 def _show(report: dict[str, Any]) -> None:
     returns, compared = report["has_reward"], report.get("demos")
     titles = [*(["return", "std"] if returns else []), "length", "falls", *(["of expert"] if returns else [])]
-    titles += ["distance", "of halves", "told apart"] if compared else []
+    titles += ["distance", "halves", "told apart"] if compared else []
     table = Table("seed", *titles, title=f"{report['env']}, {report['episodes']} episodes")
     for row in report["seeds"]:
         cells = {"length": f"{row['length']:.0f}", "falls": f"{row['falls']:.2f}"}
@@ -71,7 +71,7 @@ def _show(report: dict[str, Any]) -> None:
             cells |= {"return": f"{row['mean']:.0f}", "std": f"{row['std']:.0f}", "of expert": share}
         if row.get("demos") is not None:
             found = row["demos"]
-            cells |= {"distance": f"{found['distance']:.2f}", "of halves": f"{found['distance_of_halves']:.2f}"}
+            cells |= {"distance": f"{found['distance']:.2f}", "halves": f"{found['distance_of_halves']:.2f}"}
             cells["told apart"] = f"{found['accuracy']:.2f}"
         table.add_row(str(row["seed"]), *(cells.get(title, "-") for title in titles))
     Console().print(table)

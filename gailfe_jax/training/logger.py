@@ -28,7 +28,7 @@ COLUMNS: Mapping[str, str] = {
     "length_mean": "length",
     "falls": "falls",
     "demo_distance": "distance",
-    "demo_scale": "of halves",
+    "demo_scale": "halves",
     "demo_accuracy": "told apart",
     "discriminator_accuracy": "D accuracy",
     "multiplier": "multiplier",

@@ -171,3 +171,49 @@ def test_order_of_platforms(monkeypatch):
     monkeypatch.delenv("MUJOCO_GL")
     monkeypatch.setattr("sys.platform", "darwin")
     assert _backends() == ["glfw"]
+
+
+ROBOT = """<mujoco>
+<statistic center="0 0 0.5" extent="1"/>
+<worldbody>
+  <light pos="0 0 3"/><geom type="plane" size="5 5 0.1" rgba="0.9 0.9 0.9 1"/>
+  {camera}
+  <body name="box" pos="0 0 1"><freejoint/><geom type="box" size="0.1 0.1 0.1" rgba="1 0 0 1"/>
+    <body pos="0 0 0.15"><joint name="arm" axis="0 1 0" range="-1 1"/><geom type="capsule" size="0.03" fromto="0 0 0 0 0 0.2"/>
+    </body></body>
+</worldbody>
+<actuator><motor name="m" joint="arm" ctrllimited="true" ctrlrange="-1 1"/></actuator>
+</mujoco>"""
+THROWN = """
+model = "robot.xml"
+frame_skip = 10
+max_episode_steps = 12
+observe = ["qpos", "qvel"]
+terminated = ["body:box.z in [0.5, 9]"]
+[start]
+states = "start.npz"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("camera", ["", '<camera name="track" pos="0 -9 1" xyaxes="1 0 0 0 0 1"/>'])
+def test_a_task_of_ones_own_is_filmed_to_where_it_ends(camera, tmp_path, recorded):
+    """The camera goes along with a body that flies off, unless the model has its own; here its own stands still."""
+    (tmp_path / "robot.xml").write_text(ROBOT.format(camera=camera))
+    (tmp_path / "robot.toml").write_text(THROWN)
+    qvel = np.zeros((1, 7))
+    qvel[0, 0] = 20.0
+    np.savez(tmp_path / "start.npz", qpos=[[0, 0, 1.0, 1, 0, 0, 0, 0]], qvel=qvel)
+    policy = make_policy(obs=15, action=1)
+    path = tmp_path / "film.mp4"
+    result = record_video(policy, f"gailfe_jax/{tmp_path / 'robot.toml'}", path, width=96, height=64)
+    assert (result.frames, result.fps, result.returns) == (13, 50.0, (0.0,))
+    frames = iio.imread(path).astype(float)
+    red = [np.argwhere((frame[..., 0] > 110) & (frame[..., 1:] < 90).all(-1)) for frame in frames]
+    assert len(red[0]) > 2
+    if camera:
+        # It flies 4.8 m to the right, over half of what is seen from 9 m away, and out of the picture.
+        assert len(red[-1]) == 0 or red[-1][:, 1].mean() > red[0][:, 1].mean() + 20
+    else:
+        assert abs(red[-1][:, 1].mean() - red[0][:, 1].mean()) < 5
+    assert np.abs(frames[-1] - frames[0]).max() > 20

@@ -19,8 +19,8 @@ def run_dir(tmp_path_factory):
 
 def test_policies_come_in_order_of_their_seeds(run_dir):
     assert [policy.metadata["seed"] for policy in load_policies(run_dir)] == ["9", "10"]
-    policies, spec = policies_of(run_dir)
-    assert len(policies) == 2 and spec.gymnasium_id == "Hopper-v5"
+    policies, _, env = policies_of(run_dir)
+    assert len(policies) == 2 and env.spec.gymnasium_id == "Hopper-v5"
 
 
 @pytest.mark.slow

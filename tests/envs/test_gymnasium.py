@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from gailfe_jax.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, register_gymnasium_envs
 from gailfe_jax.envs.tasks import TASKS
 from gailfe_jax.errors import GailfeError
+from tests.toy import Cliff
 
 IDS = register_gymnasium_envs()
 QUICK = ("gailfe_jax/hopper", "gailfe_jax/ant")
@@ -29,7 +30,8 @@ def test_passes_gymnasiums_checker(id):
         warnings.filterwarnings("ignore", message=r".*A Box observation space (minimum|maximum) value is -?infinity")
         # Nor are their action bounds always one.
         warnings.filterwarnings("ignore", message=r".*For Box action spaces, we recommend")
-        check_env(gymnasium.make(id, engine="mujoco_c").unwrapped)
+        # A picture needs an OpenGL platform, which is chosen once per process: `record_video` has a child for that.
+        check_env(gymnasium.make(id, engine="mujoco_c").unwrapped, skip_render_check=True)
 
 
 @pytest.mark.parametrize("id", EACH)
@@ -168,3 +170,11 @@ def test_bad_arguments_are_one_clear_error():
 
 def test_ids_cover_the_tasks():
     assert register_gymnasium_envs() == IDS == [f"gailfe_jax/{name}" for name in sorted(TASKS)]
+
+
+def test_what_draws_no_picture_says_so():
+    with pytest.raises(GailfeError, match=r"^env: cliff draws no picture; expected a MuJoCo task"):
+        GymnasiumEnv(Cliff(), render_mode="rgb_array")
+    with pytest.raises(GailfeError, match=r"^render_mode: got 'human'; expected rgb_array or None"):
+        GymnasiumEnv(Cliff(), render_mode="human")
+    assert GymnasiumEnv(Cliff()).render() is None

@@ -17,6 +17,7 @@ from gailfe_jax.envs.physics.mujoco_c import MujocoC
 from gailfe_jax.envs.task_file import load_task
 from gailfe_jax.envs.tasks import INVERTED_DOUBLE_PENDULUM, TASKS
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import Fields
 
 ASSETS = pathlib.Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 PENDULUM = """
@@ -266,4 +267,68 @@ def test_a_task_of_functions_is_registered_and_made(write, monkeypatch):
 def test_functions_that_do_not_work_are_one_line(observe, message, write):
     with pytest.raises(GailfeError) as caught:
         check_task(mujoco_task(write(arm()).with_suffix(".xml"), observe=observe))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+NAMED = """<mujoco>
+<worldbody>
+  <camera name="eye" pos="0 -1 0.5"/>
+  <body name="ball"><freejoint name="free"/><geom name="skin" size="0.05"/></body>
+  <body name="upper" pos="0 0 1"><joint name="shoulder" type="hinge" axis="0 1 0"/>
+    <geom size="0.02" fromto="0 0 0 0.2 0 0" type="capsule"/><site name="one" pos="0.1 0 0"/></body>
+  <body name="lower" pos="1 0 1"><joint name="elbow" type="hinge" axis="0 1 0"/>
+    <geom size="0.02" fromto="0 0 0 0.2 0 0" type="capsule"/><site name="two" pos="0.1 0 0"/></body>
+</worldbody>
+<tendon><spatial name="rope"><site site="one"/><site site="two"/></spatial></tendon>
+<actuator>
+  <motor name="m1" joint="shoulder" gear="2" ctrllimited="true" ctrlrange="-3 3"/>
+  <general name="slow" joint="elbow" dyntype="filter" dynprm="0.1" ctrllimited="true" ctrlrange="-1 1"/>
+</actuator>
+</mujoco>"""
+
+
+def test_every_kind_of_part_is_read_by_its_name(write):
+    """Against MuJoCo's own access by name."""
+    observe = [
+        "tendon:rope.length", "tendon:rope.velocity", "actuator:m1.force", "actuator:m1.length", "actuator:m1.velocity",
+        "actuator:slow.act", "camera:eye.xpos", "camera:eye.z", "joint:elbow.qacc", "joint:elbow.qfrc_bias",
+        "joint:free.qvel", "joint:shoulder.axis", "joint:shoulder.anchor", "body:upper.subtree_com", "body:ball.ximat",
+    ]  # fmt: skip
+    task = load_task(write(arm(observe=observe), NAMED))
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(NAMED)
+    data = mujoco.MjData(model)
+    rng = np.random.default_rng(0)
+    data.qpos[:], data.qvel[:], data.ctrl[:] = 0.3 * rng.normal(size=9), rng.normal(size=8), [1.5, 0.5]
+    data.qpos[3:7] /= np.linalg.norm(data.qpos[3:7])
+    mujoco.mj_step(model, data)
+    mujoco.mj_step(model, data)
+    joint, actuator = data.joint, data.actuator
+    expected = [
+        data.tendon("rope").length, data.tendon("rope").velocity, actuator("m1").force, actuator("m1").length,
+        actuator("m1").velocity, data.act, data.camera("eye").xpos, data.camera("eye").xpos[2:], joint("elbow").qacc,
+        joint("elbow").qfrc_bias, joint("free").qvel, joint("shoulder").xaxis, joint("shoulder").xanchor,
+        data.body("upper").subtree_com, data.body("ball").ximat,
+    ]  # fmt: skip
+    arrays = {name: np.asarray(getattr(data, name))[None] for name in ("qpos", "qvel", *task.fields)}
+    obs = task.observe(np, Fields(**arrays))
+    np.testing.assert_array_equal(obs[0], np.concatenate([np.ravel(part) for part in expected]))
+    assert np.abs(obs).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tendon:ropes.length", "the model has no tendon 'ropes'; did you mean rope?"),
+        ("tendon:rope.lenght", "tendon:rope has no 'lenght'; did you mean length?"),
+        ("tendon:rope", "tendon:rope has no 'value'; expected one of length, velocity"),
+        ("camera:eyes.x", "the model has no camera 'eyes'; did you mean eye?"),
+        ("actuator:m1.act", "actuator:m1 has no activation; expected one with a dynamics of its own"),
+        ("joint:elbow.qfrc_actuater", "joint:elbow has no 'qfrc_actuater'; did you mean qfrc_actuator?"),
+    ],
+)
+def test_parts_that_are_not_there_name_the_nearest(text, message, write):
+    with pytest.raises(GailfeError) as caught:
+        load_task(write(arm(observe=[text]), NAMED))
     assert message in str(caught.value) and "\n" not in str(caught.value)
