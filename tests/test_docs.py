@@ -141,8 +141,10 @@ def test_a_robot_of_ones_own_goes_the_whole_way(tmp_path, monkeypatch, capsys):
     ran = []
     for words in commands(shorter(text)):
         small = [*shlex.split(TINY), "--steps", "64"] if words[0] == "train" else []
+        if words[0] == "video":
+            small = ["--max-steps", "3"]
         # A flag is given once.
         kept = [word for i, word in enumerate(words) if word not in small[::2] and words[i - 1] not in small[::2]]
         assert main([*kept, *small]) == 0, words
         ran.append(words[0])
-    assert ran == ["train", "demos", "train", "evaluate"]
+    assert ran == ["train", "demos", "train", "evaluate", "video"]

@@ -179,8 +179,8 @@ ROBOT = """<mujoco>
   <light pos="0 0 3"/><geom type="plane" size="5 5 0.1" rgba="0.9 0.9 0.9 1"/>
   {camera}
   <body name="box" pos="0 0 1"><freejoint/><geom type="box" size="0.1 0.1 0.1" rgba="1 0 0 1"/>
-    <body pos="0 0 0.15"><joint name="arm" axis="0 1 0" range="-1 1"/><geom type="capsule" size="0.03" fromto="0 0 0 0 0 0.2"/>
-    </body></body>
+    <body pos="0 0 0.15"><joint name="arm" axis="0 1 0" range="-1 1"/>
+      <geom type="capsule" size="0.03" fromto="0 0 0 0 0 0.2"/></body></body>
 </worldbody>
 <actuator><motor name="m" joint="arm" ctrllimited="true" ctrlrange="-1 1"/></actuator>
 </mujoco>"""

@@ -97,9 +97,7 @@ def test_a_run_resumes_where_its_task_file_is_now(run_dir, tmp_path):
     given = "delayed20:elsewhere/cart.toml"
     assert _resumed_env(["--env", given], run_dir, record, name) == given
     (tmp_path / "elsewhere" / "cart.xml").write_text(MODEL.replace("-1 1", "-2 1"))
-    with pytest.raises(
-        GailfeError, match=r"run: cart.xml has changed since the run began; expected the task as it was"
-    ):
+    with pytest.raises(GailfeError, match=r"run: cart.xml has changed since the run began; expected the task"):
         _resumed_env(["--env", given], run_dir, record, name)
     shutil.rmtree(run_dir / "task")
     with pytest.raises(GailfeError, match=r"run: its task file robot/cart.toml is not there; expected --env and where"):

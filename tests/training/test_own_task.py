@@ -113,7 +113,7 @@ def test_distances_are_those_of_the_episodes_that_are_counted(unpaid, unpaid_dem
         (tiny("ppo"), r"^algo: ppo maximises the true reward, and cliff has no reward"),
         (
             tiny("gail", true_reward__add=True, policy="ppo"),
-            r"^true_reward.add: adds the true reward, and cliff has no",
+            r"^true_reward.add: adds the true reward, and cliff has",
         ),
         (tiny("gasil"), r"^self_demonstrations.episodes: top_k goes by returns, and cliff has no reward"),
         (
