@@ -196,7 +196,7 @@ states = "start.npz"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("camera", ["", '<camera name="track" pos="0 -9 1" xyaxes="1 0 0 0 0 1"/>'])
+@pytest.mark.parametrize("camera", ["", '<camera name="track" pos="0 -5 1" xyaxes="1 0 0 0 0 1"/>'])
 def test_a_task_of_ones_own_is_filmed_to_where_it_ends(camera, tmp_path, recorded):
     """The camera goes along with a body that flies off, unless the model has its own; here its own stands still."""
     (tmp_path / "robot.xml").write_text(ROBOT.format(camera=camera))
@@ -206,14 +206,14 @@ def test_a_task_of_ones_own_is_filmed_to_where_it_ends(camera, tmp_path, recorde
     np.savez(tmp_path / "start.npz", qpos=[[0, 0, 1.0, 1, 0, 0, 0, 0]], qvel=qvel)
     policy = make_policy(obs=15, action=1)
     path = tmp_path / "film.mp4"
-    result = record_video(policy, f"gailfe_jax/{tmp_path / 'robot.toml'}", path, width=96, height=64)
+    result = record_video(policy, f"gailfe_jax/{tmp_path / 'robot.toml'}", path, width=192, height=128)
     assert (result.frames, result.fps, result.returns) == (13, 50.0, (0.0,))
     frames = iio.imread(path).astype(float)
     red = [np.argwhere((frame[..., 0] > 110) & (frame[..., 1:] < 90).all(-1)) for frame in frames]
     assert len(red[0]) > 2
     if camera:
-        # It flies 4.8 m to the right, over half of what is seen from 9 m away, and out of the picture.
-        assert len(red[-1]) == 0 or red[-1][:, 1].mean() > red[0][:, 1].mean() + 20
+        # It flies 4.8 m to the right, and the picture ends 3.1 m from its middle.
+        assert len(red[-1]) == 0
     else:
-        assert abs(red[-1][:, 1].mean() - red[0][:, 1].mean()) < 5
+        assert abs(red[-1][:, 1].mean() - red[0][:, 1].mean()) < 10
     assert np.abs(frames[-1] - frames[0]).max() > 20
