@@ -44,12 +44,12 @@ class ActionUnits:
 
         An action without bounds, or with those of `UNBOUNDED`, keeps its own unit.
         """
-        low, high = (np.broadcast_to(np.asarray(bound, float), size) for bound in (low, high))
-        free = (low <= -UNBOUNDED) | (high >= UNBOUNDED)
-        low, high = np.where(free, -1.0, low), np.where(free, 1.0, high)
-        if np.equal(low, -1).all() and np.equal(high, 1).all():
+        bottom, top = (np.broadcast_to(np.asarray(bound, float), size) for bound in (low, high))
+        free = (bottom <= -UNBOUNDED) | (top >= UNBOUNDED)
+        bottom, top = np.where(free, -1.0, bottom), np.where(free, 1.0, top)
+        if np.equal(bottom, -1).all() and np.equal(top, 1).all():
             return None
-        return cls(tuple((0.5 * (low + high)).tolist()), tuple((0.5 * (high - low)).tolist()))
+        return cls(tuple((0.5 * (bottom + top)).tolist()), tuple((0.5 * (top - bottom)).tolist()))
 
     def mean(self, output: Array) -> Array:
         """`[..., a]` the mean that a network's `output [..., a]` stands for."""
