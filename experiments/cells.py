@@ -19,7 +19,8 @@ import numpy as np
 
 from gailfe_jax.analysis.evaluation import evaluate_policies
 from gailfe_jax.apps.collection import collect_demonstrations
-from gailfe_jax.artifacts.policy import load_expert
+from gailfe_jax.apps.evaluate_run import evaluate_on_engine
+from gailfe_jax.artifacts.policy import Policy, load_expert
 from gailfe_jax.config.run import DemoSettings, RunSettings
 from gailfe_jax.config.tree import leaves, set_values
 from gailfe_jax.envs import base_name, make_env
@@ -57,6 +58,7 @@ class Cell:
       subsample: one pair in so many.
       final_episodes: Gymnasium episodes of each seed at the end.
       first_seed: of the seeds; what is tuned on some is reported on others.
+      demos: demonstration file that comes with the task; None for the one made from the task's shipped expert.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Cell:
     subsample: int = 1
     final_episodes: int = 10
     first_seed: int = 0
+    demos: str | None = None
 
     def result_path(self, experiment: str) -> pathlib.Path:
         """Where the cell's result lies."""
@@ -118,7 +121,9 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
         return json.loads(path.read_text())
     run_dir = WORK / experiment / cell.name
     task = base_name(cell.env)
-    demos_file = demonstrations(task) if cell.method.needs_demonstrations else None
+    demos_file = None
+    if cell.method.needs_demonstrations:
+        demos_file = demonstrations(task) if cell.demos is None else pathlib.Path(cell.demos)
     settings = RunSettings(
         steps=cell.steps, seeds=cell.seeds, first_seed=cell.first_seed, eval_every=cell.eval_every, eval_episodes=5,
         checkpoint_seconds=300, keep=1, tensorboard=False,
@@ -129,14 +134,12 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     result = train(cell.method, cell.env, settings, out=run_dir, demos=shown, resume=True)
     if result.interrupted:
         raise GailfeError(f"{cell.name}: interrupted; run the experiment again to go on")
-    env = make_env(cell.env)
-    assert env.spec.gymnasium_id is not None
-    finals = evaluate_policies(result.policies, env.spec.gymnasium_id, episodes=cell.final_episodes, seed=1)
     raw = {
         name: result.metrics[name][1].tolist()
         for name in (*RAW, *RAW_FAILURES, *RAW_MODEL, *RAW_OWN)
         if name in result.metrics
     }
+    finals = _final_episodes(result.policies, cell)
     record = {
         "cell": cell.record(),
         "demos_sha256": None if demos_file is None else file_sha256(demos_file),
@@ -144,8 +147,9 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
         "expert_return": result.summary["expert_return"] or float(load_expert(task).metadata["expert_return"]),
         "steps": result.metrics["return_mean"][0].tolist(),
         "evaluations": raw,
-        "final_gymnasium_returns": [final.returns.tolist() for final in finals],
+        "final_gymnasium_returns": [returns.tolist() for returns, _ in finals],
         "final_gymnasium_episodes": cell.final_episodes,
+        "final_lengths": [lengths.tolist() for _, lengths in finals],
         "train_seconds_last_session": result.summary["train_seconds"],
         "compile_seconds": result.summary["compile_seconds"],
         "provenance": provenance(),
@@ -153,6 +157,15 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomic(path, record)
     return record
+
+
+def _final_episodes(policies: list[Policy], cell: Cell) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`(returns, lengths)` of each policy's episodes, in Gymnasium where it has the task."""
+    env, episodes = make_env(cell.env), cell.final_episodes
+    if env.spec.gymnasium_id is None:
+        return [evaluate_on_engine(policy, env, episodes, seed=1) for policy in policies]
+    finals = evaluate_policies(policies, env.spec.gymnasium_id, episodes=episodes, seed=1)
+    return [(final.returns, final.lengths) for final in finals]
 
 
 def run_cells(cells: list[Cell], experiment: str, *, train_missing: bool = True) -> dict[str, dict[str, Any]]:
