@@ -7,6 +7,7 @@ import importlib
 import pathlib
 import re
 import shlex
+import tomllib
 
 import pytest
 
@@ -137,14 +138,22 @@ def test_a_robot_of_ones_own_goes_the_whole_way(tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    text = next(p.values[0] for p in blocks("") if "gailfe train ppo --env examples/arm" in p.values[0])
+    found = [p.values[0] for p in blocks("") if "--env examples/arm" in p.values[0]]
+    text = "\n".join(found)
     ran = []
     for words in commands(shorter(text)):
         small = [*shlex.split(TINY), "--steps", "64"] if words[0] == "train" else []
+        if words[1] == "bc":
+            small += ["--policy.minibatch", "64"]
         if words[0] == "video":
             small = ["--max-steps", "3"]
         # A flag is given once.
         kept = [word for i, word in enumerate(words) if word not in small[::2] and words[i - 1] not in small[::2]]
         assert main([*kept, *small]) == 0, words
         ran.append(words[0])
-    assert ran == ["train", "demos", "train", "evaluate", "video"]
+    assert ran == ["train", "train", "evaluate", "video", "train", "demos"]
+
+
+def test_the_task_file_on_the_page_is_the_one_that_ships():
+    text = next(p.values[0] for p in blocks("toml") if "arm.xml" in p.values[0])
+    assert tomllib.loads(text) == tomllib.loads((ROOT / "examples" / "arm" / "arm.toml").read_text())
