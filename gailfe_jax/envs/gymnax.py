@@ -66,8 +66,8 @@ class GymnaxEnv(EpisodicEnv):
     Args:
       env: `reset_env(key, params) -> (obs, state)` and `step_env(key, state, action, params) -> (obs, state, reward,
         terminated, info)`, with `is_truncated(state, params)` where it has a limit of its own; or `reset` and `step`
-        alike, where `step` does not reset by itself and may also give `(obs, state, reward, terminated, truncated, info)`. Its
-        `action_space(params)` has `n`, or `low`, `high` and `shape`.
+        alike, where `step` does not reset by itself and may also give `(obs, state, reward, terminated, truncated,
+        info)`. Its `action_space(params)` has `n`, or `low`, `high` and `shape`.
       params: its parameters; `env.default_params` if None.
       name: what `spec.name` shall say; the object's own name by default.
       max_episode_steps: the time limit; `params.max_steps_in_episode` if None.

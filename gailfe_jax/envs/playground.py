@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
 from typing import Any
 
 from gailfe_jax.envs.brax import BraxEnv
@@ -74,5 +73,4 @@ class PlaygroundEnv(BraxEnv):
         super().__init__(env, name=name, max_episode_steps=max_episode_steps, engine="playground")
 
     def observation(self, phys: Any) -> Array:
-        seen: Any = phys.obs
-        return seen["state"] if isinstance(seen, Mapping) and "state" in seen else seen
+        return phys.obs["state"] if isinstance(phys.obs, dict) and "state" in phys.obs else phys.obs
