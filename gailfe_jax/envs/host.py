@@ -219,7 +219,8 @@ class _Batches:
         batch = self._take(len(keys))
         with batch.lock:
             # A whole number of any size: the lanes mix it with the number of the episode.
-            first, _ = batch.vector.reset(seed=[int.from_bytes(row.tobytes(), "little") for row in keys])
+            seeds: Any = [int.from_bytes(row.tobytes(), "little") for row in keys]
+            first, _ = batch.vector.reset(seed=seeds)
             batch.tickets[:, 0], batch.tickets[:, 2] = batch.serial, 0
             obs[...], ticket[...] = first, batch.tickets
 
@@ -344,7 +345,7 @@ def gymnasium_env(
         )
     if not callable(env):
         raise GailfeError(f"env: got a {type(env).__name__}; expected a Gymnasium id, or a function that makes an Env")
-    name = name or getattr(env, "__name__", type(env).__name__)
+    name = name or str(getattr(env, "__name__", type(env).__name__))
     return HostEnv(env, name=name, max_episode_steps=max_episode_steps, processes=processes)
 
 

@@ -73,4 +73,4 @@ class PlaygroundEnv(BraxEnv):
         super().__init__(env, name=name, max_episode_steps=max_episode_steps, engine="playground")
 
     def observation(self, phys: Any) -> Array:
-        return phys.obs["state"] if isinstance(phys.obs, dict) and "state" in phys.obs else phys.obs
+        return phys.obs if hasattr(phys.obs, "shape") or "state" not in phys.obs else phys.obs["state"]
