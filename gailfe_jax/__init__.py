@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gailfe_jax.data.formats import register_demonstration_format
     from gailfe_jax.data.trajectories import Demonstrations, Trajectories
     from gailfe_jax.envs import make_env, register_task
+    from gailfe_jax.envs.host import gymnasium_env
     from gailfe_jax.envs.mujoco_task import mujoco_task
     from gailfe_jax.envs.task_file import load_task
     from gailfe_jax.errors import GailfeError
@@ -81,6 +82,7 @@ _MODULES = {
     "data.formats": ("register_demonstration_format",),
     "data.trajectories": ("Demonstrations", "Trajectories"),
     "envs": ("make_env", "register_task"),
+    "envs.host": ("gymnasium_env",),
     "envs.mujoco_task": ("mujoco_task",),
     "envs.task_file": ("load_task",),
     "errors": ("GailfeError",),
@@ -167,6 +169,7 @@ __all__ = [
     "evaluate_path",
     "evaluate_policy",
     "forward_training",
+    "gymnasium_env",
     "load_expert",
     "load_policies",
     "load_task",

@@ -110,11 +110,13 @@ class StepResult:
       obs: `[o]`.
       reward: `[]`.
       terminated: `[]` bool.
+      truncated: `[]` bool, an environment's own time limit cut the episode here; None where it has none.
     """
 
     obs: Array
     reward: Array
     terminated: Array
+    truncated: Array | None = None
 
 
 class Fields:
@@ -222,7 +224,8 @@ class EnvSpec:
 
     Attributes:
       name: task name.
-      gymnasium_id: id for evaluation in Gymnasium, or None where Gymnasium has no such task.
+      gymnasium_id: id for evaluation in Gymnasium, perhaps with options behind a `?`, or None where Gymnasium has no
+        such task.
       engine: engine name (`mujoco_c`, `mjx`, `warp`, `brax`, or what an environment calls its own).
       obs_size, action_size: `o` and `a`.
       action_low, action_high: action bounds, one number each or one per dimension.
@@ -297,7 +300,11 @@ class EnvState:
 
 
 class Env(Protocol):
-    """An environment as two pure functions for one environment; batching is `vmap`. Resets itself when done."""
+    """An environment as two pure functions for one environment; batching is `vmap`. Resets itself when done.
+
+    One whose state lives outside JAX has a third, `restart(state) -> EnvState`: what a state that was read from a file
+    goes on as, which is the start of a new episode.
+    """
 
     spec: EnvSpec
 

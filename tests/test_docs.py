@@ -157,3 +157,20 @@ def test_a_robot_of_ones_own_goes_the_whole_way(tmp_path, monkeypatch, capsys):
 def test_the_task_file_on_the_page_is_the_one_that_ships():
     text = next(p.values[0] for p in blocks("toml") if "arm.xml" in p.values[0])
     assert tomllib.loads(text) == tomllib.loads((ROOT / "examples" / "arm" / "arm.toml").read_text())
+
+
+@pytest.mark.slow
+def test_an_environment_of_gymnasiums_goes_the_whole_way(tmp_path, monkeypatch, capsys):
+    """The commands of docs/environments.md, in their order, at tiny sizes."""
+    from gailfe_jax.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    text = next(p.values[0] for p in blocks("") if "--env gym:" in p.values[0])
+    for words in commands(shorter(text)):
+        if words[0] == "train":
+            words = [word for i, word in enumerate(words) if "--steps" not in (word, words[i - 1])]
+            words += [*shlex.split(TINY), "--steps", "64"]
+        if words[0] == "evaluate":
+            words += ["--episodes", "2"]
+        assert main(words) == 0, words
+    assert "Pendulum-v1, 2 episodes" in capsys.readouterr().out

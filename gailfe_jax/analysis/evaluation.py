@@ -19,7 +19,8 @@ from gailfe_jax.analysis.statistics import bootstrap_interval, iqm
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch, architecture
 from gailfe_jax.envs.gymnasium import OURS, GymnasiumEnv
 from gailfe_jax.envs.physics import model
-from gailfe_jax.errors import GailfeError, one_line
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.flat_env import FlatEnv, is_flat, make_gymnasium
 
 _MAX_ENVS = 256
 """Environments alive at once; a multiple of the rows of a policy's matrix products, so chunks change no rounding."""
@@ -140,7 +141,8 @@ def evaluate_policies(
 
     Args:
       policies: of any architecture.
-      gymnasium_id: an id `gymnasium.make` knows, `module:id` included; flat continuous observations and actions.
+      gymnasium_id: an id `gymnasium.make` knows, `module:id` included, perhaps with options behind a `?`; observations
+        and actions as `FlatEnv` takes them.
       episodes: per policy.
       seed: of the episodes, and of the draws where not deterministic.
       deterministic: act by the mean, of a mixture the most probable component's; otherwise draw.
@@ -196,6 +198,9 @@ def make_env(gymnasium_id: str, *, max_steps: int | None = None, **options: Any)
       max_steps: replaces the time limit; not of this package's own.
       options: further arguments of `gymnasium.make`, such as `render_mode`.
 
+    Returns:
+      The environment; as a `FlatEnv` where its observations or actions are not flat already.
+
     Raises:
       GailfeError: no such environment, or one that cannot be made.
     """
@@ -203,16 +208,13 @@ def make_env(gymnasium_id: str, *, max_steps: int | None = None, **options: Any)
         return GymnasiumEnv(gymnasium_id.removeprefix(OURS), **options)
     if max_steps is not None:
         options["max_episode_steps"] = max_steps
-    try:
-        with model.without_expected_warning():
-            return gymnasium.make(gymnasium_id, disable_env_checker=True, **options)
-    except (gymnasium.error.Error, ImportError, OSError, TypeError, ValueError) as error:
-        reason = one_line(error, first=True)
-        raise GailfeError(f"env {gymnasium_id!r}: expected an environment Gymnasium can make ({reason})") from None
+    with model.without_expected_warning():
+        env = make_gymnasium(gymnasium_id, **options)
+    return env if is_flat(env) else FlatEnv(env, gymnasium_id)
 
 
 def check_fit(policy: Policy, env: gymnasium.Env, gymnasium_id: str) -> None:
-    """Raises GailfeError unless observations and actions are flat, continuous and of the policy's sizes."""
+    """Raises GailfeError unless observations and actions are of the policy's sizes."""
     for name, space, size in (
         ("observation", env.observation_space, policy.obs_size),
         ("action", env.action_space, policy.action_size),

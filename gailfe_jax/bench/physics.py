@@ -25,6 +25,8 @@ def run(
 ) -> dict[str, Any]:
     """Measures steps/s of the engine inside a jitted scan with a 2x100 policy, beside the bare engine.
 
+    The bare engine of gym:<id> is Gymnasium's SyncVectorEnv, stepped in a Python loop.
+
     Args:
       env: Measure on these tasks.
       engine: Run this physics engine.
@@ -39,7 +41,7 @@ def run(
     """
     if min(num_envs, default=0) < 1:
         raise GailfeError(f"num_envs: got {tuple(num_envs)}; expected numbers from 1")
-    rows = [_measure(made, count, repeats) for made in make_envs(env, engine, repeats) for count in num_envs]
+    rows = [_measure(made, count, repeats) for made in make_envs(env, engine, repeats, host=True) for count in num_envs]
     return {"what": "physics", "rows": rows, "provenance": provenance()}
 
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gailfe_jax.envs import TASKS, base_name, find_task, make_env
+from gailfe_jax.envs import TASKS, DelayedReward, base_name, find_task, make_env
+from gailfe_jax.envs.host import HostEnv
 from gailfe_jax.envs.rollout import clip_action
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.policies.ppo import PPO
@@ -63,8 +64,14 @@ def check_has_bare_engine(name: str) -> None:
         raise GailfeError(f"env: {name} has no bare engine to compare with; expected {expected}") from None
 
 
-def make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
+def make_envs(names: Sequence[str], engine: str, repeats: int, *, host: bool = False) -> list[Any]:
     """The environments of a benchmark that compares with the bare engine.
+
+    Args:
+      names: of the tasks.
+      engine: for those that do not bring their own.
+      repeats: to be checked, too.
+      host: whether Gymnasium's environments on the host may be among them, whose states can be stepped only once.
 
     Raises:
       GailfeError: no task, one that is unknown or has no bare engine, an unknown engine, or repeats below 1.
@@ -72,7 +79,8 @@ def make_envs(names: Sequence[str], engine: str, repeats: int) -> list[Any]:
     check_counts(repeats=repeats)
     check_some("env", names)
     for name in names:
-        check_has_bare_engine(name)
+        if not (host and base_name(name).startswith("gym:")):
+            check_has_bare_engine(name)
     return [make_env(name, engine) for name in names]
 
 
@@ -83,7 +91,10 @@ def _fresh_policy(env: Env) -> tuple[PPO, PyTree]:
 
 
 def scan_with_policy(env: Env, num_envs: int, length: int) -> Rollout:
-    """A jitted scan of `length` steps under a fresh 2x100 Gaussian policy, and its first state."""
+    """A jitted scan of `length` steps under a fresh 2x100 policy, and its first state.
+
+    Where a state can be stepped only once, the scan begins by a reset whatever state it is given.
+    """
     policy, agent = _fresh_policy(env)
 
     @jax.jit
@@ -95,7 +106,27 @@ def scan_with_policy(env: Env, num_envs: int, length: int) -> Rollout:
 
         return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), length))
 
-    return run, jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(2), num_envs))
+    reset, keys = jax.jit(jax.vmap(env.reset)), jax.random.split(jax.random.key(2), num_envs)
+    if isinstance(_inner(env), HostEnv):
+        return lambda state: run(reset(keys)), reset(keys)
+    return run, reset(keys)
+
+
+def _inner(env: Any) -> Any:
+    """The environment whose rewards are paid at once."""
+    return env.env if isinstance(env, DelayedReward) else env
+
+
+def _bare_host(env: HostEnv, num_envs: int, actions: np.ndarray) -> Callable[[], Any]:
+    """Gymnasium's own vector environment stepped in a Python loop over the same actions, reset first as ours is."""
+    vector, own = env.bare_vector(num_envs), env.own_actions(actions)
+
+    def run() -> None:
+        vector.reset(seed=2)
+        for row in own:
+            vector.step(row)
+
+    return run
 
 
 def _bare_c(env: Any, num_envs: int, actions: np.ndarray, done: np.ndarray) -> Callable[[], Any]:
@@ -139,6 +170,8 @@ def bare_engine(env: Env, num_envs: int, length: int, rollout: Rollout | None = 
     """
     run, state = rollout or scan_with_policy(env, num_envs, length)
     actions, done = (np.asarray(x) for x in run(state)[1])
+    if isinstance(_inner(env), HostEnv):
+        return _bare_host(_inner(env), num_envs, actions)
     if env.spec.engine == "mujoco_c":
         return _bare_c(env, num_envs, actions, done)
     return _bare_jax(env, num_envs, actions)

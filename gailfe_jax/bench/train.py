@@ -139,7 +139,7 @@ def run(
     check_playing(algo)
     check_counts(seeds=seeds, steps=steps)
     rows = []
-    for made in make_envs(env, engine, repeats):
+    for made in make_envs(env, engine, repeats, host=True):
         for label, (num_envs, length) in _SHAPES.items():
             bare = bare_engine(made, num_envs * seeds, _BARE_STEPS)
             bare()

@@ -44,8 +44,9 @@ class EnvSettings(Part):
     """The environment, and the engine that steps it."""
 
     env: str = setting("hopper")
-    """Task: hopper, ant or another of Gymnasium's MuJoCo tasks, by name or Gymnasium id; brax:<name>; or a registered
-    one. delayed20:<task> pays its rewards every 20 steps."""
+    """Task: hopper, ant or another of Gymnasium's MuJoCo tasks, by name or Gymnasium id; any Gymnasium environment by
+    gym:<id>; brax:<name>, gymnax:<id>, playground:<name>; a .toml file; or a registered one. delayed20:<task> pays its
+    rewards every 20 steps."""
     engine: str = setting("auto")
     """Physics engine: auto, mujoco_c, mjx or warp."""
     mjx: MjxSettings = subpart(MjxSettings())

@@ -1,4 +1,5 @@
-"""Environments out of their dynamics, with time limit and self-reset: `EpisodicEnv`, and `MujocoEnv` on an engine."""
+"""Environments out of their dynamics, with time limit and self-reset: `EpisodicEnv`, `MujocoEnv` on an engine, and what
+the adapters to other packages share."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import abc
 import jax
 import jax.numpy as jnp
 
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.parallel.seeds import computed_where
 from gailfe_jax.types import Array, EnvSpec, EnvState, Fields, Physics, PyTree, StepResult, Task, TimeStep
 
@@ -47,8 +49,11 @@ class EpisodicEnv(abc.ABC):
     def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
         phys, result = self.advance(state.phys, action)
         step_count = state.step_count + 1
+        truncated = step_count >= self.spec.max_episode_steps
+        if result.truncated is not None:
+            truncated = truncated | result.truncated
         # A fall on the last allowed step is a fall: Gymnasium reports both, we keep the two apart.
-        truncated = (step_count >= self.spec.max_episode_steps) & ~result.terminated
+        truncated = truncated & ~result.terminated
         done = result.terminated | truncated
         episode = state.episode + done
         phys, obs = self._restart(phys, result.obs, done, state.key, episode)
@@ -67,6 +72,19 @@ class EpisodicEnv(abc.ABC):
             terminated=result.terminated,
             truncated=truncated,
         )
+
+
+def does_not_run(name: str, error: Exception) -> GailfeError:
+    """What the user is told of another package's environment that fails when it is traced."""
+    cause = one_line(error, first=True)
+    return GailfeError(
+        f"env {name!r}: does not run on jax {jax.__version__} ({cause}); expected another task or backend"
+    )
+
+
+def in_shape_of(before: PyTree, after: PyTree) -> PyTree:
+    """`after` with the shapes and dtypes of `before`, as a loop's carry needs them; Python numbers become arrays."""
+    return jax.tree.map(lambda new, old: jnp.broadcast_to(jnp.asarray(new, old.dtype), old.shape), after, before)
 
 
 class MujocoEnv(EpisodicEnv):

@@ -9,15 +9,18 @@ Differences from brax's wrappers, none of which is used (0.14.2's mis-shape type
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from gailfe_jax.envs.base import EpisodicEnv, does_not_run, in_shape_of
 from gailfe_jax.envs.physics.model import without_expected_warning
-from gailfe_jax.errors import GailfeError, one_line
-from gailfe_jax.types import Array, EnvSpec, EnvState, TimeStep
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.flat_env import split_options
+from gailfe_jax.types import Array, EnvSpec, PyTree, StepResult
 
 
 def _import_brax_envs() -> Any:
@@ -28,6 +31,19 @@ def _import_brax_envs() -> Any:
     except ImportError as error:
         raise GailfeError(f"env: package brax, which has the brax:<name> tasks, does not import ({error})") from error
     return envs
+
+
+def registration_of(name: str) -> Any:
+    """What brax knows a name by now; another object after registering again. None where it knows none."""
+    return _import_brax_envs()._envs.get(split_options(name)[0])
+
+
+def brax_env(name: str) -> BraxEnv:
+    """`make_brax_env` with its options behind a `?`, as records name it: `ant?backend=mjx`."""
+    id, options = split_options(name)
+    env = make_brax_env(id, **options)
+    env.spec = dataclasses.replace(env.spec, name=f"brax:{name}")
+    return env
 
 
 def make_brax_env(name: str, *, max_episode_steps: int = 1000, **options) -> BraxEnv:
@@ -52,13 +68,8 @@ def make_brax_env(name: str, *, max_episode_steps: int = 1000, **options) -> Bra
     return BraxEnv(env, name=f"brax:{name}", max_episode_steps=max_episode_steps)
 
 
-def _does_not_run(name: str, error: Exception) -> str:
-    cause = one_line(error, first=True)
-    return f"env {name!r}: does not run on jax {jax.__version__} ({cause}); expected another task or backend"
-
-
-class BraxEnv:
-    """`Env` for a `brax.envs.Env` (see `gailfe_jax.types.Env`).
+class BraxEnv(EpisodicEnv):
+    """`Env` for a `brax.envs.Env` (see `gailfe_jax.types.Env`), or for what has the same two functions.
 
     Actions lie in [-1, 1], as in all of brax's tasks. `EnvState.phys` is brax's own state.
 
@@ -66,27 +77,27 @@ class BraxEnv:
       env: one unbatched environment with a flat observation vector.
       name: what `spec.name` shall say.
       max_episode_steps: the time limit.
+      engine: what `spec.engine` shall say.
 
     Raises:
       GailfeError: the environment is batched, its observations are not one vector, or it does not run on this JAX.
     """
 
-    def __init__(self, env: Any, *, name: str = "brax", max_episode_steps: int = 1000):
+    def __init__(self, env: Any, *, name: str = "brax", max_episode_steps: int = 1000, engine: str = "brax"):
         if max_episode_steps < 1:
             raise GailfeError(f"max_episode_steps: got {max_episode_steps}; expected at least 1")
         self.env = env
         try:
-            start = jax.eval_shape(self._start, jax.random.key(0))
+            start, obs = jax.eval_shape(self.start, jax.random.key(0))
         except (TypeError, AttributeError) as error:
-            raise GailfeError(_does_not_run(name, error)) from error
-        obs = start.obs
+            raise does_not_run(name, error) from error
         if not hasattr(obs, "shape") or len(obs.shape) != 1:
             shapes = jax.tree.map(lambda x: x.shape, obs)
             raise GailfeError(f"env {name!r}: observation has shape {shapes}; expected one vector, of one environment")
         self.spec = EnvSpec(
             name=name,
             gymnasium_id=None,
-            engine="brax",
+            engine=engine,
             obs_size=obs.shape[0],
             action_size=int(env.action_size),
             action_low=(-1.0,) * int(env.action_size),
@@ -96,56 +107,25 @@ class BraxEnv:
         # Found here, not minutes later inside a training program: brax 0.14.2 calls functions that JAX has removed.
         action = jax.ShapeDtypeStruct((self.spec.action_size,), jnp.float32)
         try:
-            jax.eval_shape(self._advance, start, action)
+            jax.eval_shape(self.advance, start, action)
         except (TypeError, AttributeError) as error:
-            raise GailfeError(_does_not_run(name, error)) from error
+            raise does_not_run(name, error) from error
 
-    def _start(self, key: Array) -> Any:
+    def start(self, key: Array) -> tuple[PyTree, Array]:
         # brax's environments are written for raw uint32 keys.
         state = self.env.reset(jax.random.key_data(key))
         # Some set fields to Python numbers; a loop's carry needs arrays of one type throughout.
-        return jax.tree.map(jnp.asarray, state)
+        state = jax.tree.map(jnp.asarray, state)
+        return state, self.observation(state)
 
-    def _advance(self, phys: Any, action: Array) -> Any:
+    def observation(self, phys: Any) -> Array:
+        """What the policy sees of brax's state."""
+        return phys.obs
+
+    def advance(self, phys: Any, action: Array) -> tuple[PyTree, StepResult]:
         # Some write their metrics into the state they are given: they get a copy of its dictionaries.
-        after = self.env.step(jax.tree.map(lambda x: x, phys), action)
-        return jax.tree.map(lambda new, old: jnp.broadcast_to(jnp.asarray(new, old.dtype), old.shape), after, phys)
-
-    def reset(self, key: Array) -> EnvState:
-        phys = self._start(jax.random.fold_in(key, 0))
-        return EnvState(
-            phys=phys,
-            obs=phys.obs,
-            step_count=jnp.int32(0),
-            episode=jnp.int32(0),
-            episode_return=jnp.float32(0.0),
-            key=key,
-        )
-
-    def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
-        phys = self._advance(state.phys, action)
-        step_count = state.step_count + 1
-        ended = phys.done > 0
+        after = in_shape_of(phys, self.env.step(jax.tree.map(lambda x: x, phys), action))
+        ended = after.done > 0
         # An environment with a time limit of its own says so here (brax's convention) beside `done`.
-        own_limit = jnp.asarray(phys.info.get("truncation", False)) > 0
-        terminated = ended & ~own_limit
-        truncated = ((step_count >= self.spec.max_episode_steps) | (ended & own_limit)) & ~terminated
-        done = terminated | truncated
-        episode = state.episode + done
-        fresh = self._start(jax.random.fold_in(state.key, episode))
-        following = jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, phys)
-        after = EnvState(
-            phys=following,
-            obs=following.obs,
-            step_count=jnp.where(done, 0, step_count),
-            episode=episode,
-            episode_return=jnp.where(done, 0.0, state.episode_return + phys.reward),
-            key=state.key,
-        )
-        return after, TimeStep(
-            obs=following.obs,
-            next_obs=phys.obs,
-            reward=phys.reward,
-            terminated=terminated,
-            truncated=truncated,
-        )
+        own_limit = jnp.asarray(after.info.get("truncation", False)) > 0
+        return after, StepResult(self.observation(after), after.reward, ended & ~own_limit, ended & own_limit)

@@ -7,6 +7,7 @@ those of the task itself; the rewards of a whole episode have the same sum.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import struct
@@ -67,6 +68,19 @@ class DelayedReward:
     def reset(self, key: Array) -> EnvState:
         state = self.env.reset(key)
         return state.replace(phys=DelayedState(state.phys, jnp.float32(0.0)))
+
+    @property
+    def restart(self) -> Callable[[EnvState], EnvState] | None:
+        """See `Env`; None where the environment has none."""
+        inner = getattr(self.env, "restart", None)
+        if inner is None:
+            return None
+
+        def restart(state: EnvState) -> EnvState:
+            state = inner(state.replace(phys=state.phys.phys))
+            return state.replace(phys=DelayedState(state.phys, jnp.zeros_like(state.episode_return)))
+
+        return restart
 
     def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
         earned = state.phys.pending

@@ -1,4 +1,4 @@
-"""Which environments there are, by name: the built-in tasks, those that a user registers, and brax's."""
+"""Which environments there are, by name: the built-in tasks, those that a user registers, and other packages'."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from gailfe_jax.envs.base import MujocoEnv
 from gailfe_jax.envs.check import check_env, check_task
 from gailfe_jax.envs.delayed import DelayedReward, split_name
+from gailfe_jax.envs.others import OTHERS, adapt, prefix_of
 from gailfe_jax.envs.physics import make_physics, resolve_engine
 from gailfe_jax.envs.physics.model_files import model_stamp
 from gailfe_jax.envs.task_file import load_task
@@ -41,9 +42,12 @@ _REGISTERED: dict[str, _Registration] = {}
 # Path to what its file said when it was last read.
 _FILES: dict[str, _Registration] = {}
 
-_BRAX, _FILE = "brax:", ".toml"
+# Name of another package's environment to what that package knew it by when it was last made.
+_OTHERS: dict[str, tuple[Any, _Registration]] = {}
+
+_FILE = ".toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_PREFIX = re.compile(r"brax|delayed\d*")
+_PREFIX = re.compile(rf"{'|'.join(OTHERS)}|delayed\d*")
 
 
 def register_task(task: Task | Callable[[], Env], *, name: str | None = None) -> str:
@@ -71,7 +75,8 @@ def register_task(task: Task | Callable[[], Env], *, name: str | None = None) ->
     if any(built_in.answers_to(name.lower()) for built_in in _BUILT_IN):
         raise GailfeError(f"name: {name} is a built-in task; expected another name than those of {', '.join(TASKS)}")
     if _PREFIX.fullmatch(name.lower()):
-        raise GailfeError(f"name: {name} stands before other names (brax:<name>, delayed<k>:<name>); expected another")
+        forms = ", ".join(f"{prefix}:<name>" for prefix in (*OTHERS, "delayed<k>"))
+        raise GailfeError(f"name: {name} stands before other names ({forms}); expected another")
     if isinstance(task, Task):
         task = dataclasses.replace(task, name=name)
     _REGISTERED[name.lower()] = _Registration(name, task)
@@ -85,6 +90,8 @@ def task_names() -> list[str]:
 
 def _find(name: str) -> _Registration:
     wanted = name.lower()
+    if prefix_of(name) is not None:
+        return _OTHERS[name][1] if name in _OTHERS else _Registration(name, functools.partial(_from_package, name))
     if wanted in _REGISTERED:
         return _REGISTERED[wanted]
     for registration in (*_BUILT_IN, *_REGISTERED.values()):
@@ -97,7 +104,8 @@ def _find(name: str) -> _Registration:
     near = difflib.get_close_matches(wanted, [*(other.lower() for other in known), *ids], n=1)
     if near:
         raise GailfeError(f"env: unknown task {name!r}; did you mean {ids.get(near[0], near[0])}?")
-    ways = "brax:<name>, a .toml file, or delayed<k>: before one"
+    forms = ", ".join(f"{prefix}:<{other.noun}>" for prefix, other in OTHERS.items())
+    ways = f"{forms}, a .toml file, or delayed<k>: before one"
     raise GailfeError(f"env: unknown task {name!r}; expected one of {', '.join(known)}, {ways}")
 
 
@@ -116,7 +124,8 @@ def task_file(name: str) -> str | None:
     delayed = split_name(name)
     if delayed is not None:
         return task_file(delayed[1])
-    return name if name.lower().endswith(_FILE) and name.lower() not in _REGISTERED else None
+    is_other = prefix_of(name) is not None or name.lower() in _REGISTERED
+    return name if name.lower().endswith(_FILE) and not is_other else None
 
 
 def on_file(name: str, path: str) -> str:
@@ -128,6 +137,22 @@ def differ_by_file(one: str, two: str) -> bool:
     """Whether two names are about task files and say the same but for where these lie."""
     files = task_file(one), task_file(two)
     return None not in files and on_file(one, files[1] or "") == two
+
+
+def _from_package(name: str) -> Env:
+    prefix = prefix_of(name)
+    assert prefix is not None
+    return OTHERS[prefix].make(name.removeprefix(f"{prefix}:"))
+
+
+def _as_known_now(name: str) -> _Registration:
+    """The registration of another package's environment: another one after that package registered the name again."""
+    prefix = prefix_of(name)
+    assert prefix is not None
+    known = OTHERS[prefix].known(name.removeprefix(f"{prefix}:"))
+    if name not in _OTHERS or _OTHERS[name][0] is not known:
+        _OTHERS[name] = known, _Registration(name, functools.partial(_from_package, name))
+    return _OTHERS[name][1]
 
 
 def find_task(name: str) -> Task:
@@ -152,7 +177,7 @@ def canonical_name(name: str) -> str:
     delayed = split_name(name)
     if delayed is not None:
         return f"delayed{delayed[0]}:{canonical_name(delayed[1])}"
-    return name if name.startswith(_BRAX) else _find(name).name
+    return _find(name).name
 
 
 def base_name(name: str) -> str:
@@ -171,27 +196,24 @@ def brings_engine(name: str) -> bool:
     Raises:
       GailfeError: unknown task.
     """
-    name = base_name(name)
-    return name.startswith(_BRAX) or not isinstance(_find(name).task, Task)
+    return not isinstance(_find(base_name(name)).task, Task)
 
 
 @functools.cache
-def _make(name: str, registration: _Registration | None, engine: str, changed: Any, **options: Any) -> Env:
+def _make(name: str, registration: _Registration, engine: str, changed: Any, **options: Any) -> Env:
     delayed = split_name(name)
     if delayed is not None:
         return DelayedReward(_make(delayed[1], registration, engine, changed, **options), delayed[0])
-    task = None if registration is None else registration.task
+    task = registration.task
     if isinstance(task, Task):
         if registration not in _BUILT_IN:
             check_task(task)
         return MujocoEnv(task, make_physics(task, engine, **options))
     for option in options:
         raise GailfeError(f"env: {name} brings its own engine and takes no option {option}")
-    if task is None:
-        from gailfe_jax.envs.brax import make_brax_env
-
-        return make_brax_env(name.removeprefix(_BRAX))
     env = task()
+    if prefix_of(name) is not None:
+        return env
     check_env(env)
     if env.spec.name != name:
         raise GailfeError(f"env {name!r}: spec.name is {env.spec.name!r}; expected the name that it is registered by")
@@ -203,8 +225,9 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
 
     Args:
       name: `hopper` or another of `TASKS`, a Gymnasium id of theirs, a name given to `register_task`, a task file
-        (`arm.toml`, see `load_task`), or `brax:<name>` for one of brax's; behind `delayed<k>:` with its rewards summed
-        and paid every k steps (20 where k is left out).
+        (`arm.toml`, see `load_task`), or another package's (`gym:<id>`, `brax:<name>`, ..., see `OTHERS`), perhaps with
+        options: `gym:Ant-v5?max_episode_steps=200`; behind `delayed<k>:` with its rewards summed and paid every k steps
+        (20 where k is left out).
       engine: `auto`, `mujoco_c`, `mjx` or `warp`; ignored where an environment brings its own, as brax's do.
       **options: of the engine, such as `EnvSettings.options`; the model's own settings by default.
 
@@ -214,9 +237,7 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
     """
     name = canonical_name(name)
     base = base_name(name)
-    if base.startswith(_BRAX):
-        return _make(name, None, "own", None, **options)
-    registration = _find(base)
+    registration = _find(base) if prefix_of(base) is None else _as_known_now(base)
     task = registration.task
     if not isinstance(task, Task):
         return _make(name, registration, "own", None, **options)
@@ -225,13 +246,15 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
     return _make(name, registration, resolve_engine(engine, task), changed, **options)
 
 
-def as_env(env: Env | str, engine: str = "auto", **options: Any) -> Env:
-    """The environment itself: `env` if it is one (see `check_env`), or the one of that name (see `make_env`).
+def as_env(env: Any, engine: str = "auto", **options: Any) -> Env:
+    """The environment itself: `env` if it is one (see `check_env`), the one of that name (see `make_env`), or that of
+    another package's object (see `gailfe_jax.envs.others.adapt`).
 
     Raises:
       GailfeError: see `check_env` and `make_env`.
     """
     if isinstance(env, str):
         return make_env(env, engine, **options)
+    env = adapt(env)
     check_env(env)
     return env

@@ -84,7 +84,8 @@ def train(
       demos: a demonstration file, a part of one, or demonstrations in memory.
       out: run folder; nothing is written if None.
       annotator: what counts as failed, instead of what `method.failures.annotator` names.
-      resume: continue the run in `out` from its newest checkpoint, bit for bit; start it if there is none.
+      resume: continue the run in `out` from its newest checkpoint, bit for bit (Gymnasium's own environments, which
+        cannot be stored, begin new episodes); start it if there is none.
       on_evaluation: called with `(step, metrics [S])` after each evaluation.
       seeds: `[S]` train these instead, which may repeat beside `[S]` traced settings (a sweep's). Records and files
         then go by position, and a row whose training diverges leaves no policy instead of ending the run of all.
@@ -150,7 +151,7 @@ class _Session:
                 state = self._open(run_dir, resume, buffers)
         self.done_steps = int(distributed.from_first(np.array(self.done_steps)))
         state = self.trainer.scatter(state, self.demos)
-        self.state: PyTree = self.trainer.init(self.demos) if state is None else state
+        self.state: PyTree = self.trainer.init(self.demos) if state is None else self.trainer.resumed(state)
         self.start_step = self.saved_step = self.done_steps
         self.last_save = time.monotonic()
 
@@ -185,6 +186,8 @@ class _Session:
             for step, why in self.checkpoints.skipped.items():
                 self.messages(f"checkpoint at step {step} is damaged ({why}); using an older one")
             self.messages(f"resuming at step {self.done_steps:,}")
+            if not self.trainer.stores_environments:
+                self.messages(f"{plan.env_name}: a checkpoint cannot hold its environments; new episodes begin")
         if resume:
             self.logger.truncate_after(self.done_steps)
         return state

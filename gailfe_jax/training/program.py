@@ -194,6 +194,19 @@ class Trainer:
         place = self._shardings(self._state_specs(shapes))
         return jax.jit(lambda data: jax.tree.map(clothe, data, shapes), out_shardings=place)(data)
 
+    @property
+    def stores_environments(self) -> bool:
+        """Whether a checkpoint holds all of the environments' state; see `restart` of `gailfe_jax.types.Env`."""
+        return getattr(self.learner.env, "restart", None) is None
+
+    def resumed(self, state: LearnerState) -> LearnerState:
+        """What a state that was read from a checkpoint goes on as, with new episodes where they could not be stored."""
+        if self.stores_environments:
+            return state
+        specs = self._state_specs(state)
+        restart = jax.vmap(jax.vmap(self.learner.env.restart))
+        return self._jit(lambda state: state.replace(env=restart(state.env)), (specs,), specs)(state)
+
     def _advance(self, state: LearnerState, learner: Learner, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         self.traces += 1
         one = lambda learner, state, demos: learner.step(state, demos)  # noqa: E731

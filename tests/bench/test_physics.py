@@ -40,6 +40,14 @@ def test_physics(capsys, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("moves", ["box", "choice"])
+def test_on_the_host_the_bare_engine_is_gymnasiums(moves):
+    found = physics.run([f"delayed3:gym:tests.hosted:Pond-v0?moves={moves}"], num_envs=(2,), repeats=2)
+    (row,) = found["rows"]
+    assert row["engine"] == "gymnasium" and row["env"] == f"gym:tests.hosted:Pond-v0?moves={moves}"
+    assert len(row["raw_seconds"]) == 2 and row["share_of_bare"] > 0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -153,3 +153,20 @@ def test_dictionary_observations_are_one_clear_error():
 def test_bad_limit_is_one_clear_error():
     with pytest.raises(GailfeError, match=r"^max_episode_steps: got 0; expected at least 1"):
         BraxEnv(Counter(), max_episode_steps=0)
+
+
+def test_registering_again_takes_effect(monkeypatch):
+    from brax import envs
+
+    monkeypatch.setattr(envs, "_envs", dict(envs._envs))
+    envs.register_environment("counter", Counter)
+    first = make_env("brax:counter")
+    assert make_env("brax:counter") is first and make_env("delayed2:brax:counter").env is first
+    envs.register_environment("counter", type("Longer", (Counter,), {"observation_size": property(lambda self: 3)}))
+    assert make_env("brax:counter").env.observation_size == 3 and first.env.observation_size == 2
+    assert make_env("delayed2:brax:counter").env is make_env("brax:counter")
+
+
+def test_options_stand_behind_the_name():
+    env = make_env("brax:fast?max_episode_steps=7")
+    assert (env.spec.name, env.spec.max_episode_steps) == ("brax:fast?max_episode_steps=7", 7)

@@ -1,0 +1,272 @@
+"""Gymnasium environments with one flat observation and one flat action: what trains, evaluates and films any of them.
+
+No JAX here: the processes of a vector environment import this module and little else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from gailfe_jax.errors import GailfeError, one_line
+from gailfe_jax.io.user_modules import import_user_module, imported_modules
+
+
+def split_options(name: str) -> tuple[str, dict[str, Any]]:
+    """`(name, options)` of `CartPole-v1?max_episode_steps=200&sutton_barto_reward=true`.
+
+    A value is a number, true, false or null, or else text.
+
+    Raises:
+      GailfeError: an option without a value, or given twice.
+    """
+    name, _, query = name.partition("?")
+    options: dict[str, Any] = {}
+    for word in query.split("&") if query else ():
+        key, equals, text = word.partition("=")
+        if not key.isidentifier() or not equals:
+            raise GailfeError(f"env: got option {word!r} behind {name}?; expected <option>=<value>, with & between two")
+        if key in options:
+            raise GailfeError(f"env: option {key} of {name} is given twice; expected it once")
+        try:
+            options[key] = json.loads(text)
+        except ValueError:
+            options[key] = text
+    return name, options
+
+
+def join_options(name: str, options: dict[str, Any]) -> str:
+    """What `split_options` takes apart."""
+    words = [f"{key}={x if isinstance(x, str) else json.dumps(x)}" for key, x in options.items()]
+    return f"{name}?{'&'.join(words)}" if words else name
+
+
+def make_gymnasium(name: str, **options: Any) -> gymnasium.Env:
+    """`gymnasium.make`, without the checker that costs time on every step.
+
+    Args:
+      name: an id that Gymnasium knows, or `module:id`, with options behind a `?` (see `split_options`).
+      options: further arguments; they come after those of the name.
+
+    Raises:
+      GailfeError: there is no such environment, or it cannot be made.
+    """
+    id, named = split_options(name)
+    try:
+        return gymnasium.make(id, disable_env_checker=True, **(named | options))
+    except Exception as error:  # Whatever a user's constructor raises.
+        reason = one_line(error, first=True)
+        raise GailfeError(f"env {name!r}: expected an environment Gymnasium can make ({reason})") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Maker:
+    """Makes an environment by name, in this process or in one that has imported nothing yet.
+
+    Attributes:
+      name: see `make_gymnasium`.
+      imports: modules that register it; those that this process was told to import by default.
+    """
+
+    name: str
+    imports: tuple[str, ...] = dataclasses.field(default_factory=imported_modules)
+
+    def __call__(self) -> gymnasium.Env:
+        for module in self.imports:
+            import_user_module(module)
+        return make_gymnasium(self.name)
+
+
+def time_limit(env: gymnasium.Env) -> int | None:
+    """Most steps of an episode, as the environment or a wrapper around it says."""
+    at = env
+    while isinstance(at, gymnasium.Wrapper):
+        if isinstance(at, gymnasium.wrappers.TimeLimit):
+            return int(at._max_episode_steps)
+        at = at.env
+    return None if env.spec is None else env.spec.max_episode_steps
+
+
+def is_flat(env: gymnasium.Env) -> bool:
+    """Whether observations and actions are vectors of numbers already."""
+    action = env.action_space
+    plain = isinstance(action, spaces.Box) and len(action.shape) == 1 and np.issubdtype(action.dtype, np.floating)
+    return plain and isinstance(env.observation_space, spaces.Box) and len(env.observation_space.shape) == 1
+
+
+class FlatEnv(gymnasium.Wrapper):
+    """An environment whose observation is one vector and whose action is one row.
+
+    A Dict of Boxes becomes one vector in Gymnasium's own order (that of `FlattenObservation`). A choice among `n` is a
+    row of `n` numbers whose largest one counts.
+
+    Args:
+      env: observations a Box, or a Dict of Boxes; actions a Box of floats, or Discrete.
+      name: opens the messages.
+
+    Attributes:
+      discrete: whether an action is a choice.
+
+    Raises:
+      GailfeError: another kind of space, named with the space.
+    """
+
+    def __init__(self, env: gymnasium.Env, name: str = "gymnasium"):
+        super().__init__(env)
+        self.name = name
+        self._leaves = _leaves(env.observation_space, f"env {name!r}: observation")
+        if not sum(math.prod(box.shape) for _, box in self._leaves):
+            raise GailfeError(f"env {name!r}: observation is empty; expected at least one number")
+        # The most common kind takes a shorter way: this runs at every step of every copy.
+        self._vector = env.observation_space.shape if isinstance(env.observation_space, spaces.Box) else None
+        if self._vector is not None and len(self._vector) != 1:
+            self._vector = None
+        low, high = (
+            np.concatenate([getattr(box, side).ravel() for _, box in self._leaves]) for side in ("low", "high")
+        )
+        self.observation_space = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+        action = env.action_space
+        self.discrete = isinstance(action, spaces.Discrete)
+        if isinstance(action, spaces.Discrete):
+            self._start = int(action.start)
+            self.action_space = spaces.Box(0.0, 1.0, (int(action.n),), np.float32)
+        elif isinstance(action, spaces.Box) and np.issubdtype(action.dtype, np.floating):
+            if math.prod(action.shape) == 0:
+                raise GailfeError(f"env {name!r}: action is empty; expected at least one number")
+            self._shape, self._dtype = action.shape, action.dtype
+            low, high = (bound.ravel().astype(np.float32) for bound in (action.low, action.high))
+            self.action_space = spaces.Box(low, high, dtype=np.float32)
+        else:
+            raise GailfeError(f"env {name!r}: action space is {_said(action)}; expected a Box of floats, or Discrete")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        return self.flat_observation(obs), info
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        obs, reward, terminated, truncated, info = self.env.step(self.own_action(action))
+        return self.flat_observation(obs), float(reward), terminated, truncated, info
+
+    def flat_observation(self, obs: Any) -> np.ndarray:
+        """`[o]` float32.
+
+        Raises:
+          GailfeError: it has not the shape that the space promised.
+        """
+        if self._vector is not None:
+            vector = np.asarray(obs, np.float32)
+            if vector.shape == self._vector:
+                return vector
+        parts = []
+        for path, box in self._leaves:
+            part = obs
+            for key in path:
+                part = part[key]
+            part = np.asarray(part, np.float32)
+            if part.shape != box.shape:
+                where = "".join(f"[{key!r}]" for key in path)
+                raise GailfeError(
+                    f"env {self.name!r}: observation{where} has shape {part.shape}; expected its space's, {box.shape}"
+                )
+            parts.append(part.ravel())
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def own_action(self, action: Any) -> Any:
+        """The wrapped environment's action for a row `[a]`."""
+        if self.discrete:
+            return int(np.argmax(action)) + self._start
+        return np.asarray(action, self._dtype).reshape(self._shape)
+
+
+class Lane(FlatEnv):
+    """A copy in a vector environment, which starts its episodes anew by itself.
+
+    `reset(seed=s)` begins episode 0, and every `reset()` the next one. Episode `i` is seeded by `(s, i)`, so it does
+    not depend on how the ones before it went. What `info` says is left out: merging it costs more than many a step.
+    """
+
+    def __init__(self, env: gymnasium.Env, name: str = "gymnasium"):
+        super().__init__(env, name)
+        self._seed, self._episode = 0, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self._seed, self._episode = (self._seed, self._episode + 1) if seed is None else (seed, 0)
+        drawn = np.random.SeedSequence([self._seed, self._episode]).generate_state(1)[0]
+        # Some environments seed NumPy's old generator, which takes no more bits.
+        obs, _ = self.env.reset(seed=int(drawn) >> 1, options=options)
+        return self.flat_observation(obs), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        obs, reward, terminated, truncated, _ = self.env.step(self.own_action(action))
+        return self.flat_observation(obs), float(reward), terminated, truncated, {}
+
+
+@dataclasses.dataclass(frozen=True)
+class LaneMaker:
+    """`make()` as a `Lane`, with another time limit where one is given."""
+
+    make: Callable[[], gymnasium.Env]
+    name: str
+    max_episode_steps: int | None = None
+
+    def __call__(self) -> Lane:
+        env = self.make()
+        if self.max_episode_steps is not None:
+            env = gymnasium.wrappers.TimeLimit(env, self.max_episode_steps)
+        return Lane(env, self.name)
+
+
+def check_lane(lane: Lane) -> None:
+    """Resets an environment and steps it once, before minutes of training are spent on it.
+
+    Raises:
+      GailfeError: its code fails, its spaces change, or what it gives is not what they promise.
+    """
+    where = f"env {lane.name!r}"
+    before = lane.env.observation_space, lane.env.action_space
+    obs, _ = _run(f"{where}: reset", lambda: lane.reset(seed=0))
+    after = lane.env.observation_space, lane.env.action_space
+    for kind, old, new in zip(("observation", "action"), before, after):
+        if old != new:
+            raise GailfeError(
+                f"{where}: the {kind} space is {_said(new)} after reset; expected {_said(old)} throughout"
+            )
+    if not np.isfinite(obs).all():
+        at = int(np.flatnonzero(~np.isfinite(obs))[0])
+        raise GailfeError(f"{where}: observation {at} is {obs[at]} after reset; expected finite numbers")
+    box = lane.action_space
+    assert isinstance(box, spaces.Box)
+    _run(f"{where}: step", lambda: lane.step(np.clip(np.zeros(box.shape, np.float32), box.low, box.high)))
+
+
+def _run(what: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except GailfeError:
+        raise
+    except Exception as error:  # Whatever a user's code raises.
+        cause = one_line(error, first=True)
+        raise GailfeError(f"{what} fails ({type(error).__name__}: {cause})") from error
+
+
+def _leaves(space: spaces.Space, what: str, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], spaces.Box]]:
+    """The Boxes of a Dict by the keys that lead there; a Box itself under `()`."""
+    if isinstance(space, spaces.Dict):
+        return [leaf for key, part in space.items() for leaf in _leaves(part, what, (*path, key))]
+    where = what + "".join(f"[{key!r}]" for key in path)
+    if not isinstance(space, spaces.Box):
+        raise GailfeError(f"{where} space is {_said(space)}; expected a Box, or a Dict of Boxes")
+    if len(space.shape) > 2 or (space.dtype == np.uint8 and len(space.shape) == 2):
+        raise GailfeError(f"{where} is an image of shape {space.shape}; expected numbers of the state")
+    return [(path, space)]
+
+
+def _said(space: Any) -> str:
+    return one_line(repr(space))
