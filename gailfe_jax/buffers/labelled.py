@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from gailfe_jax.buffers.storage import PaddedTrajectories, RingState, StorageState, TrajectoryRing, ranks
+from gailfe_jax.buffers.storage import PaddedTrajectories, RingState, StorageState, TrajectoryRing, for_chosen, ranks
 from gailfe_jax.data.annotators import Annotator, EpisodeSummary, EpisodeView
 from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.errors import GailfeError
@@ -209,14 +209,10 @@ class LabelledTrajectories(TrajectoryRing):
         judge = self.annotator.trajectory
         assert judge is not None
 
-        # A loop over the episodes that ended, usually none: a `cond` would run for every step once vmapped over seeds,
-        # this runs as often as the seed with the most ends needs.
-        def judge_next(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            remaining, verdict = carry
-            env = jnp.argmax(remaining)
+        def view(env: Array) -> EpisodeView:
             mask = jnp.arange(self.max_length) < length[env]
             rows = jnp.where(mask[:, None], pool[state.slot[env]], 0.0)
-            view = EpisodeView(
+            return EpisodeView(
                 obs=rows[:, : self.obs_size],
                 action=rows[:, self.obs_size :],
                 final_obs=next_obs[env],
@@ -225,9 +221,13 @@ class LabelledTrajectories(TrajectoryRing):
                 episode_return=episode_return[env],
                 terminated=terminated[env],
             )
-            return remaining.at[env].set(False), verdict.at[env].set(judge(view))
 
-        return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), judge_next, (done, jnp.zeros_like(done)))[1]
+        # Whole episodes are looked at where some ended, usually none: a `cond` would run for every step once vmapped
+        # over seeds.
+        def look(verdict: Array, env: Array) -> Array:
+            return verdict.at[env].set(jax.vmap(lambda env: judge(view(env)))(env), mode="drop")
+
+        return for_chosen(done, look, jnp.zeros_like(done))
 
     def _remember(self, state: LabelledState, done: Array, episode_return: Array) -> tuple[Array, Array]:
         """Appends the returns of the episodes that ended to the annotator's history."""

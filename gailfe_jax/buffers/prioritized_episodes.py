@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from gailfe_jax.buffers.storage import RingState, TrajectoryRing
+from gailfe_jax.buffers.storage import RingState, TrajectoryRing, for_chosen
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.types import Array, Scalar, Transition
@@ -145,21 +145,19 @@ class PrioritizedEpisodes(TrajectoryRing):
     ) -> tuple[Array, Array]:
         """Returns for rewards and the largest priority, in the slots of the positions that are `fresh [N]`."""
 
-        # A loop over the episodes that ended, which are few.
-        def finish_next(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            remaining, returns, priorities = carry
-            position = jnp.argmax(remaining)
-            slot = order[position]
+        def finish(carry: tuple[Array, Array], position: Array) -> tuple[Array, Array]:
+            returns, priorities = carry
+            # Past the end, where nothing is set, for positions that are none.
+            slot = order.at[position].get(mode="fill", fill_value=self._num_slots)
+            length = lengths.at[position].get(mode="fill", fill_value=0)
             # Behind the end are leftovers of a longer episode.
-            rewards = jnp.where(jnp.arange(self.max_length) < lengths[position], returns[slot], 0.0)
+            rewards = jnp.where(jnp.arange(self.max_length) < length[:, None], returns[slot], 0.0)
             return (
-                remaining.at[position].set(False),
-                returns.at[slot].set(_discounted_sums(rewards, gamma)),
-                priorities.at[slot].set(max_priority),
+                returns.at[slot].set(_discounted_sums(rewards, gamma), mode="drop"),
+                priorities.at[slot].set(max_priority, mode="drop"),
             )
 
-        carry = (fresh, returns, priorities)
-        return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), finish_next, carry)[1:]
+        return for_chosen(fresh, finish, (returns, priorities))
 
     def sample(self, state: PrioritizedState, key: Array, n: int, beta: Scalar) -> PrioritizedSample:
         """`n` steps drawn with replacement, step `i` with probability `P(i) ~ priority_i ** alpha`.
@@ -235,13 +233,13 @@ class PrioritizedEpisodes(TrajectoryRing):
 
 
 def _discounted_sums(reward: Array, gamma: Array) -> Array:
-    """`[L]` `sum_k gamma^k reward[t + k]`, in about log2(L) sweeps that each double the span summed."""
-    size = reward.shape[0]
+    """`[..., L]` `sum_k gamma^k reward[t + k]`, in about log2(L) sweeps that each double the span summed."""
+    size = reward.shape[-1]
     place = jnp.arange(size)
 
     def double(_, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         total, span, discount = carry
-        later = jnp.where(place + span < size, jnp.roll(total, -span), 0.0)
+        later = jnp.where(place + span < size, jnp.roll(total, -span, axis=-1), 0.0)
         return total + discount * later, 2 * span, discount * discount
 
     carry = (reward, jnp.ones((), jnp.int32), gamma)

@@ -10,6 +10,7 @@ written once, kept or not, and keeping it moves two integers.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Array, Metrics
+from gailfe_jax.types import Array, Metrics, PyTree
 
 
 @struct.dataclass
@@ -196,6 +197,33 @@ class TrajectoryRing(TrajectoryStorage):
     def _oldest_first(self, state: RingState) -> list[int]:
         """On the host, all positions, the oldest trajectory's first."""
         return [(int(state.head) + i) % self.capacity for i in range(self.capacity)]
+
+
+MOST_AT_ONCE = 256
+"""Episodes that ended together and are looked at whole in one pass."""
+
+
+def for_chosen(chosen: Array, fn: Callable[[PyTree, Array], PyTree], carry: PyTree) -> PyTree:
+    """`carry` after `fn(carry, index [m])` for all the chosen among `B`, at most `MOST_AT_ONCE` at a time.
+
+    A loop whose passes are few: thousands of environments end their episodes at the same step, and one by one they
+    would keep an accelerator waiting. Where nothing is chosen `fn` does not run.
+
+    Args:
+      chosen: `[B]` bool.
+      fn: gets indices of the chosen, and `B` in places that are left over: it must write with `mode="drop"`.
+      carry: any tree of arrays.
+    """
+    size = chosen.shape[0]
+    width = min(size, MOST_AT_ONCE)
+
+    def some(state: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
+        remaining, carry = state
+        _, count, found = ranks(remaining)
+        index = jnp.where(jnp.arange(width) < count, found[:width], size)
+        return remaining.at[index].set(False, mode="drop"), fn(carry, index)
+
+    return jax.lax.while_loop(lambda state: jnp.any(state[0]), some, (chosen, carry))[1]
 
 
 def ranks(chosen: Array) -> tuple[Array, Array, Array]:

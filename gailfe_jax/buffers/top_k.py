@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from gailfe_jax.buffers.storage import StorageState, TrajectoryStorage
+from gailfe_jax.buffers.storage import StorageState, TrajectoryStorage, ranks
 from gailfe_jax.types import Array, Metrics, Transition
 
 _PRIME = 16777619  # FNV's.
@@ -41,9 +41,8 @@ class TopKState(StorageState):
 class TopK(TrajectoryStorage):
     """The `capacity` best finished trajectories of one seed by undiscounted return; `vmap` its methods over seeds.
 
-    A tie with the worst goes to the newer trajectory, and of several that are equally bad the oldest leaves, so that
-    what is stale is replaced first. A trajectory that is held already, step by step the same, is not held twice. A
-    return that is not a number is never kept.
+    Of equal returns the newer trajectory is the better, so that what is stale is replaced first. A trajectory that is
+    held already, step by step the same, is not held twice. A return that is not a number is never kept.
     """
 
     @property
@@ -64,8 +63,9 @@ class TopK(TrajectoryStorage):
     def add(self, state: TopKState, transition: Transition) -> TopKState:
         """Writes an unroll of `B` environments and keeps every episode that ended in it and is good enough.
 
-        Episodes go on from one unroll to the next. Those that end at the same step are taken in the order of their
-        environments. Actions are stored as given: pass what the environment received, clipped to its bounds.
+        Episodes go on from one unroll to the next. Those that end at the same step are compared all at once; the one
+        whose environment has the higher number counts as newer. Actions are stored as given: pass what the environment
+        received, clipped to its bounds.
 
         Args:
           state: the buffer.
@@ -79,44 +79,46 @@ class TopK(TrajectoryStorage):
         pool, length = self._write(state, row)
         episode_return = state.episode_return + reward
         running = _mix(state.running, row)
-        kept = (state.order, state.lengths, state.slot, state.returns, state.stamp, state.digest, state.num_episodes)
-
-        # A loop over the episodes that ended, usually none; each must see what the one before it has replaced.
-        def keep_next(carry):
-            remaining, (order, lengths, slot, returns, stamp, digest, count) = carry
-            env = jnp.argmax(remaining)
-            worst = jnp.min(returns)
-            place = jnp.argmin(jnp.where(returns == worst, stamp, count))
-            held = jnp.any((digest == running[env]) & (lengths == length[env]))
-            keep = (episode_return[env] >= worst) & ~held
-            evicted = order[place]
-            put = lambda old, new: old.at[place].set(jnp.where(keep, new, old[place]))  # noqa: E731
-            kept = (
-                put(order, slot[env]),
-                put(lengths, length[env]),
-                slot.at[env].set(jnp.where(keep, evicted, slot[env])),
-                put(returns, episode_return[env]),
-                put(stamp, count),
-                put(digest, running[env]),
-                count + 1,
-            )
-            return remaining.at[env].set(False), kept
-
-        _, kept = jax.lax.while_loop(lambda carry: jnp.any(carry[0]), keep_next, (done, kept))
-        order, lengths, slot, returns, stamp, digest, num_episodes = kept
+        rank, count, _ = ranks(done)
+        stamp = jnp.where(done, state.num_episodes + rank, -1)
+        candidate = jnp.where(done & ~jnp.isnan(episode_return), episode_return, -jnp.inf)
+        held, entering = self._best(
+            jnp.concatenate([state.returns, candidate]),
+            jnp.concatenate([state.stamp, stamp]),
+            jnp.concatenate([state.digest, running]),
+            jnp.concatenate([state.lengths, length]),
+        )
+        # The first to enter takes the place of the worst that leaves.
+        free = jnp.lexsort((state.stamp, jnp.where(held, jnp.inf, state.returns)))
+        place = free[jnp.minimum(ranks(entering)[0], self.capacity - 1)]
+        target = jnp.where(entering, place, self.capacity)
+        put = lambda old, new: old.at[target].set(new, mode="drop")  # noqa: E731
         return TopKState(
             storage=pool,
-            order=order,
-            lengths=lengths,
-            slot=slot,
+            order=put(state.order, state.slot),
+            lengths=put(state.lengths, length),
+            slot=jnp.where(entering, state.order[place], state.slot),
             step=jnp.where(done, 0, state.step + 1),
             episode_return=jnp.where(done, 0.0, episode_return),
-            returns=returns,
-            stamp=stamp,
-            digest=digest,
+            returns=put(state.returns, episode_return),
+            stamp=put(state.stamp, stamp),
+            digest=put(state.digest, running),
             running=jnp.where(done, jnp.uint32(0), running),
-            num_episodes=num_episodes,
+            num_episodes=state.num_episodes + count,
         )
+
+    def _best(self, returns: Array, stamp: Array, digest: Array, lengths: Array) -> tuple[Array, Array]:
+        """Which of `K` trajectories held and `B` candidates (`[K + B]` each) are to be held: bool `[K]` and `[B]`."""
+        # Of twins, which lie side by side in this order, the older stays.
+        order = jnp.lexsort((stamp, lengths, digest, returns))
+        same = jnp.array(True)
+        for column in (returns, digest, lengths):
+            same &= column[order][1:] == column[order][:-1]
+        twin = jnp.zeros_like(returns, bool).at[order[1:]].set(same)
+        returns = jnp.where(twin, -jnp.inf, returns)
+        best = jnp.lexsort((stamp, returns))[-self.capacity :]
+        chosen = jnp.zeros_like(twin).at[best].set(True) & (returns > -jnp.inf)
+        return chosen[: self.capacity], chosen[self.capacity :]
 
     def best_return(self, state: TopKState) -> Array:
         """`[]` the highest return held, NaN while there is none."""

@@ -63,16 +63,36 @@ _METHODS: dict[str, dict[str, Any]] = {
     "bc": {"rollout.unroll_length": 256, "schedule.anneal": True, "policy.weight_decay": 0.01},
     "dagger": {},
 }
+# Thousands of environments see in one iteration what eight see in sixty. An iteration then is one large gradient,
+# so the number of optimiser steps stays what it is and every minibatch grows with the batch; unrolls are short, for
+# iterations are what is scarce; and steps that noise kept small are larger.
+SCALE_FROM = 1024
+"""Environments from which on the presets are those for thousands."""
+_SCALE_UNROLL = 16
+_SCALE: dict[str, Any] = {
+    "rollout.unroll_length": _SCALE_UNROLL,
+    "policy.epochs": 4,
+    "policy.minibatches": 32,
+    "policy.value_epochs": 4,
+    "policy.max_kl": 0.03,
+    "policy.model.fit_steps": 80,
+    "policy.model.minibatch": 2048,
+    "reward.steps": 40,
+    "reward.minibatch": 1024,
+}
 _TASKS = {"ppo": _EXPERT_ON, "gasil": _EXPERT_ON, "trpo": {}, "bc": {}, "dagger": {}}
 
 
-def preset(name: str, env: str | None = "hopper", *, policy: str | None = None) -> tuple[Learner, RunSettings]:
+def preset(
+    name: str, env: str | None = "hopper", *, policy: str | None = None, num_envs: int | None = None
+) -> tuple[Learner, RunSettings]:
     """What `gailfe train NAME --env ENV` starts from.
 
     Args:
       name: of the method.
       env: task; None for what suits any.
       policy: name of another policy step than the method's own.
+      num_envs: environments of each seed; the preset's own number if None. From `SCALE_FROM` on the preset is another.
 
     Returns:
       `(method, run settings)`.
@@ -89,7 +109,17 @@ def preset(name: str, env: str | None = "hopper", *, policy: str | None = None) 
     method = without_unread(put(method, {key: value for key, value in values.items() if key in leaves(method)}))
     if policy is not None:
         method = with_policy(method, policy)
+    if num_envs is not None:
+        method = _with_envs(method, num_envs)
     return method, _run_settings(method, task)
+
+
+def _with_envs(method: Learner, num_envs: int) -> Learner:
+    values: dict[str, Any] = {"rollout.num_envs": num_envs}
+    if num_envs >= SCALE_FROM and method.name not in ("bc", "dagger"):
+        batch = num_envs * _SCALE_UNROLL
+        values = _SCALE | {"policy.value_minibatch": batch // 16} | values
+    return without_unread(put(method, {key: value for key, value in values.items() if key in leaves(method)}))
 
 
 def _run_settings(method: Learner, task: str) -> RunSettings:
@@ -101,4 +131,7 @@ def _run_settings(method: Learner, task: str) -> RunSettings:
         return RunSettings(steps=1000 * batch, eval_every=100 * batch)
     if method.name == "dagger":
         return RunSettings(steps=200_000, eval_every=20_000)
+    if method.rollout.num_envs >= SCALE_FROM:
+        batch = method.rollout.batch_size
+        return RunSettings(steps=150 * batch, eval_every=5 * batch)
     return RunSettings()

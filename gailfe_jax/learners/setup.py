@@ -22,7 +22,7 @@ from gailfe_jax.envs.physics import resolve_engine
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.methods import METHODS, find_method, policy_choices, policy_name, with_policy
-from gailfe_jax.learners.presets import preset
+from gailfe_jax.learners.presets import SCALE_FROM, preset
 from gailfe_jax.learners.record import leaves_record, method_record
 from gailfe_jax.policies.registry import POLICY_UPDATES
 from gailfe_jax.rewards.registry import REWARDS
@@ -230,18 +230,28 @@ def build_setup(values: Mapping[str, Any], start: Setup | None = None, config: C
     values = {name.strip().replace("-", "_"): value for name, value in values.items()}
     chosen = {name: values.pop(name) for name in CHOICES if name in values}
     if config is None:
-        return _preset_setup(chosen, start).changed(values)
+        return _at_scale(chosen, _preset_setup(chosen, start), start, values).changed(values)
     theirs = {name: value for name, value in config.values.items() if name in CHOICES}
     with config.named():
         # What it means by itself: a file that names no method is for the one that is asked for.
         own = _preset_setup(config.meant_for(chosen.get("algo")).values, start)
     if "algo" in chosen and theirs.get("policy") not in policy_choices(find_method(chosen["algo"])):
         theirs.pop("policy", None)
-    setup = _preset_setup(theirs | chosen, start)
+    chosen = theirs | chosen
+    setup = _at_scale(chosen, _preset_setup(chosen, start), start, {**config.values, **values})
     return setup.changed(_still_read(config, own, setup, setup.typed(values)))
 
 
-def _preset_setup(choices: Mapping[str, Any], start: Setup | None) -> Setup:
+def _at_scale(choices: Mapping[str, Any], setup: Setup, start: Setup | None, values: Mapping[str, Any]) -> Setup:
+    """The preset for as many environments as `values` say, instead of `setup`; `setup` where there is a `start`."""
+    given = [value for name, value in values.items() if name in ("num_envs", "rollout.num_envs")]
+    if start is not None or not given or "rollout.num_envs" not in setup.leaves:
+        return setup
+    num_envs = read_value("rollout.num_envs", setup.leaves["rollout.num_envs"][1].setting, given[-1])
+    return _preset_setup(choices, None, num_envs) if num_envs >= SCALE_FROM else setup
+
+
+def _preset_setup(choices: Mapping[str, Any], start: Setup | None, num_envs: int | None = None) -> Setup:
     """The preset that `algo`, `policy` and `env` choose; `start` where they are its own."""
     algo, policy, env = (choices.get(name) for name in CHOICES)
     for name, value in (("algo", algo), ("policy", policy), ("env", env)):
@@ -253,7 +263,7 @@ def _preset_setup(choices: Mapping[str, Any], start: Setup | None) -> Setup:
         now = {"algo": algo, "policy": policy, "env": task}
         if all(value is None or value == start.get(name) for name, value in now.items()):
             return start
-    method, run = preset(algo or (start.method.name if start else "gail"), task, policy=policy)
+    method, run = preset(algo or (start.method.name if start else "gail"), task, policy=policy, num_envs=num_envs)
     if start is None:
         return Setup(method, EnvSettings(env=task), run=run)
     # What was set beside the method stays.

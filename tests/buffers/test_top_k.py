@@ -38,12 +38,11 @@ class PythonHeap:
                 number, self.count = self.count, self.count + 1
                 if any(np.array_equal(obs, o) and np.array_equal(action, a) for o, a in self.held.values()):
                     continue
-                if len(self.heap) == self.capacity and rewards.sum() < self.heap[0][0]:
-                    continue
-                if len(self.heap) == self.capacity:
-                    self.held.pop(heapq.heappop(self.heap)[1])
                 heapq.heappush(self.heap, (float(rewards.sum()), number))
                 self.held[number] = (obs, action)
+            # All that ended at this step are there before any of them leaves.
+            while len(self.heap) > self.capacity:
+                self.held.pop(heapq.heappop(self.heap)[1])
 
     @property
     def contents(self):
