@@ -1,0 +1,49 @@
+"""What training starts from, for few environments and for thousands."""
+
+from __future__ import annotations
+
+import pytest
+
+from gailfe_jax.config.tree import leaves
+from gailfe_jax.learners.methods import METHODS, policy_choices
+from gailfe_jax.learners.presets import SCALE_FROM, preset
+from gailfe_jax.learners.setup import ConfigFile, build_setup
+
+STEPPED = [name for name, method in METHODS.items() if "rollout.num_envs" in leaves(method)]
+
+
+def test_from_a_thousand_environments_on_the_preset_is_another():
+    few, many = (build_setup({"num_envs": num_envs}) for num_envs in (SCALE_FROM - 1, SCALE_FROM))
+    assert few.changed({"num_envs": 8}).record() == build_setup({}).record()
+    assert many.get("rollout.unroll_length") == 16 and many.get("reward.minibatch") == 1024
+    # The minibatch grows with the batch, so that the number of steps stays.
+    larger = build_setup({"rollout.num_envs": 4 * SCALE_FROM})
+    assert larger.get("policy.value_minibatch") == 4 * many.get("policy.value_minibatch")
+    assert larger.get("steps") == 4 * many.get("steps")
+
+
+def test_what_is_given_comes_after_the_preset_for_thousands():
+    setup = build_setup({"algo": "gail", "num_envs": "4096", "unroll_length": 8, "reward.steps": 3, "steps": 1e5})
+    assert (setup.get("rollout.unroll_length"), setup.get("reward.steps"), setup.get("steps")) == (8, 3, 1e5)
+    file = ConfigFile("run.toml", {"rollout.num_envs": 4096, "reward.steps": 7})
+    setup = build_setup({}, config=file)
+    assert (setup.get("rollout.unroll_length"), setup.get("reward.steps")) == (16, 7)
+    # A run that is resumed keeps its settings.
+    start = build_setup({})
+    assert build_setup({"num_envs": 4096}, start).get("rollout.unroll_length") == start.get("rollout.unroll_length")
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_thousands_of_environments_take_few_steps_one_after_the_other(name):
+    for policy in (None, *policy_choices(METHODS[name])):
+        method, _ = preset(name, policy=policy, num_envs=4096)
+        method.verify()
+        found = {key: leaf.value for key, leaf in leaves(method).items()}
+        batch = method.rollout.batch_size
+        # Of each kind, passes by minibatches; BC and DAgger fit demonstrations, whatever the environments.
+        fits = [found[key] for key in ("reward.steps", "policy.model.fit_steps") if key in found]
+        if "policy.value_epochs" in found:
+            fits.append(found["policy.value_epochs"] * batch // found["policy.value_minibatch"])
+        if "policy.epochs" in found and "policy.minibatches" in found:
+            fits.append(found["policy.epochs"] * found["policy.minibatches"])
+        assert sum(fits) <= 400
