@@ -4,8 +4,8 @@
     python experiments/own_robot.py --draw      only draw what there is
 
 5 seeds, 1, 4 and 20 whole demonstrations, 200,000 steps (BC takes none of the environment), from nothing and, in rows
-that say so, from a clone. Gymnasium does not have the
-task: the final 50 episodes of each seed are played on this package's C engine, by the deterministic policy.
+that say so, from a clone. Gymnasium does not have the task: the final 50 episodes of each seed are played on this
+package's C engine, by the deterministic policy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import cells
 import numpy as np
 from cells import Cell
 
-from gailfe_jax.analysis.plots import bar_intervals
+from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.config.tree import set_values
 from gailfe_jax.learners.presets import preset
@@ -66,7 +66,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         "|---|---|---|---|---|",
     ]
     summary: dict[str, Any] = {}
-    bars: dict[str, np.ndarray] = {}
+    panels: dict[str, Any] = {}
     for cell in CELLS:
         if cell.name not in results:
             continue
@@ -78,16 +78,21 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             "iqm": [value.estimate, value.low, value.high],
             "falls": fallen.tolist(),
         }
-        bars[f"{cell.label}, {cell.trajectories}"] = scores
+        curves = panels.setdefault(f"{cell.trajectories} demonstration{'s' * (cell.trajectories > 1)}", {})
+        if cell.method.name == "bc":
+            # It takes no steps of the environment: its end stands beside the others' whole way.
+            curves[cell.label] = np.array([0, STEPS]), np.repeat(scores[:, None], 2, axis=1)
+        else:
+            curves[cell.label] = cells.curve(record, normalise=True)
         figures = f"{value.estimate:.2f} [{value.low:.2f}, {value.high:.2f}]"
         row = (str(cell.trajectories), cell.label, figures, f"{scores.min():.2f}", f"{fallen.mean():.3f}")
         lines.append("| " + " | ".join(row) + " |")
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     print("\n".join(lines))
-    bar_intervals(
-        bars, folder / "own_robot.png", title="The arm, by method and number of demonstrations",
-        xlabel="return / demonstrations'", reference=1.0, reference_label="demonstrations",
+    learning_curve_panels(
+        panels, folder / "own_robot.png", title="The arm, 5 seeds",
+        expert_returns=dict.fromkeys(panels, 1.0), ylabel="return / demonstrations' (IQM)",
     )  # fmt: skip
 
 
