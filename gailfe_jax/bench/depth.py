@@ -1,4 +1,4 @@
-"""How many loop steps of a training iteration have to run one after the other, by part: what no accelerator shortens."""
+"""How many loop steps of a training iteration have to run one after the other, by part: no accelerator saves them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gailfe_jax.bench.report import new_table
 from gailfe_jax.bench.timing import check_counts, check_some
 from gailfe_jax.bench.train import check_playing
 from gailfe_jax.config.parts import as_arrays
-from gailfe_jax.envs import canonical_name, find_task, make_env
+from gailfe_jax.envs import find_task, make_env
 from gailfe_jax.envs.rollout import evaluate
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
@@ -73,10 +73,10 @@ def run(
         if name not in ENGINES:
             raise GailfeError(f"engine: got {name!r}; expected some of {', '.join(ENGINES)}")
     rows = []
-    for task in map(canonical_name, env):
+    for task in (find_task(name).name for name in env):
         for place in engine:
             options = ENGINES[place]
-            made = make_env(find_task(task).name, options[0], **options[1])
+            made = make_env(task, options[0], **options[1])
             evaluation = evaluation_depth(made).total
             for name in algo:
                 depth = iteration_depth(_preset(name, task, num_envs, unroll_length).on(made))

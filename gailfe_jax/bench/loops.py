@@ -2,7 +2,7 @@
 
 A loop of `n` steps counts `n` times the depth of its body, and `n` where its body has no loop. What stands in sequence
 adds up, of a branch the deepest side counts, and a map over a batch (`vmap`) adds nothing. A loop whose length the data
-decide counts with the bound that the code states (`gailfe_jax.parallel.phases.at_most`); without one its body is counted
+decide counts with the bound that the code states (`gailfe_jax.parallel.phases.at_most`); without one its body counts
 once and the loop is reported as unbounded.
 
 The depth is a property of the program: it hangs on no device, and nothing is compiled to know it. It is what an
