@@ -136,9 +136,9 @@ class MjxBase(abc.ABC):
         self.init_qvel = data.qvel.astype(np.float32)
         self.action_low, self.action_high = action_bounds(task)
 
-    def _put_model(self, implementation: str) -> Any:
+    def _put_model(self, implementation: str, **placement: Any) -> Any:
         try:
-            return mjx.put_model(self.model, impl=implementation)
+            return mjx.put_model(self.model, impl=implementation, **placement)
         except NotImplementedError as error:
             # PGS is the one such setting that has an option.
             pgs = self.model.opt.solver == mujoco.mjtSolver.mjSOL_PGS
