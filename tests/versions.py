@@ -3,8 +3,9 @@
     python tests/versions.py                 all of them
     python tests/versions.py newest          one of them
 
-`oldest` and `newest` are the ends of the range of JAX that pyproject.toml allows, the newest on the newest Python that is
-here; `warp` is the locked JAX with MuJoCo Warp, whose tests then run on the processor. It downloads some 500 MB for each.
+`oldest` and `newest` are the ends of the range of JAX that pyproject.toml allows, the newest on the newest Python that
+is here. `warp` is the locked JAX with MuJoCo Warp, whose tests then run on the processor; warp-lang takes 388 MB, which
+is why the lock file leaves it out.
 """
 
 from __future__ import annotations
