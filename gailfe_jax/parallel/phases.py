@@ -18,12 +18,12 @@ Phase = Literal["engine", "unroll", "reward", "policy", "value", "model", "buffe
 _PHASE, _MOST = re.compile(r"phase:(\w+)"), re.compile(r"at_most:(\d+)")
 
 
-def phase(name: Phase) -> AbstractContextManager[None]:
+def phase(name: Phase) -> AbstractContextManager[object]:
     """Operations traced inside belong to this part of an iteration; the innermost name counts."""
     return jax.named_scope(f"phase:{name}")
 
 
-def at_most(times: int) -> AbstractContextManager[None]:
+def at_most(times: int) -> AbstractContextManager[object]:
     """Loops traced inside whose length the data decide run at most so often; the innermost bound counts."""
     return jax.named_scope(f"at_most:{times}")
 

@@ -87,8 +87,9 @@ class Warp(MjxBase):
     def _template(self, n: int) -> Any:
         """An `mjx.Data` whose pool of contacts is for `n` environments."""
         with jax.ensure_compile_time_eval():
-            sizes = {"naconmax": n * self._nconmax, "njmax": self._njmax}
-            return mjx.make_data(self.model, impl="warp", device=self._device, **sizes)
+            return mjx.make_data(
+                self.model, impl="warp", device=self._device, naconmax=n * self._nconmax, njmax=self._njmax
+            )
 
     def _advance_batch(self, phys: MjxState, ctrl: Array) -> tuple[MjxState, dict[str, Array]]:
         """`_advance` for exactly one leading axis `[n]` of environments."""

@@ -11,8 +11,10 @@ from gailfe_jax.bench.fidelity import OWN, cheapest
 from gailfe_jax.cli.settings import read_words, write_config
 from gailfe_jax.cli.train import Train
 from gailfe_jax.config.run import EnvSettings, MjxSettings
-from gailfe_jax.envs import engine_of, make_env
+from gailfe_jax.envs import engine_of
+from gailfe_jax.envs.physics.model import load_model
 from gailfe_jax.envs.physics.solver import CHEAP, settled
+from gailfe_jax.envs.tasks import HOPPER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import find_method
 from gailfe_jax.learners.record import part_record
@@ -77,12 +79,8 @@ def test_what_is_not_known_to_be_cheap_cannot_be_asked_for():
 def test_training_runs_what_its_record_says():
     _, record, env = find_env(EnvSettings(engine="mjx"))
     assert record["mjx"] == {"solver_setting": "cheap"} | FEW
-    own = make_env("hopper", "mjx").physics.model.opt
-    assert (env.physics.model.opt.iterations, env.physics.model.opt.ls_iterations) == (4, 8)
-    assert own.iterations > 4 and own.ls_iterations > 8
-    _, record, env = find_env(EnvSettings(engine="mjx", mjx=MjxSettings(solver_setting="model")))
-    assert record["mjx"] == {"solver_setting": "model"}
-    assert env.physics.model.opt.iterations == own.iterations
+    opt, own = env.physics.model.opt, load_model(HOPPER).opt
+    assert (opt.iterations, opt.ls_iterations) == (4, 8) and own.iterations > 4 and own.ls_iterations > 8
     # An environment of the caller's own is taken as it is.
     assert find_env(env)[1]["mjx"] == {"solver_setting": "model"}
 
@@ -99,9 +97,8 @@ def test_a_run_without_the_setting_resumes_with_the_models_own(options):
     held = read_record(old_record({"env": "hopper", "engine": "mjx"} | ({"mjx": options} if options else {})))
     _, record, env = find_env(held.place)
     assert record["mjx"] == {"solver_setting": "model"} | options
-    own = make_env("hopper", "mjx", **options)
-    assert env.physics.model.opt.iterations == own.physics.model.opt.iterations
-    assert env.physics.model.opt.ls_iterations == own.physics.model.opt.ls_iterations
+    opt, own = env.physics.model.opt, load_model(HOPPER).opt
+    assert opt.iterations == options.get("iterations", own.iterations) and opt.ls_iterations == own.ls_iterations
 
 
 def test_a_sweeps_points_and_configuration_files_name_it():
