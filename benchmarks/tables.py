@@ -247,9 +247,9 @@ def _fidelity(report: dict[str, Any]) -> str:
     return _markdown(["task", "engine", "setting", "steps/s", *after], rows)
 
 
-def depth() -> str:
+def depth(name: str = "depth") -> str:
     """Loop steps that run one after the other, of what is not the engine."""
-    return _result("depth", "gailfe bench depth", _depth)
+    return _result(name, "gailfe bench depth", _depth)
 
 
 def _depth(report: dict[str, Any]) -> str:
@@ -266,7 +266,7 @@ def _depth(report: dict[str, Any]) -> str:
 
 def depth_engine() -> str:
     """Loop steps of the engines."""
-    return _result("depth", "gailfe bench depth", _depth_engine)
+    return _result("depth_before", "gailfe bench depth", _depth_engine)
 
 
 def _depth_engine(report: dict[str, Any]) -> str:
@@ -323,6 +323,7 @@ TABLES = {
     "profile": profile,
     "fidelity": fidelity,
     "depth": depth,
+    "depth_before": functools.partial(depth, "depth_before"),
     "depth_engine": depth_engine,
     "gpu": gpu,
     "figure1": functools.partial(experiment, "figure1"),
