@@ -102,7 +102,7 @@ def test_learning_is_below_its_goal(algo):
         (lambda: depth.run(engine=[]), "engine: got none"),
         (lambda: depth.run(num_envs=0), "num_envs: got 0"),
         (lambda: depth.run(algo=["bc"]), "algo: bc has no policy step"),
-        (lambda: depth.run(["brax:fast"]), "env: unknown task 'brax:fast'"),
+        (lambda: depth.run(["brax:fast"]), "env: .*brax:fast"),
     ],
 )
 def test_what_cannot_be_counted_is_named(call, message):
