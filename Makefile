@@ -12,13 +12,15 @@ STAMP := $(VENV)/.installed-$(KEY)
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 TEST_ALL_ARGS ?=
+# For example: newest
+VERSIONS ?=
 # For example: --metrics --compare before.json
 PROGRAMS_ARGS ?=
 # A file's tests stay in one worker, so that its fixtures are made once.
 PYTEST = $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all test-durations coverage programs lint format lock clean
+.PHONY: help install quickstart test test-all test-durations test-versions coverage programs lint format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +38,9 @@ test-all: lint ## lint, type-check and run all tests
 
 test-durations: $(STAMP) ## run what `make test` runs and print the 40 slowest
 	@$(PYTEST) -m "not slow" --durations=40 --durations-min=0 $(PYTEST_ARGS)
+
+test-versions: ## run some tests with the oldest and newest JAX and with Warp (VERSIONS=newest for one of them)
+	@$(or $(PYTHON),python3) tests/versions.py $(VERSIONS)
 
 coverage: $(STAMP) ## run what `make test` runs and fail if it covers too little of the package
 	@$(PYTEST) -m "not slow" --cov --cov-report=term $(PYTEST_ARGS)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.peers import PEERS
+from gailfe_jax.bench.depth import PARTS, count
 from gailfe_jax.bench.fidelity import errors
 from gailfe_jax.bench.registry import BENCHMARKS, load
 from gailfe_jax.bench.report import mebibytes
@@ -246,6 +247,39 @@ def _fidelity(report: dict[str, Any]) -> str:
     return _markdown(["task", "engine", "setting", "steps/s", *after], rows)
 
 
+def depth(name: str = "depth") -> str:
+    """Loop steps that run one after the other, of what is not the engine."""
+    return _result(name, "gailfe bench depth", _depth)
+
+
+def _depth(report: dict[str, Any]) -> str:
+    parts = [part for part in PARTS if part != "engine"]
+    tasks: dict[tuple[str, ...], list[str]] = {}
+    for r in report["rows"]:
+        # Where the engine loops, the unroll is counted there.
+        if r["engine"] == "mujoco_c":
+            counts = (*(r["steps"][part] for part in parts), r["learning"])
+            tasks.setdefault((r["algo"], *map(count, counts)), []).append(r["env"])
+    rows = [[algo, ", ".join(names), *counts] for (algo, *counts), names in tasks.items()]
+    return _markdown(["method", "task", *parts, "learning"], rows)
+
+
+def depth_engine() -> str:
+    """Loop steps of the engines."""
+    return _result("depth_before", "gailfe bench depth", _depth_engine)
+
+
+def _depth_engine(report: dict[str, Any]) -> str:
+    names = {"mujoco_c": "mujoco_c", "mjx": "mjx, the model's own", "mjx-cheap": "mjx, iterations 4, line search 8"}
+    rows = {}
+    for r in report["rows"]:
+        steps = r["steps"]["engine"]
+        counts = (steps // r["unroll_length"], steps, r["evaluation"])
+        rows[r["env"], r["engine"]] = [r["env"], names[r["engine"]], *map(count, counts)]
+    head = ["task", "engine", "one environment step", "an iteration", "an evaluation"]
+    return _markdown(head, list(rows.values()))
+
+
 def gpu() -> str:
     """What has been measured on a GPU."""
     return _result("gpu", "python benchmarks/gpu.py", _gpu, where=_accelerators)
@@ -288,6 +322,9 @@ TABLES = {
     "scaling_failures": functools.partial(scaling, "failures", "failures held"),
     "profile": profile,
     "fidelity": fidelity,
+    "depth": depth,
+    "depth_before": functools.partial(depth, "depth_before"),
+    "depth_engine": depth_engine,
     "gpu": gpu,
     "figure1": functools.partial(experiment, "figure1"),
     "ablation": functools.partial(experiment, "ablation"),

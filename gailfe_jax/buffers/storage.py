@@ -18,6 +18,7 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.parallel.phases import at_most
 from gailfe_jax.types import Array, Metrics, PyTree
 
 
@@ -223,7 +224,8 @@ def for_chosen(chosen: Array, fn: Callable[[PyTree, Array], PyTree], carry: PyTr
         index = jnp.where(jnp.arange(width) < count, found[:width], size)
         return remaining.at[index].set(False, mode="drop"), fn(carry, index)
 
-    return jax.lax.while_loop(lambda state: jnp.any(state[0]), some, (chosen, carry))[1]
+    with at_most(-(-size // width)):
+        return jax.lax.while_loop(lambda state: jnp.any(state[0]), some, (chosen, carry))[1]
 
 
 def ranks(chosen: Array) -> tuple[Array, Array, Array]:

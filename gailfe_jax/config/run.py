@@ -12,11 +12,14 @@ _SEEDS = 2**32  # Keys are folded with 32 bits: beyond them seeds would repeat.
 
 
 class MjxSettings(Part):
-    """Settings of the simulator on MJX and Warp; none of them means the model file's own.
+    """Settings of the simulator on MJX and Warp; what is none is the model file's own.
 
     What each costs in fidelity is in docs/performance.md. `mujoco_c`, bit for bit Gymnasium's, takes none of them.
     """
 
+    solver_setting: Literal["cheap", "model"] | None = setting(None)
+    """cheap: the fewest solver iterations that err no more than the model file's own; model: those of the model file.
+    Where none of this is given, cheap for the tasks that it is known for."""
     solver: Literal["newton", "cg"] | None = setting(None)
     """Constraint solver."""
     iterations: int | None = setting(None, least=1)
@@ -58,6 +61,7 @@ class EnvSettings(Part):
         found = {}
         for part in (self.mjx, self.warp):
             found |= {name: value for name, value in part.values().items() if value is not None}
+        found.pop("solver_setting", None)  # It stands for others: see `gailfe_jax.envs.physics.solver.settled`.
         return found
 
 

@@ -199,6 +199,16 @@ def brings_engine(name: str) -> bool:
     return not isinstance(_find(base_name(name)).task, Task)
 
 
+def engine_of(name: str, engine: str = "auto") -> str:
+    """What `make_env(name, engine)` runs on: `mujoco_c`, `mjx` or `warp`; `own` where a task brings its own.
+
+    Raises:
+      GailfeError: unknown task or engine.
+    """
+    task = None if brings_engine(name) else _find(base_name(name)).task
+    return resolve_engine(engine, task) if isinstance(task, Task) else "own"
+
+
 @functools.cache
 def _make(name: str, registration: _Registration, engine: str, changed: Any, **options: Any) -> Env:
     delayed = split_name(name)
@@ -243,7 +253,7 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
         return _make(name, registration, "own", None, **options)
     # Made anew after a file of the user's model has changed.
     changed = model_stamp(pathlib.Path(task.model_file)) if os.path.isabs(task.model_file) else None
-    return _make(name, registration, resolve_engine(engine, task), changed, **options)
+    return _make(name, registration, engine_of(base, engine), changed, **options)
 
 
 def as_env(env: Any, engine: str = "auto", **options: Any) -> Env:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.parallel.devices import local_rows
+from gailfe_jax.parallel.phases import at_most, phase
 from gailfe_jax.types import Array, Env, EnvState, Metrics, PyTree, Transition
 
 ActFn = Callable[[PyTree, Array, Array], tuple[Array, Array]]
@@ -84,7 +85,8 @@ def unroll(
         )
         return new_state, (transition, totals)
 
-    state, (transition, totals) = jax.lax.scan(step, state, jax.random.split(key, length))
+    with phase("unroll"):
+        state, (transition, totals) = jax.lax.scan(step, state, jax.random.split(key, length))
     return state, transition, jax.tree.map(lambda x: jnp.sum(x, axis=0), totals)
 
 
@@ -180,4 +182,5 @@ def evaluate_steps(
         return state, finished | time_step.terminated | time_step.truncated, result, count + 1
 
     empty = Episodes(jnp.zeros(size), jnp.zeros(size, jnp.int32), jnp.zeros(size, bool))
-    return jax.lax.while_loop(running, step, (state, jnp.zeros(size, bool), empty, jnp.int32(0)))[2]
+    with phase("unroll"), at_most(env.spec.max_episode_steps if max_steps is None else max_steps):
+        return jax.lax.while_loop(running, step, (state, jnp.zeros(size, bool), empty, jnp.int32(0)))[2]

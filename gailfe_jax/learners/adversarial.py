@@ -23,6 +23,7 @@ from gailfe_jax.learners.schedule import LikelihoodTerm, Schedule, TrueReward
 from gailfe_jax.learners.self_imitation import SelfImitation
 from gailfe_jax.learners.sources import Demos, Failures, SelfDemonstrations, Sources, SourceStates
 from gailfe_jax.parallel.devices import gather_rows, local_rows, sum_over_devices
+from gailfe_jax.parallel.phases import phase
 from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.policies.actor import CloneStart
 from gailfe_jax.policies.actor_critic import ActorCritic, Objective
@@ -91,7 +92,8 @@ class Adversarial(Learner):
         env, transition, episode_metrics = method.collect(state, keys.unroll)
         executed = transition.replace(action=clip_action(self.env, transition.action))
         # File it in the sources, and draw what this iteration learns from.
-        sources, batch, transitions = method.sources.add_and_sample(state.sources, executed, keys.sample)
+        with phase("buffers"):
+            sources, batch, transitions = method.sources.add_and_sample(state.sources, executed, keys.sample)
         # Fit the reward, move the multiplier, step the policy.
         improved, metrics = per_seed(Adversarial.improve)(
             method, Improved.of(state), Seen.of(transition, batch, transitions, demos), keys.reward, keys.policy
@@ -119,11 +121,13 @@ class Adversarial(Learner):
         metrics: Metrics = {}
         if self.reward is not None and seen.batch is not None:
             batch = self.shown_batch(seen, state.dual)
-            reward, metrics = self.reward.fit(state.reward, batch, key_reward)
+            with phase("reward"):
+                reward, metrics = self.reward.fit(state.reward, batch, key_reward)
             dual = self._moved(state.dual, batch, metrics)
             state = state.replace(reward=reward, dual=dual)
             objective = dataclasses.replace(objective, score=self._score(reward, batch), true_reward=self._adds_reward)
-        agent, step_metrics = self.policy.update(state.agent, seen.transition, objective, key_policy)
+        with phase("policy"):
+            agent, step_metrics = self.policy.update(state.agent, seen.transition, objective, key_policy)
         return state.replace(agent=agent), metrics | step_metrics
 
     def imitate_past(
@@ -145,8 +149,10 @@ class Adversarial(Learner):
             new = jax.tree.map(lambda a, b: jnp.where(some, a, b), new, agent)
             return (new, buffer.reprioritise(held, sample.index, priority)), metrics
 
-        held = buffer.add(sources.episodes, executed, ppo.gamma)
-        (agent, held), metrics = jax.lax.scan(update, (agent, held), jax.random.split(key, part.updates))
+        with phase("buffers"):
+            held = buffer.add(sources.episodes, executed, ppo.gamma)
+        with phase("policy"):
+            (agent, held), metrics = jax.lax.scan(update, (agent, held), jax.random.split(key, part.updates))
         return agent, sources.replace(episodes=held), jax.tree.map(jnp.mean, metrics)
 
     def state_metrics(self, state: LearnerState, metrics: Metrics) -> Metrics:

@@ -17,8 +17,9 @@ from gailfe_jax.config.parts import Marks, Part, Setting
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.config.tree import Leaf, find, leaves, nearest, put, without_unread
 from gailfe_jax.config.values import read_value
-from gailfe_jax.envs import brings_engine, canonical_name
+from gailfe_jax.envs import brings_engine, canonical_name, engine_of
 from gailfe_jax.envs.physics import resolve_engine
+from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.methods import METHODS, find_method, policy_choices, policy_name, with_policy
@@ -138,11 +139,11 @@ class Setup:
         return nearest(name, self.leaves)
 
     def record(self) -> dict[str, Any]:
-        """All settings that something reads, as nested plain values."""
+        """All settings that something reads, as nested plain values; a solver setting that is chosen by itself too."""
+        place = settled(self.environment, engine_of(self.environment.env, self.environment.engine))
+        known = dataclasses.replace(self, environment=place).leaves
         # What the method has no use for is left out of the other parts too: reading the record would refuse it.
-        others = {
-            part: leaves_record(leaf for place, leaf in self.leaves.values() if place == part) for part in PARTS[1:]
-        }
+        others = {part: leaves_record(leaf for place, leaf in known.values() if place == part) for part in PARTS[1:]}
         return {"algo": self.method.name, "method": method_record(self.method)} | others
 
 

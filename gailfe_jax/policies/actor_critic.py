@@ -15,6 +15,7 @@ from gailfe_jax.config.parts import setting, traced
 from gailfe_jax.nn.mlp import MLP
 from gailfe_jax.nn.optimisers import adam, adam_step, shuffled_minibatches
 from gailfe_jax.parallel.devices import local_rows, mean_over_devices
+from gailfe_jax.parallel.phases import phase
 from gailfe_jax.parallel.seeds import isolated_compilation
 from gailfe_jax.policies.actor import Actor, AgentState, RewardScale
 from gailfe_jax.policies.advantage import generalised_advantage
@@ -133,7 +134,8 @@ class ActorCritic(Actor, abc.ABC):
             returns = returns * self.gamma + reward
             return jnp.where(done, 0.0, returns), returns
 
-        last, sums = jax.lax.scan(accumulate, state.reward_scale.returns, (transition.reward, transition.done))
+        with phase("rest"):
+            last, sums = jax.lax.scan(accumulate, state.reward_scale.returns, (transition.reward, transition.done))
         scale = RewardScale(last, state.reward_scale.stats.update(sums[..., None]))
         return isolated_compilation(jnp.divide)(transition.reward, scale.stats.std[0]), scale
 
@@ -200,7 +202,8 @@ class ActorCritic(Actor, abc.ABC):
 
         partition = jax.vmap(lambda k: shuffled_minibatches(k, size, count))
         indices = partition(jax.random.split(key, epochs)).reshape(epochs * count, -1)
-        (value, opt), losses = jax.lax.scan(step, (state.value, state.value_opt), indices)
+        with phase("value"):
+            (value, opt), losses = jax.lax.scan(step, (state.value, state.value_opt), indices)
         return value, opt, jnp.mean(losses)
 
     def value_loss(self, value: PyTree, x: Array, target: Array) -> Array:

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from gailfe_jax.parallel.phases import phase
 from gailfe_jax.types import Array, Scalar
 
 
@@ -34,5 +35,6 @@ def generalised_advantage(
         return advantage, advantage
 
     # Starts from zeros shaped like the data so that the carry has one type under vmap and shard_map.
-    _, advantages = jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, done), reverse=True, unroll=8)
+    with phase("rest"):
+        _, advantages = jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, done), reverse=True, unroll=8)
     return advantages

@@ -14,6 +14,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.nn.distributions import Distribution
 from gailfe_jax.nn.optimisers import adam, adam_step, clip_by_norm
 from gailfe_jax.parallel.devices import local_rows, mean_over_devices
+from gailfe_jax.parallel.phases import phase
 from gailfe_jax.policies.actor import AgentState, CloneStart
 from gailfe_jax.policies.actor_critic import ActorCritic, Batch, Objective
 from gailfe_jax.policies.forward_model import ForwardModel, ModelState
@@ -193,8 +194,9 @@ class MAIL(TrustRegion, ActorCritic):
         moves = ForwardTransitions(windows.obs, jnp.clip(windows.action, low, high), windows.next_obs)
 
         # Before the fit, which is the first to see these moves: up to here they are held out.
-        metrics |= self.model.errors(state.model, moves, windows.done)
-        model, model_metrics = self.model.fit(self.model.observe(state.model, moves), objective.transitions)
+        with phase("model"):
+            metrics |= self.model.errors(state.model, moves, windows.done)
+            model, model_metrics = self.model.fit(self.model.observe(state.model, moves), objective.transitions)
         key_value, key_policy = jax.random.split(key)
         value, value_opt, value_loss = self.fit_value(state, batch, key_value, self.value_epochs, self.value_minibatch)
         state = state.replace(model=model, value=value, value_opt=value_opt)

@@ -12,6 +12,7 @@ from gailfe_jax.config.parts import Part, setting, traced
 from gailfe_jax.nn.distributions import Distribution
 from gailfe_jax.nn.optimisers import shuffled
 from gailfe_jax.parallel.devices import env_shards, local_rows, mean_over_devices
+from gailfe_jax.parallel.phases import at_most
 from gailfe_jax.policies.actor import AgentState
 from gailfe_jax.policies.actor_critic import ActorCritic, Batch, Objective
 from gailfe_jax.policies.surrogate import importance_surrogate
@@ -141,7 +142,8 @@ def trust_region_step(
         return tries + 1, accepted, jnp.where(accepted, candidate, theta), gain, kl
 
     nothing = (jnp.int32(0), jnp.array(False), theta, jnp.float32(0.0), jnp.float32(0.0))
-    tries, accepted, theta, gain, kl = jax.lax.while_loop(searching, halve, nothing)
+    with at_most(region.line_search_steps + 1):
+        tries, accepted, theta, gain, kl = jax.lax.while_loop(searching, halve, nothing)
     policy = unravel(theta)
     return policy, {
         "kl": jnp.where(accepted, kl, 0.0),

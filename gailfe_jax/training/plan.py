@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings, whole_chunks
+from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings, RunSettings, whole_chunks
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
-from gailfe_jax.envs import as_env, canonical_name, make_env, task_record
+from gailfe_jax.envs import as_env, canonical_name, engine_of, make_env, task_record
+from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.check import check_parts
@@ -131,9 +132,11 @@ def find_env(env: str | EnvSettings | Env) -> tuple[str, dict[str, Any], Env]:
     """
     if not isinstance(env, str | EnvSettings):
         world = as_env(env)
-        return world.spec.name, part_record(EnvSettings(env=world.spec.name)), world
+        place = EnvSettings(env=world.spec.name, mjx=MjxSettings(solver_setting="model"))
+        return place.env, part_record(settled(place, world.spec.engine)), world
     place = EnvSettings(env=env) if isinstance(env, str) else env
     place = place.replace(env=canonical_name(place.env))
+    place = settled(place, engine_of(place.env, place.engine))
     return place.env, part_record(place), make_env(place.env, place.engine, **place.options)
 
 

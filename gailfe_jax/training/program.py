@@ -213,12 +213,16 @@ class Trainer:
         step = jax.vmap(one, in_axes=(self._axes, 0, None))
         return jax.lax.scan(lambda s, _: step(learner, s, demos), state, None, length=self.chunk)
 
-    def lower(self, state: LearnerState, demos: Demos | None) -> jax.stages.Lowered:
-        """The program of `advance`, traced for `state` (or its shapes) and not yet compiled."""
+    def trace(self, state: LearnerState, demos: Demos | None) -> jax.stages.Traced:
+        """The program of `advance`, traced for `state` (or its shapes): it can be lowered for any platform."""
         specs = self._state_specs(state)
         in_specs = specs, self._learner_specs, PartitionSpec()
         advance = self._jit(self._advance, in_specs, (specs, PartitionSpec(None, SEEDS)), donate_argnums=0)
-        return advance.lower(state, self.learner, demos)
+        return advance.trace(state, self.learner, demos)
+
+    def lower(self, state: LearnerState, demos: Demos | None) -> jax.stages.Lowered:
+        """The program of `advance` for this machine's devices, not yet compiled."""
+        return self.trace(state, demos).lower()
 
     def advance(self, state: LearnerState, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         """`chunk` iterations of every seed; `state` is donated. Metrics are `[chunk, S]`."""

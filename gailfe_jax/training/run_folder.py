@@ -23,8 +23,9 @@ import numpy as np
 from gailfe_jax.analysis.plots import learning_curves
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.parts import Part
-from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
+from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings, RunSettings
 from gailfe_jax.envs import changed_files, differ_by_file, on_file, said_of, task_file
+from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
@@ -155,7 +156,8 @@ def read_record(record: Mapping[str, Any]) -> Recorded:
     known = {name: value for name, value in record["demos"].items() if name in DemoSettings().values()}
     imports = record.get("imports", [])
     return Recorded(
-        place=_read(EnvSettings(), record["environment"], "environment"),
+        # A run that names no solver setting was made before there was a choice, or has no use for one.
+        place=_read(EnvSettings(mjx=MjxSettings(solver_setting="model")), record["environment"], "environment"),
         method=read_method(record.get("algo"), record["method"]),
         run=_read(RunSettings(), record["run"], "run"),
         demos=_read(DemoSettings(), known, "demos"),
@@ -230,7 +232,8 @@ def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
         saved = load_run(run_dir)
         held = read_record(saved)
         engine = saved.get("engine", now["engine"])
-        before = identity(held.method, part_record(held.place), held.run, saved["demos"], engine, held.imports)
+        place = part_record(settled(held.place, engine))
+        before = identity(held.method, place, held.run, saved["demos"], engine, held.imports)
         before |= {"seeds": saved["seeds"]} if "seeds" in saved else {}
         check_same_task(run_dir, saved, now.get("task"))
         # A run of an older release recorded no task; and the files may lie elsewhere today.

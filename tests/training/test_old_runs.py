@@ -18,7 +18,7 @@ from gailfe_jax.apps.evaluate_run import evaluate_path
 from gailfe_jax.artifacts.confidence import Confidence
 from gailfe_jax.cli.main import main
 from gailfe_jax.config import compat
-from gailfe_jax.config.run import EnvSettings
+from gailfe_jax.config.run import EnvSettings, MjxSettings
 from gailfe_jax.config.tree import set_values
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
@@ -27,10 +27,12 @@ from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.inputs import prepare_inputs
 from gailfe_jax.training.loop import train
 from gailfe_jax.training.manifest import describe, named_leaves
+from gailfe_jax.training.plan import find_env
 from gailfe_jax.training.program import Trainer
-from gailfe_jax.training.run_folder import load_policies, load_run, read_record
+from gailfe_jax.training.run_folder import identity, load_policies, load_run, open_run, read_record
 from tests.runs import metrics_of
 
+MODEL = MjxSettings(solver_setting="model")
 FOLDER = pathlib.Path(__file__).parent / "old_runs"
 SIZES = {"rollout.num_envs": 2, "rollout.unroll_length": 16, "policy.hidden": (4,)}
 IMITATION = {"reward.hidden": (4,), "reward.steps": 2, "reward.minibatch": 16}
@@ -80,7 +82,7 @@ def folder(request, tmp_path, monkeypatch):
 def test_settings_come_out_as_they_were_given(name):
     held = read_record(load_run(FOLDER / name))
     method, values = method_of(name)
-    assert held.place == EnvSettings(env="hopper", engine="mujoco_c")
+    assert held.place == EnvSettings(env="hopper", engine="mujoco_c", mjx=MODEL)
     assert held.method == set_values(method, values)
     assert (held.run.steps, held.run.seeds, held.run.eval_every, held.run.keep) == (128, 2, 64, 1)
     assert held.run.quiet and not held.run.tensorboard
@@ -124,6 +126,26 @@ def test_a_checkpoint_is_read_leaf_by_leaf(folder):
         np.testing.assert_allclose(
             policy.act(obs), np.clip(learner.policy.deterministic_action(agent, obs), -1, 1), atol=1e-5
         )
+
+
+@pytest.mark.parametrize("folder", ["ppo"], indirect=True)
+def test_on_mjx_it_goes_on_with_the_models_own_solver_settings(folder):
+    record = json.loads((folder / "config.json").read_text())
+    record["config"]["engine"] = record["engine"] = "mjx"
+    (folder / "config.json").write_text(json.dumps(record))
+    saved = load_run(folder)
+    held = read_record(saved)
+
+    def resume(place):
+        _, found, env = find_env(place)
+        open_run(folder, identity(held.method, found, held.run, saved["demos"], "mjx", held.imports), True)
+        return env.physics.model.opt.iterations
+
+    with pytest.raises(GailfeError, match=r"field environment\.mjx\.iterations is not in the checkpoint and 4 now"):
+        resume(EnvSettings(engine="mjx"))
+    # And once more, from what the first resumption wrote.
+    own = make_env("hopper", "mjx").physics.model.opt.iterations
+    assert resume(held.place) == resume(read_record(load_run(folder)).place) == own
 
 
 @pytest.mark.parametrize("folder", ["gailfe", "bc"], indirect=True)

@@ -9,7 +9,7 @@ import shutil
 import jax
 import pytest
 
-from gailfe_jax.config.run import DemoSettings, EnvSettings
+from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.rewards.linear import FeatureMatching
 from gailfe_jax.training.run_folder import load_policies, load_run, read_record
@@ -46,7 +46,7 @@ def test_a_run_folder_holds_what_it_should(whole):
 def test_it_reads_back_as_the_settings_it_was_trained_with(whole, demos_file):
     held = read_record(load_run(whole.run_dir))
     assert held.method == METHOD
-    assert held.place == EnvSettings(env="cliff")
+    assert held.place == EnvSettings(env="cliff", mjx=MjxSettings(solver_setting="model"))
     assert held.run == settings(tensorboard=True)
     assert held.demos == DemoSettings(demos=str(demos_file))
     assert held.imports == ()

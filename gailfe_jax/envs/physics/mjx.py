@@ -29,6 +29,7 @@ from flax import struct
 from gailfe_jax.envs.physics import POST_CONSTRAINT
 from gailfe_jax.envs.physics.model import action_bounds, check_fields, load_model, seconds_per_step
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.parallel.phases import at_most, phase
 from gailfe_jax.types import Array, Fields, StepResult, Task
 
 # Without warp-lang, MJX announces on stdout that it could not import it, which would corrupt machine-read output.
@@ -135,9 +136,9 @@ class MjxBase(abc.ABC):
         self.init_qvel = data.qvel.astype(np.float32)
         self.action_low, self.action_high = action_bounds(task)
 
-    def _put_model(self, implementation: str) -> Any:
+    def _put_model(self, implementation: str, **placement: Any) -> Any:
         try:
-            return mjx.put_model(self.model, impl=implementation)
+            return mjx.put_model(self.model, impl=implementation, **placement)
         except NotImplementedError as error:
             # PGS is the one such setting that has an option.
             pgs = self.model.opt.solver == mujoco.mjtSolver.mjSOL_PGS
@@ -220,13 +221,18 @@ class Mjx(MjxBase):
             data = mjx.step(self._mjx_model, fill_data(self._template, state, ctrl))
             return carried_state(data), {name: read_field(data, name) for name in self.task.fields}
 
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision("highest"), phase("engine"), at_most(self._solver_steps):
             # A scan, not an unrolled loop: the simulator step is by far the largest thing XLA compiles here.
             after, fields = jax.lax.scan(substep, phys.replace(before=None), length=self.task.frame_skip)
         return after, jax.tree.map(lambda x: x[-1], fields)
 
+    @property
+    def _solver_steps(self) -> int:
+        """Most iterations of the constraint solver, the one loop of MJX whose length the data decide."""
+        return int(self.model.opt.iterations)
+
     def _forward(self, qpos: Array, qvel: Array) -> dict[str, Array]:
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision("highest"), phase("engine"), at_most(self._solver_steps):
             # What `fields` do not hang on, the compiler leaves out.
             data = mjx.forward(self._mjx_model, self._template.replace(qpos=qpos, qvel=qvel))
         return {name: read_field(data, name) for name in self.task.fields}

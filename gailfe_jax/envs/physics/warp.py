@@ -35,10 +35,11 @@ class Warp(MjxBase):
       options: as in `MjxBase`.
       nconmax: contacts per environment, None for twice what the model's geometry allows at once.
       njmax: constraint rows per environment, None for twice what the model can have at once.
-      device: `gpu`, or `cpu` to run the same kernels on the processor (slow, for tests).
+      device: `gpu`, or `cpu` to run the same kernels on the processor (slow, for tests); JAX must then compute there.
 
     Raises:
-      GailfeError: no NVIDIA GPU, warp-lang is not installed, or an option is out of range.
+      GailfeError: no NVIDIA GPU, `cpu` where JAX computes elsewhere, warp-lang is not installed, or an option is out of
+        range.
     """
 
     name = "warp"
@@ -56,6 +57,10 @@ class Warp(MjxBase):
             raise GailfeError(f"device: got {device!r}; expected gpu or cpu")
         if device == "gpu" and not has_nvidia_gpu():
             raise GailfeError("engine warp: JAX sees no NVIDIA GPU here; expected one (use mujoco_c or mjx instead)")
+        here = jax.devices()[0] if jax.config.jax_default_device is None else jax.config.jax_default_device
+        if device == "cpu" and getattr(here, "platform", here) != "cpu":
+            # The caller's program runs where JAX puts it, whatever the simulator's model is on.
+            raise GailfeError(f"device: got cpu, and JAX computes on {here}; expected JAX_PLATFORMS=cpu")
         if importlib.util.find_spec("warp") is None:
             raise GailfeError("engine warp: package warp-lang is not installed; expected the extra gailfe-jax[warp]")
         for option, value in (("nconmax", nconmax), ("njmax", njmax)):
@@ -66,13 +71,15 @@ class Warp(MjxBase):
         # Warp reports every kernel it loads on stdout, which would corrupt machine-read output.
         importlib.import_module("warp").config.quiet = True
         with jax.ensure_compile_time_eval(), contextlib.redirect_stdout(io.StringIO()):
-            self._mjx_model = self._put_model("warp")
+            # By itself MJX takes a GPU wherever JAX sees one.
+            self._device = jax.devices("cpu" if device == "cpu" else "cuda")[0]
+            self._mjx_model = self._put_model("warp", device=self._device)
             # MJX's JAX implementation has a slot for every contact and constraint row the model can have. Warp may find
             # one more contact than it for a pair of parallel capsules, hence twice.
             slots: Any = mjx.make_data(self.model, impl="jax")._impl
             self._nconmax = int(nconmax or max(2 * slots.ncon, 1))
             self._njmax = int(njmax or max(2 * slots.nefc, 1))
-            slots_taken = mjx.make_data(self.model, impl="warp", naconmax=self._nconmax, njmax=self._njmax)
+        slots_taken = self._template(1)
         check_fields(task, self.name, set(fields_of(slots_taken)) - set(POST_CONSTRAINT))
         self._batch = _one_batch(self._advance_batch)
         self._fresh_batch = _one_batch(self._forward_batch)
@@ -80,7 +87,9 @@ class Warp(MjxBase):
     def _template(self, n: int) -> Any:
         """An `mjx.Data` whose pool of contacts is for `n` environments."""
         with jax.ensure_compile_time_eval():
-            return mjx.make_data(self.model, impl="warp", naconmax=n * self._nconmax, njmax=self._njmax)
+            return mjx.make_data(
+                self.model, impl="warp", device=self._device, naconmax=n * self._nconmax, njmax=self._njmax
+            )
 
     def _advance_batch(self, phys: MjxState, ctrl: Array) -> tuple[MjxState, dict[str, Array]]:
         """`_advance` for exactly one leading axis `[n]` of environments."""
