@@ -140,10 +140,12 @@ def evaluate_policies(
 
     Args:
       policies: of any architecture.
-      gymnasium_id: an id `gymnasium.make` knows, `module:id` included; flat continuous observations and actions.
+      gymnasium_id: an id `gymnasium.make` knows, `module:id` included; flat continuous observations, and flat
+        continuous actions or choices from 0 on.
       episodes: per policy.
       seed: of the episodes, and of the draws where not deterministic.
-      deterministic: act by the mean, of a mixture the most probable component's; otherwise draw.
+      deterministic: act by the mean, of a mixture the most probable component's, or the most probable choice;
+        otherwise draw.
       max_steps: replaces the environment's own time limit; needed where it has none.
 
     Raises:
@@ -212,13 +214,19 @@ def make_env(gymnasium_id: str, *, max_steps: int | None = None, **options: Any)
 
 
 def check_fit(policy: Policy, env: gymnasium.Env, gymnasium_id: str) -> None:
-    """Raises GailfeError unless observations and actions are flat, continuous and of the policy's sizes."""
-    for name, space, size in (
-        ("observation", env.observation_space, policy.obs_size),
-        ("action", env.action_space, policy.action_size),
-    ):
+    """Raises GailfeError unless observations are flat and continuous and of the policy's size, and actions likewise, or
+    the policy's choices from 0 on."""
+    expected: list[tuple[str, gymnasium.Space, int]] = [("observation", env.observation_space, policy.obs_size)]
+    if not policy.discrete:
+        expected.append(("action", env.action_space, policy.action_size))
+    for name, space, size in expected:
         if not isinstance(space, gymnasium.spaces.Box) or space.shape != (size,):
             raise GailfeError(f"env {gymnasium_id!r}: expected an {name} space of shape ({size},), got {space}")
+    choices, space = policy.action_size, env.action_space
+    if policy.discrete and not (
+        isinstance(space, gymnasium.spaces.Discrete) and (space.n, space.start) == (choices, 0)
+    ):
+        raise GailfeError(f"env {gymnasium_id!r}: expected an action space Discrete({choices}), got {space}")
 
 
 def _run(
