@@ -26,7 +26,14 @@ from gailfe_jax.bench.report import mebibytes
 from gailfe_jax.bench.scaling import knee
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PUBLISHED = {"halfcheetah": 4464, "hopper": 3571, "walker2d": 6717}
+PUBLISHED = {
+    "halfcheetah": "4464",
+    "hopper": "3571",
+    "walker2d": "6717",
+    "acrobot": "-75",
+    "cartpole": "200 (of 200)",
+    "mountain_car": "-99",
+}
 
 
 def _read(path: pathlib.Path) -> Any | None:
@@ -44,11 +51,11 @@ def experts() -> str:
     for task, published in PUBLISHED.items():
         report = _read(ROOT / "gailfe_jax" / "artifacts" / "experts" / f"{task}.json")
         if report is None:
-            rows.append([task, str(published), "not shipped yet", "", ""])
+            rows.append([task, published, "not shipped yet", "", ""])
             continue
         steps = f"{report['steps']:,}"
         mine = f"{report['mean']:.0f} ± {report['std']:.0f}"
-        rows.append([task, str(published), mine, steps, f"`gailfe_jax/artifacts/experts/{task}.json`"])
+        rows.append([task, published, mine, steps, f"`gailfe_jax/artifacts/experts/{task}.json`"])
     return _markdown(
         ["task", "published expert", "shipped expert, 50 Gymnasium episodes", "PPO steps", "result file"], rows
     )

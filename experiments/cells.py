@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Container
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from gailfe_jax.analysis.evaluation import evaluate_policies
@@ -23,6 +24,7 @@ from gailfe_jax.apps.evaluate_run import evaluate_on_engine
 from gailfe_jax.artifacts.policy import Policy, load_expert
 from gailfe_jax.config.run import DemoSettings, RunSettings
 from gailfe_jax.config.tree import leaves, set_values
+from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import base_name, make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
@@ -110,6 +112,52 @@ def demonstrations(task: str, trajectories: int = 30, failures: int = 100) -> pa
     return path
 
 
+def random_floor(experiment: str, task: str, gymnasium_id: str, seeds: int, episodes: int) -> dict[str, Any]:
+    """Returns of actions drawn from all actions alike, in Gymnasium; from its file where there is one."""
+
+    def returns(env: gymnasium.Env, seed: int, episode: int) -> float:
+        env.reset(seed=1000 * seed + episode)
+        total, over = 0.0, False
+        while not over:
+            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            total, over = total + float(reward), terminated or truncated
+        return total
+
+    def record() -> dict[str, Any]:
+        rows = []
+        with gymnasium.make(gymnasium_id) as env:
+            for seed in range(seeds):
+                env.action_space.seed(seed)
+                rows.append([returns(env, seed, episode) for episode in range(episodes)])
+        return {"final_gymnasium_returns": rows, "final_gymnasium_episodes": episodes}
+
+    return _of_task(experiment, task, "random", record)
+
+
+def demonstrated(experiment: str, task: str) -> dict[str, Any]:
+    """Returns of the demonstrations, in the order in which they are shown; from its file where there is one."""
+
+    def record() -> dict[str, Any]:
+        file = demonstrations(task)
+        return {"returns": Demonstrations.load(file).expert.returns.tolist(), "demos_sha256": file_sha256(file)}
+
+    return _of_task(experiment, task, "demonstrations", record)
+
+
+def _of_task(experiment: str, task: str, what: str, record: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What no training made, with the expert's return and where it comes from."""
+    path = RESULTS / experiment / f"{task}-{what}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    made = record() | {
+        "expert_return": float(load_expert(task).metadata["expert_return"]),
+        "provenance": provenance(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(path, made)
+    return made
+
+
 def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     """The cell's result, from its file or by training it.
 
@@ -163,7 +211,7 @@ def _final_episodes(policies: list[Policy], cell: Cell) -> list[tuple[np.ndarray
     """`(returns, lengths)` of each policy's episodes, in Gymnasium where it has the task."""
     env, episodes = make_env(cell.env), cell.final_episodes
     if env.spec.gymnasium_id is None:
-        return [evaluate_on_engine(policy, env, episodes, seed=1) for policy in policies]
+        return [evaluate_on_engine(policy, env, episodes, seed=1)[:2] for policy in policies]
     finals = evaluate_policies(policies, env.spec.gymnasium_id, episodes=episodes, seed=1)
     return [(final.returns, final.lengths) for final in finals]
 

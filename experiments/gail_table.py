@@ -23,18 +23,12 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import cells
-import gymnasium
 import numpy as np
 from cells import Cell
 
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval
-from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.config.tree import set_values
-from gailfe_jax.data.trajectories import Demonstrations
-from gailfe_jax.io.atomic import write_json_atomic
-from gailfe_jax.io.digests import file_sha256
-from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.presets import preset
 
 EXPERIMENT = "gail_table"
@@ -112,52 +106,6 @@ LATER = [
 ]
 
 
-def random_floor(task: str) -> dict[str, Any]:
-    """Returns of actions drawn uniformly from the bounds, in Gymnasium; from its file where there is one."""
-    path = cells.RESULTS / EXPERIMENT / f"{task}-{RANDOM}.json"
-    if path.exists():
-        return json.loads(path.read_text())
-    returns = []
-    with gymnasium.make(TASKS[task]) as env:
-        for seed in range(SEEDS):
-            env.action_space.seed(seed)
-            rows = []
-            for episode in range(EPISODES):
-                env.reset(seed=1000 * seed + episode)
-                total, over = 0.0, False
-                while not over:
-                    _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-                    total, over = total + float(reward), terminated or truncated
-                rows.append(total)
-            returns.append(rows)
-    record = {
-        "final_gymnasium_returns": returns,
-        "final_gymnasium_episodes": EPISODES,
-        "expert_return": float(load_expert(task).metadata["expert_return"]),
-        "provenance": provenance(),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(path, record)
-    return record
-
-
-def demonstrated(task: str) -> dict[str, Any]:
-    """Returns of the demonstrations, in the order in which they are shown; from its file where there is one."""
-    path = cells.RESULTS / EXPERIMENT / f"{task}-demonstrations.json"
-    if path.exists():
-        return json.loads(path.read_text())
-    file = cells.demonstrations(task)
-    record = {
-        "returns": Demonstrations.load(file).expert.returns.tolist(),
-        "expert_return": float(load_expert(task).metadata["expert_return"]),
-        "demos_sha256": file_sha256(file),
-        "provenance": provenance(),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(path, record)
-    return record
-
-
 def published() -> dict[tuple[str, int, str], float]:
     """`(task, size, method) -> mean / expert` of Ho & Ermon 2016."""
     rows = (cells.HERE / "published" / "gail_returns.csv").read_text().splitlines()
@@ -190,7 +138,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         return scores, share(scores)
 
     for task, title in TASKS.items():
-        shown = demonstrated(task)
+        shown = cells.demonstrated(EXPERIMENT, task)
         means = [float(np.mean(shown["returns"][:size])) / shown["expert_return"] for size in SIZES]
         noisy_expert = float(np.mean(shown["returns"])) / shown["expert_return"]
         summary[f"{task}-demonstrations"] = means
@@ -216,7 +164,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             if xs and method in METHODS:
                 panels.setdefault(title, {})[label] = (np.array(xs), np.stack(ys, axis=1))
         floors = {name: (label, results.get(f"{task}-{name}")) for name, (label, _) in ALWAYS.items()}
-        floors[RANDOM] = ("random actions", random_floor(task))
+        floors[RANDOM] = ("random actions", cells.random_floor(EXPERIMENT, task, title, SEEDS, EPISODES))
         for name, (label, record) in floors.items():
             if record is None:
                 continue

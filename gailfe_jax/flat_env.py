@@ -179,9 +179,9 @@ class FlatEnv(gymnasium.Wrapper):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def own_action(self, action: Any) -> Any:
-        """The wrapped environment's action for a row `[a]`."""
+        """The wrapped environment's action for a row `[a]`, or for a choice, counted from 0."""
         if self.discrete:
-            return int(np.argmax(action)) + self._start
+            return int(np.argmax(action) if np.ndim(action) else action) + self._start
         return np.asarray(action, self._dtype).reshape(self._shape)
 
 

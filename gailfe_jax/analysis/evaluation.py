@@ -145,7 +145,8 @@ def evaluate_policies(
         and actions as `FlatEnv` takes them.
       episodes: per policy.
       seed: of the episodes, and of the draws where not deterministic.
-      deterministic: act by the mean, of a mixture the most probable component's; otherwise draw.
+      deterministic: act by the mean, of a mixture the most probable component's, or the most probable choice;
+        otherwise draw.
       max_steps: replaces the environment's own time limit; needed where it has none.
 
     Raises:
@@ -214,13 +215,27 @@ def make_env(gymnasium_id: str, *, max_steps: int | None = None, **options: Any)
 
 
 def check_fit(policy: Policy, env: gymnasium.Env, gymnasium_id: str) -> None:
-    """Raises GailfeError unless observations and actions are of the policy's sizes."""
-    for name, space, size in (
-        ("observation", env.observation_space, policy.obs_size),
-        ("action", env.action_space, policy.action_size),
-    ):
-        if not isinstance(space, gymnasium.spaces.Box) or space.shape != (size,):
-            raise GailfeError(f"env {gymnasium_id!r}: expected an {name} space of shape ({size},), got {space}")
+    """Raises GailfeError unless observations and actions are of the policy's sizes, and both are choices or neither."""
+    obs, size = env.observation_space, policy.obs_size
+    if not isinstance(obs, gymnasium.spaces.Box) or obs.shape != (size,):
+        raise GailfeError(f"env {gymnasium_id!r}: expected an observation space of shape ({size},), got {obs}")
+    choices, space, size = _choices(env), env.action_space, policy.action_size
+    if choices is not None or policy.discrete:
+        fits = policy.discrete and choices == size
+    else:
+        fits = isinstance(space, gymnasium.spaces.Box) and space.shape == (size,)
+    if not fits:
+        found = space if choices is None else f"{choices} choices"
+        kind = "choices" if policy.discrete else f"numbers, an action space of shape ({size},)"
+        raise GailfeError(f"env {gymnasium_id!r}: expected actions of {size} {kind}, got {found}")
+
+
+def _choices(env: gymnasium.Env) -> int | None:
+    """How many choices an action is one of; None where it is none."""
+    space = env.action_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return int(space.n)
+    return int(np.prod(space.shape or ())) if isinstance(env, FlatEnv) and env.discrete else None
 
 
 def _run(

@@ -58,7 +58,7 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
     seeds, pooled = [], []
     for file, policy in zip(files, load_policies(run_dir), strict=True):
         judge = Confidence.load(file)
-        act = lambda obs, policy=policy: np.clip(policy.act(obs, deterministic=False, rng=rng), low, high)  # noqa: E731
+        act = lambda obs, policy=policy: np.clip(policy.act_rows(obs, deterministic=False, rng=rng), low, high)  # noqa: E731
         own = roll_out(env, act, episodes, seed)
         (fit_logit, fit_positive), (logit, positive) = (_logits(judge, expert, own, half, rng) for half in (0, 1))
         slope, offset = platt_scaling(-fit_logit, fit_positive)

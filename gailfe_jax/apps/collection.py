@@ -82,7 +82,8 @@ def collect_demonstrations(
     """An expert's trajectories and failed attempts.
 
     Failed attempts come from early snapshots of the expert's training where given, otherwise from the expert with
-    Gaussian noise on its actions; of either, only the episodes that the annotator calls failed are kept.
+    Gaussian noise on its actions, or with some of its choices drawn anew; of either, only the episodes that the
+    annotator calls failed are kept.
 
     Args:
       env: the environment.
@@ -91,7 +92,8 @@ def collect_demonstrations(
       failures: failed attempts to keep.
       seed: of initial states, action noise and the order of snapshots.
       deterministic: show the expert's mean action instead of samples.
-      noise: standard deviation of the noise on actions, in action units.
+      noise: standard deviation of the noise on actions, in action units; where actions are choices, the share of them
+        that are drawn from all choices alike.
       annotator: what counts as failed.
       snapshots: policies that attempt and fail.
       expert_name, expert_file, command: for the file's provenance.
@@ -105,11 +107,13 @@ def collect_demonstrations(
         raise GailfeError(f"seed: got {seed}; expected 0 or more")
     if not 0 <= noise < np.inf:
         raise GailfeError(f"noise: got {noise}; expected a finite number from 0")
+    if env.spec.discrete and noise > 1:
+        raise GailfeError(f"noise: got {noise}; expected a share from 0 to 1 of the choices of {env.spec.name}")
     for name, policy in (("expert", expert), *((f"snapshots[{i}]", policy) for i, policy in enumerate(snapshots))):
         check_policy(name, policy, env.spec)
         warn_if_changed(name, policy_record(policy.metadata), env)
     rng = np.random.default_rng(seed)
-    shown = roll_out(env, lambda obs: expert.act(obs, deterministic=deterministic, rng=rng), trajectories, seed)
+    shown = roll_out(env, lambda obs: expert.act_rows(obs, deterministic=deterministic, rng=rng), trajectories, seed)
     recorded = expert.metadata.get("expert_return")
     expert_return = float(recorded) if recorded else float(np.mean(shown.returns)) if env.spec.has_reward else None
     if isinstance(annotator, str):
@@ -120,7 +124,10 @@ def collect_demonstrations(
     low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
 
     def noisy(obs: np.ndarray) -> np.ndarray:
-        action = expert.act(obs, deterministic=True)
+        action = expert.act_rows(obs, deterministic=True)
+        if env.spec.discrete:
+            drawn = np.eye(action.shape[1], dtype=np.float32)[rng.integers(action.shape[1], size=len(action))]
+            return np.where(rng.random((len(action), 1)) < noise, drawn, action)
         return np.clip(action + noise * rng.standard_normal(action.shape), low, high)
 
     attempt = np.uint32(0)
@@ -136,7 +143,7 @@ def collect_demonstrations(
         act: ActFn = noisy
         if snapshots:
             novice = snapshots[int(attempt) % len(snapshots)]
-            act = lambda obs, novice=novice: novice.act(obs, deterministic=False, rng=rng)  # noqa: E731
+            act = lambda obs, novice=novice: novice.act_rows(obs, deterministic=False, rng=rng)  # noqa: E731
         count = max(8, min(64, failures))
         attempts = roll_out(env, act, count, seed + 1 + int(attempt))
         tried += count

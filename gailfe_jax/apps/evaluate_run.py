@@ -15,7 +15,7 @@ from gailfe_jax.analysis.evaluation import evaluate_policies, normalised_score
 from gailfe_jax.analysis.occupancy import MOST_STEPS, Distance, reference_of
 from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.artifacts.policy import Policy, expert_names, load_expert
+from gailfe_jax.artifacts.policy import Policy, check_spaces, expert_names, load_expert
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.envs import make_env, policy_record, task_file, warn_if_changed
 from gailfe_jax.envs.rollout import Episodes, Visited, evaluate, visit
@@ -135,9 +135,7 @@ def evaluate_path(
         raise GailfeError(f"seed: got {seed}; expected 0 or more")
     judged = policies_of(path, env)
     policies, world, spec = judged.policies, judged.env, judged.env.spec
-    sizes, expected = (policies[0].obs_size, policies[0].action_size), (spec.obs_size, spec.action_size)
-    if sizes != expected:
-        raise GailfeError(f"{path}: observation and action sizes are {sizes}; expected {expected} for {spec.name}")
+    check_spaces(str(path), policies[0], spec)
     if expert_return is not None and not spec.has_reward:
         raise GailfeError(f"expert_return: got {expert_return}; nothing reads it: {spec.name} has no reward")
     if expert_return is None:

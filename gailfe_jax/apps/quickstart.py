@@ -101,30 +101,40 @@ def quickstart(
     console.print("[bold]3/3[/bold] evaluating in Gymnasium")
     for algo in METHODS:
         reports[algo] = evaluate_path(out / algo, episodes=episodes)
-    expert_return: float = reports[METHODS[0]]["expert_return"]
+    # A share of a return that is not positive means nothing: such a task is shown by its returns.
+    scale: float | None = reports[METHODS[0]]["expert_return"]
+    expert_return = float(expert.metadata["expert_return"]) if scale is None else scale
+
+    def share(value: float | None, otherwise: str) -> str:
+        return otherwise if value is None else f"{value:.2f}"
+
     table = Table(title=f"{task.spec.gymnasium_id}, {episodes} Gymnasium episodes per seed, deterministic policy")
     for heading in ("method", "mean return", "of expert", "each seed"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     table.add_row("expert", f"{expert_return:.0f}", "1.00", "")
     for algo, report in reports.items():
-        each = "  ".join(f"{row['expert_normalised']:.2f}" for row in report["seeds"])
-        table.add_row(algo, f"{report['mean']:.0f}", f"{report['expert_normalised']:.2f}", each)
+        each = "  ".join(share(row["expert_normalised"], f"{row['mean']:.0f}") for row in report["seeds"])
+        table.add_row(algo, f"{report['mean']:.0f}", share(report["expert_normalised"], "-"), each)
     console.print(table)
     # Both ends of each curve, `[seeds]`: where cloning left the policy and where adversarial training took it.
+    unit, digits = (1.0, 0) if scale is None else (scale, 2)
     ends = {
         panel: {
-            label: {"first": (values[:, 0] / expert_return).tolist(), "last": (values[:, -1] / expert_return).tolist()}
+            label: {"first": (values[:, 0] / unit).tolist(), "last": (values[:, -1] / unit).tolist()}
             for label, (_, values) in curves.items()
         }
         for panel, curves in panels.items()
     }
     console.print(
-        "Every seed starts from a clone of the demonstrations. Shares of the expert's return, first and last "
+        "Every seed starts from a clone of the demonstrations. "
+        f"{'Returns' if scale is None else 'Shares of the expert return'}, first and last "
         f"evaluation ({EVAL_EPISODES} episodes per seed; with noise: the training episodes before it):"
     )
     for panel, labels in ends.items():
         for label, end in labels.items():
-            console.print(f"  {label}, {panel}: {np.mean(end['first']):.2f} -> {np.mean(end['last']):.2f}")
+            console.print(
+                f"  {label}, {panel}: {np.mean(end['first']):.{digits}f} -> {np.mean(end['last']):.{digits}f}"
+            )
     learning_curve_panels(
         panels,
         out / "quickstart.png",

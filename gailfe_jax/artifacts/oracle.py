@@ -7,6 +7,7 @@ from flax import struct
 
 from gailfe_jax.artifacts.numpy_mlp import forward
 from gailfe_jax.artifacts.policy import Policy
+from gailfe_jax.nn.categorical import chosen_row
 from gailfe_jax.nn.distributions import most_probable, split_outputs
 from gailfe_jax.nn.mlp import ACTIVATIONS
 from gailfe_jax.nn.normaliser import normalise
@@ -22,7 +23,8 @@ class Oracle:
       mean, std: `[o]` of the observations.
       low, high: `[a]` bounds of its actions.
       activation: `tanh` or `relu`.
-      components: `K` of a mixture, whose most probable component acts; 1 for a Gaussian.
+      components: `K` of a mixture, whose most probable component acts; 1 for others.
+      discrete: whether its actions are choices, of which the most probable is taken.
     """
 
     weights: tuple[tuple[Array, Array], ...]
@@ -32,6 +34,7 @@ class Oracle:
     high: Array
     activation: str = struct.field(pytree_node=False)
     components: int = struct.field(pytree_node=False)
+    discrete: bool = struct.field(pytree_node=False, default=False)
 
     @classmethod
     def of(cls, policy: Policy) -> Oracle:
@@ -44,11 +47,14 @@ class Oracle:
             high=jnp.asarray(policy.action_high),
             activation=policy.activation,
             components=policy.components,
+            discrete=policy.discrete,
         )
 
     def act(self, obs: Array) -> Array:
-        """The action `[..., a]` at `obs [..., o]`, inside the expert's bounds."""
+        """The action `[..., a]` at `obs [..., o]`, inside the expert's bounds; a choice as its row."""
         x = forward(self.weights, normalise(obs, self.mean, self.std), ACTIVATIONS[self.activation])
+        if self.discrete:
+            return chosen_row(x)
         if self.components > 1:
             x = most_probable(*split_outputs(x, self.components))
         return jnp.clip(x, self.low, self.high)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gailfe_jax.types import EnvSpec
 
 _FORMAT = "gailfe_jax policy 1"
+_CHOICES = "choices"
+"""What a file's header says of its actions where they are choices; older files say nothing."""
 
 _ROWS = 16
 """Rows of every matrix product. BLAS rounds differently for different shapes, and a simulator turns one last bit into
@@ -37,10 +39,11 @@ _normal_cdf = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2)), otypes=
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Policy:
-    """An MLP policy on normalised observations: a diagonal Gaussian, or a mixture of them.
+    """An MLP policy on normalised observations: a diagonal Gaussian, a mixture of them, or a choice.
 
     A Gaussian's mean is the network's output `[a]`. A mixture's output is `[K * a + K]`: the means, component by
-    component, and then the logits of the weights. `log_std` tells which of the two a policy is.
+    component, and then the logits of the weights. A choice among `a` has their logits `[a]` for its output. `log_std`
+    tells which of the three a policy is.
 
     The network is `x = clip((obs - obs_mean) / obs_std, -10, 10)`, then `x = activation(x @ kernel + bias)` for every
     layer but the last, which is linear. Arrays are kept as float32 and read-only.
@@ -49,8 +52,9 @@ class Policy:
       weights: `(kernel [i, j], bias [j])` per layer.
       activation: `tanh` or `relu`.
       obs_mean, obs_std: `[o]`.
-      log_std: `[a]` of a Gaussian, `[K, a]` of a mixture.
-      action_low, action_high: `[a]` bounds that actions are clipped to; a single number is one bound for all.
+      log_std: `[a]` of a Gaussian, `[K, a]` of a mixture, None of a choice.
+      action_low, action_high: `[a]` bounds that actions are clipped to; a single number is one bound for all. Those of
+        a choice are 0 and 1, of its row.
       metadata: where the policy comes from (env, algo, seed, steps, return, command, versions, ...), as text.
     """
 
@@ -58,7 +62,7 @@ class Policy:
     activation: str
     obs_mean: np.ndarray
     obs_std: np.ndarray
-    log_std: np.ndarray
+    log_std: np.ndarray | None
     action_low: np.ndarray
     action_high: np.ndarray
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -81,8 +85,10 @@ class Policy:
         fields: dict[str, Any] = {"weights": tuple(layers)}
         for name in ("obs_mean", "obs_std"):
             fields[name] = _array(name, getattr(self, name), shape=obs_shape)
-        fields["log_std"] = _log_std(self.log_std, layers[-1][0].shape[1])
-        action_shape = fields["log_std"].shape[-1:]
+        outputs = layers[-1][0].shape[1]
+        log_std = None if self.log_std is None else _log_std(self.log_std, outputs)
+        fields["log_std"] = log_std
+        action_shape = (outputs,) if log_std is None else log_std.shape[-1:]
         for name in ("action_low", "action_high"):
             bound = np.asarray(getattr(self, name), np.float32)
             bound = np.broadcast_to(bound, action_shape) if bound.ndim == 0 else bound
@@ -91,6 +97,8 @@ class Policy:
             raise GailfeError("obs_std: expected positive numbers")
         if not (fields["action_low"] <= fields["action_high"]).all():
             raise GailfeError("action_low: expected bounds at most action_high")
+        if self.log_std is None and (fields["action_low"].any() or not (fields["action_high"] == 1).all()):
+            raise GailfeError("action_low, action_high: expected 0 and 1 for a policy that chooses")
         fields["metadata"] = {str(name): str(value) for name, value in self.metadata.items()}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -102,17 +110,24 @@ class Policy:
 
     @property
     def action_size(self) -> int:
-        """`a`."""
-        return self.log_std.shape[-1]
+        """`a`, the size of an action or the number of choices."""
+        return self.action_low.shape[0]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether its actions are choices."""
+        return self.log_std is None
 
     @property
     def components(self) -> int:
-        """`K`; 1 for a Gaussian."""
-        return self.log_std.shape[0] if self.log_std.ndim == 2 else 1
+        """`K`; 1 for a Gaussian and for a choice."""
+        return self.log_std.shape[0] if self.log_std is not None and self.log_std.ndim == 2 else 1
 
     @property
     def noise_size(self) -> int:
-        """Standard normal draws behind one stochastic action: `a`, and for a mixture one more."""
+        """Standard normal draws behind one stochastic action: `a`, and for a mixture one more; 1 for a choice."""
+        if self.log_std is None:
+            return 1
         return self.action_size + (self.log_std.ndim == 2)
 
     def act(self, obs: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -122,11 +137,13 @@ class Policy:
 
         Args:
           obs: `[..., o]`, any real dtype; rounded to float32, as in training.
-          deterministic: the mean, of a mixture the most probable component's; otherwise a draw.
+          deterministic: the mean, of a mixture the most probable component's, or the most probable choice; otherwise
+            a draw.
           rng: source of the draws, needed when not deterministic.
 
         Returns:
-          `[..., a]` float32.
+          `[..., a]` float32; of a policy that chooses the numbers of its choices, `[...]` int64, as Gymnasium's
+          discrete environments take them (see `act_rows`).
 
         Raises:
           GailfeError: `obs` has another size or is not finite, or `rng` is missing.
@@ -140,7 +157,13 @@ class Policy:
                 raise GailfeError("rng: expected a numpy.random.Generator for stochastic actions, got None")
             noise = rng.standard_normal((1, obs.size // self.obs_size, self.noise_size))
         action = PolicyBatch([self]).act(obs.reshape(1, -1, self.obs_size), noise=noise)
-        return action.reshape(*obs.shape[:-1], self.action_size)
+        return action.reshape(obs.shape[:-1] + action.shape[2:])
+
+    def act_rows(self, obs: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None) -> np.ndarray:
+        """As `act`, in the form in which this package's environments and demonstrations hold actions: `[..., a]`
+        float32, a choice as a row with 1 there and 0 elsewhere."""
+        action = self.act(obs, deterministic=deterministic, rng=rng)
+        return np.eye(self.action_size, dtype=np.float32)[action] if self.discrete else action
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a safetensors file (about 50 KB for 2 x 100 units), whole or not at all; folders are made.
@@ -151,6 +174,8 @@ class Policy:
           OSError: the file cannot be written.
         """
         header = {"activation": self.activation, "metadata": json.dumps(self.metadata, sort_keys=True)}
+        if self.discrete:
+            header["actions"] = _CHOICES
         return write_tensors(path, _FORMAT, self._tensors(), header)
 
     @classmethod
@@ -163,6 +188,11 @@ class Policy:
         tensors, header = read_tensors(path, _FORMAT)
         try:
             weights = pop_layers(tensors)
+            if header.get("actions") == _CHOICES:
+                # Given twice where the file has one, and refused.
+                return cls(
+                    weights, header["activation"], log_std=None, metadata=json.loads(header["metadata"]), **tensors
+                )
             return cls(weights, header["activation"], metadata=json.loads(header["metadata"]), **tensors)
         except (GailfeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise GailfeError(f"{path}: not a valid policy ({error})") from None
@@ -170,7 +200,8 @@ class Policy:
     def _tensors(self) -> dict[str, np.ndarray]:
         tensors = layer_tensors(self.weights)
         for name in ("obs_mean", "obs_std", "log_std", "action_low", "action_high"):
-            tensors[name] = getattr(self, name)
+            if getattr(self, name) is not None:
+                tensors[name] = getattr(self, name)
         return tensors
 
 
@@ -181,7 +212,8 @@ class PolicyBatch:
     """
 
     def __init__(self, policies: Sequence[Policy]):
-        """Raises GailfeError where there is no policy or they differ in layer sizes, components or activation."""
+        """Raises GailfeError where there is no policy or they differ in layer sizes, components, kind of action or
+        activation."""
         if not policies:
             raise GailfeError("policies: expected at least one, got none")
         first = architecture(policies[0])
@@ -202,9 +234,9 @@ class PolicyBatch:
             return np.stack([getattr(policy, name) for policy in policies])[:, None]
 
         self._mean, self._scale = stack("obs_mean"), stack("obs_std")
-        self._std = np.exp(stack("log_std").astype(np.float64))
+        self.discrete = policies[0].discrete
+        self._std = None if self.discrete else np.exp(stack("log_std").astype(np.float64))
         self._low, self._high = stack("action_low"), stack("action_high")
-        self._mixture = policies[0].log_std.ndim == 2
         self.size, self.obs_size, self.action_size = len(policies), policies[0].obs_size, policies[0].action_size
         self.noise_size = policies[0].noise_size
 
@@ -213,11 +245,11 @@ class PolicyBatch:
 
         Args:
           obs: `[S, n, o]`, any real dtype; rounded to float32, as in training.
-          noise: `[S, n, noise_size]` standard normal draws, a mixture's last one choosing its component; None for the
-            deterministic action.
+          noise: `[S, n, noise_size]` standard normal draws, the last one choosing a mixture's component, or the choice;
+            None for the deterministic action.
 
         Returns:
-          `[S, n, a]` float32.
+          `[S, n, a]` float32, or `[S, n]` int64 choices.
 
         Raises:
           GailfeError: `obs` has another shape or is not finite.
@@ -239,32 +271,40 @@ class PolicyBatch:
         padded[:, :n] = x
         x = forward(self._layers, padded.reshape(self.size, blocks, _ROWS, self.obs_size), self._activation)
         x = x.reshape(self.size, blocks * _ROWS, x.shape[-1])[:, :n]
-        action, std = self._chosen(x, noise) if self._mixture else (x, self._std)
+        if self._std is None:
+            return _choice(x, noise)
+        action, std = self._chosen(x, self._std, noise) if self._std.ndim == 4 else (x, self._std)
         if noise is not None:
             action = action + std * noise[..., : self.action_size]
         return np.clip(action.astype(np.float32), self._low, self._high)
 
-    def _chosen(self, x: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _chosen(self, x: np.ndarray, std: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation `[S, n, a]` of a component: the one `noise` chooses, else the most probable."""
-        components = self._std.shape[2]
+        components = std.shape[2]
         means, logits = np.split(x, [components * self.action_size], axis=-1)
-        if noise is None:
-            choice = logits.argmax(axis=-1)
-        else:
-            cumulative = np.exp(logits - logits.max(axis=-1, keepdims=True)).cumsum(axis=-1)
-            # The share of a standard normal's draws that are lower is uniform.
-            level = _normal_cdf(noise[..., -1:]) * cumulative[..., -1:]
-            choice = (level > cumulative[..., :-1]).sum(axis=-1)
+        choice = _choice(logits, noise)
         means = means.reshape(*x.shape[:2], components, self.action_size)
         mean = np.take_along_axis(means, choice[..., None, None], axis=2)[:, :, 0]
-        return mean, self._std[np.arange(self.size)[:, None], 0, choice]
+        return mean, std[np.arange(self.size)[:, None], 0, choice]
+
+
+def _choice(logits: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
+    """`[...]` int64: what the last number of `noise [..., k]` chooses by the weights of `logits [..., a]`; without
+    noise the most probable."""
+    if noise is None:
+        return logits.argmax(axis=-1)
+    cumulative = np.exp(logits - logits.max(axis=-1, keepdims=True)).cumsum(axis=-1)
+    # The share of a standard normal's draws that are lower is uniform.
+    level = _normal_cdf(noise[..., -1:]) * cumulative[..., -1:]
+    return (level > cumulative[..., :-1]).sum(axis=-1)
 
 
 def architecture(policy: Policy) -> tuple[Any, ...]:
-    """`(activation, o, hidden sizes ..., a)`, or `(K, a)` last: what policies share to stack in a `PolicyBatch`."""
+    """`(activation, o, hidden sizes ..., a)`, or `(K, a)` or `a choices` last: what policies share to stack in a
+    `PolicyBatch`."""
     hidden = (bias.shape[0] for _, bias in policy.weights[:-1])
-    last = policy.log_std.shape if policy.log_std.ndim == 2 else policy.action_size
-    return (policy.activation, policy.obs_size, *hidden, last)
+    last = policy.log_std.shape if policy.log_std is not None and policy.log_std.ndim == 2 else policy.action_size
+    return (policy.activation, policy.obs_size, *hidden, f"{last} choices" if policy.discrete else last)
 
 
 def expert_names() -> list[str]:
@@ -293,14 +333,28 @@ def check_policy(name: str, policy: Policy, spec: EnvSpec) -> None:
     """Checks that a policy is for an environment; `name` opens the message.
 
     Raises:
-      GailfeError: it was trained on another one, or has other sizes.
+      GailfeError: it was trained on another one, or has other sizes or another kind of action.
     """
     task = policy.metadata.get("task", policy.metadata.get("env", spec.name))
     if task not in (spec.name, spec.gymnasium_id):
         raise GailfeError(f"{name}: a policy for {task}; expected one for {spec.name}")
+    check_spaces(name, policy, spec)
+
+
+def check_spaces(name: str, policy: Policy, spec: EnvSpec) -> None:
+    """Checks that a policy sees and does what an environment shows and takes; `name` opens the message.
+
+    Raises:
+      GailfeError: other sizes, or another kind of action.
+    """
     sizes, expected = (policy.obs_size, policy.action_size), (spec.obs_size, spec.action_size)
     if sizes != expected:
         raise GailfeError(f"{name}: observation and action sizes are {sizes}; expected {expected} for {spec.name}")
+    if policy.discrete != spec.discrete:
+        kinds = {True: "choices", False: "continuous"}
+        raise GailfeError(
+            f"{name}: its actions are {kinds[policy.discrete]}; expected {kinds[spec.discrete]} for {spec.name}"
+        )
 
 
 def _is_policy(name: str) -> bool:

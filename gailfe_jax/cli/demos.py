@@ -36,7 +36,8 @@ class Demos:
     annotator: str = "default"
     """Choose what counts as a failure: terminated, return_below:F, flipped, bottom_quantile:Q, or default."""
     noise: float = 0.5
-    """Add noise of this standard deviation to the expert's actions when it is to fail."""
+    """Add noise of this standard deviation to the expert's actions when it is to fail; of actions that are choices,
+    draw this share from all choices alike."""
     snapshots: tuple[str, ...] = ()
     """Take the failed attempts from these policy files, such as early snapshots of a run, not from the expert."""
     seed: int = 0

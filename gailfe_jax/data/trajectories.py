@@ -226,6 +226,7 @@ class Demonstrations:
         action_low: float | np.ndarray = -np.inf,
         action_high: float | np.ndarray = np.inf,
         tolerance: float = 1e-5,
+        discrete: bool = False,
     ) -> None:
         """Checks what `load` promises of a file; `name` opens the messages.
 
@@ -234,17 +235,18 @@ class Demonstrations:
           expect_env: the Gymnasium id that they must be for; any if None.
           action_low, action_high: action bounds, one number or one per dimension; none are checked by default.
           tolerance: how far beyond its bounds an action may be (rounding).
+          discrete: whether actions are choices, rows with 1 at the choice and 0 elsewhere.
 
         Raises:
-          GailfeError: another environment, wrong dtype, shape or length, NaN or infinity, an action outside the bounds,
-            boundaries that `terminated` and `truncated` contradict, observations that do not follow on one another, no
-            expert.
+          GailfeError: another environment, wrong dtype, shape or length, NaN or infinity, an action out of bounds or
+            that is no choice, boundaries that `terminated` and `truncated` contradict, observations that do not follow
+            on one another, no expert.
         """
         if expect_env is not None and self.env_id != expect_env:
             raise GailfeError(f"{name}: field 'env_id': demonstrations of {self.env_id!r}, expected {expect_env!r}")
         for part in PARTS:
             where = f"{name}: field '{part}/"
-            check_trajectories(getattr(self, part), where, action_low, action_high, tolerance)
+            check_trajectories(getattr(self, part), where, action_low, action_high, tolerance, discrete)
         if self.expert.num_trajectories == 0:
             raise GailfeError(f"{name}: field 'expert/offsets': no expert trajectories, expected one or more")
         for field in ("obs", "action"):
@@ -276,13 +278,14 @@ class Demonstrations:
         action_low: float | np.ndarray = -np.inf,
         action_high: float | np.ndarray = np.inf,
         tolerance: float = 1e-5,
+        discrete: bool = False,
     ) -> Demonstrations:
         """Reads and validates demonstrations.
 
         Args:
           path: a `.npz`, `.h5` or `.hdf5` file, `minari:<dataset id>`, or what a registered format reads (see
             `gailfe_jax.register_demonstration_format`).
-          expect_env, action_low, action_high, tolerance: see `validate`.
+          expect_env, action_low, action_high, tolerance, discrete: see `validate`.
 
         Raises:
           GailfeError: a missing, damaged or foreign file, or anything that `validate` refuses; the message names the
@@ -291,8 +294,9 @@ class Demonstrations:
         from gailfe_jax.data.formats import read_demonstrations
 
         return read_demonstrations(
-            path, expect_env=expect_env, action_low=action_low, action_high=action_high, tolerance=tolerance
-        )
+            path, expect_env=expect_env, action_low=action_low, action_high=action_high, tolerance=tolerance,
+            discrete=discrete,
+        )  # fmt: skip
 
     @classmethod
     def from_minari(
@@ -303,12 +307,13 @@ class Demonstrations:
         action_low: float | np.ndarray = -np.inf,
         action_high: float | np.ndarray = np.inf,
         tolerance: float = 1e-5,
+        discrete: bool = False,
     ) -> Demonstrations:
         """The episodes of a Minari dataset as expert trajectories, without failures or simulator states.
 
         Args:
           dataset: a `minari.MinariDataset`, or the id of one that is stored on this machine.
-          expect_env, action_low, action_high, tolerance: see `validate`.
+          expect_env, action_low, action_high, tolerance, discrete: see `validate`.
 
         Raises:
           GailfeError: minari is not installed, no such dataset, observations or actions that are not flat vectors, or
@@ -324,6 +329,7 @@ class Demonstrations:
             action_low=action_low,
             action_high=action_high,
             tolerance=tolerance,
+            discrete=discrete,
         )
         return demonstrations
 

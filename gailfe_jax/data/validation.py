@@ -30,7 +30,7 @@ PARTS = ("expert", "failures")
 
 
 def check_trajectories(
-    trajectories: Trajectories, where: str, action_low: Any, action_high: Any, tolerance: float
+    trajectories: Trajectories, where: str, action_low: Any, action_high: Any, tolerance: float, discrete: bool = False
 ) -> None:
     """Checks one set of trajectories.
 
@@ -39,13 +39,17 @@ def check_trajectories(
       where: how the messages begin.
       action_low, action_high: action bounds, one number or one per dimension.
       tolerance: how far beyond its bounds an action may be (rounding).
+      discrete: whether actions are choices.
 
     Raises:
       GailfeError: see `Demonstrations.validate`.
     """
     _check_arrays(trajectories, where)
     _check_boundaries(trajectories, where)
-    _check_actions(trajectories, where, action_low, action_high, tolerance)
+    if discrete:
+        check_choices(trajectories.action, f"{where}action'")
+    else:
+        _check_actions(trajectories, where, action_low, action_high, tolerance)
 
 
 def _check_arrays(trajectories: Trajectories, where: str) -> None:
@@ -102,3 +106,13 @@ def _check_actions(trajectories: Trajectories, where: str, low: Any, high: Any, 
     if outside.any():
         row = int(np.argwhere(outside)[0][0])
         raise GailfeError(f"{where}action': outside the bounds [{low.min():g}, {high.max():g}] at step {row}")
+
+
+def check_choices(action: np.ndarray, what: str) -> None:
+    """Raises GailfeError, whose message begins with `what`, unless all rows of `action [n, a]` are choices: 1 at the
+    choice and 0 elsewhere."""
+    one_hot = ((action == 0) | (action == 1)).all(axis=1) & (action.sum(axis=1) == 1)
+    if not one_hot.all():
+        step = int(np.flatnonzero(~one_hot)[0])
+        row = ", ".join(f"{x:g}" for x in action[step])
+        raise GailfeError(f"{what}: [{row}] at step {step}, expected 1 at the choice and 0 elsewhere")

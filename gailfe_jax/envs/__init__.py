@@ -1,10 +1,11 @@
-"""Environments: MuJoCo tasks on any engine and environments in JAX, with rewards paid at once or late, and adapters to
-brax and Gymnasium. See `make_env` and `register_task`."""
+"""Environments: MuJoCo tasks on any engine, classic control and others in JAX, with rewards paid at once or late, and
+adapters to brax and Gymnasium. See `make_env` and `register_task`."""
 
 from __future__ import annotations
 
 from gailfe_jax.envs.base import EpisodicEnv, MujocoEnv
 from gailfe_jax.envs.check import check_env
+from gailfe_jax.envs.classic import CLASSIC
 from gailfe_jax.envs.delayed import DelayedReward
 from gailfe_jax.envs.registry import (
     as_env,
@@ -17,6 +18,7 @@ from gailfe_jax.envs.registry import (
     make_env,
     on_file,
     register_task,
+    takes_choices,
     task_file,
     task_names,
 )
@@ -32,6 +34,7 @@ from gailfe_jax.envs.task_record import (
 from gailfe_jax.envs.tasks import TASKS
 
 __all__ = [
+    "CLASSIC",
     "TASKS",
     "DelayedReward",
     "EpisodicEnv",
@@ -52,6 +55,7 @@ __all__ = [
     "register_task",
     "said_of",
     "task_file",
+    "takes_choices",
     "task_names",
     "task_of",
     "task_record",

@@ -55,6 +55,12 @@ def _check_spec(spec: EnvSpec) -> None:
     if not np.all(np.asarray(spec.action_low) < np.asarray(spec.action_high)):
         raise GailfeError(f"{where}: spec.action_low is {spec.action_low}; expected bounds below {spec.action_high}")
 
+    if spec.discrete and (spec.action_size < 2 or any(spec.action_low) or not all(x == 1 for x in spec.action_high)):
+        raise GailfeError(
+            f"{where}: spec.discrete is set, and an action has {spec.action_size} entries in {spec.action_low} to "
+            f"{spec.action_high}; expected two choices or more, between 0 and 1"
+        )
+
 
 def _check_functions(env: Env, reset: Any, step: Any, batch: tuple[int, ...], how: str) -> None:
     what, size = f"env {env.spec.name!r}: reset{how}", env.spec.obs_size

@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 from gailfe_jax.envs import MujocoEnv, as_env, task_names
 from gailfe_jax.envs.delayed import DEFAULT_DELAY, DelayedState
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Env, EnvState
+from gailfe_jax.types import Env, EnvSpec, EnvState
 
 OURS = "gailfe_jax/"
 """Before the name of an environment of this package, where Gymnasium's ids stand."""
@@ -29,25 +29,31 @@ def _compiled(env: Env):
     return jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step))
 
 
-def _spaces(env: Env) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+def _spaces(env: Env) -> tuple[gymnasium.spaces.Box, gymnasium.Space[Any]]:
     spec = env.spec
+    observation = gymnasium.spaces.Box(-np.inf, np.inf, (spec.obs_size,), np.float32)
+    if spec.discrete:
+        return observation, gymnasium.spaces.Discrete(spec.action_size)
     # A single bound holds for every dimension.
     low, high = (np.full(spec.action_size, bound, np.float32) for bound in (spec.action_low, spec.action_high))
-    return (
-        gymnasium.spaces.Box(-np.inf, np.inf, (spec.obs_size,), np.float32),
-        gymnasium.spaces.Box(low, high),
-    )
+    return observation, gymnasium.spaces.Box(low, high)
 
 
 def _keys(rng: np.random.Generator, n: int) -> jax.Array:
     return jax.random.split(jax.random.key(int(rng.integers(2**31))), n)
 
 
-def _check_actions(actions: Any, shape: tuple[int, ...]) -> np.ndarray:
-    actions = np.asarray(actions, np.float32)
+def _check_actions(actions: Any, spec: EnvSpec, batch: tuple[int, ...]) -> np.ndarray:
+    """`[*batch, a]` float32, numbers of choices as their rows."""
+    actions = np.asarray(actions) if spec.discrete else np.asarray(actions, np.float32)
+    shape = batch if spec.discrete else (*batch, spec.action_size)
     if actions.shape != shape:
         raise GailfeError(f"actions: got shape {actions.shape}; expected {shape}")
-    return actions
+    if not spec.discrete:
+        return actions
+    if actions.dtype.kind not in "iu" or ((actions < 0) | (actions >= spec.action_size)).any():
+        raise GailfeError(f"actions: got {actions.tolist()}; expected whole numbers from 0 to {spec.action_size - 1}")
+    return np.eye(spec.action_size, dtype=np.float32)[actions]
 
 
 class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
@@ -87,10 +93,14 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
         return np.array(state.obs), {}
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One step under `actions [num_envs, a]`; returns `(obs, rewards, terminations, truncations, infos)`."""
+        """One step under `actions [num_envs, a]`, or choices `[num_envs]`.
+
+        Returns:
+          `(obs, rewards, terminations, truncations, infos)`.
+        """
         if self._state is None:
             raise gymnasium.error.ResetNeeded("Call reset() before step().")
-        actions = _check_actions(actions, (self.num_envs, self.env.spec.action_size))
+        actions = _check_actions(actions, self.env.spec, (self.num_envs,))
         self._state, step = self._step(self._state, actions)
         # Copies: JAX's arrays are read-only in NumPy's hands, and callers may write to what they get.
         obs, next_obs = np.array(step.obs), np.asarray(step.next_obs)
@@ -153,10 +163,10 @@ class GymnasiumEnv(gymnasium.Env):
         return np.array(state.obs[0]), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One step under `action [a]`; after `terminated` or `truncated`, call `reset`."""
+        """One step under `action [a]`, or a choice; after `terminated` or `truncated`, call `reset`."""
         if self._state is None:
             raise gymnasium.error.ResetNeeded("Call reset() before step().")
-        action = _check_actions(action, (self.env.spec.action_size,))
+        action = _check_actions(action, self.env.spec, ())
         before = self._state
         after, step = self._step(before, action[None])
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])

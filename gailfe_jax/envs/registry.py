@@ -13,6 +13,7 @@ from typing import Any
 
 from gailfe_jax.envs.base import MujocoEnv
 from gailfe_jax.envs.check import check_env, check_task
+from gailfe_jax.envs.classic import CLASSIC
 from gailfe_jax.envs.delayed import DelayedReward, split_name
 from gailfe_jax.envs.others import OTHERS, adapt, prefix_of
 from gailfe_jax.envs.physics import make_physics, resolve_engine
@@ -28,14 +29,17 @@ from gailfe_jax.types import Env, Task
 class _Registration:
     name: str
     task: Task | Callable[[], Env]
+    gymnasium_id: str | None = None
 
     def answers_to(self, name: str) -> bool:
         """Whether `name`, in lower case, is this task's own name or its Gymnasium id."""
-        ids = {self.name, self.task.gymnasium_id or self.name} if isinstance(self.task, Task) else {self.name}
-        return name in {id.lower() for id in ids}
+        return name in {self.name.lower(), (self.gymnasium_id or self.name).lower()}
 
 
-_BUILT_IN = [_Registration(task.name, task) for task in TASKS.values()]
+_BUILT_IN = [
+    *(_Registration(task.name, task, task.gymnasium_id) for task in TASKS.values()),
+    *(_Registration(name, kind, kind.spec.gymnasium_id) for name, kind in CLASSIC.items()),
+]
 # Lower-case name to what a user registered.
 _REGISTERED: dict[str, _Registration] = {}
 
@@ -73,19 +77,20 @@ def register_task(task: Task | Callable[[], Env], *, name: str | None = None) ->
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise GailfeError(f"name: got {name!r}; expected one word of letters, digits, - and _")
     if any(built_in.answers_to(name.lower()) for built_in in _BUILT_IN):
-        raise GailfeError(f"name: {name} is a built-in task; expected another name than those of {', '.join(TASKS)}")
+        known = ", ".join((*TASKS, *CLASSIC))
+        raise GailfeError(f"name: {name} is a built-in task; expected another name than those of {known}")
     if _PREFIX.fullmatch(name.lower()):
         forms = ", ".join(f"{prefix}:<name>" for prefix in (*OTHERS, "delayed<k>"))
         raise GailfeError(f"name: {name} stands before other names ({forms}); expected another")
     if isinstance(task, Task):
         task = dataclasses.replace(task, name=name)
-    _REGISTERED[name.lower()] = _Registration(name, task)
+    _REGISTERED[name.lower()] = _Registration(name, task, task.gymnasium_id if isinstance(task, Task) else None)
     return name
 
 
 def task_names() -> list[str]:
     """Names of the built-in tasks, and behind them of the registered ones, each in alphabetical order."""
-    return sorted(TASKS) + sorted(registration.name for registration in _REGISTERED.values())
+    return sorted((*TASKS, *CLASSIC)) + sorted(registration.name for registration in _REGISTERED.values())
 
 
 def _find(name: str) -> _Registration:
@@ -100,7 +105,7 @@ def _find(name: str) -> _Registration:
     if wanted.endswith(_FILE):
         return _from_file(name)
     known = task_names()
-    ids = {task.gymnasium_id.lower(): task.gymnasium_id for task in TASKS.values() if task.gymnasium_id}
+    ids = {built_in.gymnasium_id.lower(): built_in.gymnasium_id for built_in in _BUILT_IN if built_in.gymnasium_id}
     near = difflib.get_close_matches(wanted, [*(other.lower() for other in known), *ids], n=1)
     if near:
         raise GailfeError(f"env: unknown task {name!r}; did you mean {ids.get(near[0], near[0])}?")
@@ -209,6 +214,16 @@ def engine_of(name: str, engine: str = "auto") -> str:
     return resolve_engine(engine, task) if isinstance(task, Task) else "own"
 
 
+def takes_choices(name: str) -> bool:
+    """Whether a task's actions are choices, see `EnvSpec.discrete`; without making a simulator.
+
+    Raises:
+      GailfeError: unknown task, or one that cannot be made.
+    """
+    name = base_name(name)
+    return not isinstance(_find(name).task, Task) and make_env(name).spec.discrete
+
+
 @functools.cache
 def _make(name: str, registration: _Registration, engine: str, changed: Any, **options: Any) -> Env:
     delayed = split_name(name)
@@ -234,10 +249,10 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
     """The environment called `name` on `engine`.
 
     Args:
-      name: `hopper` or another of `TASKS`, a Gymnasium id of theirs, a name given to `register_task`, a task file
-        (`arm.toml`, see `load_task`), or another package's (`gym:<id>`, `brax:<name>`, ..., see `OTHERS`), perhaps with
-        options: `gym:Ant-v5?max_episode_steps=200`; behind `delayed<k>:` with its rewards summed and paid every k steps
-        (20 where k is left out).
+      name: `hopper` or another of `TASKS` or `CLASSIC`, a Gymnasium id of theirs, a name given to `register_task`, a
+        task file (`arm.toml`, see `load_task`), or another package's (`gym:<id>`, `brax:<name>`, ..., see `OTHERS`),
+        perhaps with options: `gym:Ant-v5?max_episode_steps=200`; behind `delayed<k>:` with its rewards summed and paid
+        every k steps (20 where k is left out).
       engine: `auto`, `mujoco_c`, `mjx` or `warp`; ignored where an environment brings its own, as brax's do.
       **options: of the engine, such as `EnvSettings.options`; the model's own settings by default.
 

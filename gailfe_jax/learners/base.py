@@ -137,10 +137,13 @@ class Learner(Part, abc.ABC):
           success: what counts as a success among its own episodes; None takes the best ones. Unused without those.
 
         Raises:
-          GailfeError: parts that do not go together, or that read a reward which the environment has not got.
+          GailfeError: parts that do not go together, a setting that nothing reads on this environment, or parts that
+            read a reward which it has not got.
         """
         self.verify()
         problem = Problem(env.spec, self.rollout.num_envs, self.rollout.unroll_length)
+        # What nothing reads hangs on the environment's actions, too.
+        refuse_unread(self.bind(problem))
         learner = self.resolve().judged(annotator, success).bind(problem)
         reader = learner.reads_reward()
         if reader is not None and not env.spec.has_reward:

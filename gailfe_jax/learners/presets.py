@@ -26,8 +26,14 @@ _EXPERT: dict[str, Any] = {
     "policy.value_lr": 1e-3,
     "schedule.anneal": True,
 }
+# Tasks of a few numbers, and of choices: small networks that learn fast.
+_CLASSIC: dict[str, Any] = {"policy.hidden": (32, 32), "policy.lr": 1e-3, "policy.gamma": 0.99}
 _EXPERT_ON: dict[str, dict[str, Any]] = {
+    "acrobot": _CLASSIC | {"policy.entropy": 0.01},
     "ant": {"policy.gamma": 0.99},
+    "cartpole": _CLASSIC,
+    # Every step costs the same until the goal is found: entropy, and unrolls as long as whole episodes, find it.
+    "mountain_car": _CLASSIC | {"policy.entropy": 0.01, "rollout.unroll_length": 256},
     # A short horizon: what a reach costs is known within a second.
     "reacher": {"policy.gamma": 0.98},
     # A long one, for a stroke pays late.
@@ -35,10 +41,13 @@ _EXPERT_ON: dict[str, dict[str, Any]] = {
     "walker2d": {"policy.entropy": 0.001},
 }
 _EXPERT_STEPS = {
+    "acrobot": 1e6,
     "ant": 10e6,
+    "cartpole": 2e5,
     "halfcheetah": 2e6,
     "hopper": 4e6,
     "inverted_double_pendulum": 1e6,
+    "mountain_car": 3e6,
     "reacher": 6e6,
     "swimmer": 3e6,
     "walker2d": 16e6,
@@ -125,7 +134,8 @@ def _with_envs(method: Learner, num_envs: int) -> Learner:
 def _run_settings(method: Learner, task: str) -> RunSettings:
     """How long, and how often to look."""
     if method.name == "ppo":
-        return RunSettings(steps=_EXPERT_STEPS.get(task, 3e6), eval_every=200_000)
+        steps = _EXPERT_STEPS.get(task, 3e6)
+        return RunSettings(steps=steps, eval_every=min(200_000, steps / 5))
     if method.name == "bc":
         batch = method.rollout.batch_size
         return RunSettings(steps=1000 * batch, eval_every=100 * batch)

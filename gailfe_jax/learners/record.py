@@ -39,9 +39,14 @@ def leaves_record(settings: Iterable[Leaf]) -> dict[str, Any]:
     return nested
 
 
-def method_record(method: Learner) -> dict[str, Any]:
-    """A method's settings that something reads, and the name of its policy step where that can be chosen."""
-    record = part_record(method)
+def method_record(method: Learner, settings: Iterable[Leaf] | None = None) -> dict[str, Any]:
+    """A method's settings that something reads, and the name of its policy step where that can be chosen.
+
+    Args:
+      method: the method.
+      settings: its settings, where the caller knows of more that nothing reads.
+    """
+    record = part_record(method) if settings is None else leaves_record(settings)
     if policy_choices(method):
         record["policy"] = {"kind": policy_name(method)} | record.get("policy", {})
     return record

@@ -17,7 +17,7 @@ from gailfe_jax.config.parts import Marks, Part, Setting
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.config.tree import Leaf, find, leaves, nearest, put, without_unread
 from gailfe_jax.config.values import read_value
-from gailfe_jax.envs import brings_engine, canonical_name, engine_of
+from gailfe_jax.envs import brings_engine, canonical_name, engine_of, takes_choices
 from gailfe_jax.envs.physics import resolve_engine
 from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.errors import GailfeError
@@ -25,6 +25,7 @@ from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.methods import METHODS, find_method, policy_choices, policy_name, with_policy
 from gailfe_jax.learners.presets import SCALE_FROM, preset
 from gailfe_jax.learners.record import leaves_record, method_record
+from gailfe_jax.policies.actor import unread_of_choices
 from gailfe_jax.policies.registry import POLICY_UPDATES
 from gailfe_jax.rewards.registry import REWARDS
 
@@ -70,6 +71,8 @@ class Setup:
             found["expert"] = f"{method.name} asks no expert"
             if not method.needs_demonstrations:
                 found |= dict.fromkeys(DemoSettings().values(), f"{method.name} learns without demonstrations")
+        if takes_choices(self.environment.env):
+            found |= {f"policy.{name}": why for name, why in unread_of_choices().items()}
         names = [name for name in leaves(self.environment) if name.startswith(("mjx.", "warp."))]
         if brings_engine(self.environment.env):
             return found | dict.fromkeys((*names, "engine"), f"{self.environment.env} brings its own engine")
@@ -143,8 +146,9 @@ class Setup:
         place = settled(self.environment, engine_of(self.environment.env, self.environment.engine))
         known = dataclasses.replace(self, environment=place).leaves
         # What the method has no use for is left out of the other parts too: reading the record would refuse it.
-        others = {part: leaves_record(leaf for place, leaf in known.values() if place == part) for part in PARTS[1:]}
-        return {"algo": self.method.name, "method": method_record(self.method)} | others
+        own = {part: [leaf for place, leaf in known.values() if place == part] for part in PARTS}
+        others = {part: leaves_record(own[part]) for part in PARTS[1:]}
+        return {"algo": self.method.name, "method": method_record(self.method, own["method"])} | others
 
 
 def renamed(name: str) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gailfe_jax.artifacts.policy import Policy, check_policy
 from gailfe_jax.config.parts import Part, as_arrays, setting, subpart
+from gailfe_jax.config.tree import refuse_unread
 from gailfe_jax.envs.rollout import Episodes, evaluate_steps
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Rollout
@@ -33,14 +34,16 @@ def checked(env: Env, expert: Policy, settings: Stagewise | None, seeds: Sequenc
     """The settings bound to the environment, once the expert fits it.
 
     Raises:
-      GailfeError: an expert for another task, or no seeds.
+      GailfeError: an expert for another task, a setting that nothing reads on this environment, or no seeds.
     """
     check_policy("expert", expert, env.spec)
     if not len(seeds):
         raise GailfeError("seeds: got none; expected at least one")
     settings = settings or Stagewise()
     settings = settings.replace(policy=settings.policy.replace(average=0.0))
-    return as_arrays(settings.bind(Problem(env.spec, settings.rollout.num_envs, settings.rollout.unroll_length)))
+    bound = settings.bind(Problem(env.spec, settings.rollout.num_envs, settings.rollout.unroll_length))
+    refuse_unread(bound)
+    return as_arrays(bound)
 
 
 def fitted(

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.config.parts import Part, setting, traced
+from gailfe_jax.nn.categorical import CategoricalPolicy
 from gailfe_jax.nn.distributions import ActionUnits, Distribution, GaussianPolicy, MixturePolicy
 from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.parallel.devices import draw_rows, local_rows, mean_over_devices
 from gailfe_jax.parallel.seeds import per_seed
-from gailfe_jax.types import Array, AuxiliaryFn, PyTree, Scalar, StateAction
+from gailfe_jax.types import Array, AuxiliaryFn, Problem, PyTree, Scalar, StateAction
 
 
 @struct.dataclass
@@ -111,6 +112,11 @@ class CloneStart(Part):
         return {} if self.steps else dict.fromkeys(("minibatch", "lr"), "start.steps is 0")
 
 
+def unread_of_choices() -> dict[str, str]:
+    """An `Actor`'s settings that nothing reads where actions are choices."""
+    return dict.fromkeys(("mixture", "init_log_std"), "actions are choices, whose policy is no Gaussian")
+
+
 class Actor(Part):
     """A stochastic policy with its observation normaliser. Functions are for one seed."""
 
@@ -119,7 +125,8 @@ class Actor(Part):
     activation: Literal["tanh", "relu"] = setting("tanh")
     """Activation of these networks."""
     mixture: int = setting(1, least=1)
-    """Components of the policy's Gaussian mixture; 1 is a plain Gaussian."""
+    """Components of the policy's Gaussian mixture; 1 is a plain Gaussian. Where actions are choices the policy is
+    neither."""
     init_log_std: float = setting(-0.5)
     """Initial log standard deviation of the Gaussian policy, or of each of its components, where actions are bounded
     by -1 and 1; for other bounds it is scaled with them."""
@@ -129,6 +136,11 @@ class Actor(Part):
     average: float = setting(0.0, least=0, below=1)
     """Evaluate and save an exponential average of the policy's parameters with this decay per iteration: single steps
     can make a deterministic gait stumble. 0 takes the newest parameters; the newest policy always acts."""
+
+    def unread(self) -> dict[str, str]:
+        """Before it is bound, nothing is known of its actions."""
+        known: Problem | None = self.problem
+        return unread_of_choices() if known is not None and known.spec.discrete else {}
 
     def init(self, key: Array) -> AgentState:
         """A fresh policy from `key []`, without a value network."""
@@ -146,16 +158,20 @@ class Actor(Part):
         )
 
     @property
-    def _policy_net(self) -> GaussianPolicy | MixturePolicy:
+    def _policy_net(self) -> GaussianPolicy | MixturePolicy | CategoricalPolicy:
         size = self.problem.spec.action_size
+        if self.problem.spec.discrete:
+            return CategoricalPolicy(self.hidden, size, self.activation)
         if self.mixture > 1:
             return MixturePolicy(self.hidden, size, self.mixture, self.activation, self.init_log_std, self.action_units)
         return GaussianPolicy(self.hidden, size, self.activation, self.init_log_std, self.action_units)
 
     @property
     def action_units(self) -> ActionUnits | None:
-        """What the policy network's outputs are in; None for those of the actions themselves."""
+        """What the policy network's outputs are in; None for those of the actions themselves, and for logits."""
         spec = self.problem.spec
+        if spec.discrete:
+            return None
         return ActionUnits.of(spec.action_low, spec.action_high, spec.action_size)
 
     def distribution(self, state: AgentState, obs: Array) -> Distribution:

@@ -96,8 +96,8 @@ class MAIL(TrustRegion, ActorCritic):
     policy, the discriminator's reward and the model. With `rollouts = "real"` states and actions are the
     real ones and only derivatives come from the model: noise is inferred from the stored action, and the model's error
     at each real step is added to its prediction. With `"model"` the model runs freely from real states. A mixture's
-    choice of component has no exact derivative of this kind; `Mixture.retrace` and `Mixture.from_noise` say which
-    estimators stand in.
+    choice of component, and an action that is itself a choice, have no exact derivative of this kind; `retrace` and
+    `from_noise` of `Mixture` and `Categorical` say which estimators stand in.
 
     Both the gradient through the model and the likelihood-ratio gradient estimate that of the same return per step: one
     is biased by the model, the other noisy. `pathwise` is the first one's share (interpolated policy gradients,
@@ -139,7 +139,7 @@ class MAIL(TrustRegion, ActorCritic):
     model: ForwardModel = subpart(ForwardModel())
 
     def unread(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        found = super().unread()
         if self.rollouts == "real":
             found |= dict.fromkeys(("disagreement_weight", "disagreement_limit"), "rollouts is real")
         if self.step == "trust_region":
@@ -254,6 +254,13 @@ class MAIL(TrustRegion, ActorCritic):
         new_gain, kl, entropy = mean_over_devices((new_gain, jnp.mean(old.kl(new)), new.entropy()))
         return policy, opt, {"kl": kl, "entropy": entropy, "improvement": new_gain - gain}
 
+    def _executed(self, action: Array, low: Array, high: Array) -> Array:
+        """What an environment with bounds `low` and `high` receives of `action [..., a]`; see `clip_inward`.
+
+        A choice's row lies at its bounds everywhere, and moves along them by its weights: nothing is to be clipped.
+        """
+        return action if self.problem.spec.discrete else clip_inward(action, low, high)
+
     def real_rollout(self, state: MAILState, policy: PyTree, windows: Windows, score: ScoreFn):
         """The objective along real windows, as a function of the policy's parameters.
 
@@ -275,7 +282,7 @@ class MAIL(TrustRegion, ActorCritic):
                 obs, discount, gain = carry
                 window, noise, error = inputs
                 dist = self.policy(params, state.obs_stats.normalise(obs))
-                action = clip_inward(dist.retrace(noise), low, high)
+                action = self._executed(dist.retrace(noise), low, high)
                 gain = gain + discount * score(obs, action)
                 next_obs = self.model.predict(state.model, obs, action)[0] + error
                 discount = discount * self.gamma
@@ -313,7 +320,7 @@ class MAIL(TrustRegion, ActorCritic):
             def step(carry, noise):
                 obs, discount, gain, alive = carry
                 dist = self.policy(params, state.obs_stats.normalise(obs))
-                action = clip_inward(dist.from_noise(noise), low, high)
+                action = self._executed(dist.from_noise(noise), low, high)
                 next_obs, disagreement = self.model.predict(state.model, obs, action)
                 reward = score(obs, action) - self.disagreement_weight * disagreement
                 alive = alive * (disagreement <= self.disagreement_limit)

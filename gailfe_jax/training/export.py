@@ -64,8 +64,11 @@ def to_policies(
     return policies
 
 
-def _in_actions(actor: Actor, params: dict[str, Any]) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-    """The policy network's layers, and the log standard deviations, in units of actions (see `ActionUnits`)."""
+def _in_actions(actor: Actor, params: dict[str, Any]) -> tuple[list[tuple[np.ndarray, np.ndarray]], Any]:
+    """The policy network's layers, and the log standard deviations, in units of actions (see `ActionUnits`); None for
+    those of a choice."""
+    if actor.problem.spec.discrete:
+        return mlp_weights(params["logits"]), None
     weights = list(mlp_weights(params["mean" if actor.mixture == 1 else "components"]))
     log_std, units = params["log_std"], actor.action_units
     if units is None:

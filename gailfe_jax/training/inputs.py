@@ -19,6 +19,7 @@ from gailfe_jax.config.run import DemoSettings
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations
+from gailfe_jax.data.validation import PARTS, check_choices
 from gailfe_jax.envs import warn_if_changed
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
@@ -157,6 +158,9 @@ def _check_sizes(demonstrations: Demonstrations, spec: EnvSpec) -> None:
             f"demos: observation and action sizes are {sizes}; expected {(spec.obs_size, spec.action_size)} "
             f"for {spec.name}"
         )
+    if spec.discrete:
+        for part in PARTS:
+            check_choices(getattr(demonstrations, part).action, f"demos: field '{part}/action'")
 
 
 def _failures(method: Learner) -> Failures | None:

@@ -23,3 +23,14 @@ def test_on_the_device_a_policy_acts_as_its_file_does(activation, components):
     expected = policy.act(obs)
     np.testing.assert_allclose(action, expected, atol=1e-5)
     assert 0 < np.mean(expected == -2) < 0.5 and np.ptp(expected) == 5
+
+
+def test_on_the_device_a_choice_is_a_row():
+    rng = np.random.default_rng(0)
+    layers = [(rng.normal(size=(4, 8)), rng.normal(size=8)), (rng.normal(size=(8, 3)), np.zeros(3))]
+    policy = Policy(layers, "tanh", np.zeros(4), np.ones(4), None, 0, 1)
+    obs = rng.normal(size=(5, 40, 4)).astype(np.float32)
+    rows = np.asarray(jax.jit(Oracle.act)(Oracle.of(policy), obs))
+    np.testing.assert_array_equal(rows, policy.act_rows(obs))
+    np.testing.assert_array_equal(rows.argmax(axis=-1), policy.act(obs))
+    assert len(np.unique(policy.act(obs))) == 3

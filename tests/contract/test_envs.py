@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.envs import TASKS, check_env, make_env, registry, task_names
+from gailfe_jax.envs import CLASSIC, TASKS, check_env, make_env, registry, task_names
 from gailfe_jax.types import Array, Env, EnvState, TimeStep, is_key
 from tests import toy
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "new_environment.py"
 REGISTERED = ["cliff", "drift", "puck"]
-NAMES = [*sorted(TASKS), *REGISTERED, "delayed3:hopper", "delayed3:cliff"]
+NAMES = [*sorted((*TASKS, *CLASSIC)), *REGISTERED, "delayed3:hopper", "delayed3:cliff"]
 BATCH, STEPS, LAST = 3, 6, 3
 """Environments, steps, and after how many of those the time limit is reached."""
 
@@ -76,7 +76,7 @@ class Record:
 
 
 # One of each kind among the physics: what reads positions alone, contact forces, and other fields.
-QUICK = {*REGISTERED, "hopper", "ant", "inverted_double_pendulum", "delayed3:cliff"}
+QUICK = {*REGISTERED, "mountain_car", "hopper", "ant", "inverted_double_pendulum", "delayed3:cliff"}
 EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
 
 

@@ -112,3 +112,21 @@ def test_bounds_are_the_tasks_not_one(tmp_path):
     path = tmp_path / "wide.npz"
     dataclasses.replace(demonstrations, expert=wide).save(path)
     np.testing.assert_array_equal(Demonstrations.load(path).expert.action, wide.action)
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"), [([0.0, 0.0], "0, 0"), ([1, 1], "1, 1"), ([0.25, 0.75], "0.25, 0.75"), ([2, -1], "2, -1")]
+)
+def test_actions_that_are_choices_are_rows_with_one_1(tmp_path, row, shown):
+    path = tmp_path / "demos.npz"
+    original = make_demonstrations()
+    for part in (original.expert, original.failures):
+        part.action[:] = np.eye(ACTION)[np.arange(len(part.action)) % ACTION]
+    original.save(path)
+    Demonstrations.load(path, discrete=True)
+    original.failures.action[3] = row
+    original.save(path)
+    with pytest.raises(GailfeError) as error:
+        Demonstrations.load(path, action_low=0, action_high=1, discrete=True)
+    said = f"[{shown}] at step 3, expected 1 at the choice and 0 elsewhere"
+    assert one_line(error) == f"{path}: field 'failures/action': {said}"

@@ -93,6 +93,11 @@ def test_what_is_no_environment_is_one_clear_error(env, message):
         (dict(action_high=(1.0,) * 3), r"action_high has 3 numbers; expected action_size, 2, or 1"),
         (dict(action_high=(1.0, -1.0)), r"action_low is \(-1.0, -1.0\); expected bounds below \(1.0, -1.0\)"),
         (dict(action_size=3), r"action_low has 2 numbers; expected action_size, 3, or 1"),
+        (
+            dict(discrete=True),
+            r"discrete is set, and an action has 2 entries in \(-1.0, -1.0\) to \(1.0, 1.0\); expected two choices or "
+            r"more, between 0 and 1",
+        ),
     ],
 )
 def test_a_bad_spec_is_one_clear_error(fields, message):

@@ -12,13 +12,14 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
+from gailfe_jax.envs import CLASSIC
 from gailfe_jax.envs.gymnasium import GymnasiumEnv, GymnasiumVectorEnv, register_gymnasium_envs
 from gailfe_jax.envs.tasks import TASKS
 from gailfe_jax.errors import GailfeError
 from tests.toy import Cliff
 
 IDS = register_gymnasium_envs()
-QUICK = ("gailfe_jax/hopper", "gailfe_jax/ant")
+QUICK = ("gailfe_jax/hopper", "gailfe_jax/ant", "gailfe_jax/cartpole")
 EACH = [pytest.param(id, marks=() if id in QUICK else pytest.mark.slow) for id in IDS]
 
 
@@ -168,8 +169,26 @@ def test_bad_arguments_are_one_clear_error():
         envs.step(np.zeros(3))
 
 
+def test_choices_are_numbers_to_gymnasium():
+    envs, one = GymnasiumVectorEnv("mountain_car", 3), GymnasiumEnv("mountain_car")
+    assert one.action_space == gymnasium.spaces.Discrete(3)
+    envs.reset(seed=0)
+    one.reset(seed=0)
+    obs, rewards, *_ = envs.step(np.array([0, 1, 2]))
+    # What the velocity is beside the pull of the slope, which depends on where the step began.
+    np.testing.assert_allclose(
+        obs[:, 1] + 0.0025 * np.cos(3 * (obs[:, 0] - obs[:, 1])), [-0.001, 0.0, 0.001], atol=1e-6
+    )
+    assert rewards.tolist() == [-1.0] * 3 and one.step(2)[1] == -1.0
+    for wrong in (np.zeros(3), np.array([0, 1, 3]), np.array([0, -1, 2])):
+        with pytest.raises(GailfeError, match=r"^actions: got \[.*\]; expected whole numbers from 0 to 2$"):
+            envs.step(wrong)
+    with pytest.raises(GailfeError, match=r"^actions: got shape \(3, 3\); expected \(3,\)$"):
+        envs.step(np.eye(3))
+
+
 def test_ids_cover_the_tasks():
-    assert register_gymnasium_envs() == IDS == [f"gailfe_jax/{name}" for name in sorted(TASKS)]
+    assert register_gymnasium_envs() == IDS == [f"gailfe_jax/{name}" for name in sorted((*TASKS, *CLASSIC))]
 
 
 def test_what_draws_no_picture_says_so():

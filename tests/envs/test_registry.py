@@ -12,6 +12,7 @@ import pytest
 import gailfe_jax
 from gailfe_jax.data.annotators import parse_annotator
 from gailfe_jax.envs import (
+    CLASSIC,
     TASKS,
     DelayedReward,
     MujocoEnv,
@@ -31,6 +32,7 @@ from tests.toy import Cliff, Drift, register
 FORMS = ["brax:<name>", "gym:<id>", "gymnax:<id>", "playground:<name>"]
 
 pytestmark = pytest.mark.usefixtures("own_registry")
+BUILT_IN = sorted((*TASKS, *CLASSIC))
 
 
 def test_a_factory_is_reached_by_name_in_any_case_and_delayed():
@@ -46,10 +48,10 @@ def test_a_factory_is_reached_by_name_in_any_case_and_delayed():
 
 def test_registered_tasks_stand_behind_the_built_in_ones():
     register()
-    assert task_names() == [*sorted(TASKS), "cliff", "drift"]
+    assert task_names() == [*BUILT_IN, "cliff", "drift"]
     with pytest.raises(GailfeError) as caught:
         make_env("nonsense")
-    known = ", ".join([*sorted(TASKS), "cliff", "drift", *FORMS, "a .toml file"])
+    known = ", ".join([*BUILT_IN, "cliff", "drift", *FORMS, "a .toml file"])
     assert str(caught.value) == f"env: unknown task 'nonsense'; expected one of {known}, or delayed<k>: before one"
     for word, near in (("clif", "cliff"), ("Humanoyd-v5", "Humanoid-v5")):
         with pytest.raises(GailfeError, match=rf"^env: unknown task '{word}'; did you mean {near}\?$"):
@@ -113,6 +115,10 @@ def test_a_task_says_which_of_its_episodes_are_failures(slider):
         "hopper": "terminated",
         # Returns are negative there, so that half of the expert's is above it.
         "reacher": "bottom_quantile:0.2",
+        # And there an episode that ends early is a success.
+        "acrobot": "bottom_quantile:0.2",
+        "mountain_car": "bottom_quantile:0.2",
+        "cartpole": "terminated",
         "cliff": "terminated",
         "slider": "return_below:0.5",
         "strict": "bottom_quantile:0.2",
@@ -149,12 +155,13 @@ def test_gymnasium_reaches_registered_tasks():
         (HOPPER, None, r"^name: hopper is a built-in task; expected another name than those of halfcheetah, hopper, "),
         (Cliff, "Hopper-v5", r"^name: Hopper-v5 is a built-in task"),
         (Cliff, "HOPPER", r"^name: HOPPER is a built-in task"),
+        (Cliff, "CartPole-v1", r"^name: CartPole-v1 is a built-in task; expected another .*, cartpole, mountain_car$"),
     ],
 )
 def test_bad_registrations_are_one_clear_error(task, name, message):
     with pytest.raises(GailfeError, match=message):
         register_task(task, name=name)
-    assert task_names() == sorted(TASKS)
+    assert task_names() == BUILT_IN
 
 
 def test_what_does_not_fit_its_name_is_one_clear_error(slider):

@@ -112,6 +112,7 @@ def read_demonstrations(
     action_low: float | np.ndarray = -np.inf,
     action_high: float | np.ndarray = np.inf,
     tolerance: float = 1e-5,
+    discrete: bool = False,
 ) -> Demonstrations:
     """Reads and validates demonstrations of any format; see `Demonstrations.load`."""
     chosen, name, argument, suffix = _find(source)
@@ -128,13 +129,14 @@ def read_demonstrations(
         kind = type(demonstrations).__name__
         raise GailfeError(f"{name}: the reader of format {chosen.name!r} returned {kind}, expected Demonstrations")
     demonstrations.validate(
-        name, expect_env=expect_env, action_low=action_low, action_high=action_high, tolerance=tolerance
-    )
+        name, expect_env=expect_env, action_low=action_low, action_high=action_high, tolerance=tolerance,
+        discrete=discrete,
+    )  # fmt: skip
     return demonstrations
 
 
 def load_demonstrations(source: str | os.PathLike[str], env: Env) -> Demonstrations:
-    """Reads demonstrations for `env`: of its task, with actions inside its bounds.
+    """Reads demonstrations for `env`: of its task, with actions inside its bounds, or that are its choices.
 
     Raises:
       GailfeError: a missing, damaged or foreign file, other bounds or another environment.
@@ -144,6 +146,7 @@ def load_demonstrations(source: str | os.PathLike[str], env: Env) -> Demonstrati
         expect_env=env.spec.gymnasium_id or env.spec.name,
         action_low=np.asarray(env.spec.action_low),
         action_high=np.asarray(env.spec.action_high),
+        discrete=env.spec.discrete,
     )
 
 
