@@ -48,7 +48,7 @@ def _cell(
     seeds: int,
     settings: dict[str, Any] | None = None,
     *,
-    demos: dict[str, int] | None = None,
+    demos: dict[str, Any] | None = None,
     steps: float | None = None,
 ) -> Cell:
     # Of what the paper does not say (discount, trust region, discriminator's steps) the presets are taken.
