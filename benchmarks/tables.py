@@ -30,6 +30,10 @@ PUBLISHED = {
     "halfcheetah": "4464",
     "hopper": "3571",
     "walker2d": "6717",
+    "ant": "4372 (TD3)",
+    "inverted_double_pendulum": "9337 (TD3)",
+    "reacher": "-3.6 (TD3)",
+    "swimmer": "282 (PPO, SB3 zoo)",
     "acrobot": "-75",
     "cartpole": "200 (of 200)",
     "mountain_car": "-99",
@@ -54,7 +58,8 @@ def experts() -> str:
             rows.append([task, published, "not shipped yet", "", ""])
             continue
         steps = f"{report['steps']:,}"
-        mine = f"{report['mean']:.0f} ± {report['std']:.0f}"
+        digits = 0 if abs(report["mean"]) >= 10 else 1
+        mine = f"{report['mean']:.{digits}f} ± {report['std']:.{digits}f}"
         rows.append([task, published, mine, steps, f"`gailfe_jax/artifacts/experts/{task}.json`"])
     return _markdown(
         ["task", "published expert", "shipped expert, 50 Gymnasium episodes", "PPO steps", "result file"], rows
