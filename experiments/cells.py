@@ -60,6 +60,7 @@ class Cell:
       subsample: one pair in so many.
       final_episodes: Gymnasium episodes of each seed at the end.
       first_seed: of the seeds; what is tuned on some is reported on others.
+      failures: failed attempts collected beside the demonstrations.
       demos: demonstration file that comes with the task; None for the one made from the task's shipped expert.
     """
 
@@ -74,6 +75,7 @@ class Cell:
     subsample: int = 1
     final_episodes: int = 10
     first_seed: int = 0
+    failures: int = 100
     demos: str | None = None
 
     def result_path(self, experiment: str) -> pathlib.Path:
@@ -97,7 +99,7 @@ def earlier_preset(algo: str, task: str) -> Learner:
 
 def demonstrations(task: str, trajectories: int = 30, failures: int = 100) -> pathlib.Path:
     """The demonstration file all cells of a task share, made from the shipped expert if it is not there yet."""
-    path = WORK / f"demos-{task}.npz"
+    path = WORK / (f"demos-{task}.npz" if failures == 100 else f"demos-{task}-{failures}.npz")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         env = make_env(task)
@@ -171,7 +173,7 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     task = base_name(cell.env)
     demos_file = None
     if cell.method.needs_demonstrations:
-        demos_file = demonstrations(task) if cell.demos is None else pathlib.Path(cell.demos)
+        demos_file = demonstrations(task, failures=cell.failures) if cell.demos is None else pathlib.Path(cell.demos)
     settings = RunSettings(
         steps=cell.steps, seeds=cell.seeds, first_seed=cell.first_seed, eval_every=cell.eval_every, eval_episodes=5,
         checkpoint_seconds=300, keep=1, tensorboard=False,

@@ -1,0 +1,80 @@
+"""GAIL on Gymnasium's other MuJoCo tasks, from the experts that ship with this package.
+
+    python experiments/tasks.py             train what has no result yet, then draw
+    python experiments/tasks.py --draw      only draw what there is
+
+10 whole demonstrations of the expert with its noise, 5 seeds, 50 deterministic Gymnasium episodes each at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import cells
+from cells import Cell
+
+from gailfe_jax.analysis.plots import learning_curve_panels
+from gailfe_jax.analysis.statistics import bootstrap_interval
+from gailfe_jax.learners.presets import preset
+
+EXPERIMENT = "tasks"
+# Task, its name in print, environment steps.
+TASKS = [
+    ("inverted_double_pendulum", "InvertedDoublePendulum-v5", 300_000),
+    ("swimmer", "Swimmer-v5", 300_000),
+    ("ant", "Ant-v5", 1_000_000),
+]
+METHODS = {"bc": "BC", "gail": "GAIL (TRPO)"}
+SEEDS, TRAJECTORIES, EPISODES = 5, 10, 50
+
+
+def _cell(task: str, steps: int, algo: str) -> Cell:
+    method, run = preset(algo, task)
+    steps, eval_every = (run.steps, run.eval_every) if algo == "bc" else (steps, steps / 10)
+    return Cell(
+        f"{task}-{algo}", METHODS[algo], method, task, steps, SEEDS, eval_every=eval_every,
+        trajectories=TRAJECTORIES, final_episodes=EPISODES, failures=0,
+    )  # fmt: skip
+
+
+CELLS = [_cell(task, steps, algo) for task, _, steps in TASKS for algo in METHODS]
+
+
+def draw(results: dict[str, dict[str, Any]]) -> None:
+    """A Markdown table, summary.json and a figure from the result files alone."""
+    folder = cells.RESULTS / EXPERIMENT
+    lines = [
+        "| task | method | environment steps | return / expert (IQM, 95%) | worst seed | expert |",
+        "|---|---|---|---|---|---|",
+    ]
+    summary: dict[str, Any] = {}
+    panels: dict[str, Any] = {}
+    for task, title, _ in TASKS:
+        for cell in CELLS:
+            if cell.env != task or cell.name not in results:
+                continue
+            record = results[cell.name]
+            scores = cells.final_scores(record)
+            value = bootstrap_interval(scores)
+            summary[cell.name] = {"seeds": scores.tolist(), "iqm": [value.estimate, value.low, value.high]}
+            figures = f"{value.estimate:.2f} [{value.low:.2f}, {value.high:.2f}]"
+            spent = "none" if cell.method.name == "bc" else f"{record['steps'][-1]:,}"
+            row = (title, cell.label, spent, figures, f"{scores.min():.2f}", f"{record['expert_return']:.0f}")
+            lines.append("| " + " | ".join(row) + " |")
+            if cell.method.name != "bc":
+                panels.setdefault(title, {})[cell.label] = cells.curve(record, normalise=True)
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print("\n".join(lines))
+    learning_curve_panels(
+        panels, folder / "tasks.png", ylabel="return / expert (IQM)", expert_returns=dict.fromkeys(panels, 1.0)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cells.main(EXPERIMENT, CELLS, draw, __doc__))
