@@ -16,10 +16,12 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import cells
+import numpy as np
 from cells import Cell
 
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval
+from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.learners.presets import preset
 
 EXPERIMENT = "tasks"
@@ -27,6 +29,7 @@ EXPERIMENT = "tasks"
 TASKS = [
     ("inverted_double_pendulum", "InvertedDoublePendulum-v5", 300_000),
     ("swimmer", "Swimmer-v5", 300_000),
+    ("reacher", "Reacher-v5", 300_000),
     ("ant", "Ant-v5", 1_000_000),
 ]
 METHODS = {"bc": "BC", "gail": "GAIL (TRPO)"}
@@ -49,31 +52,41 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
     """A Markdown table, summary.json and a figure from the result files alone."""
     folder = cells.RESULTS / EXPERIMENT
     lines = [
-        "| task | method | environment steps | return / expert (IQM, 95%) | worst seed | expert |",
-        "|---|---|---|---|---|---|",
+        "| task | method | environment steps | return (IQM, 95%) | worst seed | expert | share of the expert |",
+        "|---|---|---|---|---|---|---|",
     ]
     summary: dict[str, Any] = {}
     panels: dict[str, Any] = {}
+    experts: dict[str, float] = {}
     for task, title, _ in TASKS:
         for cell in CELLS:
             if cell.env != task or cell.name not in results:
                 continue
             record = results[cell.name]
-            scores = cells.final_scores(record)
+            expert = experts.setdefault(title, float(load_expert(task).metadata["expert_return"]))
+            scores = np.array([np.mean(returns) for returns in record["final_gymnasium_returns"]])
             value = bootstrap_interval(scores)
-            summary[cell.name] = {"seeds": scores.tolist(), "iqm": [value.estimate, value.low, value.high]}
-            figures = f"{value.estimate:.2f} [{value.low:.2f}, {value.high:.2f}]"
+            digits = 0 if abs(expert) >= 10 else 1
+            worst, best = f"{scores.min():.{digits}f}", f"{expert:.{digits}f}"
+            figures = f"{value.estimate:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+            summary[cell.name] = {
+                "seeds": scores.tolist(),
+                "iqm": [value.estimate, value.low, value.high],
+                "expert": expert,
+            }
             spent = "none" if cell.method.name == "bc" else f"{record['steps'][-1]:,}"
-            row = (title, cell.label, spent, figures, f"{scores.min():.2f}", f"{record['expert_return']:.0f}")
-            lines.append("| " + " | ".join(row) + " |")
+            # A share of a negative return means nothing.
+            share = f"{value.estimate / expert:.2f}" if expert > 0 else "-"
+            lines.append("| " + " | ".join((title, cell.label, spent, figures, worst, best, share)) + " |")
             if cell.method.name != "bc":
-                panels.setdefault(title, {})[cell.label] = cells.curve(record, normalise=True)
+                panels.setdefault(title, {})[cell.label] = cells.curve(record)
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     print("\n".join(lines))
     learning_curve_panels(
-        panels, folder / "tasks.png", ylabel="return / expert (IQM)", expert_returns=dict.fromkeys(panels, 1.0)
-    )
+        panels, folder / "tasks.png", ylabel="return, deterministic policy (IQM)", columns=2,
+        expert_returns={title: experts[title] for title in panels},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
