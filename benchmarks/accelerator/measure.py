@@ -138,17 +138,21 @@ def learn(point: Point, sizes: Sizes, dry: bool) -> Measure:
     """Imitation from nothing until the deterministic policy makes its share of the expert; all of it is measured."""
 
     def measure() -> dict[str, Any]:
+        import jax
+
         from gailfe_jax.apps.collection import collect_demonstrations
         from gailfe_jax.artifacts.policy import load_expert
         from gailfe_jax.config.run import EnvSettings, MjxSettings, RunSettings
         from gailfe_jax.config.tree import set_values
         from gailfe_jax.envs import make_env
         from gailfe_jax.learners.presets import preset
+        from gailfe_jax.parallel.devices import cpu
         from gailfe_jax.training.loop import train as train_policy
 
         began = time.perf_counter()
         few = 1 if dry else 30
-        demos = collect_demonstrations(make_env(point.env, "mujoco_c"), load_expert(point.env), trajectories=few)
+        with jax.default_device(cpu()):
+            demos = collect_demonstrations(make_env(point.env, "mujoco_c"), load_expert(point.env), trajectories=few)
         expert = float(demos.expert.returns.mean())
         method = preset(point.algo, point.env, policy="ppo")[0]
         method = set_values(method, {"rollout.num_envs": point.num_envs} | (LEARN_DRY if dry else LEARN))
@@ -160,11 +164,12 @@ def learn(point: Point, sizes: Sizes, dry: bool) -> Measure:
             if share >= LEARN_TARGET:
                 raise _Reached
 
+        solver: Any = point.solver or None
+        precision: Any = point.precision
         run = RunSettings(
-            steps=sizes.learn_steps, eval_every=2 * method.rollout.batch_size, quiet=True, precision=point.precision,
+            steps=sizes.learn_steps, eval_every=2 * method.rollout.batch_size, quiet=True, precision=precision,
             eval_episodes=1 if dry else 8,
         )  # fmt: skip
-        solver: Any = point.solver or None
         where = EnvSettings(env=point.env, engine=point.engine, mjx=MjxSettings(solver_setting=solver))
         with contextlib.suppress(_Reached):
             train_policy(method, where, run, demos=demos, on_evaluation=note)
