@@ -260,9 +260,9 @@ def _fidelity(report: dict[str, Any]) -> str:
     return _markdown(["task", "engine", "setting", "steps/s", *after], rows)
 
 
-def evaluation() -> str:
+def evaluation(name: str = "evaluation") -> str:
     """What evaluation costs a run."""
-    return _result("evaluation", "gailfe bench evaluation", _evaluation)
+    return _result(name, "gailfe bench evaluation", _evaluation)
 
 
 def _evaluation(report: dict[str, Any]) -> str:
@@ -357,6 +357,7 @@ TABLES = {
     "profile": profile,
     "fidelity": fidelity,
     "evaluation": evaluation,
+    "evaluation_many": functools.partial(evaluation, "evaluation_many"),
     "depth": depth,
     "depth_before": functools.partial(depth, "depth_before"),
     "depth_engine": depth_engine,

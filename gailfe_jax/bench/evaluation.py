@@ -12,20 +12,26 @@ from rich.console import Console
 
 from gailfe_jax.analysis.plots import bar_intervals
 from gailfe_jax.bench.report import new_table
-from gailfe_jax.bench.timing import check_counts, make_envs, seconds
+from gailfe_jax.bench.timing import check_counts, check_some, make_envs, seconds
 from gailfe_jax.bench.train import Training, check_playing
 from gailfe_jax.config.run import RunSettings, eval_interval, whole_chunks
 from gailfe_jax.config.tree import set_values
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.presets import preset
 
-_SHAPES = ((8, 128), (256, 32), (4096, 32))
+_FEW, _LONG, _SHORT = 64, 128, 32  # Up to so many environments an unroll is long, and short with more.
 
 
 def run(
-    env: Sequence[str] = ("hopper",), *, algo: str = "gail", engine: str = "auto", episodes: int = 8, repeats: int = 3
+    env: Sequence[str] = ("hopper",),
+    *,
+    algo: str = "gail",
+    engine: str = "auto",
+    num_envs: Sequence[int] = (8, 4096),
+    episodes: int = 8,
+    repeats: int = 3,
 ) -> dict[str, Any]:
-    """Measures the time between two evaluations, and that of an evaluation, for 8, 256 and 4096 environments.
+    """Measures the time between two evaluations, and that of an evaluation.
 
     The policies evaluated have hardly learned: episodes that end early make an evaluation cheaper than a good policy's.
 
@@ -33,6 +39,7 @@ def run(
       env: Measure on these tasks.
       algo: Train with this method's preset.
       engine: Run this physics engine.
+      num_envs: Train in so many environments, each in turn.
       episodes: Play this many episodes per evaluation.
       repeats: Report the median of this many repeats, training and evaluation in turn.
 
@@ -40,11 +47,13 @@ def run(
       GailfeError: an unknown task, method or engine, or a count below 1.
     """
     check_playing([algo])
-    check_counts(episodes=episodes)
+    check_some("num_envs", num_envs)
+    check_counts(episodes=episodes, num_envs=min(num_envs))
     rows = []
     for made in make_envs(env, engine, repeats):
-        for num_envs, length in _SHAPES:
-            sizes = {"rollout.num_envs": num_envs, "rollout.unroll_length": length}
+        for worlds in num_envs:
+            length = _LONG if worlds <= _FEW else _SHORT
+            sizes = {"rollout.num_envs": worlds, "rollout.unroll_length": length}
             method = set_values(preset(algo, made.spec.name)[0], sizes)
             batch, on_cpu = method.rollout.batch_size, jax.default_backend() == "cpu"
             interval = eval_interval(batch, length, made.spec.max_episode_steps, on_cpu=on_cpu)
@@ -66,7 +75,7 @@ def run(
                     "env": made.spec.name,
                     "engine": made.spec.engine,
                     "algo": algo,
-                    "num_envs": num_envs,
+                    "num_envs": worlds,
                     "unroll_length": length,
                     "iterations_between": iterations,
                     "train_seconds": statistics.median(t for t, _ in raw),
