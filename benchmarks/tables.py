@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.bench.depth import PARTS, count
 from gailfe_jax.bench.fidelity import errors
@@ -259,6 +260,27 @@ def _fidelity(report: dict[str, Any]) -> str:
     return _markdown(["task", "engine", "setting", "steps/s", *after], rows)
 
 
+def evaluation(name: str = "evaluation") -> str:
+    """What evaluation costs a run."""
+    return _result(name, "gailfe bench evaluation", _evaluation)
+
+
+def _evaluation(report: dict[str, Any]) -> str:
+    rows = [
+        [
+            r["env"],
+            f"{r['num_envs']:,} x {r['unroll_length']}",
+            str(r["iterations_between"]),
+            f"{r['train_seconds']:.2f}",
+            f"{r['evaluation_seconds']:.2f}",
+            f"{r['share']:.1%}",
+        ]
+        for r in report["rows"]
+    ]
+    head = ["task", "iteration", "iterations between", "training, s", "evaluation, s", "share of the time"]
+    return _markdown(head, rows)
+
+
 def depth(name: str = "depth") -> str:
     """Loop steps that run one after the other, of what is not the engine."""
     return _result(name, "gailfe bench depth", _depth)
@@ -334,10 +356,13 @@ TABLES = {
     "scaling_failures": functools.partial(scaling, "failures", "failures held"),
     "profile": profile,
     "fidelity": fidelity,
+    "evaluation": evaluation,
+    "evaluation_many": functools.partial(evaluation, "evaluation_many"),
     "depth": depth,
     "depth_before": functools.partial(depth, "depth_before"),
     "depth_engine": depth_engine,
     "gpu": gpu,
+    **{f"gpu_plan_{stage}": functools.partial(plan_table, stage) for stage in STAGES},
     "figure1": functools.partial(experiment, "figure1"),
     "ablation": functools.partial(experiment, "ablation"),
     "table1": functools.partial(experiment, "table1"),

@@ -38,7 +38,9 @@ def contents(folder):
 def metrics_of(folder):
     """The lines of metrics.jsonl, but for what tells of the machine's speed."""
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in record.items() if name != "steps_per_second"} for record in records]
+    return [
+        {name: value for name, value in record.items() if not name.startswith("steps_per_second")} for record in records
+    ]
 
 
 def manifest_of(folder):

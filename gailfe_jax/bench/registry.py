@@ -43,6 +43,7 @@ BENCHMARKS = {
     "profile": Benchmark("gailfe_jax.bench.profile", "Where the time of a training iteration goes."),
     "fidelity": Benchmark("gailfe_jax.bench.fidelity", "What MJX's cheaper settings save, and how far off they are."),
     "horizon": Benchmark("gailfe_jax.bench.horizon", "Time and memory of the gradient through MAIL's model."),
+    "evaluation": Benchmark("gailfe_jax.bench.evaluation", "What share of a run's time its evaluations take."),
     "depth": Benchmark("gailfe_jax.bench.depth", "Loop steps of a training iteration, one after the other."),
 }
 

@@ -52,7 +52,7 @@ class Training:
     state: PyTree
 
     @classmethod
-    def make(cls, method: Learner, env: Env, *, seeds: int = 1, chunk: int = 1) -> Training:
+    def make(cls, method: Learner, env: Env, *, seeds: int = 1, chunk: int = 1, precision: str = "highest") -> Training:
         """Builds the program of `method`; nothing is compiled yet but the first state's."""
         learner = method.on(env)
         rng = np.random.default_rng(0)
@@ -60,7 +60,7 @@ class Training:
         demos = Demos(
             StateAction(*(jnp.asarray(rng.uniform(-1, 1, (_DEMO_PAIRS, size)), jnp.float32) for size in sizes))
         )
-        trainer = Trainer(learner, np.arange(seeds), chunk=chunk, eval_episodes=1)
+        trainer = Trainer(learner, np.arange(seeds), chunk=chunk, eval_episodes=1, precision=precision)
         first = demos
         if isinstance(learner, Adversarial) and learner.failures is not None:
             # A full buffer, so that what is drawn from it comes from all over it.

@@ -35,7 +35,7 @@ def run(words: Sequence[str]) -> int:
 
     if not options.out:
         raise GailfeError("out: got none; expected --out and a policy file to write (.safetensors)")
-    _, _, env = find_env(setup.environment)
+    _, _, env = find_env(setup.environment, setup.worlds)
     if env.spec.gymnasium_id is None:
         raise GailfeError(f"env: {env.spec.name} has no Gymnasium environment to judge an expert in; use gailfe train")
     report = train_expert(

@@ -90,10 +90,17 @@ class RunSettings(Part):
     """How many seeds run side by side, vmapped."""
     first_seed: int = setting(0, least=0)
     """The first of them; the others follow."""
-    eval_every: float = setting(50_000.0, least=1)
-    """Steps of each seed between evaluations, rounded to whole iterations."""
+    eval_every: float | None = setting(None, least=1)
+    """Steps of each seed between evaluations, rounded to whole iterations; none for at least 50,000, and so many that
+    evaluation takes a few hundredths of the time (docs/performance.md has the rule)."""
     eval_episodes: int = setting(8, least=1)
     """Fresh episodes per evaluation and seed, deterministic policy."""
+    eval_engine: Literal["auto", "same"] = setting("auto")
+    """Evaluate on the training's engine (same), or where that is mjx or warp on the C engine of the host, beside
+    training (auto)."""
+    precision: Literal["highest", "high", "default"] = setting("highest")
+    """Precision of matrix products on GPU and TPU: float32 (highest), or what JAX calls high and default, which round
+    their factors to TF32 or bfloat16. CPUs always compute in float32."""
     checkpoint_seconds: float = setting(120.0, least=0)
     """Least wall time between checkpoints; the end and an interruption always save one."""
     keep: int = setting(2, least=1)
@@ -118,7 +125,35 @@ class RunSettings(Part):
             raise GailfeError(f"first_seed: got {self.first_seed}; expected seeds from 0 to {_SEEDS - 1}")
 
 
+LEAST_INTERVAL = 50_000
+"""Steps of each seed between evaluations, at least."""
+MOST_ITERATIONS = 8
+"""Iterations of more than that many steps between evaluations, at most, whatever an evaluation costs."""
+
+
+def eval_interval(batch_size: int, unroll_length: int, episode_steps: int, *, on_cpu: bool) -> float:
+    """Steps of each seed between evaluations where nobody chooses.
+
+    Decided by sizes and not by the clock, so that a run can be repeated. An evaluation plays one episode in each of a
+    few environments, side by side: `episode_steps` engine calls one after the other.
+
+    On a CPU a call takes as long as it has environments, and a few are little beside an iteration: two iterations are
+    enough, however large. An accelerator takes about as long for a few environments as for thousands, so there calls
+    are counted: four times as many in training as in an evaluation, and no more than `MOST_ITERATIONS` iterations. (The
+    host's evaluation runs beside training, and one of its calls takes less time than the accelerator's.)
+
+    Args:
+      batch_size: steps of an iteration.
+      unroll_length: engine calls of an iteration.
+      episode_steps: engine calls of an evaluation, at most.
+      on_cpu: whether training runs on a CPU.
+    """
+    least = LEAST_INTERVAL / batch_size
+    wanted = 2 if on_cpu else min(MOST_ITERATIONS, math.ceil(4 * episode_steps / unroll_length))
+    return LEAST_INTERVAL if least >= wanted else wanted * batch_size
+
+
 def whole_chunks(run: RunSettings, batch_size: int) -> tuple[int, int]:
     """`(iterations between evaluations, evaluations)` of a run."""
-    chunk = max(1, round(run.eval_every / batch_size))
+    chunk = max(1, round((run.eval_every or LEAST_INTERVAL) / batch_size))
     return chunk, max(1, math.ceil(run.steps / (chunk * batch_size)))

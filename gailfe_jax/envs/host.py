@@ -28,6 +28,7 @@ from gailfe_jax.envs.base import EpisodicEnv
 from gailfe_jax.envs.physics.model import without_expected_warning
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.flat_env import LaneMaker, Maker, check_lane, join_options, split_options, time_limit
+from gailfe_jax.parallel.devices import computes_on_cpu
 from gailfe_jax.types import Array, EnvSpec, EnvState, StepResult
 
 _KEPT = 4
@@ -164,7 +165,7 @@ class HostEnv(EpisodicEnv):
 
 def _call(function: Callable[..., None], out_type: tuple[jax.ShapeDtypeStruct, ...], *args: Array) -> Any:
     """Calls `function(out, *args)` on the host, with NumPy arrays of any number of leading dimensions."""
-    if jax.default_backend() == "cpu":
+    if computes_on_cpu():
 
         def in_place(_context: Any, out: Any, *args: Any) -> None:
             function([np.asarray(x) for x in out], *(np.asarray(x) for x in args))

@@ -204,14 +204,29 @@ def brings_engine(name: str) -> bool:
     return not isinstance(_find(base_name(name)).task, Task)
 
 
-def engine_of(name: str, engine: str = "auto") -> str:
+def engine_of(name: str, engine: str = "auto", worlds: int | None = None) -> str:
     """What `make_env(name, engine)` runs on: `mujoco_c`, `mjx` or `warp`; `own` where a task brings its own.
+
+    Args:
+      name, engine: see `make_env`.
+      worlds: environments of all seeds together, by which `auto` decides where that is known.
 
     Raises:
       GailfeError: unknown task or engine.
     """
     task = None if brings_engine(name) else _find(base_name(name)).task
-    return resolve_engine(engine, task) if isinstance(task, Task) else "own"
+    return resolve_engine(engine, task, worlds) if isinstance(task, Task) else "own"
+
+
+def on_c_engine(env: Env) -> Env | None:
+    """The same task on the C engine; None for an environment that is no MuJoCo task on another one."""
+    if isinstance(env, DelayedReward):
+        inner = on_c_engine(env.env)
+        return None if inner is None else DelayedReward(inner, env.every)
+    # A subclass may step otherwise.
+    if type(env) is not MujocoEnv or env.spec.engine == "mujoco_c":
+        return None
+    return MujocoEnv(env.task, make_physics(env.task, "mujoco_c"))
 
 
 def takes_choices(name: str) -> bool:

@@ -18,7 +18,6 @@ from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.config.tree import Leaf, find, leaves, nearest, put, without_unread
 from gailfe_jax.config.values import read_value
 from gailfe_jax.envs import brings_engine, canonical_name, engine_of, takes_choices
-from gailfe_jax.envs.physics import resolve_engine
 from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
@@ -61,6 +60,11 @@ class Setup:
                 found[name] = part, dataclasses.replace(leaf, unread=leaf.unread or others.get(name))
         return found
 
+    @property
+    def worlds(self) -> int:
+        """Environments of all seeds together, by which `auto` chooses an engine."""
+        return self.method.rollout.num_envs * self.run.seeds
+
     def _unread(self) -> dict[str, str]:
         """What the method or the engine has no use for."""
         method, found = self.method, {}
@@ -76,7 +80,7 @@ class Setup:
         names = [name for name in leaves(self.environment) if name.startswith(("mjx.", "warp."))]
         if brings_engine(self.environment.env):
             return found | dict.fromkeys((*names, "engine"), f"{self.environment.env} brings its own engine")
-        engine = resolve_engine(self.environment.engine)
+        engine = engine_of(self.environment.env, self.environment.engine, self.worlds)
         return found | {
             name: f"the engine is {engine}"
             for name in names
@@ -143,7 +147,7 @@ class Setup:
 
     def record(self) -> dict[str, Any]:
         """All settings that something reads, as nested plain values; a solver setting that is chosen by itself too."""
-        place = settled(self.environment, engine_of(self.environment.env, self.environment.engine))
+        place = settled(self.environment, engine_of(self.environment.env, self.environment.engine, self.worlds))
         known = dataclasses.replace(self, environment=place).leaves
         # What the method has no use for is left out of the other parts too: reading the record would refuse it.
         own = {part: [leaf for place, leaf in known.values() if place == part] for part in PARTS}

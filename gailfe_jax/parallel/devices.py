@@ -8,6 +8,7 @@ and then averaged. Outside of `shard_map`, and with one device along the axis, e
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,17 @@ from gailfe_jax.types import Array, PyTree
 
 SEEDS, ENVS = "seeds", "envs"
 """Mesh axes: seeds are independent, environments share a seed."""
+
+
+def computes_on_cpu() -> bool:
+    """Whether what is traced now runs on the CPU: of a machine without an accelerator, or by `jax.default_device`."""
+    device = jax.config.jax_default_device
+    return (jax.default_backend() if device is None else getattr(device, "platform", device)) == "cpu"
+
+
+def cpu() -> Any:
+    """The host's CPU, which is there beside an accelerator too."""
+    return jax.local_devices(backend="cpu")[0]
 
 
 def env_shards() -> int:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap, sequential_vmap
 
+from gailfe_jax.parallel.devices import computes_on_cpu
 from gailfe_jax.types import Array, PyTree
 
 
@@ -28,7 +29,7 @@ def per_seed(fn: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
       A function with the same signature and results.
     """
-    if jax.default_backend() != "cpu":
+    if not computes_on_cpu():
         return fn
     # With one seed, or with none mapped, the compiler leaves no loop around `fn`.
     return functools.wraps(fn)(sequential_vmap(isolated_compilation(fn)))
@@ -47,7 +48,7 @@ def isolated_compilation(fn: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
       A function with the same signature and results.
     """
-    if jax.default_backend() != "cpu":
+    if not computes_on_cpu():
         return fn
 
     # The cache of `jit` spares the second trace, of which nested calls would make two to the power of their depth.
@@ -76,8 +77,6 @@ def computed_where(fn: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
       `(wanted [] bool, *args) -> fn(*args)`; unspecified numbers where not `wanted`.
     """
-    if jax.default_backend() != "cpu":
-        return lambda wanted, *args: fn(*args)
 
     @custom_vmap
     def flat(wanted: Array, *args: PyTree) -> PyTree:
@@ -96,6 +95,8 @@ def computed_where(fn: Callable[..., Any]) -> Callable[..., Any]:
         return out, jax.tree.map(lambda _: True, out)
 
     def call(wanted: Array, *args: PyTree) -> PyTree:
+        if not computes_on_cpu():
+            return fn(*args)
         return jax.tree.map(lambda x: x[0], flat(*jax.tree.map(lambda x: x[None], (wanted, *args))))
 
     return call

@@ -131,7 +131,7 @@ def point_bytes(point: Point, *, rough: bool) -> float:
       rough: bound the temporaries from above, instead of compiling the program and asking how much it takes.
     """
     setup = point.setup
-    _, _, env = find_env(setup.environment)
+    _, _, env = find_env(setup.environment, setup.worlds)
     inputs = prepare_inputs(setup.method, env, setup.demos)
     learner = setup.method.on(env, annotator=inputs.annotator, success=inputs.success)
     seeds = np.arange(setup.run.seeds)

@@ -17,7 +17,7 @@ from gailfe_jax.training.loop import TrainResult
 from gailfe_jax.training.run_folder import Curves, load_run
 
 # What the machine's speed decides is not a result of the point.
-_TIMING = ("steps_per_second",)
+_TIMING = ("steps_per_second", "steps_per_second_overall")
 
 
 def write_point(

@@ -206,7 +206,7 @@ class Study:
         """Demonstrations made ready, once per program."""
         key, setup = point.program_key, point.setup
         if key not in self._inputs:
-            _, _, env = find_env(setup.environment)
+            _, _, env = find_env(setup.environment, setup.worlds)
             inputs = prepare_inputs(setup.method, env, setup.demos)
             setup.method.on(env, annotator=inputs.annotator, success=inputs.success)
             record = {name: value for name, value in inputs.record.items() if name != "provenance"}

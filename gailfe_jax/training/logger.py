@@ -255,6 +255,7 @@ class _Display:
         self._step = 0
         self._samples: collections.deque[tuple[float, int]] = collections.deque(maxlen=30)
         self._waiting_for_compilation = True
+        self._training_rate: float | None = None
         self._live: Live | None = None
         self._is_live = console.is_terminal and not console.is_dumb_terminal
         self.start_from(0)
@@ -277,6 +278,8 @@ class _Display:
         self._refresh()
 
     def evaluation(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        if "steps_per_second" in values:
+            self._training_rate = _mean(values["steps_per_second"])
         self.progress(step)
         cells = {name: _cell(name, values[name]) for name in COLUMNS if name in values}
         if "return_mean" in cells:
@@ -313,7 +316,10 @@ class _Display:
         if rate is None:
             return []
         left = max(self._total - self._step, 0) / rate
-        return [f"{rate * self._num_seeds:,.0f} steps/s", f"{_duration(left)} left" if left else "done"]
+        alone = self._training_rate
+        training = f" ({alone:,.0f} in training alone)" if alone is not None and math.isfinite(alone) else ""
+        shown = f"{rate * self._num_seeds:,.0f} steps/s{training}"
+        return [shown, f"{_duration(left)} left" if left else "done"]
 
     def _render(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title=self._title, title_justify="left")

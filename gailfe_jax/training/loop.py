@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -22,16 +24,25 @@ from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import copy_task
+from gailfe_jax.envs.physics import ENGINES
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError, expect
-from gailfe_jax.learners.base import Learner
+from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.parallel import distributed
 from gailfe_jax.parallel.devices import SEEDS
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.export import save_policies, to_confidences, to_policies
 from gailfe_jax.training.logger import RunLogger
 from gailfe_jax.training.plan import Plan, check_memory, make_plan
-from gailfe_jax.training.run_folder import Curves, finish_run, open_run, recorded_curves, recorded_timing
+from gailfe_jax.training.program import Agents
+from gailfe_jax.training.run_folder import (
+    Curves,
+    finish_run,
+    open_run,
+    recorded_curves,
+    recorded_engine,
+    recorded_timing,
+)
 from gailfe_jax.training.signals import deferred_signals
 from gailfe_jax.training.summary import stack, summarise
 from gailfe_jax.types import Env, PyTree
@@ -115,6 +126,8 @@ def train(
     if isinstance(demos, str | os.PathLike):
         demos = DemoSettings(demos=os.fspath(demos))
     settings = demos if isinstance(demos, DemoSettings) else DemoSettings()
+    with distributed.agreed():
+        engine = recorded_engine(out) if resume and out is not None and distributed.is_first() else None
     plan = make_plan(
         method,
         env,
@@ -125,9 +138,17 @@ def train(
         seeds=seeds,
         imports=tuple(imports),
         others={"out": out is not None, "resume": resume},
+        engine=_agreed_engine(engine),
     )
     run_dir = None if out is None or not distributed.is_first() else pathlib.Path(out)
-    return _Session(plan, run_dir, out is not None, resume).train(on_evaluation)
+    with plan.placed():
+        return _Session(plan, run_dir, out is not None, resume).train(on_evaluation)
+
+
+def _agreed_engine(engine: str | None) -> str | None:
+    """What process 0 has read."""
+    names = [None, *ENGINES]
+    return names[int(distributed.from_first(np.array(names.index(engine))))]
 
 
 class _Session:
@@ -141,6 +162,11 @@ class _Session:
         self.messages: Callable[[str], None] = lambda text: None
         self.history: dict[str, list[tuple[int, np.ndarray]]] = {}
         self.trained_seconds = self.eval_seconds = 0.0
+        self.began, self.idle_seconds = time.perf_counter(), 0.0
+        # Where policies are judged on the host, a chunk is while the next one trains.
+        self.host = None if self.trainer.judge is None else ThreadPoolExecutor(1)
+        self.waiting: Callable[[], None] | None = None
+        self.untold: list[tuple[int, dict[str, np.ndarray]]] = []
         self.done_steps, state = 0, None
         with distributed.agreed():
             shards = 1 if self.trainer.mesh is None else self.trainer.mesh.shape[SEEDS]
@@ -174,6 +200,8 @@ class _Session:
             run_config=plan.identity,
         )
         self.messages = self.logger.message
+        if plan.note:
+            self.messages(plan.note)
         if buffers:
             self.messages(f"buffers: {buffers}")
         used, available = 1 if self.trainer.mesh is None else self.trainer.mesh.size, jax.device_count()
@@ -195,24 +223,67 @@ class _Session:
     def train(self, on_evaluation: Callable[[int, dict[str, np.ndarray]], None] | None) -> TrainResult:
         """Trains to the end of the plan, or until a signal."""
         plan = self.plan
-        with deferred_signals() as caught, contextlib.closing(self.logger) if self.logger else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            caught = stack.enter_context(deferred_signals())
+            if self.logger is not None:
+                stack.enter_context(contextlib.closing(self.logger))
+            if self.host is not None:
+                stack.callback(self.host.shutdown)
             finished = self._finished()
+            self.began, self.idle_seconds = time.perf_counter(), 0.0
             while not finished and not distributed.anywhere(bool(caught)):
                 metrics = self._advance()
                 finished = self._finished()
-                row = self._evaluate(metrics)
-                for name, value in row.items():
-                    self.history.setdefault(name, []).append((self.done_steps, value))
-                if self.logger is not None:
-                    self.logger.log(self.done_steps, row)
+                self._report_waiting()
+                self._judge(metrics)
+                if self.host is None or finished:
+                    self._report_waiting()
                 self._save_if_due(finished, bool(caught))
-                if on_evaluation is not None:
-                    on_evaluation(self.done_steps, row)
+                self._tell(on_evaluation)
+            self._report_waiting()
+            self._tell(on_evaluation)
             self.state = self.trainer.gather(self.state)
             # A signal may come after the last look at `caught`.
             if self.checkpoints is not None and self.saved_step != self.done_steps:
                 self.checkpoints.save(self.done_steps, self.state, plan.identity)
             return self._result(finished)
+
+    def _judge(self, metrics: dict[str, np.ndarray]) -> None:
+        """Has the policies evaluated; `_report_waiting` then makes the row known."""
+        step, agents = self.done_steps, self.trainer.to_judge(self.state)
+        if self.host is None:
+            judged: Callable[[], dict[str, np.ndarray]] = functools.partial(self._evaluate, agents, step)
+        else:
+            judged = self.host.submit(self._evaluate, agents, step).result
+
+        def report() -> None:
+            start, compiled = time.perf_counter(), self.trainer.eval_compile_seconds
+            found = judged()
+            # On the host, what remained to be waited for; compiling took some of it at most.
+            spent, compiled = time.perf_counter() - start, self.trainer.eval_compile_seconds - compiled
+            self.idle_seconds += min(spent, compiled)
+            self.eval_seconds += max(spent - compiled, 0.0)
+            row = self._row(metrics, found, step)
+            for name, value in row.items():
+                self.history.setdefault(name, []).append((step, value))
+            if self.logger is not None:
+                self.logger.log(step, row)
+            self.untold.append((step, row))
+
+        self.waiting = report
+
+    def _report_waiting(self) -> None:
+        """Makes the last evaluation known, once it is done."""
+        report, self.waiting = self.waiting, None
+        if report is not None:
+            report()
+
+    def _tell(self, on_evaluation: Callable[[int, dict[str, np.ndarray]], None] | None) -> None:
+        """Calls the caller's function for what has become known, which is saved where it was to be."""
+        rows, self.untold = self.untold, []
+        for step, row in rows:
+            if on_evaluation is not None:
+                on_evaluation(step, row)
 
     def _finished(self) -> bool:
         """Whether the plan is carried out, or more iterations would change nothing."""
@@ -228,36 +299,42 @@ class _Session:
         metrics = {name: np.asarray(value) for name, value in self.trainer.gather(traced).items()}
         compiled = self.trainer.compile_seconds - compiled_before
         self.trained_seconds += time.perf_counter() - start - compiled
+        self.idle_seconds += compiled
         self.done_steps += self.plan.chunk_steps
         return metrics
 
-    def _evaluate(self, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One row: the chunk's metrics, and fresh episodes of the deterministic policies; `[S]` each."""
-        start = time.perf_counter()
-        episodes = jax.tree.map(np.asarray, self.trainer.gather(self.trainer.evaluate(self.state, self.done_steps)))
-        self.eval_seconds += time.perf_counter() - start
-        seeds = len(self.plan.names)
-        judged = {
+    def _evaluate(self, agents: LearnerState | Agents, step: int) -> dict[str, np.ndarray]:
+        """Fresh episodes of the deterministic policies, `[S]` each."""
+        episodes = jax.tree.map(np.asarray, self.trainer.gather(self.trainer.evaluate(agents, step)))
+        if not self.plan.learner.env.spec.has_reward:
+            falls = {"length_mean": episodes.lengths.mean(axis=1), "falls": episodes.terminated.mean(axis=1)}
+            return falls | self._distance(agents, step)
+        return {
             "return_mean": episodes.returns.mean(axis=1),
             "return_std": episodes.returns.std(axis=1),
             "length_mean": episodes.lengths.mean(axis=1),
         }
+
+    def _row(self, metrics: dict[str, np.ndarray], judged: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        """The chunk's metrics beside the evaluation after it, and steps/s of training: alone, and with all else."""
         if not self.plan.learner.env.spec.has_reward:
             metrics = {name: value for name, value in metrics.items() if name != "train_return"}
-            judged = {
-                "length_mean": judged["length_mean"],
-                "falls": episodes.terminated.mean(axis=1),
-            } | self._distance()
-        rate = seeds * (self.done_steps - self.start_step) / self.trained_seconds
-        return summarise(metrics) | judged | {"steps_per_second": np.full(seeds, rate)}
+        seeds = len(self.plan.names)
+        steps = seeds * (self.done_steps - self.start_step)
+        rates = {"steps_per_second": steps / self.trained_seconds, "steps_per_second_overall": self._overall(steps)}
+        return summarise(metrics) | judged | {name: np.full(seeds, rate) for name, rate in rates.items()}
 
-    def _distance(self) -> dict[str, np.ndarray]:
+    def _overall(self, steps: int) -> float:
+        """Steps per second of wall time since training began, evaluation, logs and checkpoints included."""
+        return steps / (time.perf_counter() - self.began - self.idle_seconds)
+
+    def _distance(self, agents: LearnerState | Agents, step: int) -> dict[str, np.ndarray]:
         """How far the pairs of the evaluated episodes are from the demonstrations', `[S]` each."""
         reference = self.plan.inputs.reference
         if reference is None:
             return {}
         steps = min(self.plan.learner.env.spec.max_episode_steps, MOST_STEPS)
-        visited = self.trainer.gather(self.trainer.visit(self.state, self.done_steps, steps))
+        visited = self.trainer.gather(self.trainer.visit(agents, step, steps))
         obs, action, inside = (np.asarray(x) for x in (visited.obs, visited.action, visited.inside))
         rows = [reference.compare_visited(*row) or [np.nan] * 3 for row in zip(obs, action, inside, strict=True)]
         return dict(zip(("demo_accuracy", "demo_distance", "demo_scale"), np.array(rows).T, strict=True))
@@ -269,6 +346,8 @@ class _Session:
         save = self.writes and (finished or distributed.anywhere(distributed.is_first() and due))
         if not (save or run.snapshots):
             return
+        # What was measured until here is on disk before the state is.
+        self._report_waiting()
         shown = self.trainer.gather(self.state)
         if self.run_dir is not None and run.snapshots:
             prefix = f"step_{self.done_steps:09d}_"
@@ -301,6 +380,7 @@ class _Session:
             "compile_seconds": self.trainer.compile_seconds,
             "train_seconds": self.trained_seconds,
             "evaluation_seconds": self.eval_seconds,
+            "wall_seconds": time.perf_counter() - self.began - self.idle_seconds,
             "steps_this_session": self.done_steps - self.start_step,
         }
         if self.done_steps == self.start_step:

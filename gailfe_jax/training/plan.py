@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings, RunSettings, whole_chunks
+from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings, RunSettings, eval_interval, whole_chunks
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
-from gailfe_jax.envs import as_env, canonical_name, engine_of, make_env, task_record
+from gailfe_jax.envs import as_env, canonical_name, engine_of, make_env, on_c_engine, task_record
+from gailfe_jax.envs.physics import FEW_WORLDS
 from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
@@ -19,6 +22,7 @@ from gailfe_jax.learners.check import check_parts
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.learners.record import part_record
 from gailfe_jax.parallel import distributed
+from gailfe_jax.parallel.devices import cpu
 from gailfe_jax.parallel.memory import free_bytes
 from gailfe_jax.training.inputs import Inputs, prepare_inputs
 from gailfe_jax.training.program import Trainer
@@ -42,6 +46,8 @@ class Plan:
       chunk_steps, total_steps: environment steps of each seed between evaluations, and of the whole run.
       trainer: the compiled programs.
       identity: what config.json says the run is.
+      device: where a run computes that stays off the machine's accelerator; None for where JAX would.
+      note: one line on an engine that `auto` chose by the number of environments; else empty.
     """
 
     env_name: str
@@ -56,6 +62,12 @@ class Plan:
     total_steps: int
     trainer: Trainer
     identity: dict[str, Any]
+    device: Any = None
+    note: str = ""
+
+    def placed(self) -> contextlib.AbstractContextManager[Any]:
+        """Inside, JAX computes where the run does."""
+        return on_device(self.device)
 
     @property
     def title(self) -> str:
@@ -77,6 +89,7 @@ def make_plan(
     seeds: Sequence[int] | None = None,
     imports: tuple[str, ...] = (),
     others: dict[str, Any] | None = None,
+    engine: str | None = None,
 ) -> Plan:
     """Looks the environment and the method up, makes the data ready and composes the program.
 
@@ -85,28 +98,43 @@ def make_plan(
       env: a task's name, one with an engine's settings, or an environment.
       run, demos, demonstrations, annotator, seeds, imports: see `train`.
       others: what else several processes must agree on.
+      engine: what `auto` turned out to be when the run began, which it then stays.
 
     Raises:
       GailfeError: bad settings or demonstrations, in one process or in any of several; or a part of the caller's own
         that does not give what it promises.
     """
     with distributed.agreed():
-        env_name, place, world = find_env(env)
-        method = preset(method, _task(env, env_name))[0] if isinstance(method, str) else method
+        name = _name_of(env)
+        method = preset(method, _task(env, name))[0] if isinstance(method, str) else method
         method.verify()
-        inputs = prepare_inputs(method, world, demos, demonstrations, annotator)
-    first = run.first_seed
-    numbers = np.arange(first, first + run.seeds) if seeds is None else np.array(seeds)
-    now = identity(method, place, run, inputs.record, world.spec.engine, imports)
-    now |= {} if seeds is None else {"seeds": numbers.tolist()}
-    task = task_record(world)
-    now |= {} if task is None else {"task": task}
-    distributed.check_same(shared_identity(now) | (others or {}))
-    batch = method.rollout.batch_size
-    chunk, chunks = whole_chunks(run, batch)
-    learner = method.on(world, total_iterations=chunks * chunk, annotator=inputs.annotator, success=inputs.success)
-    trainer = Trainer(learner, numbers, chunk=chunk, eval_episodes=run.eval_episodes, devices=run.devices)
-    check_parts(learner, inputs.demos)
+        # Several devices are asked for to be used.
+        alone = run.devices <= 1 and jax.process_count() == 1
+        worlds = method.rollout.num_envs * run.seeds if alone else None
+        env_name, place, world = find_env(env, worlds, engine)
+        device = _stays_on(world.spec.engine, worlds)
+    with on_device(device):
+        with distributed.agreed():
+            inputs = prepare_inputs(method, world, demos, demonstrations, annotator)
+        first = run.first_seed
+        numbers = np.arange(first, first + run.seeds) if seeds is None else np.array(seeds)
+        batch, length = method.rollout.batch_size, method.rollout.unroll_length
+        if run.eval_every is None:
+            on_cpu = device is not None or jax.default_backend() == "cpu"
+            interval = eval_interval(batch, length, world.spec.max_episode_steps, on_cpu=on_cpu)
+            run = run.replace(eval_every=float(interval))
+        now = identity(method, place, run, inputs.record, world.spec.engine, imports)
+        now |= {} if seeds is None else {"seeds": numbers.tolist()}
+        task = task_record(world)
+        now |= {} if task is None else {"task": task}
+        distributed.check_same(shared_identity(now) | (others or {}))
+        chunk, chunks = whole_chunks(run, batch)
+        learner = method.on(world, total_iterations=chunks * chunk, annotator=inputs.annotator, success=inputs.success)
+        trainer = Trainer(
+            learner, numbers, chunk=chunk, eval_episodes=run.eval_episodes, precision=run.precision,
+            devices=run.devices if device is None else 1, judge=_judge(world, run),
+        )  # fmt: skip
+        check_parts(learner, inputs.demos)
     names = numbers.tolist() if seeds is None else list(range(len(numbers)))
     return Plan(
         env_name=env_name,
@@ -121,11 +149,56 @@ def make_plan(
         total_steps=chunks * chunk * batch,
         trainer=trainer,
         identity=now,
+        device=device,
+        note="" if device is None or engine else _note(env, env_name, worlds),
     )
 
 
-def find_env(env: str | EnvSettings | Env) -> tuple[str, dict[str, Any], Env]:
+def on_device(device: Any) -> contextlib.AbstractContextManager[Any]:
+    """Inside, JAX computes on `device`; None changes nothing."""
+    return contextlib.nullcontext() if device is None else jax.default_device(device)
+
+
+def _stays_on(engine: str, worlds: int | None) -> Any:
+    """The CPU, for few environments on the C engine of a machine with an accelerator: each of their steps would wait
+    for both, and what is learned from few is computed as fast here."""
+    few = worlds is not None and worlds < FEW_WORLDS
+    return cpu() if engine == "mujoco_c" and few and jax.default_backend() != "cpu" else None
+
+
+def _judge(world: Env, run: RunSettings) -> Env | None:
+    """Where policies are evaluated if not in `world` itself; the processes of one run have to stay together."""
+    return on_c_engine(world) if run.eval_engine == "auto" and jax.process_count() == 1 else None
+
+
+def _note(env: str | EnvSettings | Env, name: str, worlds: int | None) -> str:
+    """Why `auto` chose the C engine on a machine with an accelerator, where the number of environments decided."""
+    if not isinstance(env, str | EnvSettings) or (isinstance(env, EnvSettings) and env.engine != "auto"):
+        return ""
+    other = engine_of(name)
+    if other == "mujoco_c":
+        return ""
+    return (
+        f"engine mujoco_c, on the CPU: {worlds} environments are too few for the {jax.default_backend()} (from "
+        f"{FEW_WORLDS} on: {other}); --engine {other} overrides"
+    )
+
+
+def _name_of(env: str | EnvSettings | Env) -> str:
+    if not isinstance(env, str | EnvSettings):
+        return as_env(env).spec.name
+    return canonical_name(env if isinstance(env, str) else env.env)
+
+
+def find_env(
+    env: str | EnvSettings | Env, worlds: int | None = None, engine: str | None = None
+) -> tuple[str, dict[str, Any], Env]:
     """`(name, record, environment)` of a task's name, of one with an engine's settings, or of an environment.
+
+    Args:
+      env: which.
+      worlds: environments of all seeds together, by which `auto` decides where that is known.
+      engine: what `auto` is, if that was settled before.
 
     Raises:
       GailfeError: unknown task or engine, an engine that cannot run here, or what is no environment (see `check_env`).
@@ -136,8 +209,9 @@ def find_env(env: str | EnvSettings | Env) -> tuple[str, dict[str, Any], Env]:
         return place.env, part_record(settled(place, world.spec.engine)), world
     place = EnvSettings(env=env) if isinstance(env, str) else env
     place = place.replace(env=canonical_name(place.env))
-    place = settled(place, engine_of(place.env, place.engine))
-    return place.env, part_record(place), make_env(place.env, place.engine, **place.options)
+    chosen = engine if place.engine == "auto" and engine else engine_of(place.env, place.engine, worlds)
+    place = settled(place, chosen)
+    return place.env, part_record(place), make_env(place.env, chosen, **place.options)
 
 
 def _task(env: str | EnvSettings | Env, name: str) -> str | None:

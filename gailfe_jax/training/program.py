@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import math
 import time
@@ -19,9 +21,9 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.learners.sources import Demos
 from gailfe_jax.parallel import distributed
-from gailfe_jax.parallel.devices import ENVS, SEEDS
+from gailfe_jax.parallel.devices import ENVS, SEEDS, computes_on_cpu, cpu
 from gailfe_jax.parallel.memory import program_bytes
-from gailfe_jax.types import Array, Metrics, PyTree
+from gailfe_jax.types import Array, Env, Metrics, PyTree
 
 
 def mesh_shape(devices: int, seeds: int, num_envs: int, available: int, processes: int = 1) -> tuple[int, int]:
@@ -54,6 +56,13 @@ def _is_key(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
+@dataclasses.dataclass(frozen=True)
+class Agents:
+    """Of a state what evaluation needs, on the host: `agent [S]`."""
+
+    agent: PyTree
+
+
 class Trainer:
     """The compiled programs of one run: `init`, a chunk of iterations, and an evaluation, vmapped over seeds.
 
@@ -70,10 +79,13 @@ class Trainer:
       chunk: iterations per call of `advance`.
       eval_episodes: episodes per evaluation and seed.
       devices: how many to use, 0 for all that fit.
+      precision: of matrix products on accelerators (see `RunSettings.precision`).
+      judge: evaluate in this environment, on the host's CPU, instead of the learner's; for one process alone.
 
     Attributes:
       mesh: of devices, None for one.
       compile_seconds: what tracing and compiling `advance` took (once it has).
+      eval_compile_seconds: the same of evaluations.
       traces: how often the learner's step was traced; stays 1.
 
     Raises:
@@ -88,6 +100,8 @@ class Trainer:
         chunk: int,
         eval_episodes: int,
         devices: int = 1,
+        precision: str = "highest",
+        judge: Env | None = None,
     ):
         self.learner = as_arrays(learner)
         self.seeds = jnp.asarray(seeds, jnp.uint32)
@@ -96,7 +110,8 @@ class Trainer:
                 name = path_name(path)
                 raise GailfeError(f"{name}: got shape {value.shape}; expected one number or {len(self.seeds)} of them")
         self.chunk = chunk
-        self.compile_seconds = 0.0
+        self.compile_seconds = self.eval_compile_seconds = 0.0
+        self._precision, self.judge = precision, judge
         self.traces = 0
         self._axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, self.learner)
         self._compiled: Callable[..., tuple[PyTree, Metrics]] | None = None
@@ -112,18 +127,31 @@ class Trainer:
             places = self._shardings((PartitionSpec(SEEDS), self._learner_specs))
             self.seeds, self.learner = jax.device_put((self.seeds, self.learner), places)
             self._replicate = jax.jit(lambda tree: tree, out_shardings=self._shardings(PartitionSpec()))
-        self._evaluations: dict[int, Callable[..., Episodes]] = {}
-        self._visits: dict[int, Callable[..., Visited]] = {}
+        self._evaluations: dict[int, Any] = {}
+        self._visits: dict[int, Any] = {}
         self._episodes = eval_episodes
         self._shared: tuple[Demos | None, Demos | None] = (None, None)
 
     def _jit(self, fn: Callable[..., Any], in_specs: PyTree, out_specs: PyTree, **options: Any) -> Any:
-        """`jax.jit`, sharded over the mesh where there is one."""
+        """`jax.jit`, sharded over the mesh where there is one, with products of the chosen precision."""
+        fn = self._precise(fn)
         if self.mesh is None:
             return jax.jit(fn, **options)
         # Host callbacks and loops cannot be partitioned automatically: every device runs the program on its shard.
         fn = jax.shard_map(fn, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
         return jax.jit(fn, in_shardings=self._shardings(in_specs), out_shardings=self._shardings(out_specs), **options)
+
+    def _precise(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        # On a CPU the products are the same, and programs keep the text that they always had.
+        if computes_on_cpu():
+            return fn
+
+        @functools.wraps(fn)
+        def precise(*args: Any) -> Any:
+            with jax.default_matmul_precision(self._precision):
+                return fn(*args)
+
+        return precise
 
     def _shardings(self, specs: PyTree) -> PyTree:
         assert self.mesh is not None
@@ -241,31 +269,45 @@ class Trainer:
 
     def _evaluate_one(self, episodes: int, agent: PyTree, seed: Array, step: Array) -> Episodes:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)
-        return evaluate(self.learner.env, self.learner.policy.deterministic_action, agent, key, episodes)
+        return evaluate(self.judge or self.learner.env, self.learner.policy.deterministic_action, agent, key, episodes)
 
     def _visit_one(self, steps: int, agent: PyTree, seed: Array, step: Array) -> Visited:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)
         act = self.learner.policy.deterministic_action
-        return visit(self.learner.env, act, agent, key, self._episodes, steps)
+        return visit(self.judge or self.learner.env, act, agent, key, self._episodes, steps)
 
-    def visit(self, state: LearnerState, step: int, steps: int) -> Visited:
+    def to_judge(self, state: LearnerState) -> LearnerState | Agents:
+        """What `evaluate` and `visit` need of the state; where they run on the host, a copy there that outlives it."""
+        return state if self.judge is None else Agents(jax.tree.map(np.array, self.gather(state.agent)))
+
+    def _judged(
+        self, programs: dict[int, Any], size: int, one: Callable[..., Any], out: PyTree, agents: PyTree, step: int
+    ) -> Any:
+        """The program `one`, of one seed, over all seeds; compiled for its `size` when that is first asked for."""
+        seeds = self.seeds if self.judge is None else np.asarray(self.seeds)
+        # On the host's CPU where the judge is; contexts of JAX are a thread's own.
+        host = contextlib.nullcontext() if self.judge is None else jax.default_device(cpu())
+        with host:
+            args = agents, seeds, jnp.uint32(step)
+            if size not in programs:
+                start = time.perf_counter()
+                mapped = jax.vmap(functools.partial(one, size), in_axes=(0, 0, None))
+                specs = PartitionSpec(SEEDS), PartitionSpec(SEEDS), PartitionSpec()
+                made = self._jit(mapped, specs, out) if self.judge is None else jax.jit(mapped)
+                programs[size] = made.lower(*args).compile()
+                self.eval_compile_seconds += time.perf_counter() - start
+            return programs[size](*args)
+
+    def visit(self, state: LearnerState | Agents, step: int, steps: int) -> Visited:
         """What the episodes of `evaluate` at the same `step` visit in their first `steps` steps, `[S, T, E, ...]`."""
-        if steps not in self._visits:
-            one = jax.vmap(functools.partial(self._visit_one, steps), in_axes=(0, 0, None))
-            shared = self.mesh is not None and self._episodes % self.mesh.shape[ENVS] == 0
-            out = PartitionSpec(SEEDS, None, ENVS) if shared else PartitionSpec(SEEDS)
-            self._visits[steps] = self._jit(one, (PartitionSpec(SEEDS), PartitionSpec(SEEDS), PartitionSpec()), out)
-        return self._visits[steps](state.agent, self.seeds, jnp.uint32(step))
+        shared = self.mesh is not None and self._episodes % self.mesh.shape[ENVS] == 0
+        out = PartitionSpec(SEEDS, None, ENVS) if shared else PartitionSpec(SEEDS)
+        return self._judged(self._visits, steps, self._visit_one, out, state.agent, step)
 
-    def evaluate(self, state: LearnerState, step: int, episodes: int | None = None) -> Episodes:
+    def evaluate(self, state: LearnerState | Agents, step: int, episodes: int | None = None) -> Episodes:
         """Deterministic policies over fresh episodes, `[S, E]`; the episodes depend on seed and step only."""
         episodes = episodes or self._episodes
-        if episodes not in self._evaluations:
-            one = jax.vmap(functools.partial(self._evaluate_one, episodes), in_axes=(0, 0, None))
-            # Each device plays its share, or, where they do not divide the episodes, all of its seeds'.
-            shared = self.mesh is not None and episodes % self.mesh.shape[ENVS] == 0
-            out = PartitionSpec(SEEDS, ENVS) if shared else PartitionSpec(SEEDS)
-            self._evaluations[episodes] = self._jit(
-                one, (PartitionSpec(SEEDS), PartitionSpec(SEEDS), PartitionSpec()), out
-            )
-        return self._evaluations[episodes](state.agent, self.seeds, jnp.uint32(step))
+        # Each device plays its share, or, where they do not divide the episodes, all of its seeds'.
+        shared = self.mesh is not None and episodes % self.mesh.shape[ENVS] == 0
+        out = PartitionSpec(SEEDS, ENVS) if shared else PartitionSpec(SEEDS)
+        return self._judged(self._evaluations, episodes, self._evaluate_one, out, state.agent, step)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,7 @@ from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.parts import Part
 from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings, RunSettings
 from gailfe_jax.envs import changed_files, differ_by_file, on_file, said_of, task_file
+from gailfe_jax.envs.physics import ENGINES
 from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
@@ -42,7 +44,7 @@ VERSION = 2
 # content is compared).
 FREE_ON_RESUME = (
     *("run.steps", "run.checkpoint_seconds", "run.keep", "run.snapshots"),
-    *("run.tensorboard", "run.wandb", "run.quiet", "run.devices"),
+    *("run.tensorboard", "run.wandb", "run.quiet", "run.devices", "run.eval_engine", "run.precision"),
     *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
     "imports",
 )
@@ -137,6 +139,18 @@ def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
     return _renewed(record) if version == 1 else record
 
 
+def recorded_engine(run_dir: str | os.PathLike[str]) -> str | None:
+    """The engine that a run began on, which it goes on with; None where there is no run, or one without a choice.
+
+    Raises:
+      GailfeError: the run's record is damaged.
+    """
+    if not (pathlib.Path(run_dir) / "config.json").is_file():
+        return None
+    engine = load_run(pathlib.Path(run_dir)).get("engine")
+    return engine if engine in ENGINES else None
+
+
 def _renewed(record: dict[str, Any]) -> dict[str, Any]:
     """A record of version 1 in today's form."""
     place, method = read_flat(record["config"], record["hyper"])
@@ -159,7 +173,8 @@ def read_record(record: Mapping[str, Any]) -> Recorded:
         # A run that names no solver setting was made before there was a choice, or has no use for one.
         place=_read(EnvSettings(mjx=MjxSettings(solver_setting="model")), record["environment"], "environment"),
         method=read_method(record.get("algo"), record["method"]),
-        run=_read(RunSettings(), record["run"], "run"),
+        # A run that names neither was made before there was a choice.
+        run=_read(RunSettings(eval_engine="same", precision="default"), record["run"], "run"),
         demos=_read(DemoSettings(), known, "demos"),
         imports=tuple(map(str, imports)) if isinstance(imports, list) else (),
     )
@@ -273,8 +288,8 @@ def recorded_timing(run_dir: pathlib.Path, timing: Mapping[str, float]) -> dict[
     """What an earlier session's summary says of its speed; a session without a step has nothing to add."""
     try:
         summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-        return {name: float(summary[name]) for name in timing}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {name: float(summary.get(name, 0.0)) for name in timing}
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 
@@ -303,7 +318,10 @@ def finish_run(
         "provenance": provenance(),
     }
     if timing["train_seconds"] > 0:
-        summary["steps_per_second"] = timing["steps_this_session"] * num_seeds / timing["train_seconds"]
+        steps_taken = timing["steps_this_session"] * num_seeds
+        summary["steps_per_second"] = steps_taken / timing["train_seconds"]
+        if timing.get("wall_seconds", 0) > 0:
+            summary["steps_per_second_overall"] = steps_taken / timing["wall_seconds"]
     shown = next((name for name in JUDGED_BY if name in curves), None)
     if shown is not None:
         summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}

@@ -16,6 +16,7 @@ FLAGS = {
     "profile": ["--env", "--algo", "--engine", "--num-envs", "--repeats", "--out"],
     "fidelity": ["--env", "--engine", "--repeats", "--out"],
     "horizon": ["--env", "--horizons", "--repeats", "--out"],
+    "evaluation": ["--env", "--algo", "--engine", "--num-envs", "--episodes", "--repeats", "--out"],
     "depth": ["--env", "--algo", "--engine", "--num-envs", "--unroll-length", "--out"],
 }
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gailfe_jax.config.run import DemoSettings, RunSettings, whole_chunks
+from gailfe_jax.config.run import DemoSettings, RunSettings, eval_interval, whole_chunks
 from gailfe_jax.errors import GailfeError
 
 
@@ -49,3 +49,20 @@ def test_keys_have_32_bits_for_a_seed():
 )
 def test_a_run_is_whole_evaluations_of_whole_iterations(steps, every, batch, expected):
     assert whole_chunks(RunSettings(steps=steps, eval_every=every), batch) == expected
+
+
+@pytest.mark.parametrize(
+    ("batch", "unroll", "steps", "on_cpu", "iterations"),
+    [
+        (1024, 128, 1000, True, 49),
+        (8192, 32, 1000, True, 6),
+        (131_072, 32, 1000, True, 2),
+        (32_768, 32, 1000, False, 8),
+        (131_072, 32, 1000, False, 8),
+        (131_072, 32, 50, False, 7),
+        (4096, 1, 4096, False, 12),
+    ],
+)
+def test_evaluations_are_so_far_apart_that_they_take_little(batch, unroll, steps, on_cpu, iterations):
+    interval = eval_interval(batch, unroll, steps, on_cpu=on_cpu)
+    assert whole_chunks(RunSettings(eval_every=interval), batch)[0] == iterations

@@ -30,7 +30,7 @@ def contents(folder: Any) -> dict[str, bytes]:
 def of_point(folder: Any, number: int | None) -> Any:
     """What a point was trained to: its measurements but for speed, and its policies."""
     folder = folder if number is None else folder / "settings" / f"{number:04d}"
-    records = [{k: v for k, v in r.items() if k != "steps_per_second"} for r in read_metrics(folder)]
+    records = [{k: v for k, v in r.items() if not k.startswith("steps_per_second")} for r in read_metrics(folder)]
     return records, contents(folder / "policies"), contents(folder / "discriminators")
 
 

@@ -19,6 +19,11 @@ _CLASSES = {
 }
 ENGINES = tuple(_CLASSES)
 
+FEW_WORLDS = 512
+"""Environments, of all seeds together, below which `auto` keeps the C engine on machines with an accelerator too. An
+accelerator takes about as long for one environment as for thousands; this many the C engine steps on a few cores in the
+time of one such step."""
+
 
 POST_CONSTRAINT = ("cacc", "cfrc_int", "cfrc_ext")
 """Fields that MuJoCo leaves out of a step unless a sensor asks for them, and Gymnasium computes after each of its
@@ -34,9 +39,14 @@ def has_nvidia_gpu() -> bool:
         return False
 
 
-def resolve_engine(engine: str, task: Task | None = None) -> str:
+def resolve_engine(engine: str, task: Task | None = None, worlds: int | None = None) -> str:
     """Turns `auto` into an engine: CPU -> mujoco_c; NVIDIA -> warp if installed, else mjx; TPU -> mjx. Where the
-    task reads what only the C engine gives, that.
+    task reads what only the C engine gives, or where there are few environments, mujoco_c.
+
+    Args:
+      engine: `auto`, or an engine, which is returned as it is.
+      task: the task, if it is known.
+      worlds: environments of all seeds together, if that is known (see `FEW_WORLDS`).
 
     Raises:
       GailfeError: `engine` is no known engine.
@@ -44,7 +54,8 @@ def resolve_engine(engine: str, task: Task | None = None) -> str:
     if engine == "auto":
         platform = jax.default_backend()
         c_alone = task is not None and any(name in POST_CONSTRAINT for name in task.fields)
-        if platform == "cpu" or c_alone:
+        few = worlds is not None and worlds < FEW_WORLDS
+        if platform == "cpu" or c_alone or few:
             return "mujoco_c"
         if platform == "gpu" and has_nvidia_gpu() and importlib.util.find_spec("warp") is not None:
             return "warp"

@@ -27,6 +27,7 @@ from jax.experimental.buffer_callback import buffer_callback
 from gailfe_jax.envs.physics.model import action_bounds, check_fields, load_model, seconds_per_step
 from gailfe_jax.envs.physics.pools import Pool, make_pool, prefix_size
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.parallel.devices import computes_on_cpu
 from gailfe_jax.parallel.seeds import computed_where
 from gailfe_jax.types import Array, Fields, StepResult, Task
 
@@ -106,7 +107,7 @@ class MujocoC:
             jax.ShapeDtypeStruct((), jnp.bool_),
         )
         args = (phys.row, phys.fresh, phys.qpos, phys.qvel, action)
-        if jax.default_backend() == "cpu":
+        if computes_on_cpu():
             call = buffer_callback(self._step_buffers, out_type, vmap_method="broadcast_all")
             row, obs, reward, terminated = call(*args)
         else:
@@ -202,7 +203,7 @@ class MujocoC:
 
     def _call_observe(self, done: Array, qpos: Array, qvel: Array) -> Array:
         out_type, args = jax.ShapeDtypeStruct((self.task.obs_size,), jnp.float32), (done, qpos, qvel)
-        if jax.default_backend() == "cpu":
+        if computes_on_cpu():
             return buffer_callback(self._observe_buffers, out_type, vmap_method="broadcast_all")(*args)
         return jax.pure_callback(self._observe_arrays, out_type, *args, vmap_method="broadcast_all")
 
