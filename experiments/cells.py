@@ -70,7 +70,7 @@ class Cell:
     env: str
     steps: float
     seeds: int
-    eval_every: float = 50_000
+    eval_every: float | None = 50_000
     trajectories: int = 30
     subsample: int = 1
     final_episodes: int = 10

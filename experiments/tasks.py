@@ -36,7 +36,7 @@ METHODS = {"bc": "BC", "gail": "GAIL (TRPO)"}
 SEEDS, TRAJECTORIES, EPISODES = 5, 10, 50
 
 
-def _cell(task: str, steps: int, algo: str) -> Cell:
+def _cell(task: str, steps: float, algo: str) -> Cell:
     method, run = preset(algo, task)
     steps, eval_every = (run.steps, run.eval_every) if algo == "bc" else (steps, steps / 10)
     return Cell(

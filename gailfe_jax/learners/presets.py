@@ -143,5 +143,5 @@ def _run_settings(method: Learner, task: str) -> RunSettings:
         return RunSettings(steps=200_000, eval_every=20_000)
     if method.rollout.num_envs >= SCALE_FROM:
         batch = method.rollout.batch_size
-        return RunSettings(steps=150 * batch, eval_every=5 * batch)
+        return RunSettings(steps=150 * batch)
     return RunSettings()
