@@ -133,6 +133,10 @@ class Fields:
         raise AttributeError(f"{name} is not among the fields that the task reads ({known}); add it to the task")
 
 
+MOST_STEPS = 10**9
+"""The longest time limit of an episode; steps are counted in 32 bits."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A MuJoCo task, written once for all engines.

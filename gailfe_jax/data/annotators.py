@@ -340,7 +340,8 @@ def parse_annotator(
     resolved = default if spec == "default" else spec
     annotator = _make("failures", resolved, task, expert_return)
     if annotator is None:
-        raise GailfeError(f"annotator {spec!r}: expected one of {_known('failures')}")
+        whose = f" of task {task}" if spec == "default" else ""
+        raise GailfeError(f"annotator {resolved!r}{whose}: expected one of {_known('failures')}")
     return annotator
 
 

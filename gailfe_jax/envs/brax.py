@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from gailfe_jax.envs.base import EpisodicEnv, does_not_run, in_shape_of
 from gailfe_jax.envs.physics.model import without_expected_warning
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.flat_env import split_options
 from gailfe_jax.types import Array, EnvSpec, PyTree, StepResult
 
@@ -64,7 +64,13 @@ def make_brax_env(name: str, *, max_episode_steps: int = 1000, **options) -> Bra
         raise GailfeError(f"env: unknown brax environment {name!r}; expected one of {', '.join(known)}")
     # One of brax's model files is Gymnasium's, with the same notice that nobody can act on.
     with without_expected_warning():
-        env = envs.get_environment(name, **options)
+        try:
+            env = envs.get_environment(name, **options)
+        except Exception as error:  # Whatever brax raises at options that it does not have.
+            given = ", ".join(f"{key}={value}" for key, value in options.items())
+            raise GailfeError(
+                f"env {f'brax:{name}'!r}: brax does not make it with {given} ({one_line(error)})"
+            ) from error
     return BraxEnv(env, name=f"brax:{name}", max_episode_steps=max_episode_steps)
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Env, EnvSpec, EnvState, Fields, Task, TimeStep, is_key
+from gailfe_jax.types import MOST_STEPS, Env, EnvSpec, EnvState, Fields, Task, TimeStep, is_key
 
 
 def check_env(env: Any) -> None:
@@ -75,6 +75,8 @@ def _check_functions(env: Env, reset: Any, step: Any, batch: tuple[int, ...], ho
 def _check_count(what: str, value: Any) -> None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
         raise GailfeError(f"{what} is {value!r}; expected a whole number of at least 1")
+    if int(value) > MOST_STEPS:
+        raise GailfeError(f"{what} is {value!r}; expected at most {MOST_STEPS}")
 
 
 def _run(what: str, function: Callable[..., Any], *args: Any) -> Any:
@@ -189,6 +191,10 @@ def check_task(task: Task) -> None:
     _check_starts(task, where)
 
 
+# MuJoCo calls a larger state unstable, and starts the simulation anew by itself.
+_LARGEST_START = 1e10
+
+
 def _check_starts(task: Task, where: str) -> None:
     from gailfe_jax.envs.physics.mujoco_c import MujocoC
 
@@ -196,11 +202,19 @@ def _check_starts(task: Task, where: str) -> None:
     keys = jax.random.split(jax.random.key(0), 8)
     starts = jax.vmap(lambda key: task.start(key, physics.init_qpos, physics.init_qvel))(keys)
     qpos, qvel = (np.asarray(part, np.float64) for part in starts)
+    for name, part in (("qpos", qpos), ("qvel", qvel)):
+        if not (np.abs(part) < _LARGEST_START).all():
+            raise GailfeError(
+                f"{where}: start draws {name} up to {np.abs(part).max():g}; expected less than {_LARGEST_START:g}"
+            )
     data = physics.host_start(qpos, qvel)
     if not np.isfinite(task.observe(np, data)).all():
         raise GailfeError(f"{where}: observe is not finite where episodes start")
     if task.terminated(np, data).any():
         raise GailfeError(f"{where}: terminated is already true where episodes start")
+    reward = task.reward(np, data, data, np.zeros((len(qpos), task.action_size), np.float32), 1.0)
+    if not np.isfinite(reward).all():
+        raise GailfeError(f"{where}: reward is not finite where episodes start")
     _check_agreement(task, where, physics.host_start(qpos, qvel + 0.1))
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Array, Env, EnvSpec, EnvState, PyTree, TimeStep
+from gailfe_jax.types import MOST_STEPS, Array, Env, EnvSpec, EnvState, PyTree, TimeStep
 
 DEFAULT_DELAY = 20
 _NAME = re.compile(r"delayed(?P<every>\d*):(?P<task>.+)")
@@ -42,8 +42,10 @@ def split_name(name: str) -> tuple[int, str] | None:
     if match is None:
         return None
     every = int(match["every"] or DEFAULT_DELAY)
-    if every < 1:
-        raise GailfeError(f"env: got {name!r}; expected delayed<k>:<task> with at least 1 step between payments")
+    if not 1 <= every <= MOST_STEPS:
+        raise GailfeError(
+            f"env: got {name!r}; expected delayed<k>:<task> with 1 to {MOST_STEPS} steps between payments"
+        )
     return every, match["task"]
 
 

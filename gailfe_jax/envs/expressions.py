@@ -28,6 +28,7 @@ class _Value:
     rank: int
 
 
+_FAR = 2**31  # Beyond any index.
 _Read = Callable[[Any, Mapping[str, Any]], _Value]
 
 
@@ -37,11 +38,13 @@ class Expression:
 
     Attributes:
       text: as it was written.
+      where: what an error begins with.
       fields: arrays of the simulator that it reads.
       fields_before: those that it reads as they were before the step.
     """
 
     text: str
+    where: str
     fields: frozenset[str]
     fields_before: frozenset[str]
     _read: _Read
@@ -50,11 +53,23 @@ class Expression:
         """`[..., k]`, its numbers in one row."""
         value = self._read(xp, {"data": data} | names)
         batch = value.array.shape[: value.array.ndim - value.rank]
-        return value.array.reshape(*batch, -1)
+        row = value.array.reshape(*batch, -1)
+        # What reads no state has no batch of its own.
+        return row if batch else xp.broadcast_to(row, (*data.qpos.shape[:-1], row.shape[-1]))
 
     def number(self, xp: Any, data: Fields, **names: Any) -> Any:
-        """`[...]`, of an expression that gives one number."""
-        return self.vector(xp, data, **names)[..., 0]
+        """`[...]`, of an expression that gives one number.
+
+        Raises:
+          GailfeError: it gives none or several, of which all but one would be ignored.
+        """
+        row = self.vector(xp, data, **names)
+        if row.shape[-1] != 1:
+            raise GailfeError(
+                f"{self.where}: {self.text!r} gives {row.shape[-1]} numbers; expected one, "
+                "by an index, norm, sum, min or max"
+            )
+        return row[..., 0]
 
 
 def compile_expression(text: str, names: Names, where: str, extra: Sequence[str] = ()) -> Expression:
@@ -71,6 +86,8 @@ def compile_expression(text: str, names: Names, where: str, extra: Sequence[str]
     Raises:
       GailfeError: it does not parse, or names what the model does not have.
     """
+    if re.search(r"\b_\d+_\b", text):
+        raise GailfeError(f"{where}: {text!r} does not parse; expected such as 'qpos[2:]' or 'site:tip.xpos'")
     references: list[tuple[str, str, str | None]] = []
 
     def replace(match: re.Match[str]) -> str:
@@ -83,7 +100,7 @@ def compile_expression(text: str, names: Names, where: str, extra: Sequence[str]
         raise GailfeError(f"{where}: {text!r} does not parse; expected such as 'qpos[2:]' or 'site:tip.xpos'") from None
     compiler = _Compiler(text, names, where, references, tuple(extra))
     read = compiler.compile(tree)
-    return Expression(text, frozenset(compiler.fields), frozenset(compiler.fields_before), read)
+    return Expression(text, where, frozenset(compiler.fields), frozenset(compiler.fields_before), read)
 
 
 class _Compiler:
@@ -100,8 +117,9 @@ class _Compiler:
         match node:
             case ast.Constant(value=bool()):
                 raise self.refuse(f"got {node.value}; expected a number")
-            case ast.Constant(value=int() | float() as number):
-                return lambda xp, known: _Value(xp.asarray(float(number)), 0)
+            case ast.Constant(value=int() | float()):
+                value = self.limit(node)
+                return lambda xp, known: _Value(xp.asarray(value), 0)
             case ast.Name(id=name):
                 return self.name(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -179,15 +197,19 @@ class _Compiler:
 
     def index(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Slice):
-            return slice(*(None if part is None else self.whole(part) for part in (node.lower, node.upper, node.step)))
+            parts = (None if part is None else self.whole(part) for part in (node.lower, node.upper, node.step))
+            lower, upper, step = parts
+            if step == 0:
+                raise self.refuse(f"index {ast.unparse(node)!r} has step 0; expected another")
+            return slice(lower, upper, step)
         return self.whole(node)
 
     def whole(self, node: ast.expr) -> int:
         try:
             value = ast.literal_eval(node)
-        except ValueError:
+        except (ValueError, TypeError):
             value = None
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, int) or isinstance(value, bool) or not -_FAR < value < _FAR:
             raise self.refuse(f"index {ast.unparse(node)!r}; expected a whole number or a slice")
         return value
 
@@ -211,7 +233,7 @@ class _Compiler:
     def limit(self, node: ast.expr) -> float:
         try:
             return float(ast.literal_eval(node))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise self.refuse(f"{ast.unparse(node)!r}; expected a number") from None
 
 

@@ -29,7 +29,7 @@ from gailfe_jax.envs.physics.model import without_expected_warning
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.flat_env import LaneMaker, Maker, check_lane, join_options, split_options, time_limit
 from gailfe_jax.parallel.devices import computes_on_cpu
-from gailfe_jax.types import Array, EnvSpec, EnvState, StepResult
+from gailfe_jax.types import MOST_STEPS, Array, EnvSpec, EnvState, StepResult
 
 _KEPT = 4
 """Batches of one size that are kept for each device: training and evaluation may have the same."""
@@ -72,8 +72,12 @@ class HostEnv(EpisodicEnv):
         max_episode_steps: int | None = None,
         processes: bool = False,
     ):
-        if max_episode_steps is not None and (not isinstance(max_episode_steps, int) or max_episode_steps < 1):
-            raise GailfeError(f"env {name!r}: max_episode_steps is {max_episode_steps!r}; expected a number from 1")
+        if max_episode_steps is not None and (
+            not isinstance(max_episode_steps, int) or not 1 <= max_episode_steps <= MOST_STEPS
+        ):
+            raise GailfeError(
+                f"env {name!r}: max_episode_steps is {max_episode_steps!r}; expected a number from 1 to {MOST_STEPS}"
+            )
         self._make = LaneMaker(make, name, max_episode_steps)
         with without_expected_warning():
             lane = self._make()

@@ -20,7 +20,7 @@ from gailfe_jax.envs.expressions import Expression, compile_expression
 from gailfe_jax.envs.mujoco_task import mujoco_task
 from gailfe_jax.envs.physics.model_files import model_stamp, stamp
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Array, Fields, Task
+from gailfe_jax.types import MOST_STEPS, Array, Fields, Task
 
 _KEYS = {
     "name": str,
@@ -34,6 +34,8 @@ _KEYS = {
     "annotator": str,
     "gymnasium_id": str,
 }
+_MOST = {"frame_skip": 10**5, "max_episode_steps": MOST_STEPS}
+_LARGEST_NOISE = 1e4
 _START = {"qpos": str, "qvel": str, "keyframes": list, "states": str}
 _RANGE = re.compile(r"(.+?)\s+in\s*([\[(])\s*([^,\s]+)\s*,\s*([^,\s]+?)\s*([\])])\s*")
 _NOISE = re.compile(r"(uniform|normal)\(\s*([^\s)]+)\s*\)")
@@ -147,9 +149,15 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         for text in record.get(key, []):
             if not isinstance(text, str):
                 raise GailfeError(f"{where}: {key}: got {text!r}; expected text such as 'qpos[2:]'")
-    for key in ("frame_skip", "max_episode_steps"):
-        if record.get(key, 1) < 1:
-            raise GailfeError(f"{where}: {key}: got {record[key]}; expected a whole number from 1")
+    for key, most in _MOST.items():
+        if not 1 <= record.get(key, 1) <= most:
+            raise GailfeError(f"{where}: {key}: got {record[key]}; expected a whole number from 1 to {most}")
+    for key, text in (("model", record["model"]), ("start.states", record.get("start", {}).get("states", ""))):
+        if "\0" in text:
+            raise GailfeError(f"{where}: {key}: got {text!r}; expected the name of a file")
+    name = record.get("name", path.stem)
+    if not name.strip() or not name.isprintable() or any(mark in name for mark in "/\\:"):
+        raise GailfeError(f"{where}: name: got {name!r}; expected a word without / and :")
     return record
 
 
@@ -171,6 +179,13 @@ def _number(text: str, where: str) -> float:
         value = float("nan")
     if value != value:
         raise GailfeError(f"{where}: got {text!r}; expected a number")
+    return value
+
+
+def _scale(text: str, where: str) -> float:
+    value = _number(text, where)
+    if not 0 <= value <= _LARGEST_NOISE:
+        raise GailfeError(f"{where}: got {text!r}; expected a number from 0 to {_LARGEST_NOISE:g}")
     return value
 
 
@@ -212,7 +227,7 @@ def _noise(text: str, where: str) -> Any:
     match = _NOISE.fullmatch(text.strip())
     if match is None:
         raise GailfeError(f"{where}: got {text!r}; expected such as 'uniform(0.1)' or 'normal(0.1)'")
-    scale = _number(match[2], where)
+    scale = _scale(match[2], where)
     if match[1] == "normal":
         return lambda key, shape: scale * jax.random.normal(key, shape)
     return lambda key, shape: jax.random.uniform(key, shape, minval=-scale, maxval=scale)

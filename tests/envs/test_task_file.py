@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tomli_w
 
 from gailfe_jax.envs import make_env, register_task, registry
 from gailfe_jax.envs.check import check_env, check_task
@@ -332,3 +333,41 @@ def test_parts_that_are_not_there_name_the_nearest(text, message, write):
     with pytest.raises(GailfeError) as caught:
         load_task(write(arm(observe=[text]), NAMED))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"terminated": ["qpos[:2] in [-5, 5]"]}, r"terminated: 'qpos\[:2\]' gives 2 numbers; expected one"),
+        ({"reward": "qpos[:2]"}, r"reward: 'qpos\[:2\]' gives 2 numbers; expected one"),
+        ({"reward": "1 / (1 - alive)"}, "reward is not finite where episodes start"),
+        ({"frame_skip": 2**40}, "frame_skip: got 1099511627776; expected a whole number from 1 to"),
+        ({"max_episode_steps": 3 * 10**9}, "max_episode_steps: got 3000000000; expected a whole number from 1 to"),
+        ({"start": {"qpos": "uniform(inf)"}}, "start.qpos: got 'inf'; expected a number from 0"),
+        ({"start": {"qvel": "normal(-1)"}}, "start.qvel: got '-1'; expected a number from 0"),
+        ({"model": "a\0b.xml"}, "model: got 'a\\\\x00b.xml'; expected the name of a file"),
+        ({"name": "../x"}, "name: got '../x'; expected a word"),
+        ({"observe": ["_0_"]}, "observe: '_0_' does not parse"),
+        ({"observe": ["qpos[{[]:1}]"]}, "expected a whole number or a slice"),
+        ({"observe": ["qpos[::0]"]}, "has step 0"),
+        ({"observe": ["clip(qpos, 0, " + "9" * 400 + ")"]}, "expected a number"),
+    ],
+)
+def test_what_nobody_means_is_refused_by_name(write, keys, words):
+    text = tomli_w.dumps({"model": "arm.xml", "observe": ["qpos"]} | keys)
+    with pytest.raises(GailfeError, match=words) as caught, np.errstate(all="ignore"):
+        make_env(str(write(text)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_constant_reward_is_paid_in_every_step(write):
+    env = make_env(str(write(arm(reward="1"))))
+    state = env.reset(jax.random.key(0))
+    assert float(env.step(state, jnp.zeros(env.spec.action_size))[1].reward) == 1.0
+
+
+@pytest.mark.parametrize("limits", ["nan nan", "-1e39 1e39", "1 1.00000000001"])
+def test_control_ranges_that_hold_nothing_are_refused(write, limits):
+    model = ARM.format(range=f'ctrllimited="true" ctrlrange="{limits}"')
+    with pytest.raises(GailfeError, match=r"actuator 0 of .* has control range"):
+        make_env(str(write(arm(), model)))

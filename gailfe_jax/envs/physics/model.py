@@ -137,8 +137,22 @@ def action_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
         raise GailfeError(
             f"task {task.name!r}: actuator {i} of {task.model_file} has no control range; expected ctrlrange for each"
         )
-    low, high = model.actuator_ctrlrange.T.tolist()
-    return tuple(low), tuple(high)
+    low, high = model.actuator_ctrlrange.T
+    # As they are used, in single precision.
+    with np.errstate(over="ignore"):
+        bottom, top = low.astype(np.float32), high.astype(np.float32)
+    bad = ~(bottom < top) | ~np.isfinite(bottom) | ~np.isfinite(top)
+    for i in np.flatnonzero(bad):
+        raise GailfeError(
+            f"task {task.name!r}: actuator {i} of {task.model_file} has control range {low[i]:g} to {high[i]:g}; "
+            "expected two finite numbers, the lower first"
+        )
+    if not 0 < model.opt.timestep <= 1:
+        raise GailfeError(
+            f"task {task.name!r}: timestep of {task.model_file} is {model.opt.timestep:g} s; "
+            "expected more than 0 and at most 1"
+        )
+    return tuple(low.tolist()), tuple(high.tolist())
 
 
 def seconds_per_step(task: Task) -> float:

@@ -20,7 +20,7 @@ def stamp(path: pathlib.Path) -> Stamp:
     """What changes with a file's content; None where there is no such file."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # The latter for a name with a null byte.
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
