@@ -53,3 +53,13 @@ def refusal(error: BaseException) -> str:
     if isinstance(error, OSError):
         return one_line(f"{error.filename or 'file system'}: {error.strerror or error}")
     return one_line(error)
+
+
+def raised_in_program(error: BaseException) -> str | None:
+    """What a `GailfeError` said that a host callback raised inside a JAX program, which hands on its traceback as text;
+    None where `error` is no such thing."""
+    if not type(error).__module__.startswith("jax"):
+        return None
+    mark = f"{GailfeError.__name__}: "
+    _, found, rest = str(error).rpartition(mark)
+    return rest.splitlines()[0].strip() if found else None

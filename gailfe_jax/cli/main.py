@@ -11,7 +11,7 @@ from typing import Any
 
 import gailfe_jax
 from gailfe_jax.cli.commands import COMMANDS, IMPORT_HELP
-from gailfe_jax.errors import GailfeError, GailfeWarning, refusal
+from gailfe_jax.errors import GailfeError, GailfeWarning, raised_in_program, refusal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except (GailfeError, OSError) as error:
         print(f"gailfe: error: {refusal(error)}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        said = raised_in_program(error)
+        if said is None:
+            raise
+        print(f"gailfe: error: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         if error.args:

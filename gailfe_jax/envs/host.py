@@ -26,7 +26,7 @@ from jax.experimental.buffer_callback import buffer_callback
 
 from gailfe_jax.envs.base import EpisodicEnv
 from gailfe_jax.envs.physics.model import without_expected_warning
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.flat_env import LaneMaker, Maker, check_lane, join_options, split_options, time_limit
 from gailfe_jax.parallel.devices import computes_on_cpu
 from gailfe_jax.types import MOST_STEPS, Array, EnvSpec, EnvState, StepResult
@@ -225,9 +225,18 @@ class _Batches:
         with batch.lock:
             # A whole number of any size: the lanes mix it with the number of the episode.
             seeds: Any = [int.from_bytes(row.tobytes(), "little") for row in keys]
-            first, _ = batch.vector.reset(seed=seeds)
+            first, _ = self._asked("reset", batch.vector.reset, seed=seeds)
             batch.tickets[:, 0], batch.tickets[:, 2] = batch.serial, 0
             obs[...], ticket[...] = first, batch.tickets
+
+    def _asked(self, what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except GailfeError:
+            raise
+        except Exception as error:  # Whatever a user's environment raises.
+            kind = type(error).__name__
+            raise GailfeError(f"env {self._name!r}: {what} fails ({kind}: {one_line(error, first=True)})") from error
 
     def _take(self, n: int) -> _Batch:
         with self._lock:
@@ -277,7 +286,7 @@ class _Batches:
                 raise GailfeError(
                     f"env {self._name!r}: a state is stepped twice; expected each once, for its environments move on"
                 )
-            obs, reward, terminated, truncated, info = batch.vector.step(actions)
+            obs, reward, terminated, truncated, info = self._asked("step", batch.vector.step, actions)
             ended = terminated | truncated
             next_obs = obs
             if ended.any():

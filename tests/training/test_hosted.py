@@ -101,3 +101,11 @@ def test_bad_environments_end_before_anything_trains(name, message, tmp_path, ca
     assert main(["train", "ppo", "--env", name, "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_an_environment_that_fails_later_ends_in_one_line(tmp_path, capsys, compiled_in_haste):
+    words = "train ppo --rollout.num-envs 2 --rollout.unroll-length 16 --policy.hidden 4 --steps 64 --eval-every 64"
+    out = ["--eval-episodes", "1", "--policy.minibatches", "1", "--out", str(tmp_path / "run")]
+    assert main([*words.split(), "--env", f"{NAME}?fault=late", *out]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1 and "step fails (RuntimeError" in error[0], error
