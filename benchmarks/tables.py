@@ -370,6 +370,7 @@ TABLES = {
     "gasil_delayed": functools.partial(experiment, "gasil_delayed"),
     "combinations": functools.partial(experiment, "combinations"),
     "gail_table": functools.partial(experiment, "gail_table"),
+    "classic": functools.partial(experiment, "classic"),
     "own_robot": functools.partial(experiment, "own_robot"),
     "tasks": functools.partial(experiment, "tasks"),
 }

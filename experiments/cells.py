@@ -136,11 +136,11 @@ def random_floor(experiment: str, task: str, gymnasium_id: str, seeds: int, epis
     return _of_task(experiment, task, "random", record)
 
 
-def demonstrated(experiment: str, task: str) -> dict[str, Any]:
+def demonstrated(experiment: str, task: str, failures: int = 100) -> dict[str, Any]:
     """Returns of the demonstrations, in the order in which they are shown; from its file where there is one."""
 
     def record() -> dict[str, Any]:
-        file = demonstrations(task)
+        file = demonstrations(task, failures=failures)
         return {"returns": Demonstrations.load(file).expert.returns.tolist(), "demos_sha256": file_sha256(file)}
 
     return _of_task(experiment, task, "demonstrations", record)

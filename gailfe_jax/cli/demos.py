@@ -34,7 +34,7 @@ class Demos:
     deterministic: bool = False
     """Take the expert's mean action instead of sampling."""
     annotator: str = "default"
-    """Choose what counts as a failure: terminated, return_below:F, flipped, bottom_quantile:Q, or default."""
+    """Choose what counts as a failure: terminated, truncated, return_below:F, flipped, bottom_quantile:Q or default."""
     noise: float = 0.5
     """Add noise of this standard deviation to the expert's actions when it is to fail; of actions that are choices,
     draw this share from all choices alike."""

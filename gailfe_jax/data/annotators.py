@@ -1,6 +1,6 @@
 """Annotators: which finished trajectory failed.
 
-The GAILFE paper leaves open who labels a failure. Here it is a part like any other: `terminated` (a fall),
+The GAILFE paper leaves open who labels a failure. Here it is a part like any other: `terminated` (a fall), `truncated`,
 `return_below`, `flipped`, `bottom_quantile`, or a function of the whole trajectory. An annotator that reads the true
 reward gives the learner information that plain GAIL does not have; `Annotator.reads_reward` says so, and results name
 the annotator.
@@ -101,6 +101,11 @@ class Annotator:
 def terminated() -> Annotator:
     """Failed when the task ended the episode before the time limit (a fall). Reads no reward."""
     return Annotator("terminated", reads_reward=False, verdict=lambda episode: episode.terminated)
+
+
+def truncated() -> Annotator:
+    """Failed when the time limit ended the episode: for tasks that end in success. Reads no reward."""
+    return Annotator("truncated", reads_reward=False, verdict=lambda episode: ~episode.terminated)
 
 
 def return_below(threshold: float) -> Annotator:
@@ -267,6 +272,7 @@ _PITCH_INDEX = {"halfcheetah": 1, "hopper": 1, "walker2d": 1}
 _BUILT_IN: dict[str, dict[str, _Entry]] = {
     "failures": {
         "terminated": _Entry(lambda request: terminated()),
+        "truncated": _Entry(lambda request: truncated()),
         "return_below": _Entry(lambda request: return_below(request.share_of_expert_return()), "FRACTION"),
         "flipped": _Entry(_upside_down),
         "bottom_quantile": _Entry(lambda request: bottom_quantile(request.number()), "Q"),
@@ -324,8 +330,8 @@ def parse_annotator(
 ) -> Annotator:
     """The annotator that a command line names.
 
-    `terminated`; `return_below:0.5` (a fraction of the expert's mean return); `flipped`; `bottom_quantile:0.2`; what
-    was given to `register_annotator`; `default`: what the task says, `terminated` but for HalfCheetah, whose is
+    `terminated`; `truncated`; `return_below:0.5` (a fraction of the expert's mean return); `flipped`;
+    `bottom_quantile:0.2`; what was given to `register_annotator`; `default`: what the task says, as HalfCheetah says
     `return_below:0.5`. The name of the result is the resolved spec, e.g. `return_below:0.5`.
 
     Args:

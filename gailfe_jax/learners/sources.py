@@ -59,7 +59,8 @@ class Failures(Part):
     source: Literal["both", "own", "collected"] = setting("both")
     """Take failures from the demonstration file (collected), the agent's own, or both."""
     annotator: str = setting("default")
-    """What counts as failed: terminated, return_below:F, flipped, bottom_quantile:Q, or the task's default."""
+    """What counts as failed: terminated, truncated, return_below:F, flipped, bottom_quantile:Q, or default (the
+    task's own)."""
 
     judge: Annotator = bound()
 

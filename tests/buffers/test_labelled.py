@@ -65,6 +65,7 @@ def _even_sum(view: annotators.EpisodeView):
 # name -> (annotator, the same in plain Python)
 ANNOTATORS = {
     "terminated": (annotators.terminated(), lambda e: e.terminated),
+    "truncated": (annotators.truncated(), lambda e: not e.terminated),
     "return_below": (annotators.return_below(1.0), lambda e: sum(e.rewards) < 1.0),
     "flipped": (annotators.flipped(2, min_steps=2), lambda e: _streak(e.next_obs[:, 2]) >= 2),
     "bottom_quantile": (

@@ -141,8 +141,8 @@ def test_unknown_names_are_told_the_known_ones():
     with pytest.raises(GailfeError) as error:
         parse_annotator("early", task="hopper")
     assert str(error.value) == (
-        "annotator 'early': expected one of default, terminated, return_below:FRACTION, flipped, bottom_quantile:Q, "
-        "slow:LEAST, or one given to gailfe_jax.register_annotator"
+        "annotator 'early': expected one of default, terminated, truncated, return_below:FRACTION, flipped, "
+        "bottom_quantile:Q, slow:LEAST, or one given to gailfe_jax.register_annotator"
     )
     for spec in ("slow:1", "early:3"):
         with pytest.raises(GailfeError, match="expected top_k or one of survived, return_above:FRACTION, early, or"):

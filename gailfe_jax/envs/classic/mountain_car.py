@@ -23,7 +23,7 @@ class MountainCar(EpisodicEnv):
     # An episode that ends early is a success here.
     spec = EnvSpec(
         "mountain_car", "MountainCar-v0", "jax", obs_size=2, action_size=3, action_low=(0.0,) * 3,
-        action_high=(1.0,) * 3, max_episode_steps=200, annotator="bottom_quantile:0.2", discrete=True,
+        action_high=(1.0,) * 3, max_episode_steps=200, annotator="truncated", discrete=True,
     )  # fmt: skip
 
     def start(self, key: Array) -> tuple[Array, Array]:
