@@ -93,7 +93,7 @@ def test_names():
     assert isinstance(env, DelayedReward)
     assert (env.every, env.spec) == (5, make_env("hopper", "mujoco_c").spec)
     for name, message in (
-        ("delayed0:hopper", r"^env: got 'delayed0:hopper'; expected delayed<k>:<task> with 1 to 1000000000 steps between"),
+        ("delayed0:hopper", r"^env: got 'delayed0:hopper'; expected delayed<k>:<task> with 1 to 1000000000 steps"),
         ("delayed20:hoper", r"^env: unknown task 'hoper'"),
     ):
         with pytest.raises(GailfeError, match=message):
