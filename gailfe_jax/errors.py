@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
 import reprlib
+import traceback
 from typing import Any
 
 
@@ -35,7 +37,7 @@ def expect(name: str, value: Any, kinds: Any, expected: str) -> None:
 
 
 def one_line(said: BaseException | str, *, first: bool = False) -> str:
-    """What an exception or a text says, on one line; an exception without words is called by its type.
+    """What an exception or a text says, on one line; of an exception without words its type and where it was raised.
 
     Args:
       said: the exception or text.
@@ -45,7 +47,13 @@ def one_line(said: BaseException | str, *, first: bool = False) -> str:
     if first:
         words = words.splitlines()[0] if words else ""
     squeezed = " ".join(words.split())
-    return squeezed or (type(said).__name__ if isinstance(said, BaseException) else "")
+    return squeezed or (_type_and_place(said) if isinstance(said, BaseException) else "")
+
+
+def _type_and_place(error: BaseException) -> str:
+    kind = type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{kind} in {pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else kind
 
 
 def refusal(error: BaseException) -> str:

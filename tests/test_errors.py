@@ -21,6 +21,12 @@ def test_one_line(said, all_lines, first_line):
     assert one_line(said, first=True) == first_line
 
 
+def test_an_exception_without_words_is_told_by_where_it_was_raised():
+    with pytest.raises(AssertionError) as error:
+        exec(compile("\nraise AssertionError", "/somewhere/robot.py", "exec"))
+    assert one_line(error.value) == one_line(error.value, first=True) == "AssertionError in robot.py, line 2"
+
+
 def test_what_the_file_system_refuses_names_the_file(tmp_path):
     with pytest.raises(OSError) as error:
         (tmp_path / "none").read_text()
