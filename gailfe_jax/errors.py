@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import reprlib
 import traceback
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -34,6 +37,22 @@ def expect(name: str, value: Any, kinds: Any, expected: str) -> None:
     if not isinstance(value, kinds):
         shown = f"the class {value.__name__}" if isinstance(value, type) else one_line(reprlib.repr(value))
         raise GailfeError(f"{name}: got {shown}; expected {expected}")
+
+
+@contextlib.contextmanager
+def warned_unless_refused() -> Iterator[None]:
+    """Inside, warnings wait for the end: beside a `GailfeError`, whose line says what is wrong, they are left out."""
+    waiting: list[warnings.WarningMessage] = []
+    refused = False
+    try:
+        with warnings.catch_warnings(record=True) as waiting:
+            yield
+    except GailfeError:
+        refused = True
+        raise
+    finally:
+        for said in () if refused else waiting:
+            warnings.warn_explicit(said.message, said.category, said.filename, said.lineno)
 
 
 def one_line(said: BaseException | str, *, first: bool = False) -> str:

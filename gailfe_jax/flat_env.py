@@ -18,11 +18,18 @@ from gymnasium import spaces
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.user_modules import import_user_module, imported_modules
 
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest reward: what is learned from is in single precision."""
 
-def split_options(name: str) -> tuple[str, dict[str, Any]]:
+
+def split_options(name: str, prefix: str = "") -> tuple[str, dict[str, Any]]:
     """`(name, options)` of `CartPole-v1?max_episode_steps=200&sutton_barto_reward=true`.
 
     A value is a number, true, false or null, or else text.
+
+    Args:
+      name: the name with its options.
+      prefix: what stood before it, for messages: `gym:`.
 
     Raises:
       GailfeError: an option without a value, or given twice.
@@ -32,9 +39,11 @@ def split_options(name: str) -> tuple[str, dict[str, Any]]:
     for word in query.split("&") if query else ():
         key, equals, text = word.partition("=")
         if not key.isidentifier() or not equals:
-            raise GailfeError(f"env: got option {word!r} behind {name}?; expected <option>=<value>, with & between two")
+            raise GailfeError(
+                f"env: got option {word!r} behind {prefix}{name}?; expected <option>=<value>, with & between two"
+            )
         if key in options:
-            raise GailfeError(f"env: option {key} of {name} is given twice; expected it once")
+            raise GailfeError(f"env: option {key} of {prefix}{name} is given twice; expected it once")
         try:
             options[key] = json.loads(text)
         except ValueError:
@@ -48,22 +57,23 @@ def join_options(name: str, options: dict[str, Any]) -> str:
     return f"{name}?{'&'.join(words)}" if words else name
 
 
-def make_gymnasium(name: str, **options: Any) -> gymnasium.Env:
+def make_gymnasium(name: str, *, prefix: str = "", **options: Any) -> gymnasium.Env:
     """`gymnasium.make`, without the checker that costs time on every step.
 
     Args:
       name: an id that Gymnasium knows, or `module:id`, with options behind a `?` (see `split_options`).
+      prefix: see `split_options`.
       options: further arguments; they come after those of the name.
 
     Raises:
       GailfeError: there is no such environment, or it cannot be made.
     """
-    id, named = split_options(name)
+    id, named = split_options(name, prefix)
     try:
         return gymnasium.make(id, disable_env_checker=True, **(named | options))
     except Exception as error:  # Whatever a user's constructor raises.
         reason = one_line(error, first=True)
-        raise GailfeError(f"env {name!r}: expected an environment Gymnasium can make ({reason})") from None
+        raise GailfeError(f"env {prefix + name!r}: expected an environment Gymnasium can make ({reason})") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,15 +83,17 @@ class Maker:
     Attributes:
       name: see `make_gymnasium`.
       imports: modules that register it; those that this process was told to import by default.
+      prefix: see `split_options`.
     """
 
     name: str
     imports: tuple[str, ...] = dataclasses.field(default_factory=imported_modules)
+    prefix: str = ""
 
     def __call__(self) -> gymnasium.Env:
         for module in self.imports:
             import_user_module(module)
-        return make_gymnasium(self.name)
+        return make_gymnasium(self.name, prefix=self.prefix)
 
 
 def time_limit(env: gymnasium.Env) -> int | None:
@@ -135,6 +147,8 @@ class FlatEnv(gymnasium.Wrapper):
         action = env.action_space
         self.discrete = isinstance(action, spaces.Discrete)
         if isinstance(action, spaces.Discrete):
+            if action.n < 2:
+                raise GailfeError(f"env {name!r}: action space is {_said(action)}; expected two choices or more")
             self._start = int(action.start)
             self.action_space = spaces.Box(0.0, 1.0, (int(action.n),), np.float32)
         elif isinstance(action, spaces.Box) and np.issubdtype(action.dtype, np.floating):
@@ -238,12 +252,32 @@ def check_lane(lane: Lane) -> None:
             raise GailfeError(
                 f"{where}: the {kind} space is {_said(new)} after reset; expected {_said(old)} throughout"
             )
-    if not np.isfinite(obs).all():
-        at = int(np.flatnonzero(~np.isfinite(obs))[0])
-        raise GailfeError(f"{where}: observation {at} is {obs[at]} after reset; expected finite numbers")
+    check_numbers(where, "reset", obs)
     box = lane.action_space
     assert isinstance(box, spaces.Box)
-    _run(f"{where}: step", lambda: lane.step(np.clip(np.zeros(box.shape, np.float32), box.low, box.high)))
+    action = np.clip(np.zeros(box.shape, np.float32), box.low, box.high)
+    obs, reward, terminated, *_ = _run(f"{where}: step", lambda: lane.step(action))
+    # What a fall led to is never looked at.
+    check_numbers(where, "a step", obs[:0] if terminated else obs, reward)
+
+
+def check_numbers(where: str, after: str, obs: np.ndarray, reward: float = 0.0) -> None:
+    """Holds that an environment gave numbers to learn from.
+
+    Args:
+      where: opens the message.
+      after: what gave them, `reset` or `a step`.
+      obs: `[o]`.
+      reward: of the step.
+
+    Raises:
+      GailfeError: names the first that is not finite.
+    """
+    wrong = np.flatnonzero(~np.isfinite(obs))
+    if len(wrong):
+        raise GailfeError(f"{where}: observation {wrong[0]} is {obs[wrong[0]]} after {after}; expected finite numbers")
+    if not abs(reward) <= LARGEST:
+        raise GailfeError(f"{where}: the reward is {reward} after {after}; expected a finite number")
 
 
 def _run(what: str, call: Callable[[], Any]) -> Any:

@@ -19,7 +19,8 @@ class Pond(gymnasium.Env):
       sees: `vector`, or `dict` for the same numbers as a Dict of Boxes.
       moves: `box`, `choice` for a push to the left (3), none (4) or to the right (5), or a space.
       observes: another observation space, whose samples it shows.
-      fault: what it does wrong: `nan` at reset, `grows` after it, `raises` in reset, or `late`, in step 5.
+      fault: what it does wrong: `nan` at reset, `grows` after it, `raises` in reset; in step 5 `late`, `late nan`, or
+        `unpaid` for no reward; `fall nan` for no observation where it falls; `paint` in render, or `blank`, no picture.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
@@ -65,9 +66,18 @@ class Pond(gymnasium.Env):
         if self.fault == "late" and self.steps == 5:
             raise RuntimeError("the pond is frozen")
         fell = bool(np.abs(self.at).max() > 1)
-        return self._obs(), float(1 - np.sum(self.at**2)), fell, False, {"at": self.at.copy()}
+        reward = float(1 - np.sum(self.at**2))
+        if self.fault == "unpaid" and self.steps == 5:
+            reward = float("nan")
+        if (self.fault == "late nan" and self.steps == 5) or (self.fault == "fall nan" and fell):
+            self.at[1] = np.nan
+        return self._obs(), reward, fell, False, {"at": self.at.copy()}
 
-    def render(self) -> np.ndarray:
+    def render(self) -> Any:
+        if self.fault == "paint":
+            raise RuntimeError("the paint is dry")
+        if self.fault == "blank":
+            return None
         frame = np.full((32, 32, 3), 200, np.uint8)
         row, column = np.clip((16 + 15 * self.at[::-1]).astype(int), 0, 31)
         frame[row, column] = 0

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import warnings
+
 import pytest
 
-from gailfe_jax.errors import GailfeError, one_line, refusal
+from gailfe_jax.errors import GailfeError, one_line, refusal, warned_unless_refused
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,14 @@ def test_what_the_file_system_refuses_names_the_file(tmp_path):
     assert refusal(OSError(28, "No space left on device")) == "file system: No space left on device"
     assert refusal(OSError("disk\nfull")) == "file system: disk full"
     assert refusal(GailfeError("steps: got\n-1")) == "steps: got -1"
+
+
+@pytest.mark.parametrize(("ends", "expected"), [(None, ["wet"]), (GailfeError("dry"), []), (KeyError(), ["wet"])])
+def test_warnings_do_not_stand_beside_a_refusal(ends, expected):
+    with warnings.catch_warnings(record=True) as shown, contextlib.suppress(GailfeError, KeyError):
+        warnings.simplefilter("always")
+        with warned_unless_refused():
+            warnings.warn("wet", UserWarning, stacklevel=1)
+            if ends is not None:
+                raise ends
+    assert [str(said.message) for said in shown] == expected

@@ -115,6 +115,7 @@ def test_a_lane_seeds_each_episode_by_its_number():
             r"action space is Box\(0, 3, \(2,\), int32\); expected a Box of f",
         ),
         ({"moves": spaces.Box(0, 1, (0,))}, "action is empty; expected at least one number"),
+        ({"moves": spaces.Discrete(1)}, r"action space is Discrete\(1\); expected two choices or more"),
         ({"fault": "nan"}, "observation 1 is nan after reset; expected finite numbers"),
         ({"fault": "grows"}, r"the observation space is Box\(.*\(3,\).*\) after reset; expected Box\(.*\) throughout"),
         ({"fault": "raises"}, r"reset fails \(RuntimeError: no water\)"),

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,6 +59,7 @@ def record_video(
     height: int = 480,
     max_steps: int = 1000,
     deterministic: bool = True,
+    called: str | None = None,
 ) -> VideoResult:
     """Record episodes of `policy` one after the other as an MP4 (H.264, yuv420p).
 
@@ -76,6 +78,7 @@ def record_video(
       width, height: of the picture in pixels, even; environments other than MuJoCo's choose their own.
       max_steps: cut each episode after this many steps.
       deterministic: act by the mean; otherwise draw.
+      called: what messages call the environment; `gymnasium_id` if None.
 
     Raises:
       GailfeError: a bad argument, an environment that cannot be made, does not fit the policy or does not render, or no
@@ -110,6 +113,7 @@ def record_video(
             "video": str(draft),
             "modules": imported_modules(),
             "gymnasium_id": gymnasium_id,
+            "called": called or gymnasium_id,
             "episodes": episodes,
             "seed": seed,
             "fps": fps,
@@ -196,11 +200,14 @@ def _child() -> None:
     except GailfeError as error:
         report(error=str(error))
     except Exception as error:
-        report(error=f"video of {order['gymnasium_id']!r}: {_typed(error)}")
+        report(error=f"video of {order['called']!r}: {_typed(error)}")
 
 
 class _NoPicture(Exception):
     """The platform made no first frame."""
+
+
+_OPENGL = ("mujoco", "OpenGL", "glfw")
 
 
 def _typed(error: BaseException) -> str:
@@ -208,7 +215,7 @@ def _typed(error: BaseException) -> str:
 
 
 def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
-    gymnasium_id, seed = order["gymnasium_id"], order["seed"]
+    gymnasium_id, called, seed = order["gymnasium_id"], order["called"], order["seed"]
     policy = Policy.load(order["policy"])
     batch = PolicyBatch([policy])
     # The model's own camera follows the body; Gymnasium's default one stands still, and a runner leaves the picture.
@@ -223,34 +230,57 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
         fps = float(order["fps"] or env.metadata.get("render_fps") or 30)
         env.reset(seed=evaluate.episode_seed(seed, 0))
         try:
-            first = _frame(env)
-        except gymnasium.error.Error as error:
-            # The environment lacks something of its own (a package, a render mode); another platform would not help.
-            raise GailfeError(f"env {gymnasium_id!r}: expected one that renders ({_typed(error)})") from error
+            first = _frame(env, called)
+        except GailfeError:
+            raise
         except Exception as error:
-            raise _NoPicture(_typed(error)) from error
-        if not first.any():
+            if _is_platforms(error):
+                raise _NoPicture(_typed(error)) from error
+            # The environment lacks something of its own (a package, a render mode); another platform would not help.
+            raise GailfeError(f"env {called!r}: expected one that renders ({_typed(error)})") from error
+        # Others than MuJoCo's may well begin in the dark.
+        if not first.any() and (hasattr(env.unwrapped, "mujoco_renderer") or gymnasium_id.startswith(evaluate.OURS)):
             raise _NoPicture("the first frame is black")
         returns, frames = [], 0
         with _writer(order["video"], first, fps) as write:
             for episode in range(order["episodes"]):
                 obs, _ = env.reset(seed=evaluate.episode_seed(seed, episode))
                 draw = evaluate.episode_draws(seed, episode, policy.noise_size)
-                write(_frame(env))
+                write(_frame(env, called))
                 total, steps, over = 0.0, 0, False
                 while not over and steps < order["max_steps"]:
                     noise = None if order["deterministic"] else draw()[None, None]
                     action = batch.act(np.asarray(obs)[None, None], noise=noise)[0, 0]
                     obs, reward, terminated, truncated, _ = env.step(action)
-                    write(_frame(env))
+                    write(_frame(env, called))
                     total, steps, over = total + float(reward), steps + 1, terminated or truncated
                 returns.append(total)
                 frames += steps + 1
     return {"frames": frames, "fps": fps, "returns": returns}
 
 
-def _frame(env: Any) -> np.ndarray:
-    frame = np.asarray(env.render(), np.uint8)
+def _is_platforms(error: BaseException) -> bool:
+    """Whether an error of a first picture comes out of MuJoCo or an OpenGL package, and not of an environment."""
+    if isinstance(error, gymnasium.error.Error):
+        return False
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # A class that MuJoCo compiled leaves no frame of its own.
+    return type(error).__module__.split(".")[0] in _OPENGL or any(
+        name.split(".")[0] in _OPENGL or name == "gymnasium.envs.mujoco.mujoco_rendering" for name in modules
+    )
+
+
+def _frame(env: Any, called: str) -> np.ndarray:
+    """`[height, width, 3]` uint8 of even sizes.
+
+    Raises:
+      GailfeError: the environment gives something else.
+    """
+    given = env.render()
+    if not isinstance(given, np.ndarray) or given.ndim != 3 or given.shape[2] != 3:
+        kind = f"shape {list(given.shape)}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
+        raise GailfeError(f"env {called!r}: render gives {kind}; expected an array [height, width, 3]")
+    frame = np.asarray(given, np.uint8)
     # H.264 in yuv420p has no odd sizes.
     return np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
 

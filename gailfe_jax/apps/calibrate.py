@@ -14,7 +14,8 @@ from gailfe_jax.apps.collection import roll_out
 from gailfe_jax.artifacts.confidence import Confidence, confidence_files, sigmoid
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Trajectories
-from gailfe_jax.envs import make_env
+from gailfe_jax.envs import make_env, warn_if_changed
+from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.digests import file_sha256
@@ -46,8 +47,9 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
     files = confidence_files(run_dir)
     if episodes < 2:
         raise GailfeError(f"episodes: got {episodes}; expected at least 2: one half fits, the other judges")
-    name = copied_task(run_dir, record) or record["environment"]["env"]
-    env = make_env(name, record["environment"].get("engine", "auto"))
+    copy = copied_task(run_dir, record)
+    env = make_env(copy or record["environment"]["env"], record["environment"].get("engine", "auto"))
+    warn_if_changed(str(run_dir / FOLDER if copy else run_dir), record.get("task"), env)
     expert = load_demonstrations(demos, env).expert
     if pathlib.Path(demos).is_file() and file_sha256(demos) == record["demos"].get("sha256"):
         raise GailfeError(f"{demos}: the run was trained on it; expected held-out demonstrations (another --seed)")

@@ -13,7 +13,7 @@ import numpy as np
 from gailfe_jax.artifacts.policy import Policy, check_policy
 from gailfe_jax.data.annotators import Annotator, annotate, parse_annotator
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance, offsets_of
-from gailfe_jax.envs import policy_record, task_record, warn_if_changed
+from gailfe_jax.envs import also_called, policy_record, task_record, warn_if_changed
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.types import Env
@@ -110,7 +110,7 @@ def collect_demonstrations(
     if env.spec.discrete and noise > 1:
         raise GailfeError(f"noise: got {noise}; expected a share from 0 to 1 of the choices of {env.spec.name}")
     for name, policy in (("expert", expert), *((f"snapshots[{i}]", policy) for i, policy in enumerate(snapshots))):
-        check_policy(name, policy, env.spec)
+        check_policy(name, policy, env.spec, also_called(env.spec))
         warn_if_changed(name, policy_record(policy.metadata), env)
     rng = np.random.default_rng(seed)
     shown = roll_out(env, lambda obs: expert.act_rows(obs, deterministic=deterministic, rng=rng), trajectories, seed)

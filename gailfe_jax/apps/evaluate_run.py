@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from gailfe_jax.analysis.evaluation import evaluate_policies, normalised_score
 from gailfe_jax.analysis.occupancy import MOST_STEPS, Distance, reference_of
 from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.artifacts.policy import Policy, check_spaces, expert_names, load_expert
+from gailfe_jax.artifacts.policy import Policy, check_borrowed, check_spaces, expert_names, load_expert
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.envs import make_env, policy_record, task_file, warn_if_changed
 from gailfe_jax.envs.rollout import Episodes, Visited, evaluate, visit
@@ -25,6 +26,9 @@ from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import missing_modules
 from gailfe_jax.training.run_folder import copied_task, load_policies, load_run
 from gailfe_jax.types import Array, Env
+
+MOST_EPISODES = 10**6
+"""Episodes of an evaluation; they are held in memory."""
 
 
 class Judged(NamedTuple):
@@ -45,14 +49,16 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> Judged:
     """The policies of a run folder, or the one in a policy file, and the environment they are for.
 
     A run on a user's own task file keeps a copy of it, which is taken first: it is what the policies were made on.
-    Where the file itself, or the one in `env`, has changed, a warning names what has.
+    Where the copy, the file itself, or the one in `env`, has changed, a warning names what has. Another warning says
+    that `env` is another task than theirs.
 
     Args:
       path: run folder or `.safetensors` file.
       env: task; the one the first policy was trained on by default.
 
     Raises:
-      GailfeError: nothing is there, a file is damaged, or the task is unknown or its file is gone.
+      GailfeError: nothing is there, a file is damaged, the task is unknown or its file is gone, or the policies do not
+        fit the task.
     """
     path = pathlib.Path(path)
     run_dir = path if path.is_dir() else _run_around(path)
@@ -63,7 +69,7 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> Judged:
         raise GailfeError(f"{path}: does not say which task it is for; add --env")
     file, before = task_file(name), record.get("task") or policy_record(policies[0].metadata)
     copy = None if run_dir is None or env is not None or file is None else copied_task(run_dir, record)
-    if copy is None and file is not None and not pathlib.Path(file).expanduser().is_file():
+    if copy is None and file is not None and not os.path.isfile(os.path.expanduser(file)):
         hint = "expected a task in TOML" if env else "expected --env and where its task file is now"
         raise GailfeError(f"{path}: {file} is not there; {hint}")
     try:
@@ -71,12 +77,18 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> Judged:
     except GailfeError as error:
         missing = " ".join(f"--import {module}" for module in missing_modules(record))
         raise GailfeError(f"{error}; the run was made with {missing}" if missing else str(error)) from None
+    for policy in policies:
+        check_spaces(str(path), policy, made.spec)
+    if env is not None:
+        check_borrowed(str(path), policies[0], made.spec)
     if copy is None:
         warn_if_changed(str(path), before, made)
-    elif file is not None and pathlib.Path(file).is_file():
+        return Judged(policies, name, made)
+    warn_if_changed(str(pathlib.Path(task_file(copy) or copy).parent), before, made)
+    if file is not None and pathlib.Path(file).is_file():
         with contextlib.suppress(GailfeError):  # What no longer loads is not asked for.
             warn_if_changed(f"{path}: the run's own copy of its task is taken", before, make_env(name))
-    return Judged(policies, copy or name, made)
+    return Judged(policies, copy, made)
 
 
 def _run_around(path: pathlib.Path) -> pathlib.Path | None:
@@ -129,13 +141,12 @@ def evaluate_path(
     Raises:
       GailfeError: there is nothing to evaluate, the policies do not fit the task, or Gymnasium lacks the task.
     """
-    if episodes < 1:
-        raise GailfeError(f"episodes: got {episodes}; expected at least 1")
+    if not 1 <= episodes <= MOST_EPISODES:
+        raise GailfeError(f"episodes: got {episodes}; expected a whole number from 1 to {MOST_EPISODES}")
     if seed < 0:
         raise GailfeError(f"seed: got {seed}; expected 0 or more")
     judged = policies_of(path, env)
     policies, world, spec = judged.policies, judged.env, judged.env.spec
-    check_spaces(str(path), policies[0], spec)
     if expert_return is not None and not spec.has_reward:
         raise GailfeError(f"expert_return: got {expert_return}; nothing reads it: {spec.name} has no reward")
     if expert_return is None:

@@ -12,14 +12,15 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, forward, layer_tensors, normalise, pop_layers
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -329,16 +330,47 @@ def load_expert(env_name: str) -> Policy:
         return Policy.load(path)
 
 
-def check_policy(name: str, policy: Policy, spec: EnvSpec) -> None:
-    """Checks that a policy is for an environment; `name` opens the message.
+def check_policy(name: str, policy: Policy, spec: EnvSpec, also: Collection[str] = ()) -> None:
+    """Checks that a policy is for an environment; a warning says where that has another name.
+
+    Args:
+      name: opens the message.
+      policy: which.
+      spec: of the environment.
+      also: other names of the same task.
 
     Raises:
-      GailfeError: it was trained on another one, or has other sizes or another kind of action.
+      GailfeError: it was trained on another one, or has other sizes, bounds or another kind of action.
     """
-    task = policy.metadata.get("task", policy.metadata.get("env", spec.name))
-    if task not in (spec.name, spec.gymnasium_id):
+    task = _task_of(policy, spec)
+    if task not in (spec.name, spec.gymnasium_id, *also):
         raise GailfeError(f"{name}: a policy for {task}; expected one for {spec.name}")
     check_spaces(name, policy, spec)
+    check_borrowed(name, policy, spec)
+
+
+def check_borrowed(name: str, policy: Policy, spec: EnvSpec) -> None:
+    """Warns where a policy is for a task of another name, `name` opens the message.
+
+    Raises:
+      GailfeError: then it also has other bounds.
+    """
+    task = _task_of(policy, spec)
+    if task in (spec.name, spec.gymnasium_id):
+        return
+    for side in ("action_low", "action_high"):
+        own = getattr(policy, side)
+        theirs = np.broadcast_to(np.asarray(getattr(spec, side), np.float32), own.shape)
+        if not np.array_equal(own, theirs):
+            raise GailfeError(
+                f"{name}: a policy for {task} with {side} {own.tolist()}; expected {theirs.tolist()} for {spec.name}"
+            )
+    warnings.warn(f"{name}: a policy for {task}, used on {spec.name}", GailfeWarning, stacklevel=2)
+
+
+def _task_of(policy: Policy, spec: EnvSpec) -> str | None:
+    """The task that a policy file names; that of `spec` where it names none."""
+    return policy.metadata.get("task", policy.metadata.get("env", spec.name))
 
 
 def check_spaces(name: str, policy: Policy, spec: EnvSpec) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import io
 import itertools
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -19,6 +21,17 @@ Flat = tyro.conf.OmitArgPrefixes
 Positional = tyro.conf.Positional
 PathWord = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Settings = TypeVar("Settings")
+
+
+# What Python and tyro say of a word that is no number.
+_NO_NUMBER = re.compile(
+    r"(?P<flag>--\S+): (?P<kind>invalid literal for int\(\)|could not convert string to float).*: (?P<word>'.*')"
+)
+_NO_NUMBER_OR_NONE = re.compile(
+    r"(?P<flag>--\S+): no type matching \{None\}\|(?P<kind>INT|FLOAT) could .* from \[(?P<word>'.*?')\]"
+)
+# Any seed fits, and no count that anybody means is larger.
+_LARGEST = 2**63 - 1
 
 
 def peek(args: Sequence[str], flag: str) -> str | None:
@@ -108,7 +121,7 @@ def parse(
     shown = io.StringIO()
     try:
         with contextlib.redirect_stderr(shown):
-            return tyro.cli(kind, prog=f"gailfe {command}", description=about, args=[*earlier, *args], **options)
+            found = tyro.cli(kind, prog=f"gailfe {command}", description=about, args=[*earlier, *args], **options)
     except SystemExit as stop:
         # A value out of range raises our one line; tyro would draw a box around it.
         cause: BaseException | None = stop
@@ -117,9 +130,18 @@ def parse(
         if cause is not None:
             raise cause from None
         if stop.code:
-            raise GailfeError(f"{_without_box(shown.getvalue())} (gailfe {command} --help says more)") from None
+            said = _without_box(shown.getvalue())
+            if (match := _NO_NUMBER.search(said) or _NO_NUMBER_OR_NONE.search(said)) is not None:
+                expected = "a whole number" if match["kind"] in ("invalid literal for int()", "INT") else "a number"
+                raise GailfeError(f"{_flag_name(match['flag'])}: got {match['word']}; expected {expected}") from None
+            raise GailfeError(f"{said} (gailfe {command} --help says more)") from None
         print(shown.getvalue(), end="", file=sys.stderr)
         raise
+    for field in dataclasses.fields(found):  # type: ignore[arg-type]
+        value = getattr(found, field.name)
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise GailfeError(f"{field.name}: got {value}; expected a whole number of at most {_LARGEST}")
+    return found
 
 
 def _without_box(text: str) -> str:

@@ -126,11 +126,17 @@ def _idle(options: Sweep) -> dict[str, str]:
 
 def _started(words: Sequence[str]) -> list[str]:
     """The words that the sweep which `words` resume was started with; none for a new one."""
-    from gailfe_jax.sweep.study import load_sweep
+    from gailfe_jax.sweep.study import copied_env, load_sweep
 
     out = peek(words, "--out")
     if "--resume" in words and out and (pathlib.Path(out) / "sweep.json").is_file():
         record = load_sweep(out)
         require_modules(out, record)
-        return [*map(str, record["words"])]
+        held = [*map(str, record["words"])]
+        config = read_config(peek(held, "--config"))
+        env = peek(held, "--env") or (config and config.values.get("env"))
+        # What is given now comes after it.
+        if not isinstance(env, str) or peek(words, "--env") is not None:
+            return held
+        return [*held, f"--env={copied_env(out, env)}"]
     return []

@@ -46,6 +46,7 @@ class Video:
             episodes=self.episodes,
             seed=self.seed,
             max_steps=self.max_steps,
+            called=name,
         )
         print(f"wrote {out}")
         return 0

@@ -8,6 +8,7 @@ from gailfe_jax.envs.check import check_env
 from gailfe_jax.envs.classic import CLASSIC
 from gailfe_jax.envs.delayed import DelayedReward
 from gailfe_jax.envs.registry import (
+    also_called,
     as_env,
     base_name,
     brings_engine,
@@ -40,6 +41,7 @@ __all__ = [
     "DelayedReward",
     "EpisodicEnv",
     "MujocoEnv",
+    "also_called",
     "as_env",
     "base_name",
     "brings_engine",

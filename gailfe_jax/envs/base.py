@@ -4,13 +4,15 @@ the adapters to other packages share."""
 from __future__ import annotations
 
 import abc
+import numbers
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.parallel.seeds import computed_where
-from gailfe_jax.types import Array, EnvSpec, EnvState, Fields, Physics, PyTree, StepResult, Task, TimeStep
+from gailfe_jax.types import MOST_STEPS, Array, EnvSpec, EnvState, Fields, Physics, PyTree, StepResult, Task, TimeStep
 
 
 class EpisodicEnv(abc.ABC):
@@ -71,6 +73,18 @@ class EpisodicEnv(abc.ABC):
             reward=result.reward,
             terminated=result.terminated,
             truncated=truncated,
+        )
+
+
+def check_limit(name: str, limit: Any) -> None:
+    """Holds that what is given as the time limit of the environment called `name` is one.
+
+    Raises:
+      GailfeError: it is no whole number, or one out of range.
+    """
+    if not isinstance(limit, numbers.Integral) or isinstance(limit, bool) or not 1 <= int(limit) <= MOST_STEPS:
+        raise GailfeError(
+            f"env {name!r}: max_episode_steps is {limit!r}; expected a whole number from 1 to {MOST_STEPS}"
         )
 
 

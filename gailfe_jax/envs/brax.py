@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gailfe_jax.envs.base import EpisodicEnv, does_not_run, in_shape_of
+from gailfe_jax.envs.base import EpisodicEnv, check_limit, does_not_run, in_shape_of
 from gailfe_jax.envs.physics.model import without_expected_warning
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.flat_env import split_options
@@ -35,12 +35,12 @@ def _import_brax_envs() -> Any:
 
 def registration_of(name: str) -> Any:
     """What brax knows a name by now; another object after registering again. None where it knows none."""
-    return _import_brax_envs()._envs.get(split_options(name)[0])
+    return _import_brax_envs()._envs.get(split_options(name, "brax:")[0])
 
 
 def brax_env(name: str) -> BraxEnv:
     """`make_brax_env` with its options behind a `?`, as records name it: `ant?backend=mjx`."""
-    id, options = split_options(name)
+    id, options = split_options(name, "brax:")
     env = make_brax_env(id, **options)
     env.spec = dataclasses.replace(env.spec, name=f"brax:{name}")
     return env
@@ -62,6 +62,7 @@ def make_brax_env(name: str, *, max_episode_steps: int = 1000, **options) -> Bra
     known = sorted(envs._envs)
     if name not in known:
         raise GailfeError(f"env: unknown brax environment {name!r}; expected one of {', '.join(known)}")
+    check_limit(f"brax:{name}", max_episode_steps)
     # One of brax's model files is Gymnasium's, with the same notice that nobody can act on.
     with without_expected_warning():
         try:
@@ -90,8 +91,7 @@ class BraxEnv(EpisodicEnv):
     """
 
     def __init__(self, env: Any, *, name: str = "brax", max_episode_steps: int = 1000, engine: str = "brax"):
-        if max_episode_steps < 1:
-            raise GailfeError(f"max_episode_steps: got {max_episode_steps}; expected at least 1")
+        check_limit(name, max_episode_steps)
         self.env = env
         try:
             start, obs = jax.eval_shape(self.start, jax.random.key(0))

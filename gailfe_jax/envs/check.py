@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gailfe_jax.data.annotators import parse_annotator
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.flat_env import FlatEnv, make_gymnasium, time_limit
 from gailfe_jax.types import MOST_STEPS, Env, EnvSpec, EnvState, Fields, Task, TimeStep, is_key
 
 
@@ -188,7 +191,50 @@ def check_task(task: Task) -> None:
     shapes = [part.shape for part in jax.tree.leaves(trace(f"{where}: start", task.start, jax.random.key(0), *state))]
     if shapes != [(model.nq,), (model.nv,)]:
         raise GailfeError(f"{where}: start gives shapes {shapes}; expected {[(model.nq,), (model.nv,)]}")
+    _check_annotator(task, where)
     _check_starts(task, where)
+    if task.gymnasium_id is not None:
+        _check_gymnasium(task, where)
+
+
+def _check_annotator(task: Task, where: str) -> None:
+    """Holds that the annotator's name is one; what it would do with the expert's return is for later."""
+    try:
+        annotator = parse_annotator(task.annotator, task=task.name, default="default", expert_return=1.0)
+    except GailfeError as error:
+        raise GailfeError(f"{where}: {error}") from None
+    if annotator.reads_reward and not task.has_reward:
+        raise GailfeError(
+            f"{where}: annotator {task.annotator!r} reads the reward; expected one that does not, or a reward"
+        )
+
+
+def _check_gymnasium(task: Task, where: str) -> None:
+    """Holds that the Gymnasium environment that a task says it is has its sizes, bounds and time limit."""
+    from gailfe_jax.envs.physics.model import action_bounds, without_expected_warning
+
+    what = f"{where}: gymnasium_id {task.gymnasium_id!r}"
+    try:
+        with without_expected_warning(), contextlib.closing(make_gymnasium(str(task.gymnasium_id))) as env:
+            flat = FlatEnv(env, str(task.gymnasium_id))
+            limit = time_limit(env)
+    except GailfeError as error:
+        raise GailfeError(f"{where}: gymnasium_id: {error}") from None
+    box, (low, high) = flat.action_space, np.asarray(action_bounds(task), np.float32)
+    found = (flat.observation_space.shape[0], box.shape[0])  # type: ignore[index]
+    if flat.discrete or found != (task.obs_size, task.action_size):
+        kind = "choices" if flat.discrete else "numbers"
+        raise GailfeError(
+            f"{what} observes {found[0]} numbers and acts by {found[1]} {kind}; expected {task.obs_size} and "
+            f"{task.action_size} numbers, as the task does"
+        )
+    if not (np.array_equal(box.low, low) and np.array_equal(box.high, high)):  # type: ignore[union-attr]
+        theirs, ours = (f"{a.tolist()} to {b.tolist()}" for a, b in ((box.low, box.high), (low, high)))  # type: ignore[union-attr]
+        raise GailfeError(f"{what} has action bounds {theirs}; expected those of the task's model, {ours}")
+    if limit != task.max_episode_steps:
+        raise GailfeError(
+            f"{what} has a time limit of {limit} steps; expected max_episode_steps, {task.max_episode_steps}"
+        )
 
 
 # MuJoCo calls a larger state unstable, and starts the simulation anew by itself.

@@ -17,7 +17,9 @@ from gailfe_jax.envs.tasks.common import norm, squared
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Fields
 
-_REFERENCE = re.compile(rf"\b({'|'.join(KINDS)}):([A-Za-z0-9_/\-]+)(?:\.([A-Za-z_]+))?")
+_KIND = re.compile(rf"\b({'|'.join(KINDS)}):")
+_PART = re.compile(r"[\w/\-]+(?:\.[\w/\-]+)*(?=\.[A-Za-z_])|[\w/\-]+")
+_ATTRIBUTE = re.compile(r"(?:\.([A-Za-z_]+))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,21 +88,42 @@ def compile_expression(text: str, names: Names, where: str, extra: Sequence[str]
     Raises:
       GailfeError: it does not parse, or names what the model does not have.
     """
-    if re.search(r"\b_\d+_\b", text):
-        raise GailfeError(f"{where}: {text!r} does not parse; expected such as 'qpos[2:]' or 'site:tip.xpos'")
-    references: list[tuple[str, str, str | None]] = []
-
-    def replace(match: re.Match[str]) -> str:
-        references.append((match[1], match[2], match[3]))
-        return f"_{len(references) - 1}_"
-
+    refused = GailfeError(f"{where}: {text!r} does not parse; expected such as 'qpos[2:]' or 'site:tip.xpos'")
+    written, references = _without_parts(text, names)
+    if any(re.search(r"\b_\d+_\b", piece) for piece in written):
+        raise refused
+    joined = "".join(f"{piece}_{i}_" for i, piece in enumerate(written[:-1])) + written[-1]
     try:
-        tree = ast.parse(_REFERENCE.sub(replace, text).strip(), mode="eval").body
+        tree = ast.parse(joined.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise GailfeError(f"{where}: {text!r} does not parse; expected such as 'qpos[2:]' or 'site:tip.xpos'") from None
+        raise refused from None
     compiler = _Compiler(text, names, where, references, tuple(extra))
     read = compiler.compile(tree)
     return Expression(text, where, frozenset(compiler.fields), frozenset(compiler.fields_before), read)
+
+
+def _without_parts(text: str, names: Names) -> tuple[list[str], list[tuple[str, str, str | None]]]:
+    """The pieces of a text between the parts of the model that it names, and `(kind, name, attribute)` of each."""
+    pieces, references, start = [], [], 0
+    while (match := _KIND.search(text, start)) is not None:
+        kind, at = match[1], match.end()
+        # A model's names may hold dots and letters of any language: the longest that stands there is meant.
+        known = [name for name in names.parts[kind] if text.startswith(name, at) and not _goes_on(text, at, name)]
+        written = _PART.match(text, at)
+        name = max(known, key=len, default=written[0] if written else "")
+        if not name:
+            break
+        attribute = _ATTRIBUTE.match(text, at + len(name))
+        assert attribute is not None
+        pieces.append(text[start : match.start()])
+        references.append((kind, name, attribute[1]))
+        start = attribute.end()
+    return [*pieces, text[start:]], references
+
+
+def _goes_on(text: str, at: int, name: str) -> bool:
+    """Whether the word that `name` ends with goes on in the text behind it."""
+    return re.match(r"\w", name[-1]) is not None and re.match(r"\w", text[at + len(name) :]) is not None
 
 
 class _Compiler:
@@ -112,6 +135,15 @@ class _Compiler:
 
     def refuse(self, why: str) -> GailfeError:
         return GailfeError(f"{self.where}: {self.text!r}: {why}")
+
+    def said(self, node: ast.expr) -> str:
+        """The text of a part of the expression."""
+
+        def part(match: re.Match[str]) -> str:
+            kind, name, attribute = self.references[int(match[1])]
+            return f"{kind}:{name}" + (f".{attribute}" if attribute else "")
+
+        return re.sub(r"\b_(\d+)_", part, ast.unparse(node))
 
     def compile(self, node: ast.expr) -> _Read:
         match node:
@@ -136,7 +168,7 @@ class _Compiler:
                 return self.before(inner)
             case ast.Call(func=ast.Name(id=name), args=[inner, *bounds], keywords=[]):
                 return self.call(name, inner, bounds)
-        raise self.refuse(f"{ast.unparse(node)!r} is not understood; expected + - * / **2, slices, {_KNOWN}")
+        raise self.refuse(f"{self.said(node)!r} is not understood; expected + - * / **2, slices, {_KNOWN}")
 
     def name(self, name: str) -> _Read:
         if re.fullmatch(r"_\d+_", name):
@@ -154,6 +186,8 @@ class _Compiler:
         return self.field(name, (Ellipsis,), self.names.ranks[name])
 
     def field(self, field: str, index: tuple[Any, ...], rank: int) -> _Read:
+        if 0 in self.names.shapes[field]:
+            raise self.refuse(f"the model has no {field}; expected a field that holds numbers")
         self.fields.add(field)
         holder = "data"
         if self._before:
@@ -187,11 +221,14 @@ class _Compiler:
             if len(index) > value.rank:
                 raise self.refuse(f"{len(index)} indices into what has {value.rank}")
             whole = (slice(None),) * (value.rank - len(index))
+            shape = value.array.shape[value.array.ndim - value.rank :]
             try:
-                return _Value(value.array[(Ellipsis, *index, *whole)], value.rank - taken)
+                found = _Value(value.array[(Ellipsis, *index, *whole)], value.rank - taken)
             except IndexError:
-                size = value.array.shape[value.array.ndim - value.rank]
-                raise self.refuse(f"index {ast.unparse(node)} is beyond its {size} numbers") from None
+                raise self.refuse(f"index {self.said(node)} is beyond its {shape[0]} numbers") from None
+            if 0 in found.array.shape[found.array.ndim - found.rank :]:
+                raise self.refuse(f"index {self.said(node)!r} selects nothing out of shape {list(shape)}")
+            return found
 
         return read
 
@@ -200,7 +237,7 @@ class _Compiler:
             parts = (None if part is None else self.whole(part) for part in (node.lower, node.upper, node.step))
             lower, upper, step = parts
             if step == 0:
-                raise self.refuse(f"index {ast.unparse(node)!r} has step 0; expected another")
+                raise self.refuse(f"index {self.said(node)!r} has step 0; expected another")
             return slice(lower, upper, step)
         return self.whole(node)
 
@@ -210,7 +247,7 @@ class _Compiler:
         except (ValueError, TypeError):
             value = None
         if not isinstance(value, int) or isinstance(value, bool) or not -_FAR < value < _FAR:
-            raise self.refuse(f"index {ast.unparse(node)!r}; expected a whole number or a slice")
+            raise self.refuse(f"index {self.said(node)!r}; expected a whole number or a slice")
         return value
 
     def call(self, name: str, node: ast.expr, bounds: Sequence[ast.expr]) -> _Read:
@@ -234,7 +271,7 @@ class _Compiler:
         try:
             return float(ast.literal_eval(node))
         except (ValueError, TypeError, OverflowError):
-            raise self.refuse(f"{ast.unparse(node)!r}; expected a number") from None
+            raise self.refuse(f"{self.said(node)!r}; expected a number") from None
 
 
 _OPERATIONS: dict[type, Callable[[Any, Any], Any]] = {

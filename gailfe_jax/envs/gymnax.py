@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gailfe_jax.envs.base import EpisodicEnv, does_not_run, in_shape_of
+from gailfe_jax.envs.base import EpisodicEnv, check_limit, does_not_run, in_shape_of
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.flat_env import split_options
 from gailfe_jax.types import Array, EnvSpec, PyTree, StepResult
@@ -32,7 +32,7 @@ def _import_gymnax() -> Any:
 
 def registration_of(name: str) -> Any:
     """What gymnax knows an id by; another object after registering again. None where it knows none."""
-    return _import_gymnax().registration._registry.get(split_options(name)[0])
+    return _import_gymnax().registration._registry.get(split_options(name, "gymnax:")[0])
 
 
 def gymnax_env(name: str) -> GymnaxEnv:
@@ -45,7 +45,7 @@ def gymnax_env(name: str) -> GymnaxEnv:
       GailfeError: gymnax has no such environment or is not installed, or see `GymnaxEnv`.
     """
     gymnax = _import_gymnax()
-    id, options = split_options(name)
+    id, options = split_options(name, "gymnax:")
     if id not in gymnax.registered_envs:
         raise GailfeError(
             f"env: unknown gymnax environment {id!r}; expected one of {', '.join(gymnax.registered_envs)}"
@@ -81,6 +81,8 @@ class GymnaxEnv(EpisodicEnv):
         params = getattr(env, "default_params", None) if params is None else params
         own = getattr(params, "max_steps_in_episode", None)
         limit = own if max_episode_steps is None else max_episode_steps
+        if max_episode_steps is not None:
+            check_limit(name, max_episode_steps)
         if limit is None or int(limit) < 1:
             raise GailfeError(f"env {name!r}: max_episode_steps is {limit}; expected a time limit of at least 1")
         if own is not None:

@@ -24,16 +24,26 @@ from flax import struct
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from jax.experimental.buffer_callback import buffer_callback
 
-from gailfe_jax.envs.base import EpisodicEnv
+from gailfe_jax.envs.base import EpisodicEnv, check_limit
 from gailfe_jax.envs.physics.model import without_expected_warning
-from gailfe_jax.errors import GailfeError, one_line
-from gailfe_jax.flat_env import LaneMaker, Maker, check_lane, join_options, split_options, time_limit
+from gailfe_jax.errors import GailfeError, one_line, warned_unless_refused
+from gailfe_jax.flat_env import (
+    LARGEST,
+    LaneMaker,
+    Maker,
+    check_lane,
+    check_numbers,
+    join_options,
+    split_options,
+    time_limit,
+)
 from gailfe_jax.parallel.devices import computes_on_cpu
-from gailfe_jax.types import MOST_STEPS, Array, EnvSpec, EnvState, StepResult
+from gailfe_jax.types import Array, EnvSpec, EnvState, StepResult
 
 _KEPT = 4
 """Batches of one size that are kept for each device: training and evaluation may have the same."""
 _KEPT_PROCESSES = 2
+_PREFIX = "gym:"
 
 
 @struct.dataclass
@@ -72,14 +82,10 @@ class HostEnv(EpisodicEnv):
         max_episode_steps: int | None = None,
         processes: bool = False,
     ):
-        if max_episode_steps is not None and (
-            not isinstance(max_episode_steps, int) or not 1 <= max_episode_steps <= MOST_STEPS
-        ):
-            raise GailfeError(
-                f"env {name!r}: max_episode_steps is {max_episode_steps!r}; expected a number from 1 to {MOST_STEPS}"
-            )
+        if max_episode_steps is not None:
+            check_limit(name, max_episode_steps)
         self._make = LaneMaker(make, name, max_episode_steps)
-        with without_expected_warning():
+        with warned_unless_refused(), without_expected_warning():
             lane = self._make()
             limit = time_limit(lane)
             if limit is None:
@@ -226,6 +232,7 @@ class _Batches:
             # A whole number of any size: the lanes mix it with the number of the episode.
             seeds: Any = [int.from_bytes(row.tobytes(), "little") for row in keys]
             first, _ = self._asked("reset", batch.vector.reset, seed=seeds)
+            self._check("reset", first)
             batch.tickets[:, 0], batch.tickets[:, 2] = batch.serial, 0
             obs[...], ticket[...] = first, batch.tickets
 
@@ -237,6 +244,15 @@ class _Batches:
         except Exception as error:  # Whatever a user's environment raises.
             kind = type(error).__name__
             raise GailfeError(f"env {self._name!r}: {what} fails ({kind}: {one_line(error, first=True)})") from error
+
+    def _check(self, after: str, obs: np.ndarray, reward: Any = 0.0, rows: Any = True, paid: Any = True) -> None:
+        """Holds that `obs [n, o]` of `rows [n]`, and `reward [n]` of the rows that are `paid [n]`, are finite."""
+        if np.isfinite(obs).all() and (np.abs(reward) <= LARGEST).all():
+            return
+        rewards, rows, paid = (np.broadcast_to(x, len(obs)) for x in (reward, rows, paid))
+        for lane in range(len(obs)):
+            seen = obs[lane] if rows[lane] else obs[lane][:0]
+            check_numbers(f"env {self._name!r}", after, seen, float(rewards[lane]) if paid[lane] else 0.0)
 
     def _take(self, n: int) -> _Batch:
         with self._lock:
@@ -294,6 +310,11 @@ class _Batches:
                 for lane in np.flatnonzero(ended):
                     next_obs[lane] = info["final_obs"][lane]
                 truncated &= ~terminated
+            # What a fall led to is never looked at, and what comes of actions that are no numbers is not its fault.
+            given = current & np.isfinite(actions).all(axis=1)
+            self._check("a step", next_obs, reward, given & ~terminated, given)
+            if ended.any():
+                self._check("reset", obs, rows=given & ended)
             batch.tickets[:, 2] += current
             ticket = batch.tickets
             # Loops over a batch go on for all while one needs it, and throw away what the others get: their states
@@ -364,15 +385,18 @@ def gymnasium_env(
 
 
 def _from_id(id: str, name: str | None, max_episode_steps: int | None, processes: bool) -> HostEnv:
-    id, options = split_options(id)
+    id, options = split_options(id, _PREFIX)
     if max_episode_steps is not None:
         options["max_episode_steps"] = max_episode_steps
     asked = options.pop("processes", processes)
     if not isinstance(asked, bool):
-        raise GailfeError(f"env: option processes of {id} is {asked!r}; expected true or false")
+        raise GailfeError(f"env: option processes of {_PREFIX}{id} is {asked!r}; expected true or false")
     known = join_options(id, options)
-    shown = join_options(id, options | ({"processes": True} if asked else {}))
-    return HostEnv(Maker(known), name=name or f"gym:{shown}", gymnasium_id=known, processes=asked)
+    name = name or _PREFIX + join_options(id, options | ({"processes": True} if asked else {}))
+    if "max_episode_steps" in options:
+        # To Gymnasium -1 means none.
+        check_limit(name, options["max_episode_steps"])
+    return HostEnv(Maker(known, prefix=_PREFIX), name=name, gymnasium_id=known, processes=asked)
 
 
 def _is_plain(value: Any) -> bool:
@@ -390,7 +414,7 @@ def _registered_limit(id: str) -> int | None:
 
 def registration_of(id: str) -> Any:
     """What Gymnasium knows an id by now; another object after registering again. None where it knows none."""
-    id = split_options(id)[0]
+    id = split_options(id, _PREFIX)[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -52,7 +52,7 @@ def mujoco_task(
     from gailfe_jax.envs.physics.model import action_bounds, check_fields, fresh_fields, load_model
     from gailfe_jax.envs.physics.names import Names
 
-    path = pathlib.Path(model).expanduser().absolute()
+    path = pathlib.Path(os.path.expanduser(model)).absolute()
     if annotator is None:
         annotator = "terminated" if reward is None or terminated is not None else "bottom_quantile:0.2"
     task = Task(

@@ -32,7 +32,7 @@ def _import_registry() -> Any:
 
 def registration_of(name: str) -> Any:
     """The class that Playground makes of a name; another one after registering again. None where it knows none."""
-    registry, name = _import_registry(), split_options(name)[0]
+    registry, name = _import_registry(), split_options(name, "playground:")[0]
     suites = (registry.manipulation, registry.locomotion, registry.dm_control_suite)
     return next((suite._envs[name] for suite in suites if name in suite._envs), None)
 
@@ -47,7 +47,7 @@ def playground_env(name: str) -> PlaygroundEnv:
       GailfeError: Playground has no such environment, is not installed or cannot make it, or see `BraxEnv`.
     """
     registry = _import_registry()
-    id, options = split_options(name)
+    id, options = split_options(name, "playground:")
     if registration_of(id) is None:
         suites = (registry.dm_control_suite, registry.locomotion, registry.manipulation)
         known = sorted(other for suite in suites for other in suite._envs)
@@ -56,7 +56,7 @@ def playground_env(name: str) -> PlaygroundEnv:
         # Some of its models are as old as Gymnasium's, with the same notice.
         with contextlib.redirect_stdout(io.StringIO()), without_expected_warning():
             config = registry.get_default_config(id)
-            limit = int(options.pop("max_episode_steps", config.episode_length))
+            limit = options.pop("max_episode_steps", int(config.episode_length))
             env = registry.load(id, config=config, config_overrides={"impl": "jax"} | options)
     except Exception as error:  # Its configurations and downloads raise many kinds.
         raise GailfeError(f"env 'playground:{name}': cannot be made ({one_line(error, first=True)})") from error

@@ -20,8 +20,8 @@ from gailfe_jax.envs.physics import make_physics, resolve_engine
 from gailfe_jax.envs.physics.model_files import model_stamp
 from gailfe_jax.envs.task_file import load_task
 from gailfe_jax.envs.tasks import TASKS
-from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import Env, Task
+from gailfe_jax.errors import GailfeError, warned_unless_refused
+from gailfe_jax.types import Env, EnvSpec, Task
 
 
 # Compared by identity: an environment made from a registration that was replaced is not made from the new one.
@@ -76,7 +76,7 @@ def register_task(task: Task | Callable[[], Env], *, name: str | None = None) ->
         name = task.name
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise GailfeError(f"name: got {name!r}; expected one word of letters, digits, - and _")
-    if any(built_in.answers_to(name.lower()) for built_in in _BUILT_IN):
+    if _is_built_in(name):
         known = ", ".join((*TASKS, *CLASSIC))
         raise GailfeError(f"name: {name} is a built-in task; expected another name than those of {known}")
     if _PREFIX.fullmatch(name.lower()):
@@ -86,6 +86,10 @@ def register_task(task: Task | Callable[[], Env], *, name: str | None = None) ->
         task = dataclasses.replace(task, name=name)
     _REGISTERED[name.lower()] = _Registration(name, task, task.gymnasium_id if isinstance(task, Task) else None)
     return name
+
+
+def _is_built_in(name: str) -> bool:
+    return any(built_in.answers_to(name.lower()) for built_in in _BUILT_IN)
 
 
 def task_names() -> list[str]:
@@ -116,7 +120,11 @@ def _find(name: str) -> _Registration:
 
 def _from_file(path: str) -> _Registration:
     # Under its path: two folders may hold a task of one name. Records shall not need this machine's folders.
-    place, task = pathlib.Path(os.path.abspath(pathlib.Path(path).expanduser())), load_task(path)
+    place, task = pathlib.Path(os.path.abspath(os.path.expanduser(path))), load_task(path)
+    if _is_built_in(task.name):
+        raise GailfeError(
+            f"env: {place.name}: name: {task.name!r} is a built-in task's; expected another name in the file"
+        )
     name = place.relative_to(pathlib.Path.cwd()).as_posix() if place.is_relative_to(pathlib.Path.cwd()) else str(place)
     held = _FILES.get(str(place))
     if held is None or held.task is not task or held.name != name:
@@ -185,6 +193,14 @@ def canonical_name(name: str) -> str:
     return _find(name).name
 
 
+def also_called(spec: EnvSpec) -> list[str]:
+    """Other names of the task of an environment that Gymnasium has, too: `cartpole` is `gym:CartPole-v1`."""
+    if spec.gymnasium_id is None:
+        return []
+    known = [built_in.name for built_in in _BUILT_IN if built_in.gymnasium_id == spec.gymnasium_id]
+    return [*known, f"gym:{spec.gymnasium_id}"]
+
+
 def base_name(name: str) -> str:
     """The canonical name of the task whose rewards are paid at once: `delayed20:hopper` -> `hopper`.
 
@@ -247,11 +263,13 @@ def _make(name: str, registration: _Registration, engine: str, changed: Any, **o
     task = registration.task
     if isinstance(task, Task):
         if registration not in _BUILT_IN:
-            check_task(task)
+            with warned_unless_refused():
+                check_task(task)
         return MujocoEnv(task, make_physics(task, engine, **options))
     for option in options:
         raise GailfeError(f"env: {name} brings its own engine and takes no option {option}")
-    env = task()
+    with warned_unless_refused():
+        env = task()
     if prefix_of(name) is not None:
         return env
     check_env(env)

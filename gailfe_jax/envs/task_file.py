@@ -19,7 +19,7 @@ import numpy as np
 from gailfe_jax.envs.expressions import Expression, compile_expression
 from gailfe_jax.envs.mujoco_task import mujoco_task
 from gailfe_jax.envs.physics.model_files import model_stamp, stamp
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, warned_unless_refused
 from gailfe_jax.types import MOST_STEPS, Array, Fields, Task
 
 _KEYS = {
@@ -36,6 +36,8 @@ _KEYS = {
 }
 _MOST = {"frame_skip": 10**5, "max_episode_steps": MOST_STEPS}
 _LARGEST_NOISE = 1e4
+_WIDE = 64
+"""Operands of one concatenation: XLA's time for one grows with the square of their number."""
 _START = {"qpos": str, "qvel": str, "keyframes": list, "states": str}
 _RANGE = re.compile(r"(.+?)\s+in\s*([\[(])\s*([^,\s]+)\s*,\s*([^,\s]+?)\s*([\])])\s*")
 _NOISE = re.compile(r"(uniform|normal)\(\s*([^\s)]+)\s*\)")
@@ -54,12 +56,14 @@ def load_task(path: str | pathlib.Path) -> Task:
     Raises:
       GailfeError: the file, or the model that it names, is missing, damaged, or does not fit what it says.
     """
-    path = pathlib.Path(path).expanduser().absolute()
+    path = pathlib.Path(os.path.expanduser(path)).absolute()
     if not path.is_file():
         raise GailfeError(f"env: {path}: no such file; expected a task in TOML")
     parts = task_parts(path)
     changed = (stamp(path), model_stamp(parts.model), parts.states and stamp(parts.states))
-    return _load(path, changed)
+    # Where a user's expressions give no numbers, a line says so.
+    with warned_unless_refused(), np.errstate(all="ignore"):
+        return _load(path, changed)
 
 
 class Parts(NamedTuple):
@@ -99,7 +103,11 @@ def _load(path: pathlib.Path, changed: Any) -> Task:
         reward = compile_expression(record["reward"], names, f"{where}: reward", ("action", "alive", "dt"))
 
     def observe(xp: Any, data: Fields) -> Any:
-        return xp.concatenate([row.vector(xp, data) for row in rows], axis=-1)
+        parts = [row.vector(xp, data) for row in rows]
+        while xp is not np and len(parts) > _WIDE:
+            groups = (parts[i : i + _WIDE] for i in range(0, len(parts), _WIDE))
+            parts = [xp.concatenate(group, axis=-1) for group in groups]
+        return xp.concatenate(parts, axis=-1)
 
     def terminated(xp: Any, data: Fields) -> Any:
         healthy = xp.ones(data.qpos.shape[:-1], bool)
@@ -247,7 +255,7 @@ def _keyframes(names: list[Any], model: Any, where: str) -> tuple[np.ndarray, np
 def _states(path: pathlib.Path, model: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = [np.asarray(file[name], np.float32) for name in ("qpos", "qvel")]
+            found = [np.asarray(file[name]) for name in ("qpos", "qvel")]
     except FileNotFoundError:
         raise GailfeError(f"{where}: {path}: no such file; expected an .npz file") from None
     except Exception:  # Whatever zipfile and NumPy raise on what is no such file.
@@ -255,6 +263,8 @@ def _states(path: pathlib.Path, model: Any, where: str) -> tuple[np.ndarray, np.
     for name, part, size in zip(("qpos", "qvel"), found, (model.nq, model.nv), strict=True):
         if part.ndim != 2 or part.shape[1] != size or len(part) != len(found[0]) or not len(part):
             raise GailfeError(f"{where}: {path.name}: {name} is {list(part.shape)}; expected [n, {size}]")
-        if not np.isfinite(part).all():
+        if part.dtype.kind not in "fiu":
+            raise GailfeError(f"{where}: {path.name}: {name} is of type {part.dtype}; expected real numbers")
+        if not (np.abs(part) <= np.finfo(np.float32).max).all():
             raise GailfeError(f"{where}: {path.name}: {name} is not finite; expected finite numbers")
-    return found[0], found[1]
+    return found[0].astype(np.float32), found[1].astype(np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 from gailfe_jax.artifacts.policy import Policy, check_policy
 from gailfe_jax.config.parts import Part, as_arrays, setting, subpart
 from gailfe_jax.config.tree import refuse_unread
+from gailfe_jax.envs import also_called
 from gailfe_jax.envs.rollout import Episodes, evaluate_steps
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Rollout
@@ -36,7 +37,7 @@ def checked(env: Env, expert: Policy, settings: Stagewise | None, seeds: Sequenc
     Raises:
       GailfeError: an expert for another task, a setting that nothing reads on this environment, or no seeds.
     """
-    check_policy("expert", expert, env.spec)
+    check_policy("expert", expert, env.spec, also_called(env.spec))
     if not len(seeds):
         raise GailfeError("seeds: got none; expected at least one")
     settings = settings or Stagewise()

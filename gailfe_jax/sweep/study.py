@@ -2,6 +2,7 @@
 
 A sweep folder:
     sweep.json            settings, what they start from, provenance
+    task/                 a copy of the files that make the task, where all settings are about one of a user's own file
     settings/0000 ...     what `gailfe train` leaves of each setting: config.json, metrics.jsonl, policies, summary.json
     programs/0000 ...     run folders of programs under way, gone once their settings are written
     jobs/                 what a cluster's jobs print
@@ -15,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,7 +26,8 @@ import numpy as np
 from rich.console import Console
 
 from gailfe_jax.analysis.statistics import bootstrap_interval
-from gailfe_jax.envs import changed_files, differ_by_file, said_of, task_record
+from gailfe_jax.envs import changed_files, copy_task, differ_by_file, on_file, said_of, task_file, task_record
+from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
@@ -181,6 +184,10 @@ class Study:
         imports = {"imports": list(imported_modules())}
         record = {"version": _VERSION, "words": self._words, "settings": saved | self._records} | imports
         write_json_atomic(self.folder / "sweep.json", record | self._origin)
+        # A copy that is resumed on is there already.
+        envs = {point.setup.environment.env for point in points}
+        if len(envs) == 1 and not (self.folder / FOLDER).exists():
+            copy_task(find_env(points[0].setup.environment, points[0].setup.worlds)[2], self.folder / FOLDER)
 
     def _check_saved(self, saved: dict[str, Any]) -> None:
         """Refuses to go on with other settings than the folder's."""
@@ -372,6 +379,21 @@ def load_sweep(folder: str | pathlib.Path) -> dict[str, Any]:
     if not isinstance(record.get("settings"), dict) or not isinstance(record.get("words"), list):
         raise GailfeError(f"{path}: damaged; expected what gailfe sweep wrote")
     return record
+
+
+def copied_env(folder: str | pathlib.Path, env: str) -> str:
+    """The environment that a sweep was started on; on the folder's own copy of its task file where that is gone.
+
+    Raises:
+      GailfeError: the task file is gone, and there is no copy.
+    """
+    file = task_file(env)
+    if file is None or os.path.isfile(os.path.expanduser(file)):
+        return env
+    copy = pathlib.Path(folder) / FOLDER / pathlib.Path(file).name
+    if not copy.is_file():
+        raise GailfeError(f"{folder}: its task file {file} is not there; expected --env and where it is now")
+    return on_file(env, str(copy))
 
 
 def train_program(folder: str, name: str, imports: Sequence[str] = ()) -> bool:

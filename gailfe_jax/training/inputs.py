@@ -20,7 +20,7 @@ from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.data.validation import PARTS, check_choices
-from gailfe_jax.envs import warn_if_changed
+from gailfe_jax.envs import also_called, warn_if_changed
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.learners.adversarial import Adversarial
@@ -195,7 +195,7 @@ def _prepare_expert(method: Learner, spec: EnvSpec, settings: DemoSettings) -> I
             "file (.safetensors)"
         )
     policy = load_expert(spec.name) if settings.expert is None else Policy.load(settings.expert)
-    check_policy("expert", policy, spec)
+    check_policy("expert", policy, spec, also_called(spec))
     content = hashlib.sha256(policy.activation.encode())
     for array in (*(x for layer in policy.weights for x in layer), policy.obs_mean, policy.obs_std):
         content.update(array.tobytes())

@@ -6,15 +6,17 @@ import sys
 import gymnasium
 import imageio.v3 as iio
 import imageio_ffmpeg
+import mujoco
 import numpy as np
 import pytest
 
-from gailfe_jax.analysis import video
+from gailfe_jax.analysis import evaluation, video
 from gailfe_jax.analysis.evaluation import evaluate_policy
 from gailfe_jax.analysis.video import VideoResult, _backends, record_video
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io import user_modules
+from tests.toy import cliff_expert
 
 
 def make_policy(obs: int = 17, action: int = 6) -> Policy:
@@ -217,3 +219,30 @@ def test_a_task_of_ones_own_is_filmed_to_where_it_ends(camera, tmp_path, recorde
     else:
         assert abs(red[-1][:, 1].mean() - red[0][:, 1].mean()) < 10
     assert np.abs(frames[-1] - frames[0]).max() > 20
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("paint", r"env 'pond': expected one that renders \(RuntimeError: the paint is dry\)"),
+        ("blank", r"env 'pond': render gives a NoneType; expected an array \[height, width, 3\]"),
+    ],
+)
+def test_an_environments_own_failure_is_not_the_platforms(tmp_path, fault, message):
+    policy = str(cliff_expert().save(tmp_path / "policy.safetensors"))
+    order = {"gymnasium_id": f"tests.hosted:Pond-v0?fault={fault}", "called": "pond", "seed": 0, "policy": policy}
+    order |= {"width": 32, "height": 32, "fps": None}
+    with pytest.raises(GailfeError, match=message):
+        video._record(order, evaluation)
+
+
+def test_what_mujoco_raises_is_the_platforms():
+    def failure(function):
+        with pytest.raises(Exception) as caught:
+            function()
+        return caught.value
+
+    model = mujoco.MjModel.from_xml_string("<mujoco/>")
+    assert video._is_platforms(failure(lambda: mujoco.Renderer(model, 10**6, 10)))
+    assert video._is_platforms(mujoco.FatalError("no screen"))
+    assert not video._is_platforms(failure(lambda: {}["colour"]))

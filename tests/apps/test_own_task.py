@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.apps.evaluate_run import evaluate_path, policies_of
-from gailfe_jax.artifacts.policy import Policy
+from gailfe_jax.artifacts.policy import Policy, load_expert
 from gailfe_jax.cli.main import main
 from gailfe_jax.envs import copy_task, make_env, task_record
 from gailfe_jax.errors import GailfeError, GailfeWarning
@@ -103,3 +103,32 @@ def test_a_run_resumes_where_its_task_file_is_now(run_dir, tmp_path):
     with pytest.raises(GailfeError, match=r"run: its task file robot/cart.toml is not there; expected --env and where"):
         _resumed_env([], run_dir, record, name)
     assert _resumed_env([], run_dir, record, "hopper") == "hopper"
+
+
+def test_a_copy_that_was_edited_is_named(run_dir):
+    copy = run_dir / "task" / "cart.toml"
+    copy.write_text(copy.read_text().replace("= 5", "= 7"))
+    with pytest.warns(GailfeWarning, match=r"^.*run/task: cart.toml has changed since it was made$"):
+        assert policies_of(run_dir).env.spec.max_episode_steps == 7
+    (run_dir / "task" / "cart.xml").write_text(MODEL.replace("-1 1", "-2 1"))
+    with pytest.warns(GailfeWarning, match=r"run/task: cart.toml, cart.xml have changed since it was made$"):
+        policies_of(run_dir / "policies" / "seed_0.safetensors")
+
+
+def test_a_policy_of_another_name_is_judged_where_it_fits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expert = load_expert("cartpole").save("expert.safetensors")
+    with pytest.warns(GailfeWarning, match=r"^expert.safetensors: a policy for cartpole, used on gym:CartPole-v1$"):
+        assert policies_of(expert.name, "gym:CartPole-v1").env.spec.discrete
+    with pytest.raises(GailfeError, match=r"sizes are \(4, 2\); expected \(6, 3\) for gym:Acrobot-v1"):
+        policies_of(expert.name, "gym:Acrobot-v1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policies_of(expert.name, "CartPole-v1")
+
+
+def test_a_home_that_is_not_there_is_one_line(run_dir):
+    with pytest.raises(GailfeError, match=r"~nobody-here/cart.toml is not there; expected a task in TOML"):
+        policies_of(run_dir, "~nobody-here/cart.toml")
+    with pytest.raises(GailfeError, match=r"~nobody-here/cart.toml: no such file; expected a task in TOML"):
+        make_env("~nobody-here/cart.toml")

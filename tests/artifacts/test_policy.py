@@ -22,7 +22,7 @@ from gailfe_jax.artifacts import numpy_mlp, policy
 from gailfe_jax.artifacts.numpy_mlp import mlp_weights
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch, check_policy, expert_names, load_expert
 from gailfe_jax.envs import CLASSIC, TASKS
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.io.safetensors_io import write_tensors
 from gailfe_jax.nn import normaliser
 from gailfe_jax.nn.categorical import CategoricalPolicy
@@ -430,3 +430,16 @@ def test_experts(tmp_path, monkeypatch):
     for name in ("walker2d", "../experts/hopper", ""):
         with pytest.raises(GailfeError, match="ant, hopper"):
             load_expert(name)
+
+
+def test_a_policy_is_used_under_another_name_of_its_task():
+    choosing = Policy(CHOICES, "tanh", [0, 0], [1, 1], None, 0, 1, {"env": "puck"})
+    spec = EnvSpec("gym:Puck-v0", "Puck-v0", "none", 2, 3, (0.0,), (1.0,), 5, discrete=True)
+    with pytest.raises(GailfeError, match=r"^p: a policy for puck; expected one for gym:Puck-v0$"):
+        check_policy("p", choosing, spec)
+    with pytest.warns(GailfeWarning, match=r"^p: a policy for puck, used on gym:Puck-v0$"):
+        check_policy("p", choosing, spec, ["puck"])
+    pushing = make_policy(sizes=(2, 3), metadata={"env": "puck"})
+    wider = dataclasses.replace(spec, discrete=False, action_low=(-9.0,), action_high=(9.0,))
+    with pytest.raises(GailfeError, match=r"^p: a policy for puck with action_low .*; expected .* for gym:Puck-v0$"):
+        check_policy("p", pushing, wider, ["puck"])

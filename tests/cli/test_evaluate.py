@@ -31,6 +31,13 @@ def test_evaluate_prints_json_and_a_table(tmp_path, capsys):
         ("evaluate {expert} --env halfcheetah", "sizes are (11, 3); expected (17, 6) for halfcheetah"),
         ("evaluate {expert} --episodes 0", "episodes: got 0"),
         ("evaluate {expert} --seed -1", "seed: got -1"),
+        ("evaluate {expert} --episodes 1e99", "episodes: got '1e99'; expected a whole number"),
+        (
+            "evaluate {expert} --episodes 99999999999",
+            "episodes: got 99999999999; expected a whole number from 1 to 1000000",
+        ),
+        (f"evaluate {{expert}} --seed {10**30}", f"seed: got {10**30}; expected a whole number of at most"),
+        ("evaluate {expert} --expert-return much", "expert_return: got 'much'; expected a number"),
     ],
 )
 def test_bad_input_ends_in_one_line(refused, words, message):

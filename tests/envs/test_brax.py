@@ -151,7 +151,7 @@ def test_dictionary_observations_are_one_clear_error():
 
 
 def test_bad_limit_is_one_clear_error():
-    with pytest.raises(GailfeError, match=r"^max_episode_steps: got 0; expected at least 1"):
+    with pytest.raises(GailfeError, match=r"^env 'brax.*': max_episode_steps is 0; expected a whole number from 1"):
         BraxEnv(Counter(), max_episode_steps=0)
 
 

@@ -257,7 +257,7 @@ def test_what_cannot_be_made_is_one_line(name, message):
     with pytest.raises(GailfeError, match=rf"^env '.*': {message}") as caught:
         make_env(f"gym:{name}")
     assert "\n" not in str(caught.value)
-    with pytest.raises(GailfeError, match=r"^env: option processes of Pond-v0 is 3; expected true or false"):
+    with pytest.raises(GailfeError, match=r"^env: option processes of gym:Pond-v0 is 3; expected true or false"):
         make_env("gym:Pond-v0?processes=3")
     with pytest.raises(GailfeError, match="brings its own engine and takes no option iterations"):
         make_env(NAME, iterations=3)
@@ -275,3 +275,52 @@ def test_unbounded_actions_train_on():
     state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 3))
     _, transition, totals = unroll(env, act, None, state, jax.random.key(1), 6)
     assert np.abs(transition.action).max() > 2 and np.isfinite(transition.next_obs).all() and totals.count > 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("late nan", "observation 1 is nan after a step; expected finite numbers"),
+        ("unpaid", "the reward is nan after a step; expected a finite number"),
+    ],
+)
+def test_what_is_no_number_is_the_environments(fault, message):
+    env = gymnasium_env(functools.partial(Pond, fault=fault), name="mine", max_episode_steps=9)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=f"env 'mine': {message}"):
+        jax.block_until_ready(rolled(env, jax.random.key(0), jnp.zeros((9, 2))))
+
+
+def test_what_a_fall_led_to_may_be_anything():
+    env = gymnasium_env(functools.partial(Pond, fault="fall nan"), name="mine", max_episode_steps=9)
+    _, step = rolled(env, jax.random.key(0), jnp.ones((9, 2)))
+    assert np.isnan(step.next_obs).any() and np.isfinite(step.obs).all() and step.terminated.any()
+
+
+def test_actions_that_are_no_numbers_are_not_the_environments():
+    env = gymnasium_env(Pond, name="mine", max_episode_steps=9)
+    assert np.isnan(rolled(env, jax.random.key(0), jnp.full((3, 2), jnp.nan))[1].next_obs).all()
+
+
+@pytest.mark.parametrize("limit", ["-1", "true", "1e99", "2.5", "many", "null", "0"])
+def test_a_time_limit_is_a_whole_number(limit):
+    with pytest.raises(GailfeError, match=r"^env 'gym:Pond-v0\?.*': max_episode_steps is .*; expected a whole number"):
+        make_env(f"gym:Pond-v0?max_episode_steps={limit}")
+
+
+@pytest.mark.parametrize(
+    "name", ["Pund-v0", "", "Pond-v0?depth=3", "Pond-v0?sees", "Pond-v0?sees=dict&sees=dict", "tests.nowhere:Pond-v0"]
+)
+def test_messages_name_it_as_it_was_given(name):
+    with pytest.raises(GailfeError, match="gym:" + name.partition("?")[0]):
+        make_env(f"gym:{name}")
+
+
+def test_gymnasiums_warnings_do_not_stand_beside_an_error(recwarn):
+    with pytest.raises(GailfeError, match="expected two choices or more"):
+        gymnasium_env(_outdated, name="old", max_episode_steps=5)
+    assert not recwarn.list
+
+
+def _outdated():
+    gymnasium.logger.warn("this environment is out of date")
+    return Pond(moves=gymnasium.spaces.Discrete(1))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import re
+import warnings
 
 import gymnasium
 import jax
@@ -64,6 +66,16 @@ def arm(**keys):
     record = {"model": "arm.xml", "observe": ["qpos", "qvel", "site:tip.xpos - body:cube.xpos"]} | keys
     lines = [f"{key} = {value if isinstance(value, int) else repr(value)}" for key, value in record.items()]
     return "\n".join(lines).replace("'", '"')
+
+
+def refused_alone(function, *args):
+    """What the refusal of a call says, which no warning stands beside."""
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with pytest.raises(GailfeError) as caught:
+            function(*args)
+    assert not shown
+    return str(caught.value)
 
 
 def assert_same_steps(one, two, start, table):
@@ -351,13 +363,26 @@ def test_parts_that_are_not_there_name_the_nearest(text, message, write):
         ({"observe": ["qpos[{[]:1}]"]}, "expected a whole number or a slice"),
         ({"observe": ["qpos[::0]"]}, "has step 0"),
         ({"observe": ["clip(qpos, 0, " + "9" * 400 + ")"]}, "expected a number"),
+        ({"observe": ["qpos", "qpos[9:]"]}, r"observe: 'qpos\[9:\]': index '9:' selects nothing out of shape \[2\]"),
+        ({"observe": ["sum(xpos[0, 3:])"]}, r"observe: 'sum\(xpos\[0, 3:\]\)': index '.*' selects nothing"),
+        ({"reward": "sum(act)"}, r"reward: 'sum\(act\)': the model has no act; expected a field that holds numbers"),
+        ({"observe": ["site:tip.x.y"]}, r"'site:tip.x.y' is not understood"),
+        ({"observe": ["site:hand.tap.x"]}, r"the model has no site 'hand.tap'; expected one of tip"),
+        ({"annotator": "nonsense"}, r"annotator 'nonsense': expected one of .*terminated"),
+        ({"annotator": "default"}, r"annotator 'default' of task arm: expected one of"),
+        ({"annotator": "bottom_quantile:7"}, r"bottom_quantile: q is 7.0, expected a fraction"),
+        ({"annotator": "bottom_quantile:0.2"}, r"annotator 'bottom_quantile:0.2' reads the reward; expected"),
+        ({"name": "hopper"}, r"arm.toml: name: 'hopper' is a built-in task's; expected another name in the file"),
+        ({"name": "CartPole-v1"}, r"arm.toml: name: 'CartPole-v1' is a built-in task's"),
+        ({"gymnasium_id": "Nowhere-v0"}, r"gymnasium_id: env 'Nowhere-v0': expected an environment Gymnasium can make"),
+        ({"gymnasium_id": "CartPole-v1"}, r"observes 4 numbers and acts by 2 choices; expected 2 and 2 numbers"),
+        ({"gymnasium_id": "Hopper-v5"}, r"observes 11 numbers and acts by 3 numbers; expected 2 and 2 numbers"),
     ],
 )
 def test_what_nobody_means_is_refused_by_name(write, keys, words):
     text = tomli_w.dumps({"model": "arm.xml", "observe": ["qpos"]} | keys)
-    with pytest.raises(GailfeError, match=words) as caught, np.errstate(all="ignore"):
-        make_env(str(write(text)))
-    assert "\n" not in str(caught.value)
+    said = refused_alone(make_env, str(write(text)))
+    assert re.search(words, said) and "\n" not in said
 
 
 def test_a_constant_reward_is_paid_in_every_step(write):
@@ -371,3 +396,64 @@ def test_control_ranges_that_hold_nothing_are_refused(write, limits):
     model = ARM.format(range=f'ctrllimited="true" ctrlrange="{limits}"')
     with pytest.raises(GailfeError, match=r"actuator 0 of .* has control range"):
         make_env(str(write(arm(), model)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"max_episode_steps": 999}, "has a time limit of 1000 steps; expected max_episode_steps, 999"),
+        ({"range": "-2 2"}, r"has action bounds \[-1.0\] to \[1.0\]; expected those of the task's model, \[-2.0\] to"),
+    ],
+)
+def test_a_gymnasium_id_is_the_tasks(write, change, message):
+    model = (ASSETS / "inverted_double_pendulum.xml").read_text()
+    model = model.replace('ctrlrange="-1 1"', f'ctrlrange="{change.pop("range", "-1 1")}"')
+    keys = {"gymnasium_id": "InvertedDoublePendulum-v5"} | change
+    text = "".join(f"{key} = {value!r}\n" for key, value in keys.items())
+    path = write(text + PENDULUM.format(model="arm.xml"), model)
+    if message is None:
+        assert make_env(str(path), "mujoco_c").spec.gymnasium_id == "InvertedDoublePendulum-v5"
+        return
+    with pytest.raises(GailfeError, match=r"gymnasium_id 'InvertedDoublePendulum-v5' " + message):
+        make_env(str(path), "mujoco_c")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (np.ones((2, 2)) * 1j, "qpos is of type complex128; expected real numbers"),
+        (np.ones((2, 2), bool), "qpos is of type bool; expected real numbers"),
+        (np.full((2, 2), "1"), "qpos is of type <U1; expected real numbers"),
+        (np.full((2, 2), 1e60), "qpos is not finite; expected finite numbers"),
+    ],
+)
+def test_start_states_are_real_numbers(write, tmp_path, part, message):
+    np.savez(tmp_path / "s.npz", qpos=part, qvel=np.zeros((2, 2)))
+    path = write(arm() + '\n[start]\nstates = "s.npz"')
+    assert f"start.states: s.npz: {message}" in refused_alone(load_task, path)
+
+
+def test_names_of_parts_may_hold_dots_and_any_letters(write):
+    model = ARM.format(range=LIMITS).replace('"tip"', '"рука.tip 1"').replace('"cube"', '"cube-2"')
+    model = model.replace('"bend"', '"el.bow"').replace('"lower"', '"cube"')
+    observe = ["site:рука.tip 1.x-body:cube-2.x", "2*sensor:el.bow[0]", "body:cube.z - body:cube-2.z"]
+    plain = ["site:tip.x - body:cube.x", "2 * sensor:bend", "body:lower.z - body:cube.z"]
+    task, expected = load_task(write(arm(observe=observe), model)), load_task(write(arm(observe=plain)))
+    data = Fields(
+        **{name: np.arange(60.0).reshape(1, -1, 3) for name in ("xpos", "site_xpos")}, sensordata=np.ones((1, 1))
+    )
+    assert task.fields == expected.fields and np.array_equal(task.observe(np, data), expected.observe(np, data))
+
+
+def test_a_long_list_is_joined_in_groups(write):
+    """XLA's time for one concatenation grows with the square of its operands."""
+    task = load_task(write(arm(observe=[f"{i} * qpos[{i % 2}]" for i in range(300)])))
+    data = Fields(qpos=np.array([[1.0, 2.0]], np.float32))
+    widths = [
+        len(equation.invars)
+        for equation in jax.make_jaxpr(lambda: task.observe(jnp, data))().eqns
+        if equation.primitive.name == "concatenate"
+    ]
+    assert max(widths) <= 64 and sum(widths) > 300
+    np.testing.assert_array_equal(task.observe(jnp, data), task.observe(np, data).astype(np.float32))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from gailfe_jax.cli.main import main
+from gailfe_jax.cli.sweep import _started
 from gailfe_jax.envs import register_task
 from gailfe_jax.envs.task_file import load_task
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.sweep import space
 from gailfe_jax.sweep.report import compare
-from gailfe_jax.sweep.study import Summary
+from gailfe_jax.sweep.study import Study, Summary
 from gailfe_jax.training.run_folder import load_run
 from tests.tiny import toy_demonstrations
 from tests.toy import Cliff, cliff_expert
@@ -81,3 +85,29 @@ def test_the_smaller_distance_is_the_better(monkeypatch):
     first, second = compare([summary(0, [5.0, 6.0]), summary(1, [1.0, 2.0])])
     assert (first.number, second.number, second.reference) == (1, 0, 1)
     assert second.improvement is not None and second.improvement.estimate == 0.0
+
+
+def test_a_sweep_resumes_on_its_own_copy(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, words = tmp_path / "sweep", ["bc", "--env", "delayed5:robot/cart.toml", "--grid", "seeds=1"]
+    (folder / "task").mkdir(parents=True)
+    (folder / "sweep.json").write_text(json.dumps({"version": 2, "words": words, "settings": {}}))
+    (folder / "task" / "cart.toml").write_bytes(path.read_bytes())
+    resumed = ["--out", "sweep", "--resume"]
+    assert _started(resumed) == [*words, "--env=delayed5:sweep/task/cart.toml"]
+    given = [*resumed, "--env", "delayed5:cart.toml"]
+    assert _started(given) == words
+    (folder / "task" / "cart.toml").unlink()
+    with pytest.raises(GailfeError, match=r"^sweep: its task file robot/cart.toml is not there; expected --env and wh"):
+        _started(resumed)
+    (tmp_path / "robot").mkdir()
+    path.rename(tmp_path / "robot" / "cart.toml")
+    assert _started(resumed)[-1] == "--env=delayed5:robot/cart.toml"
+
+
+@pytest.mark.usefixtures("quick_programs")
+def test_a_sweep_keeps_the_files_of_its_task(path, tmp_path):
+    path.write_text(path.read_text() + 'reward = "-qpos[0]**2"\n')
+    study = Study(tmp_path / "sweep", False, None, ())
+    study.add(space.build(space.grid(["policy.lr=1e-3,2e-3"]), {"algo": "ppo", "env": str(path)}))
+    assert {file.name for file in (tmp_path / "sweep" / "task").iterdir()} == {"cart.toml", "cart.xml"}

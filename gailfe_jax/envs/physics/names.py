@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import Any
 
 import mujoco
@@ -73,6 +74,16 @@ class Names:
         self.shapes = {name: np.shape(getattr(data, name)) for name in sorted(mujoco.batch.DATA_FIELDS)}
         self.ranks = {name: len(shape) for name, shape in self.shapes.items() if len(shape)}
 
+    @functools.cached_property
+    def parts(self) -> dict[str, list[str]]:
+        """The names of the model's parts by kind, in their order."""
+        found: dict[str, list[str]] = {}
+        for kind, kind_id in _KINDS.items():
+            count = getattr(self._model, _COUNTS.get(kind, f"n{kind}"))
+            names = (mujoco.mj_id2name(self._model, kind_id, i) for i in range(count))
+            found[kind] = [name for name in names if name]
+        return found
+
     def find(self, kind: str, name: str, attribute: str | None, where: str) -> tuple[str, tuple[Any, ...], int]:
         """`(field of mjData, index behind the batch, axes of what is left)` of `kind:name.attribute`.
 
@@ -81,8 +92,7 @@ class Names:
         """
         i = mujoco.mj_name2id(self._model, _KINDS[kind], name)
         if i < 0:
-            count = getattr(self._model, _COUNTS.get(kind, f"n{kind}"))
-            known = [found for j in range(count) if (found := mujoco.mj_id2name(self._model, _KINDS[kind], j))]
+            known = self.parts[kind]
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known) or '(none)'}"
             raise GailfeError(f"{where}: the model has no {kind} {name!r}; {hint}")
