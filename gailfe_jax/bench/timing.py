@@ -15,6 +15,7 @@ from gailfe_jax.envs import TASKS, DelayedReward, base_name, find_task, make_env
 from gailfe_jax.envs.host import HostEnv
 from gailfe_jax.envs.rollout import clip_action
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.parallel.devices import compiler_options
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.types import Env, Problem, PyTree
 
@@ -97,7 +98,7 @@ def scan_with_policy(env: Env, num_envs: int, length: int) -> Rollout:
     """
     policy, agent = _fresh_policy(env)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compiler_options(env.spec))
     def run(state: PyTree) -> Any:
         def step(state, key):
             action = clip_action(env, policy.act(agent, state.obs, key)[0])

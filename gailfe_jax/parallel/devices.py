@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from gailfe_jax.types import Array, PyTree
+from gailfe_jax.types import Array, EnvSpec, PyTree
 
 SEEDS, ENVS = "seeds", "envs"
 """Mesh axes: seeds are independent, environments share a seed."""
@@ -29,6 +29,15 @@ def computes_on_cpu() -> bool:
 def cpu() -> Any:
     """The host's CPU, which is there beside an accelerator too."""
     return jax.local_devices(backend="cpu")[0]
+
+
+# XLA's threads wait for work by turning in circles, beside the one that steps the environments.
+_ONE_AFTER_THE_OTHER = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED", "xla_cpu_multi_thread_eigen": False}
+
+
+def compiler_options(spec: EnvSpec) -> dict[str, Any]:
+    """What `jax.jit` takes as `compiler_options` for programs around an environment: no result depends on it."""
+    return _ONE_AFTER_THE_OTHER if spec.engine == "gymnasium" and computes_on_cpu() else {}
 
 
 def env_shards() -> int:

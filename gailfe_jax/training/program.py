@@ -21,7 +21,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.learners.sources import Demos
 from gailfe_jax.parallel import distributed
-from gailfe_jax.parallel.devices import ENVS, SEEDS, computes_on_cpu, cpu
+from gailfe_jax.parallel.devices import ENVS, SEEDS, compiler_options, computes_on_cpu, cpu
 from gailfe_jax.parallel.memory import program_bytes
 from gailfe_jax.types import Array, Env, Metrics, PyTree
 
@@ -135,6 +135,7 @@ class Trainer:
     def _jit(self, fn: Callable[..., Any], in_specs: PyTree, out_specs: PyTree, **options: Any) -> Any:
         """`jax.jit`, sharded over the mesh where there is one, with products of the chosen precision."""
         fn = self._precise(fn)
+        options |= {"compiler_options": compiler_options(self.learner.env.spec)}
         if self.mesh is None:
             return jax.jit(fn, **options)
         # Host callbacks and loops cannot be partitioned automatically: every device runs the program on its shard.

@@ -83,7 +83,7 @@ def test_what_cannot_be_judged_is_named(run_dir, tmp_path):
         (run_dir, {"env": "nonsense"}, r"^env: unknown task 'nonsense'"),
         (run_dir, {"env": "walker2d"}, r"sizes are \(11, 3\); expected \(17, 6\) for walker2d"),
         (run_dir, {"env": "walker2d", "backend": "engine"}, r"sizes are \(11, 3\); expected \(17, 6\) for walker2d"),
-        (run_dir, {"episodes": 0}, r"^episodes: got 0; expected at least 1"),
+        (run_dir, {"episodes": 0}, r"^episodes: got 0; expected a whole number from 1"),
         (run_dir, {"seed": -1}, r"^seed: got -1; expected 0 or more"),
     ):
         with pytest.raises(GailfeError, match=message) as error:

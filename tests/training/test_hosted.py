@@ -92,7 +92,7 @@ def test_the_commands_know_it_by_its_name(tmp_path, monkeypatch, capsys, compile
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gym:Pund-v0", "env 'Pund-v0': expected an environment Gymnasium can make"),
+        ("gym:Pund-v0", "env 'gym:Pund-v0': expected an environment Gymnasium can make"),
         ("gym:tests.hosted:Pond-v0?fault=nan", "observation 1 is nan after reset; expected finite numbers"),
         ("delayed5:gym:tests.hosted:Bottomless-pond-v0", "has no time limit; expected max_episode_steps"),
     ],
