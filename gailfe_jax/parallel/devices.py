@@ -7,6 +7,7 @@ and then averaged. Outside of `shard_map`, and with one device along the axis, e
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -32,12 +33,29 @@ def cpu() -> Any:
 
 
 # XLA's threads wait for work by turning in circles, beside the one that steps the environments.
-_ONE_AFTER_THE_OTHER = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED", "xla_cpu_multi_thread_eigen": False}
+_ONE_AFTER_THE_OTHER: dict[str, Any] = {
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    "xla_cpu_multi_thread_eigen": False,
+}
 
 
 def compiler_options(spec: EnvSpec) -> dict[str, Any]:
     """What `jax.jit` takes as `compiler_options` for programs around an environment: no result depends on it."""
-    return _ONE_AFTER_THE_OTHER if spec.engine == "gymnasium" and computes_on_cpu() else {}
+    return dict(_known_options()) if spec.engine == "gymnasium" and computes_on_cpu() else {}
+
+
+@functools.cache
+def _known_options() -> dict[str, Any]:
+    """Those that this release of XLA knows: they are no part of JAX's interface."""
+
+    def known(name: str, value: Any) -> bool:
+        try:
+            jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+        except Exception:  # Of XLA, by release.
+            return False
+        return True
+
+    return {name: value for name, value in _ONE_AFTER_THE_OTHER.items() if known(name, value)}
 
 
 def env_shards() -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 
 from gailfe_jax.config.run import RunSettings
+from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.parallel import devices
+from gailfe_jax.parallel.devices import compiler_options
 from gailfe_jax.training.program import mesh_shape
 from tests import haste
 from tests.parallel.on_devices import CASES, DEVICES
@@ -99,3 +103,13 @@ def test_devices_that_do_not_fit_are_refused():
         mesh_shape(2, 4, 8, 1)
     with pytest.raises(GailfeError, match=r"^RunSettings.devices: got -1; expected a whole number from 0$"):
         RunSettings(devices=-1)
+
+
+def test_only_programs_around_environments_of_the_host_are_told_how_to_run(monkeypatch):
+    spec = make_env("hopper", "mujoco_c").spec
+    assert compiler_options(spec) == {}
+    assert compiler_options(dataclasses.replace(spec, engine="gymnasium"))
+    monkeypatch.setattr(devices, "_ONE_AFTER_THE_OTHER", {"xla_cpu_no_such_option": True})
+    devices._known_options.cache_clear()
+    assert compiler_options(dataclasses.replace(spec, engine="gymnasium")) == {}
+    devices._known_options.cache_clear()
