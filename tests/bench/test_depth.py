@@ -85,6 +85,7 @@ def test_the_committed_tables_have_every_part_engine_and_method():
     for row in rows("depth"):
         assert exceeding(Depth(row["steps"]), CAPS[row["algo"]]) == {}
     assert {row["algo"] for row in rows("depth")} == set(CAPS)
+    assert json.loads((RESULTS / "depth.json").read_text())["provenance"]["git"]["dirty"] is False
 
 
 @pytest.mark.parametrize("algo", CAPS)
