@@ -22,6 +22,7 @@ from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.bench.depth import PARTS, count
 from gailfe_jax.bench.fidelity import errors
+from gailfe_jax.bench.precision import KINDS, cells
 from gailfe_jax.bench.registry import BENCHMARKS, load
 from gailfe_jax.bench.report import mebibytes
 from gailfe_jax.bench.scaling import knee
@@ -314,6 +315,16 @@ def _depth_engine(report: dict[str, Any]) -> str:
     return _markdown(head, list(rows.values()))
 
 
+def precision() -> str:
+    """What rounded matrix products do to gradients."""
+    return _result("precision", "gailfe bench precision", _precision)
+
+
+def _precision(report: dict[str, Any]) -> str:
+    rows = [[r["env"], r["what"], *cells(r)] for r in report["rows"]]
+    return _markdown(["task", "what", *KINDS], rows)
+
+
 def gpu() -> str:
     """What has been measured on a GPU."""
     return _result("gpu", "python benchmarks/gpu.py", _gpu, where=_accelerators)
@@ -361,6 +372,7 @@ TABLES = {
     "depth": depth,
     "depth_before": functools.partial(depth, "depth_before"),
     "depth_engine": depth_engine,
+    "precision": precision,
     "gpu": gpu,
     **{f"gpu_plan_{stage}": functools.partial(plan_table, stage) for stage in STAGES},
     "figure1": functools.partial(experiment, "figure1"),

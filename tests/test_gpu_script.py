@@ -10,8 +10,10 @@ import time
 import pytest
 
 from benchmarks.accelerator import books, plan
-from benchmarks.accelerator.measure import missing
+from benchmarks.accelerator.measure import method_of, missing
 from benchmarks.accelerator.plan import Point
+from gailfe_jax.learners.presets import SCALE_FROM
+from gailfe_jax.learners.setup import build_setup
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAIN, WARP = plan.points(), plan.points("warp")
@@ -195,6 +197,18 @@ def test_a_process_is_ended_at_the_limit_and_started_again(monkeypatch, tmp_path
         assert rows("good") == ["good"]
     finally:
         measurer.close()
+
+
+def test_thousands_of_environments_train_as_gailfe_train_would():
+    for point in MAIN:
+        if point.kind in ("train", "profile", "learn"):
+            method = method_of(point, plan.Sizes())
+            chosen = {"algo": point.algo, "env": point.env, "num_envs": point.num_envs}
+            same = method == build_setup(chosen).method
+            assert same == (point.num_envs >= SCALE_FROM)
+            assert method.rollout.unroll_length == (16 if same else 32)
+    (learn,) = (point for point in MAIN if point.kind == "learn")
+    assert (learn.algo, learn.env, learn.num_envs) == ("gail", "halfcheetah", 4096)
 
 
 def test_what_cannot_run_here_says_so():

@@ -18,12 +18,7 @@ from benchmarks.accelerator.plan import Point, Sizes
 
 BARE_STEPS = 25
 LEARN_TARGET = 0.9
-# What reached the target on HalfCheetah with thousands of environments on the C engine.
-LEARN = {
-    "rollout.unroll_length": 16, "policy.epochs": 4, "policy.minibatches": 32, "reward.steps": 40,
-    "reward.minibatch": 1024,
-}  # fmt: skip
-LEARN_DRY = {"rollout.unroll_length": 8, "policy.epochs": 1, "policy.minibatches": 2, "reward.steps": 1}
+LEARN_DRY = {"rollout.unroll_length": 8, "reward.steps": 1}
 Measure = Callable[[], dict[str, Any]]
 
 
@@ -85,13 +80,24 @@ def physics(point: Point, sizes: Sizes, dry: bool) -> Measure:
     return measure
 
 
+def method_of(point: Point, sizes: Sizes) -> Any:
+    """What `gailfe train` trains with in as many environments; few of them with unrolls of a length of their own."""
+    from gailfe_jax.bench.train import method_with
+    from gailfe_jax.learners.presets import SCALE_FROM
+    from gailfe_jax.learners.setup import build_setup
+
+    if point.num_envs >= SCALE_FROM:
+        return build_setup({"algo": point.algo, "env": point.env, "num_envs": point.num_envs}).method
+    settings = {"rollout.num_envs": point.num_envs, "rollout.unroll_length": sizes.unroll}
+    return method_with(point.algo, settings)
+
+
 def _training(point: Point, sizes: Sizes) -> Any:
-    from gailfe_jax.bench.train import Training, method_with
+    from gailfe_jax.bench.train import Training
     from gailfe_jax.envs import make_env
 
     env = make_env(point.env, point.engine, **point.options)
-    settings = {"rollout.num_envs": point.num_envs, "rollout.unroll_length": sizes.unroll}
-    training = Training.make(method_with(point.algo, settings), env, seeds=point.seeds, precision=point.precision)
+    training = Training.make(method_of(point, sizes), env, seeds=point.seeds, precision=point.precision)
     training.advance()
     return training
 
@@ -120,7 +126,8 @@ def profile(point: Point, sizes: Sizes, dry: bool) -> Measure:
 
     training = _training(point, sizes)
     parts = iteration_parts(training)
-    bare = timing.bare_engine(training.trainer.learner.env, point.num_envs, sizes.unroll)
+    learner = training.trainer.learner
+    bare = timing.bare_engine(learner.env, point.num_envs, learner.rollout.unroll_length)
     bare()
 
     def measure() -> dict[str, Any]:
@@ -145,7 +152,6 @@ def learn(point: Point, sizes: Sizes, dry: bool) -> Measure:
         from gailfe_jax.config.run import EnvSettings, MjxSettings, RunSettings
         from gailfe_jax.config.tree import set_values
         from gailfe_jax.envs import make_env
-        from gailfe_jax.learners.presets import preset
         from gailfe_jax.parallel.devices import cpu
         from gailfe_jax.training.loop import train as train_policy
 
@@ -154,8 +160,8 @@ def learn(point: Point, sizes: Sizes, dry: bool) -> Measure:
         with jax.default_device(cpu()):
             demos = collect_demonstrations(make_env(point.env, "mujoco_c"), load_expert(point.env), trajectories=few)
         expert = float(demos.expert.returns.mean())
-        method = preset(point.algo, point.env, policy="ppo")[0]
-        method = set_values(method, {"rollout.num_envs": point.num_envs} | (LEARN_DRY if dry else LEARN))
+        method = method_of(point, sizes)
+        method = set_values(method, LEARN_DRY) if dry else method
         collected, curve = time.perf_counter() - began, []
 
         def note(step: int, row: Any) -> None:

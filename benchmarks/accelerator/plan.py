@@ -73,7 +73,7 @@ class Sizes:
     Attributes:
       repeats: of which the median counts.
       seconds: of each repeat of training, at least.
-      unroll: steps of each environment in an iteration.
+      unroll: steps of each environment in an iteration, where there are fewer than the presets for thousands take.
       learn_steps: after which a learning run ends without its target.
     """
 

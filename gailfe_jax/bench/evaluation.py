@@ -50,7 +50,7 @@ def run(
     check_some("num_envs", num_envs)
     check_counts(episodes=episodes, num_envs=min(num_envs))
     rows = []
-    for made in make_envs(env, engine, repeats):
+    for made, solver in make_envs(env, engine, repeats):
         for worlds in num_envs:
             length = _LONG if worlds <= _FEW else _SHORT
             sizes = {"rollout.num_envs": worlds, "rollout.unroll_length": length}
@@ -74,6 +74,7 @@ def run(
                 {
                     "env": made.spec.name,
                     "engine": made.spec.engine,
+                    **solver,
                     "algo": algo,
                     "num_envs": worlds,
                     "unroll_length": length,

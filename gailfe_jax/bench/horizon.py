@@ -45,7 +45,7 @@ def run(
     if min((*horizons, windows), default=0) < 1:
         raise GailfeError(f"horizons, windows: got {tuple(horizons)} and {windows}; expected numbers from 1")
     envs = make_envs(env, "auto", repeats)
-    rows = [_measure(made, horizon, windows, repeats) for made in envs for horizon in horizons]
+    rows = [_measure(made, horizon, windows, repeats) for made, _ in envs for horizon in horizons]
     return {"what": "horizon", "rows": rows, "provenance": provenance()}
 
 

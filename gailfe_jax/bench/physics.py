@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gailfe_jax.bench.report import draw_rates, show_rates
-from gailfe_jax.bench.timing import bare_engine, make_envs, scan_with_policy, seconds
+from gailfe_jax.bench.timing import SolverSetting, bare_engine, make_envs, scan_with_policy, seconds
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.types import Env
@@ -22,6 +22,7 @@ def run(
     engine: str = "auto",
     num_envs: Sequence[int] = (256,),
     repeats: int = 5,
+    solver_setting: SolverSetting = None,
 ) -> dict[str, Any]:
     """Measures steps/s of the engine inside a jitted scan with a 2x100 policy, beside the bare engine.
 
@@ -32,6 +33,7 @@ def run(
       engine: Run this physics engine.
       num_envs: Step these numbers of environments side by side, one after the other.
       repeats: Report the median of this many repeats.
+      solver_setting: Run MJX with the cheap solver setting, or the model file's own; by default what training takes.
 
     Returns:
       A JSON-able report: per task and number of environments the medians, their ratio, compile time and raw seconds.
@@ -41,11 +43,12 @@ def run(
     """
     if min(num_envs, default=0) < 1:
         raise GailfeError(f"num_envs: got {tuple(num_envs)}; expected numbers from 1")
-    rows = [_measure(made, count, repeats) for made in make_envs(env, engine, repeats, host=True) for count in num_envs]
+    envs = make_envs(env, engine, repeats, host=True, solver_setting=solver_setting)
+    rows = [_measure(made, solver, count, repeats) for made, solver in envs for count in num_envs]
     return {"what": "physics", "rows": rows, "provenance": provenance()}
 
 
-def _measure(env: Env, num_envs: int, repeats: int) -> dict[str, Any]:
+def _measure(env: Env, solver: dict[str, Any], num_envs: int, repeats: int) -> dict[str, Any]:
     scan, state = scan_with_policy(env, num_envs, _STEPS)
     compile_seconds = seconds(lambda: scan(state))
     bare = bare_engine(env, num_envs, _STEPS, rollout=(scan, state))
@@ -56,6 +59,7 @@ def _measure(env: Env, num_envs: int, repeats: int) -> dict[str, Any]:
     return {
         "env": env.spec.name,
         "engine": env.spec.engine,
+        **solver,
         "num_envs": num_envs,
         "bare_steps_per_second": steps / bare_s,
         "steps_per_second": steps / ours_s,

@@ -13,9 +13,17 @@ from rich.console import Console
 
 from gailfe_jax.analysis.plots import bar_intervals
 from gailfe_jax.bench.report import new_table
-from gailfe_jax.bench.timing import bare_engine, check_counts, check_has_bare_engine, seconds
+from gailfe_jax.bench.timing import (
+    SolverSetting,
+    bare_engine,
+    check_counts,
+    check_has_bare_engine,
+    make_env_as_training,
+    seconds,
+    settle,
+    solver_record,
+)
 from gailfe_jax.bench.train import Training, check_playing, method_with
-from gailfe_jax.envs import make_env
 from gailfe_jax.envs.rollout import clip_action, unroll
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
@@ -132,7 +140,13 @@ def largest(rows: list[dict[str, Any]]) -> str:
 
 
 def run(
-    env: str = "halfcheetah", *, algo: str = "gail", engine: str = "auto", num_envs: int = 256, repeats: int = 5
+    env: str = "halfcheetah",
+    *,
+    algo: str = "gail",
+    engine: str = "auto",
+    num_envs: int = 256,
+    repeats: int = 5,
+    solver_setting: SolverSetting = None,
 ) -> dict[str, Any]:
     """Measures seconds of each part of an iteration of 32 steps in `num_envs` environments, and names the largest.
 
@@ -142,6 +156,7 @@ def run(
       engine: Run this physics engine.
       num_envs: Step this many environments side by side.
       repeats: Report the median of this many repeats.
+      solver_setting: Run MJX with the cheap solver setting, or the model file's own; by default what training takes.
 
     Raises:
       GailfeError: an unknown task, method or engine, or a count below 1.
@@ -150,13 +165,15 @@ def run(
     check_playing([algo])
     check_has_bare_engine(env)
     method = method_with(algo, {"rollout.num_envs": num_envs, "rollout.unroll_length": _UNROLL})
-    training = Training.make(method, make_env(env, engine))
+    place = settle(env, engine, solver_setting)
+    training = Training.make(method, make_env_as_training(place))
     learner = training.trainer.learner
     training.advance()
     bare = bare_engine(learner.env, num_envs, _UNROLL)
     bare()
     rows = time_parts(training, iteration_parts(training), bare, repeats)
     what = {"env": learner.env.spec.name, "engine": learner.env.spec.engine, "algo": algo, "num_envs": num_envs}
+    what |= solver_record(place)
     rows = [what | row for row in rows]
     return {"what": "profile", "rows": rows, "largest": largest(rows), "provenance": provenance()}
 

@@ -45,6 +45,7 @@ BENCHMARKS = {
     "horizon": Benchmark("gailfe_jax.bench.horizon", "Time and memory of the gradient through MAIL's model."),
     "evaluation": Benchmark("gailfe_jax.bench.evaluation", "What share of a run's time its evaluations take."),
     "depth": Benchmark("gailfe_jax.bench.depth", "Loop steps of a training iteration, one after the other."),
+    "precision": Benchmark("gailfe_jax.bench.precision", "How far rounded matrix products move gradients."),
 }
 
 MOVED = {"peers": "left the package; from a checkout run: python -m benchmarks.peers"}

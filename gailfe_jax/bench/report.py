@@ -31,7 +31,12 @@ def mebibytes(count: int | None) -> str:
 
 
 def _title(report: dict[str, Any]) -> tuple[str, str]:
-    return report["what"], ", ".join(sorted({row["engine"] for row in report["rows"]}))
+    return report["what"], ", ".join(sorted({_place(row) for row in report["rows"]}))
+
+
+def _place(row: dict[str, Any]) -> str:
+    solver = row.get("solver")
+    return f"{row['engine']} ({solver} solver)" if solver else row["engine"]
 
 
 def show_rates(report: dict[str, Any], label: Label) -> None:

@@ -124,7 +124,7 @@ def _measure(program: Program, repeats: int, seconds: float) -> dict[str, Any]:
     bare_rates = [bare_steps / bare for bare, _ in raw]
     rates = [calls * ready["steps"] / train for _, train in raw]
     return {
-        "engine": ready["engine"],
+        **{name: ready[name] for name in ("engine", "solver", "solver_options")},
         "steps_per_second": statistics.median(rates),
         "bare_steps_per_second": statistics.median(bare_rates),
         "share_of_bare": statistics.median(a / b for a, b in zip(rates, bare_rates)),

@@ -81,7 +81,7 @@ def run(
             seconds, start_seconds = statistics.median(per_seed), None
             row = {
                 "env": find_task(env).name,
-                "engine": started[alone][1][0]["engine"],
+                **{name: started[alone][1][0][name] for name in ("engine", "solver", "solver_options")},
                 "algo": algo,
                 "iteration": label,
                 "seeds": seeds,

@@ -5,20 +5,24 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gailfe_jax.envs import TASKS, DelayedReward, base_name, find_task, make_env
+from gailfe_jax.config.run import EnvSettings, MjxSettings
+from gailfe_jax.envs import TASKS, DelayedReward, base_name, canonical_name, engine_of, find_task, make_env
 from gailfe_jax.envs.host import HostEnv
+from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.envs.rollout import clip_action
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel.devices import compiler_options
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.types import Env, Problem, PyTree
 
+SolverSetting = Literal["cheap", "model"] | None
+"""Which of MJX's solver settings is measured, by name; None for what training would take."""
 Rollout = tuple[Callable[[PyTree], Any], PyTree]
 """A jitted scan over a batch of environments, and its first state."""
 
@@ -65,14 +69,44 @@ def check_has_bare_engine(name: str) -> None:
         raise GailfeError(f"env: {name} has no bare engine to compare with; expected {expected}") from None
 
 
-def make_envs(names: Sequence[str], engine: str, repeats: int, *, host: bool = False) -> list[Any]:
-    """The environments of a benchmark that compares with the bare engine.
+def settle(name: str, engine: str, solver_setting: SolverSetting = None) -> EnvSettings:
+    """The task on its engine, with the solver setting that training takes there (`gailfe_jax.envs.physics.solver`).
+
+    Args:
+      name: of the task.
+      engine: for a task that does not bring its own.
+      solver_setting: another than training's.
+
+    Raises:
+      GailfeError: an unknown task or engine, or the cheap setting where none is known.
+    """
+    name = canonical_name(name)
+    place = EnvSettings(env=name, engine=engine_of(name, engine), mjx=MjxSettings(solver_setting=solver_setting))
+    return settled(place, place.engine)
+
+
+def solver_record(place: EnvSettings) -> dict[str, Any]:
+    """What a row of a report says of the solver: `solver`, its setting by name (empty where the engine takes none), and
+    `solver_options`, its numbers that are not the model's own."""
+    return {"solver": place.mjx.solver_setting or "", "solver_options": place.options}
+
+
+def make_env_as_training(place: EnvSettings) -> Env:
+    """The environment of `settle`."""
+    return make_env(place.env, place.engine, **place.options)
+
+
+def make_envs(
+    names: Sequence[str], engine: str, repeats: int, *, host: bool = False, solver_setting: SolverSetting = None
+) -> list[tuple[Any, dict[str, Any]]]:
+    """The environments of a benchmark that compares with the bare engine, each with its `solver_record`.
 
     Args:
       names: of the tasks.
       engine: for those that do not bring their own.
       repeats: to be checked, too.
       host: whether Gymnasium's environments on the host may be among them, whose states can be stepped only once.
+      solver_setting: another than training's.
 
     Raises:
       GailfeError: no task, one that is unknown or has no bare engine, an unknown engine, or repeats below 1.
@@ -82,7 +116,8 @@ def make_envs(names: Sequence[str], engine: str, repeats: int, *, host: bool = F
     for name in names:
         if not (host and base_name(name).startswith("gym:")):
             check_has_bare_engine(name)
-    return [make_env(name, engine) for name in names]
+    places = [settle(name, engine, solver_setting) for name in names]
+    return [(make_env_as_training(place), solver_record(place)) for place in places]
 
 
 @functools.lru_cache(maxsize=8)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gailfe_jax.bench.report import draw_rates, show_rates
-from gailfe_jax.bench.timing import bare_engine, check_counts, check_some, make_envs, seconds
+from gailfe_jax.bench.timing import SolverSetting, bare_engine, check_counts, check_some, make_envs, seconds
 from gailfe_jax.buffers.storage import PaddedTrajectories
 from gailfe_jax.config.tree import put, set_values
 from gailfe_jax.errors import GailfeError
@@ -120,6 +120,7 @@ def run(
     repeats: int = 5,
     seeds: int = 1,
     steps: int = 65_536,
+    solver_setting: SolverSetting = None,
 ) -> dict[str, Any]:
     """Measures training steps/s (unroll, discriminator, policy, values) beside the bare engine.
 
@@ -132,6 +133,7 @@ def run(
       repeats: Report the median of this many repeats, each beside the bare engine.
       seeds: Train this many seeds side by side.
       steps: Take this many environment steps per repeat and seed.
+      solver_setting: Run MJX with the cheap solver setting, or the model file's own; by default what training takes.
 
     Raises:
       GailfeError: an unknown task, method or engine, or a count below 1.
@@ -139,7 +141,7 @@ def run(
     check_playing(algo)
     check_counts(seeds=seeds, steps=steps)
     rows = []
-    for made in make_envs(env, engine, repeats, host=True):
+    for made, solver in make_envs(env, engine, repeats, host=True, solver_setting=solver_setting):
         for label, (num_envs, length) in _SHAPES.items():
             bare = bare_engine(made, num_envs * seeds, _BARE_STEPS)
             bare()
@@ -157,6 +159,7 @@ def run(
                     {
                         "env": made.spec.name,
                         "engine": made.spec.engine,
+                        **solver,
                         "algo": name,
                         "iteration": label,
                         "num_envs": num_envs,

@@ -17,9 +17,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gailfe_jax.bench.timing import bare_engine, check_counts, check_has_bare_engine
+from gailfe_jax.bench.timing import (
+    bare_engine,
+    check_counts,
+    check_has_bare_engine,
+    make_env_as_training,
+    settle,
+    solver_record,
+)
 from gailfe_jax.bench.train import Training, check_playing, method_with
-from gailfe_jax.envs import make_env
 from gailfe_jax.envs.physics import resolve_engine
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.user_modules import import_user_module, imported_modules
@@ -118,14 +124,15 @@ def _serve(program: Program) -> None:
 
     for module in program.imports:
         import_user_module(module)
-    env = make_env(program.env, program.engine)
+    place = settle(program.env, program.engine)
+    env = make_env_as_training(place)
     training = Training.make(program.method(), env, seeds=program.seeds, chunk=program.chunk)
     first = training.advance()
     trainer = training.trainer
     count = trainer.learner.rollout.num_envs * program.seeds
     length = min(max(_BARE_LENGTH[0], _BARE_STEPS // count), _BARE_LENGTH[1])
     say(
-        engine=env.spec.engine, steps=training.steps, compile_seconds=trainer.compile_seconds,
+        engine=env.spec.engine, **solver_record(place), steps=training.steps, compile_seconds=trainer.compile_seconds,
         first_seconds=first - trainer.compile_seconds, program_bytes=trainer.program_bytes, peak_bytes=peak_bytes(),
     )  # fmt: skip
     bare: Callable[[], Any] | None = None

@@ -263,6 +263,10 @@ class Adversarial(Learner):
         """What each buffer of one seed takes on the device."""
         return self.sources.bytes()
 
+    def drawn_bytes(self) -> int:
+        """What an iteration draws for reward and model takes on the device."""
+        return self.sources.drawn_bytes()
+
     @property
     def _alone(self) -> bool:
         """Whether the agent's own episodes stand in the place of demonstrations."""

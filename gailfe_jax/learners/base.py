@@ -174,6 +174,18 @@ class Learner(Part, abc.ABC):
         """What each buffer of one seed takes on the device."""
         return {}
 
+    def unroll_bytes(self) -> int:
+        """What an iteration's unroll `[T, B, ...]` of one seed takes on the device; 0 where none is."""
+        if not self.steps_env:
+            return 0
+        spec = self.problem.spec
+        # Observations before and after, action, its log-probability and the reward in float32, and how episodes ended.
+        return self.rollout.batch_size * (4 * (2 * spec.obs_size + spec.action_size + 2) + 2)
+
+    def drawn_bytes(self) -> int:
+        """What an iteration draws from unroll and buffers of one seed takes on the device."""
+        return 0
+
     def scaled(self: LearnerT, factors: dict[str, Scalar]) -> LearnerT:
         """A copy whose step sizes are multiplied: `{"policy": factor, ...}`, by the schedule that each follows."""
 

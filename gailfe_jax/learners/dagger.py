@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -14,6 +16,7 @@ from gailfe_jax.learners.base import Anneal, Learner, LearnerState, reset_envs
 from gailfe_jax.learners.cloning import Likelihood
 from gailfe_jax.learners.sources import Demos, SourceStates
 from gailfe_jax.parallel.devices import draw_rows, gather_rows, sum_over_devices
+from gailfe_jax.parallel.memory import tree_bytes
 from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.policies.actor import Actor, AgentState
 from gailfe_jax.types import Array, Metrics, Scalar, StateAction
@@ -67,8 +70,6 @@ class DAgger(Learner):
     def init(self, key: Array, demos: Demos | None) -> LearnerState:
         """Fresh state of one seed from `key []`."""
         key_agent, key_env, key_run = jax.random.split(key, 3)
-        spec = self.env.spec
-        row = StateAction(jnp.zeros(spec.obs_size), jnp.zeros(spec.action_size))
         return LearnerState(
             key=key_run,
             iteration=jnp.int32(0),
@@ -76,8 +77,16 @@ class DAgger(Learner):
             agent=per_seed(Actor.init)(self.policy, key_agent),
             reward=None,
             dual=None,
-            sources=SourceStates(policy_replay=self.aggregate.init(row)),
+            sources=SourceStates(policy_replay=self._no_labels()),
         )
+
+    def _no_labels(self) -> Any:
+        spec = self.problem.spec
+        return self.aggregate.init(StateAction(jnp.zeros(spec.obs_size), jnp.zeros(spec.action_size)))
+
+    def buffer_bytes(self) -> dict[str, int]:
+        """What the labelled observations of one seed take on the device."""
+        return {"labels": tree_bytes(jax.eval_shape(self._no_labels))}
 
     def step(self, state: LearnerState, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         """One iteration of `num_envs * unroll_length` environment steps.

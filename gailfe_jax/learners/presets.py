@@ -84,11 +84,13 @@ _SCALE: dict[str, Any] = {
     "policy.minibatches": 32,
     "policy.value_epochs": 4,
     "policy.max_kl": 0.03,
-    "policy.model.fit_steps": 80,
-    "policy.model.minibatch": 2048,
     "reward.steps": 40,
     "reward.minibatch": 1024,
 }
+# MAIL's loops are rollouts through the model, forwards, backwards and once for every try of the line search. Windows of
+# half the length are twice as many, side by side, and a value ends them; and a step that has little noise left seldom
+# has to be halved at all, so three times are enough.
+_SCALE_MAIL: dict[str, Any] = {"policy.horizon": 8, "policy.line_search_steps": 3}
 _TASKS = {"ppo": _EXPERT_ON, "gasil": _EXPERT_ON, "trpo": {}, "bc": {}, "dagger": {}}
 
 
@@ -127,7 +129,8 @@ def _with_envs(method: Learner, num_envs: int) -> Learner:
     values: dict[str, Any] = {"rollout.num_envs": num_envs}
     if num_envs >= SCALE_FROM and method.name not in ("bc", "dagger"):
         batch = num_envs * _SCALE_UNROLL
-        values = _SCALE | {"policy.value_minibatch": batch // 16} | values
+        minibatches = dict.fromkeys(("policy.value_minibatch", "policy.model.minibatch"), batch // 16)
+        values = _SCALE | (_SCALE_MAIL if getattr(method.policy, "model_based", False) else {}) | minibatches | values
     return without_unread(put(method, {key: value for key, value in values.items() if key in leaves(method)}))
 
 

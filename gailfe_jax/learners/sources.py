@@ -180,6 +180,14 @@ class Sources:
         }
         return {names[name]: tree_bytes(jax.eval_shape(make)) for name, make in self._inits().items()}
 
+    def drawn_bytes(self) -> int:
+        """What `add_and_sample` draws of one seed takes on the device."""
+        obs, action = self.problem.spec.obs_size, self.problem.spec.action_size
+        kinds = 1 + (self.failures is not None) + (self.self_demonstrations is not None)
+        pairs = 0 if self.draws is None else math.prod(self.draws) * kinds * (obs + action)
+        moves = 0 if self.transition_draws is None else math.prod(self.transition_draws) * (2 * obs + action)
+        return 4 * (pairs + moves)
+
     def add_and_sample(
         self, states: SourceStates, executed: Transition, keys: SampleKeys
     ) -> tuple[SourceStates, RewardBatch | None, ForwardTransitions | None]:

@@ -13,9 +13,13 @@ import jax
 from gailfe_jax.types import PyTree, is_key
 
 
-def free_bytes() -> float:
-    """Memory that a program may still take: the accelerator's, or on the CPU the machine's; infinity where unknown."""
-    device = jax.local_devices()[0]
+def free_bytes(device: Any = None) -> float:
+    """Memory that a program may still take: the accelerator's, or on the CPU the machine's; infinity where unknown.
+
+    Args:
+      device: where it runs; JAX's first if None.
+    """
+    device = jax.local_devices()[0] if device is None else device
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         limit = stats.get("bytes_limit")

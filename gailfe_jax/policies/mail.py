@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -227,22 +228,8 @@ class MAIL(TrustRegion, ActorCritic):
         aim: Objective,
         key: Array,
     ) -> tuple[PyTree, PyTree, Metrics]:
-        assert aim.score is not None
         key_noise, key_fisher = jax.random.split(key)
-        if self.rollouts == "real":
-            rollout = self.real_rollout(state, policy, local_rows(windows, axis=1), aim.score)
-        else:
-            rollout = self.free_rollout(state, windows, aim.score, key_noise)
-        part = local_rows(batch)
-
-        def objective(policy: PyTree) -> tuple[Array, Distribution]:
-            dist = self.policy(policy, part.x)
-            through_model = rollout(policy)
-            likelihood = importance_surrogate(dist, part.action, part.log_prob, part.advantage) * scale
-            gain = self.pathwise * through_model + (1 - self.pathwise) * likelihood
-            gain = gain + self.entropy * dist.entropy()
-            return gain + scale * self.auxiliary(state, policy, aim.auxiliary), dist
-
+        objective = self.objective(state, policy, batch, scale, windows, aim, key_noise)
         if self.step == "trust_region":
             policy, metrics = trust_region_step(self, self.policy, policy, objective, batch.x, key_fisher)
             return policy, opt, metrics
@@ -253,6 +240,44 @@ class MAIL(TrustRegion, ActorCritic):
         new_gain, new = objective(policy)
         new_gain, kl, entropy = mean_over_devices((new_gain, jnp.mean(old.kl(new)), new.entropy()))
         return policy, opt, {"kl": kl, "entropy": entropy, "improvement": new_gain - gain}
+
+    def objective(
+        self,
+        state: MAILState,
+        policy: PyTree,
+        batch: Batch,
+        scale: Array,
+        windows: Windows,
+        aim: Objective,
+        key: Array,
+    ) -> Callable[[PyTree], tuple[Array, Distribution]]:
+        """What a policy step maximises: `parameters -> (objective [], the policy at the batch)`, each device's own.
+
+        Args:
+          state: the agent, its model fitted.
+          policy: parameters that the step starts from.
+          batch: the unroll.
+          scale: `[]` standard deviation of the advantages before they were standardised.
+          windows: the same unroll, cut.
+          aim: the score, and what is maximised besides.
+          key: `[]` of the noise of rollouts in the model.
+        """
+        assert aim.score is not None
+        if self.rollouts == "real":
+            rollout = self.real_rollout(state, policy, local_rows(windows, axis=1), aim.score)
+        else:
+            rollout = self.free_rollout(state, windows, aim.score, key)
+        part = local_rows(batch)
+
+        def objective(policy: PyTree) -> tuple[Array, Distribution]:
+            dist = self.policy(policy, part.x)
+            through_model = rollout(policy)
+            likelihood = importance_surrogate(dist, part.action, part.log_prob, part.advantage) * scale
+            gain = self.pathwise * through_model + (1 - self.pathwise) * likelihood
+            gain = gain + self.entropy * dist.entropy()
+            return gain + scale * self.auxiliary(state, policy, aim.auxiliary), dist
+
+        return objective
 
     def _executed(self, action: Array, low: Array, high: Array) -> Array:
         """What an environment with bounds `low` and `high` receives of `action [..., a]`; see `clip_inward`.

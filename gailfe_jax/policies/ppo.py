@@ -12,7 +12,7 @@ from gailfe_jax.parallel.devices import local_rows, mean_over_devices
 from gailfe_jax.policies.actor import AgentState
 from gailfe_jax.policies.actor_critic import ActorCritic, Batch, Objective
 from gailfe_jax.policies.surrogate import clip_fraction, clipped_surrogate
-from gailfe_jax.types import Array, Metrics, PyTree, Transition
+from gailfe_jax.types import Array, AuxiliaryFn, Metrics, PyTree, Transition
 
 
 class PPO(ActorCritic):
@@ -48,16 +48,11 @@ class PPO(ActorCritic):
         """One iteration on an unroll `[T, B, ...]`; see `ActorCritic.update`."""
         state, batch, metrics = self.make_batch(state, transition, objective)
 
-        def policy_loss(policy: PyTree, batch: Batch, rows: Array) -> Array:
-            dist = self.policy(policy, batch.x)
-            gain = clipped_surrogate(dist, batch.action, batch.log_prob, batch.advantage, self.clip)
-            return -gain - self.entropy * dist.entropy() - self.auxiliary(state, policy, objective.auxiliary, rows)
-
         def minibatch_step(carry, indices):
             policy, policy_opt, value, value_opt = carry
             rows = local_rows(indices)
             part = jax.tree.map(lambda x: x[rows], batch)
-            policy_grad = jax.grad(policy_loss)(policy, part, rows)
+            policy_grad = jax.grad(self.policy_loss)(policy, state, part, rows, objective.auxiliary)
             loss, value_grad = jax.value_and_grad(self.value_loss)(value, part.x, part.target)
             policy_grad, loss, value_grad = mean_over_devices((policy_grad, loss, value_grad))
             policy_grad = clip_by_norm(policy_grad, self.max_grad_norm)
@@ -83,3 +78,19 @@ class PPO(ActorCritic):
         )
         state = state.replace(policy=policy, policy_opt=policy_opt, value=value, value_opt=value_opt)
         return self.finish(state, transition), metrics
+
+    def policy_loss(
+        self, policy: PyTree, state: AgentState, part: Batch, rows: Array, auxiliary: AuxiliaryFn | None = None
+    ) -> Array:
+        """`[]` what a minibatch's step descends: the clipped surrogate, entropy and auxiliary objective, negated.
+
+        Args:
+          policy: parameters.
+          state: the agent.
+          part: `[m]` rows of the batch.
+          rows: `[m]` which they are.
+          auxiliary: what is maximised besides.
+        """
+        dist = self.policy(policy, part.x)
+        gain = clipped_surrogate(dist, part.action, part.log_prob, part.advantage, self.clip)
+        return -gain - self.entropy * dist.entropy() - self.auxiliary(state, policy, auxiliary, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,60 @@ class TrustRegion(Part):
     """Share of the batch on which Fisher products are taken; the line search's KL is over the whole batch."""
 
 
+class Ascent(NamedTuple):
+    """Which way a policy's step goes.
+
+    Attributes:
+      start: `[]` the objective there.
+      old: the policy there, at the observations.
+      direction: `[p]` the natural gradient, `(F + damping) direction = gradient` solved approximately.
+      curvature: `[]` of the mean KL divergence along it.
+    """
+
+    start: Array
+    old: Distribution
+    direction: Array
+    curvature: Array
+
+
+def ascent(
+    region: TrustRegion,
+    policy_fn: Callable[[PyTree, Array], Distribution],
+    unravel: Callable[[Array], PyTree],
+    theta: Array,
+    objective: Callable[[Array], tuple[Array, Distribution]],
+    x: Array,
+    key: Array,
+) -> Ascent:
+    """The natural gradient of an objective, by conjugate gradients.
+
+    Args:
+      region, policy_fn, x, key: see `trust_region_step`.
+      unravel: flat parameters to those that `policy_fn` takes.
+      theta: `[p]` flat parameters.
+      objective: of flat parameters; see `trust_region_step`.
+    """
+    size = x.shape[0]
+    few = max(1, round(region.fisher_fraction * size))
+    some = shuffled(key, size)[:few] if few < size else jnp.arange(size)
+    (start, old), gradient = jax.value_and_grad(objective, has_aux=True)(theta)
+    start, gradient = mean_over_devices((start, gradient))
+    # Of rows that the devices do not divide, those left over are everyone's.
+    left = few % env_shards() if few > env_shards() else 0
+    x_left, x_some = x[some[:left]], x[local_rows(some[left:])]
+    raw = fisher_product(lambda t: policy_fn(unravel(t), x_some), theta)
+    rest = fisher_product(lambda t: policy_fn(unravel(t), x_left), theta) if left else raw
+
+    def product(v: Array) -> Array:
+        mean = mean_over_devices(raw(v))
+        if left:
+            mean = mean + (left / few) * (rest(v) - mean)
+        return mean + region.cg_damping * v
+
+    direction = conjugate_gradient(product, gradient, region.cg_iterations)
+    return Ascent(start, old, direction, jnp.dot(direction, product(direction)))
+
+
 def trust_region_step(
     region: TrustRegion,
     policy_fn: Callable[[PyTree, Array], Distribution],
@@ -100,27 +155,8 @@ def trust_region_step(
       `(parameters, metrics)`; the same parameters where no step inside the bound improves the objective.
     """
     theta, unravel = ravel_pytree(policy)
-    size = x.shape[0]
-    few = max(1, round(region.fisher_fraction * size))
-    some = shuffled(key, size)[:few] if few < size else jnp.arange(size)
     flat_objective = lambda theta: objective(unravel(theta))  # noqa: E731
-
-    (start, old), gradient = jax.value_and_grad(flat_objective, has_aux=True)(theta)
-    start, gradient = mean_over_devices((start, gradient))
-    # Of rows that the devices do not divide, those left over are everyone's.
-    left = few % env_shards() if few > env_shards() else 0
-    x_left, x_some = x[some[:left]], x[local_rows(some[left:])]
-    raw = fisher_product(lambda t: policy_fn(unravel(t), x_some), theta)
-    rest = fisher_product(lambda t: policy_fn(unravel(t), x_left), theta) if left else raw
-
-    def product(v: Array) -> Array:
-        mean = mean_over_devices(raw(v))
-        if left:
-            mean = mean + (left / few) * (rest(v) - mean)
-        return mean + region.cg_damping * v
-
-    direction = conjugate_gradient(product, gradient, region.cg_iterations)
-    curvature = jnp.dot(direction, product(direction))
+    start, old, direction, curvature = ascent(region, policy_fn, unravel, theta, flat_objective, x, key)
     full_step = direction * jnp.sqrt(2 * region.max_kl / (curvature + 1e-20))
 
     def measure(theta: Array) -> tuple[Array, Array]:
@@ -185,6 +221,12 @@ class TRPO(TrustRegion, ActorCritic):
     def _policy_step(
         self, state: AgentState, batch: Batch, key: Array, auxiliary: AuxiliaryFn | None
     ) -> tuple[PyTree, Metrics]:
+        return trust_region_step(self, self.policy, state.policy, self.objective(state, batch, auxiliary), batch.x, key)
+
+    def objective(
+        self, state: AgentState, batch: Batch, auxiliary: AuxiliaryFn | None = None
+    ) -> Callable[[PyTree], tuple[Array, Distribution]]:
+        """What a policy step maximises: `parameters -> (objective [], the policy at the batch)`, each device's own."""
         part = local_rows(batch)
 
         def objective(policy: PyTree) -> tuple[Array, Distribution]:
@@ -193,4 +235,4 @@ class TRPO(TrustRegion, ActorCritic):
             gain = gain + self.entropy * dist.entropy()
             return gain + self.auxiliary(state, policy, auxiliary), dist
 
-        return trust_region_step(self, self.policy, state.policy, objective, batch.x, key)
+        return objective

@@ -173,25 +173,11 @@ class Discriminator(Reward):
         size = policy.shape[1]
         policy, expert, failures = local_rows((policy, expert, failures), axis=1)
 
-        def mix(key):
-            return local_rows(jax.random.uniform(key, (size, 1)))
-
-        def gail_loss(params, policy_x, expert_x, key):
-            # One pass over both halves keeps the products large.
-            logit = self._apply(params, jnp.concatenate([policy_x, expert_x]))
-            policy_logit, expert_logit = logit[: len(policy_x)], logit[len(policy_x) :]
-            loss = adversarial_loss(policy_logit, expert_logit, self.entropy)
-            if self.gradient_penalty:
-                loss = loss + self.gradient_penalty_weight * self._gradient_penalty(
-                    params, policy_x, expert_x, mix(key)
-                )
-            return loss, (policy_logit, expert_logit)
-
         # Sealed, like Adam's step below: a failure term beside them must not change how they are fused and rounded.
         @isolated_compilation
         def gail_gradient(params, policy_x, expert_x, key):
-            (loss, (policy_logit, expert_logit)), grads = jax.value_and_grad(gail_loss, has_aux=True)(
-                params, policy_x, expert_x, key
+            (loss, (policy_logit, expert_logit)), grads = jax.value_and_grad(self.loss, has_aux=True)(
+                params, policy_x, expert_x, key, size
             )
             return grads, {
                 "disc_loss": loss,
@@ -234,6 +220,29 @@ class Discriminator(Reward):
         if batch.expert is None and batch.has_self is not None:
             fitted = where_tree(batch.has_self, fitted, state)
         return fitted, metrics
+
+    def loss(
+        self, params: PyTree, policy_x: Array, expert_x: Array, key: Array, size: int
+    ) -> tuple[Array, tuple[Array, Array]]:
+        """GAIL's loss of a minibatch, without failures.
+
+        Args:
+          params: of the logit network.
+          policy_x, expert_x: `[m, o + a]` standardised pairs, each device's own.
+          key: `[]` draws where the gradient penalty is taken.
+          size: pairs of all devices.
+
+        Returns:
+          `(loss [], (policy's logits [m], expert's logits [m]))`.
+        """
+        # One pass over both halves keeps the products large.
+        logit = self._apply(params, jnp.concatenate([policy_x, expert_x]))
+        policy_logit, expert_logit = logit[: len(policy_x)], logit[len(policy_x) :]
+        loss = adversarial_loss(policy_logit, expert_logit, self.entropy)
+        if self.gradient_penalty:
+            mix = local_rows(jax.random.uniform(key, (size, 1)))
+            loss = loss + self.gradient_penalty_weight * self._gradient_penalty(params, policy_x, expert_x, mix)
+        return loss, (policy_logit, expert_logit)
 
     def _gradient_penalty(self, params: PyTree, policy_x: Array, expert_x: Array, mix: Array) -> Array:
         """Mean squared distance from 1 of the logit's input gradient between the two sets (Gulrajani et al. 2017), at

@@ -29,11 +29,11 @@ from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError, expect
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.parallel import distributed
-from gailfe_jax.parallel.devices import SEEDS
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.export import save_policies, to_confidences, to_policies
+from gailfe_jax.training.footprint import footprint
 from gailfe_jax.training.logger import RunLogger
-from gailfe_jax.training.plan import Plan, check_memory, make_plan
+from gailfe_jax.training.plan import Plan, make_plan
 from gailfe_jax.training.program import Agents
 from gailfe_jax.training.run_folder import (
     Curves,
@@ -169,19 +169,19 @@ class _Session:
         self.untold: list[tuple[int, dict[str, np.ndarray]]] = []
         self.done_steps, state = 0, None
         with distributed.agreed():
-            shards = 1 if self.trainer.mesh is None else self.trainer.mesh.shape[SEEDS]
-            buffers = check_memory(plan, shards)
+            memory = footprint(plan)
+            memory.check()
             if plan.run.wandb and importlib.util.find_spec("wandb") is None:
                 raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
             if run_dir is not None:
-                state = self._open(run_dir, resume, buffers)
+                state = self._open(run_dir, resume, memory.line)
         self.done_steps = int(distributed.from_first(np.array(self.done_steps)))
         state = self.trainer.scatter(state, self.demos)
         self.state: PyTree = self.trainer.init(self.demos) if state is None else self.trainer.resumed(state)
         self.start_step = self.saved_step = self.done_steps
         self.last_save = time.monotonic()
 
-    def _open(self, run_dir: pathlib.Path, resume: bool, buffers: str) -> PyTree | None:
+    def _open(self, run_dir: pathlib.Path, resume: bool, memory: str) -> PyTree | None:
         """Opens the run folder; returns the state to go on from, None to start."""
         plan, run = self.plan, self.plan.run
         open_run(run_dir, plan.identity, resume)
@@ -202,8 +202,7 @@ class _Session:
         self.messages = self.logger.message
         if plan.note:
             self.messages(plan.note)
-        if buffers:
-            self.messages(f"buffers: {buffers}")
+        self.messages(memory)
         used, available = 1 if self.trainer.mesh is None else self.trainer.mesh.size, jax.device_count()
         if not run.devices and used < available:
             self.messages(f"using {used} of {available} devices: more do not divide the environments")

@@ -23,7 +23,6 @@ from gailfe_jax.learners.presets import preset
 from gailfe_jax.learners.record import part_record
 from gailfe_jax.parallel import distributed
 from gailfe_jax.parallel.devices import cpu
-from gailfe_jax.parallel.memory import free_bytes
 from gailfe_jax.training.inputs import Inputs, prepare_inputs
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.training.run_folder import identity, shared_identity
@@ -222,21 +221,3 @@ def _task(env: str | EnvSettings | Env, name: str) -> str | None:
         except GailfeError:
             return None
     return name
-
-
-def check_memory(plan: Plan, shards: int) -> str:
-    """What the buffers of the seeds that one device holds take, in words; empty without buffers.
-
-    Raises:
-      GailfeError: they do not fit into what is free.
-    """
-    seeds, sizes = len(plan.names) // shards, plan.learner.buffer_bytes()
-    need, free = seeds * sum(sizes.values()), free_bytes()
-    words = ", ".join(f"{name} {seeds * size / 2**20:,.0f} MiB" for name, size in sizes.items())
-    if need > free:
-        raise GailfeError(
-            f"memory: the buffers of {seeds} seed(s) need {need / 2**30:.3g} GiB ({words}) and {free / 2**30:.3g} are "
-            "free; expected a smaller failures.capacity, self_demonstrations.capacity or policy.model.capacity, fewer "
-            "environments or seeds"
-        )
-    return words

@@ -22,7 +22,8 @@ class Clockwork:
         if program.settings["rollout.num_envs"] == 512:
             raise GailfeError("bench: a process ended with code -9 (no message)")
         self.started.append((program, environment))
-        ready = {"engine": "mujoco_c", "steps": 100 * self.seeds, "compile_seconds": 3.0, "first_seconds": 2.0}
+        ready = {"engine": "mujoco_c", "solver": "", "solver_options": {}, "steps": 100 * self.seeds}
+        ready |= {"compile_seconds": 3.0, "first_seconds": 2.0}
         self.said = [ready | {"program_bytes": 2**20, "peak_bytes": 2**30}]
 
     def tell(self, command):

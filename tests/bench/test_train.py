@@ -24,6 +24,7 @@ def test_train(monkeypatch):
     (row,) = found["rows"]
     (raw,) = row["raw_seconds"]
     assert (row["algo"], row["iteration"], row["num_envs"], row["seeds"]) == ("ppo", "16-step iterations", 2, 2)
+    assert (row["solver"], row["solver_options"]) == ("", {})
     # Two iterations of 2 x 8 steps of 2 seeds; beside the bare engine with as many environments.
     assert row["steps_per_second"] == pytest.approx(64 / raw["train"])
     assert row["bare_steps_per_second"] == pytest.approx(4 * 5 / raw["bare"])

@@ -22,6 +22,17 @@ def test_from_a_thousand_environments_on_the_preset_is_another():
     assert larger.get("steps") == 4 * many.get("steps")
 
 
+def test_mails_loops_are_shorter_at_scale_and_its_model_sees_as_large_a_part_of_the_batch_as_the_values():
+    few, many, larger = (build_setup({"algo": "mail", "num_envs": n}) for n in (8, SCALE_FROM, 4 * SCALE_FROM))
+    assert few.get("policy.model.fit_steps") == larger.get("policy.model.fit_steps")
+    assert larger.get("policy.model.minibatch") == 4 * many.get("policy.model.minibatch")
+    assert larger.get("policy.model.minibatch") == larger.get("policy.value_minibatch")
+    assert (few.get("policy.horizon"), few.get("policy.line_search_steps")) == (16, 10)
+    assert (larger.get("policy.horizon"), larger.get("policy.line_search_steps")) == (8, 3)
+    # TRPO's line search holds no rollouts.
+    assert build_setup({"num_envs": SCALE_FROM}).get("policy.line_search_steps") == 10
+
+
 def test_what_is_given_comes_after_the_preset_for_thousands():
     setup = build_setup({"algo": "gail", "num_envs": "4096", "unroll_length": 8, "reward.steps": 3, "steps": 1e5})
     assert (setup.get("rollout.unroll_length"), setup.get("reward.steps"), setup.get("steps")) == (8, 3, 1e5)

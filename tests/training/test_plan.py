@@ -18,9 +18,9 @@ from gailfe_jax.learners.methods import GAIL, find_method
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.training import plan
 from gailfe_jax.training.loop import train
-from gailfe_jax.training.plan import check_memory, find_env, make_plan
+from gailfe_jax.training.plan import find_env, make_plan
 from tests.tiny import tiny, tiny_run, toy_demonstrations
-from tests.toy import Cliff, Drift, cliff_expert
+from tests.toy import Cliff, cliff_expert
 from tests.training.cliff import CHUNK, ENV, METHOD, settings
 
 
@@ -159,25 +159,6 @@ def test_an_argument_of_another_kind_or_without_effect_is_refused(method, option
     with pytest.raises(GailfeError, match=f"^{re.escape(message)}") as error:
         train(method, ENV, **({"run": settings()} | options))
     assert "\n" not in str(error.value)
-
-
-def test_buffers_that_do_not_fit_into_the_memory_are_refused(monkeypatch):
-    made = plan_of(METHOD, run=tiny_run(seeds=2))
-    words = check_memory(made, 1)
-    assert words.startswith("failures 0 MiB")
-    need = 2 * sum(made.learner.buffer_bytes().values())
-    monkeypatch.setattr(plan, "free_bytes", lambda: need - 1)
-    with pytest.raises(
-        GailfeError, match=r"^memory: the buffers of 2 seed\(s\) need .* GiB \(failures .*\) and "
-    ) as error:
-        check_memory(made, 1)
-    assert "expected a smaller failures.capacity" in str(error.value) and "\n" not in str(error.value)
-    # Each of two devices holds one seed's.
-    assert check_memory(made, 2) == words
-
-
-def test_a_method_without_buffers_takes_no_memory_to_speak_of():
-    assert check_memory(plan_of(tiny("ppo"), Drift(), demos=DemoSettings()), 1) == ""
 
 
 def test_traced_settings_become_arrays_and_static_ones_stay():
