@@ -9,6 +9,7 @@ import concurrent.futures
 import os
 import queue
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 import mujoco
@@ -17,8 +18,9 @@ import numpy as np
 
 from gailfe_jax.envs.physics import POST_CONSTRAINT
 
-_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _CHUNK = 4
+# Behind the time, in their order.
+_PREFIX = ("qpos", "qvel", "act", "history", "qacc_warmstart")
 
 
 def prefix_size(model: mujoco.MjModel) -> int:
@@ -87,35 +89,44 @@ class BatchPool:
 
 
 class ThreadPool:
-    """A `Pool` of threads that step one `MjData` each, for fields that `mujoco.batch.Batch` does not compute."""
+    """A `Pool` of threads that step one `MjData` each, for fields that `mujoco.batch.Batch` does not compute.
+
+    Calls into MuJoCo let other threads run Python, and waiting for that to end is what costs here: states are therefore
+    copied in NumPy, and each thread takes its simulations off one list.
+    """
 
     def __init__(self, model: mujoco.MjModel, n: int, nthread: int, fields: tuple[str, ...]):
         self.lock = threading.Lock()
         self._model, self._n = model, n
         count = nthread or os.cpu_count() or 1
-        self._executor = concurrent.futures.ThreadPoolExecutor(count) if count > 1 and n > 1 else None
-        # Not the threads' own: an XLA thread is new to Python at every call, and what it holds would be freed with it.
-        self._free: queue.SimpleQueue[mujoco.MjData] = queue.SimpleQueue()
-        for _ in range(count):
-            self._free.put(mujoco.MjData(model))
+        self._count = min(count, n)
+        self._executor = concurrent.futures.ThreadPoolExecutor(self._count) if self._count > 1 else None
         data = mujoco.MjData(model)
-        self._state = np.empty((n, mujoco.mj_stateSize(model, int(_STATE))))
-        mujoco.mj_getState(model, data, self._state[0], int(_STATE))
-        self._state[:] = self._state[0]
-        self.rows = self._state[:, : prefix_size(model)]
-        self.ctrl = np.zeros((n, model.nu))
-        self._fields = {}
-        for name in {"qpos", "qvel", *fields} - {"ctrl"}:
+        self.rows, self.ctrl = np.zeros((n, prefix_size(model))), np.zeros((n, model.nu))
+        columns, at = {}, 1
+        for name in _PREFIX:
+            size = getattr(data, name).size
+            columns[name] = self.rows[:, at : at + size]
+            at += size
+        assert at == self.rows.shape[1], "the state's prefix has other parts than _PREFIX"
+        self._fields = {"qpos": columns["qpos"], "qvel": columns["qvel"], "ctrl": self.ctrl}
+        for name in set(fields) - set(self._fields):
             value = np.asarray(getattr(data, name))
             self._fields[name] = np.tile(value, (n, *(1,) * value.ndim))
+        read = {name: values for name, values in self._fields.items() if name not in ("qpos", "qvel", "ctrl")}
+        # Not the threads' own: an XLA thread is new to Python at every call, and what it holds would be freed with it.
+        self._free: queue.SimpleQueue[_Simulation] = queue.SimpleQueue()
+        for _ in range(self._count):
+            self._free.put(_Simulation(mujoco.MjData(model), self.rows[:, 0], columns, read, self.ctrl))
 
     def field(self, name: str) -> np.ndarray:
-        return self.ctrl if name == "ctrl" else self._fields[name]
+        return self._fields[name]
 
     def start(self, ids: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
         self.ctrl[ids] = 0.0
 
-        def run(i: int, data: mujoco.MjData) -> None:
+        def run(i: int, simulation: _Simulation) -> None:
+            data = simulation.data
             # What a step before this one left behind is no part of the state, and would be seen in `fields`.
             mujoco.mj_resetData(self._model, data)
             data.qpos[:], data.qvel[:] = qpos[i], qvel[i]
@@ -124,29 +135,74 @@ class ThreadPool:
         self._each(ids, run)
 
     def step(self, nstep: int) -> None:
-        def run(i: int, data: mujoco.MjData) -> None:
-            mujoco.mj_setState(self._model, data, self._state[i], int(_STATE))
-            data.ctrl[:] = self.ctrl[i]
-            mujoco.mj_step(self._model, data, nstep)
-            mujoco.mj_rnePostConstraint(self._model, data)
+        def run(i: int, simulation: _Simulation) -> None:
+            simulation.load(i)
+            mujoco.mj_step(self._model, simulation.data, nstep)
+            mujoco.mj_rnePostConstraint(self._model, simulation.data)
 
         self._each(np.arange(self._n), run)
 
-    def _each(self, ids: np.ndarray, run) -> None:
-        def work(chunk: np.ndarray) -> None:
-            data = self._free.get()
+    def _each(self, ids: np.ndarray, run: Callable[[int, _Simulation], None]) -> None:
+        # Few at a time: one that touches much takes several times as long as one in the air.
+        chunks = iter([ids[at : at + _CHUNK].tolist() for at in range(0, len(ids), _CHUNK)])
+        next_chunk = threading.Lock()
+
+        def work(_: int) -> None:
+            simulation = self._free.get()
             try:
-                for i in chunk.tolist():
-                    run(i, data)
-                    mujoco.mj_getState(self._model, data, self._state[i], int(_STATE))
-                    for name, values in self._fields.items():
-                        values[i] = getattr(data, name)
+                while True:
+                    with next_chunk:
+                        chunk = next(chunks, None)
+                    if chunk is None:
+                        return
+                    for i in chunk:
+                        run(i, simulation)
+                        simulation.save(i)
             finally:
-                self._free.put(data)
+                self._free.put(simulation)
 
         if self._executor is None:
-            work(ids)
-            return
-        # Few at a time: one that touches much takes several times as long as one in the air.
-        chunks = np.array_split(ids, max(1, -(-len(ids) // _CHUNK)))
-        list(self._executor.map(work, chunks))
+            work(0)
+        else:
+            list(self._executor.map(work, range(self._count)))
+
+
+class _Simulation:
+    """An `MjData`, and where the parts of its state and the fields that are read stand among those of all.
+
+    The rest of the state (applied forces, mocap, equality flags) stays as the model has it.
+    """
+
+    def __init__(
+        self,
+        data: mujoco.MjData,
+        time: np.ndarray,
+        columns: dict[str, np.ndarray],
+        read: dict[str, np.ndarray],
+        ctrl: np.ndarray,
+    ):
+        self.data = data
+        self._time, self._ctrl = time, ctrl
+        # Views of memory that stays where it is: to ask for them costs as much as to copy them.
+        self._own_ctrl = data.ctrl
+        self._state = [(getattr(data, name), values) for name, values in columns.items() if values.shape[1]]
+        arrays = [name for name in read if np.ndim(getattr(data, name))]
+        self._read = [(getattr(data, name), read[name]) for name in arrays]
+        self._numbers = [(name, values) for name, values in read.items() if name not in arrays]
+
+    def load(self, i: int) -> None:
+        """Takes the state of simulation `i`."""
+        self.data.time = self._time[i]
+        for own, values in self._state:
+            own[:] = values[i]
+        self._own_ctrl[:] = self._ctrl[i]
+
+    def save(self, i: int) -> None:
+        """Gives simulation `i` the state, and what is read."""
+        self._time[i] = self.data.time
+        for own, values in self._state:
+            values[i] = own
+        for own, values in self._read:
+            values[i] = own
+        for name, values in self._numbers:
+            values[i] = getattr(self.data, name)
