@@ -102,11 +102,11 @@ def _speed(report: dict[str, Any], what: Callable[[dict[str, Any]], list[str]], 
     return _markdown(head, rows)
 
 
-def physics() -> str:
+def physics(name: str = "physics") -> str:
     """The engine inside a jitted scan with a 2x100 policy."""
     what = lambda r: [r["env"], r["engine"], str(r["num_envs"])]  # noqa: E731
     text = functools.partial(_speed, what=what, head=["task", "engine", "environments"])
-    return _result("physics", "gailfe bench physics", text)
+    return _result(name, "gailfe bench physics", text)
 
 
 def training(name: str = "train") -> str:
@@ -354,6 +354,8 @@ def experiment(name: str) -> str:
 TABLES = {
     "experts": experts,
     "physics": physics,
+    "physics_own": functools.partial(physics, "physics_own"),
+    "physics_gymnasium": functools.partial(physics, "physics_gymnasium"),
     "train": training,
     "train_mail": functools.partial(training, "train_mail"),
     "horizon": horizon,
