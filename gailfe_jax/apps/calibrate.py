@@ -14,7 +14,7 @@ from gailfe_jax.apps.collection import roll_out
 from gailfe_jax.artifacts.confidence import Confidence, confidence_files, sigmoid
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Trajectories
-from gailfe_jax.envs import make_env, warn_if_changed
+from gailfe_jax.envs import also_called, make_env, warn_if_changed
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
@@ -50,7 +50,7 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
     copy = copied_task(run_dir, record)
     env = make_env(copy or record["environment"]["env"], record["environment"].get("engine", "auto"))
     warn_if_changed(str(run_dir / FOLDER if copy else run_dir), record.get("task"), env)
-    expert = load_demonstrations(demos, env).expert
+    expert = load_demonstrations(demos, env, also_called(env.spec)).expert
     if pathlib.Path(demos).is_file() and file_sha256(demos) == record["demos"].get("sha256"):
         raise GailfeError(f"{demos}: the run was trained on it; expected held-out demonstrations (another --seed)")
     if expert.num_trajectories < 2:
