@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import pathlib
 import re
@@ -153,7 +154,7 @@ def test_what_the_page_records_is_what_training_sees(tmp_path, monkeypatch):
     row = np.abs(found["starts"]["qpos"][:, :2] - start[:2]).sum(axis=1).argmin()
     actions = np.random.default_rng(2).uniform(-1, 1, (20, 2)).astype(np.float32)
     remaining = iter(actions)
-    monkeypatch.setitem(found, "task", found["task"].__class__(**(vars(found["task"]) | {"max_episode_steps": 20})))
+    monkeypatch.setitem(found, "task", dataclasses.replace(found["task"], max_episode_steps=20))
     recorded = found["record"](lambda obs: next(remaining), *(found["starts"][name][row] for name in ("qpos", "qvel")))
     for action, obs, next_obs in zip(recorded.action, recorded.obs, recorded.next_obs, strict=True):
         np.testing.assert_allclose(obs, state.obs, atol=1e-5)

@@ -23,8 +23,7 @@ from gailfe_jax.envs.rollout import Episodes, Visited, evaluate, visit
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.io.user_modules import missing_modules
-from gailfe_jax.training.run_folder import copied_task, load_policies, load_run
+from gailfe_jax.training.run_folder import copied_task, load_policies, load_run, refused_env
 from gailfe_jax.types import Array, Env
 
 MOST_EPISODES = 10**6
@@ -75,8 +74,9 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> Judged:
     try:
         made = make_env(copy or name)
     except GailfeError as error:
-        missing = " ".join(f"--import {module}" for module in missing_modules(record))
-        raise GailfeError(f"{error}; the run was made with {missing}" if missing else str(error)) from None
+        # What the caller asks for has nothing to do with how the run came by its environment.
+        held = record if env is None else {"imports": record.get("imports", [])}
+        raise refused_env(path, held, error) from None
     for policy in policies:
         check_spaces(str(path), policy, made.spec)
     if env is not None:
