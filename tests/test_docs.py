@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import pathlib
 import re
@@ -104,10 +105,62 @@ def test_python_blocks_run(tmp_path, monkeypatch, own_registry):
     """In the order of the pages, in one folder, with fewer steps."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    save_arm_policy()
     for parameter in blocks("python"):
         (text,) = parameter.values
         exec(compile(shorter(text), parameter.id, "exec"), {"__name__": parameter.id})
     assert (tmp_path / "runs" / "x" / "summary.json").is_file()
+
+
+def save_arm_policy():
+    """What a page that loads a run's policy finds, without the run."""
+    import numpy as np
+
+    from gailfe_jax.artifacts.policy import Policy
+
+    Policy(
+        [(np.zeros((6, 2)), np.array([0.5, 9.0]))],
+        "tanh",
+        np.zeros(6),
+        np.ones(6),
+        np.zeros(2),
+        -np.ones(2),
+        np.ones(2),
+    ).save("runs/arm/policies/seed_0.safetensors")
+
+
+def test_what_the_page_records_is_what_training_sees(tmp_path, monkeypatch):
+    """The recorder of docs/own_robot.md, beside the task's own environment under the same actions."""
+    import jax
+    import numpy as np
+
+    import gailfe_jax as gf
+    from gailfe_jax.data.formats import load_demonstrations
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    save_arm_policy()
+    page = [p for p in blocks("python") if p.id.startswith("own_robot")]
+    found = {}
+    for parameter in page:
+        if "mine.npz" in parameter.values[0] or "policy.act" in parameter.values[0]:
+            exec(compile(parameter.values[0], parameter.id, "exec"), found)
+    assert found["action"].tolist() == [0.5, 1.0]
+    env = gf.make_env("examples/arm/arm.toml", "mujoco_c")
+    assert load_demonstrations("mine.npz", env).expert.num_trajectories == 3
+    reset, step = jax.jit(env.reset), jax.jit(env.step)
+    state = reset(jax.random.key(1))
+    start = np.asarray(state.obs)
+    row = np.abs(found["starts"]["qpos"][:, :2] - start[:2]).sum(axis=1).argmin()
+    actions = np.random.default_rng(2).uniform(-1, 1, (20, 2)).astype(np.float32)
+    remaining = iter(actions)
+    monkeypatch.setitem(found, "task", dataclasses.replace(found["task"], max_episode_steps=20))
+    recorded = found["record"](lambda obs: next(remaining), *(found["starts"][name][row] for name in ("qpos", "qvel")))
+    for action, obs, next_obs in zip(recorded.action, recorded.obs, recorded.next_obs, strict=True):
+        np.testing.assert_allclose(obs, state.obs, atol=1e-5)
+        state, after = step(state, action)
+        np.testing.assert_allclose(next_obs, after.next_obs, atol=1e-5)
+    assert recorded.num_transitions > 10
 
 
 @pytest.mark.slow

@@ -14,13 +14,13 @@ from gailfe_jax.apps.collection import roll_out
 from gailfe_jax.artifacts.confidence import Confidence, confidence_files, sigmoid
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Trajectories
-from gailfe_jax.envs import make_env, warn_if_changed
+from gailfe_jax.envs import also_called, make_env, warn_if_changed
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.training.run_folder import copied_task, load_policies, load_run
+from gailfe_jax.training.run_folder import copied_task, load_policies, load_run, refused_env
 
 
 def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, seed: int = 0) -> dict[str, Any]:
@@ -48,9 +48,12 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
     if episodes < 2:
         raise GailfeError(f"episodes: got {episodes}; expected at least 2: one half fits, the other judges")
     copy = copied_task(run_dir, record)
-    env = make_env(copy or record["environment"]["env"], record["environment"].get("engine", "auto"))
+    try:
+        env = make_env(copy or record["environment"]["env"], record["environment"].get("engine", "auto"))
+    except GailfeError as error:
+        raise refused_env(run_dir, record, error) from None
     warn_if_changed(str(run_dir / FOLDER if copy else run_dir), record.get("task"), env)
-    expert = load_demonstrations(demos, env).expert
+    expert = load_demonstrations(demos, env, also_called(env.spec)).expert
     if pathlib.Path(demos).is_file() and file_sha256(demos) == record["demos"].get("sha256"):
         raise GailfeError(f"{demos}: the run was trained on it; expected held-out demonstrations (another --seed)")
     if expert.num_trajectories < 2:

@@ -18,13 +18,12 @@ from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.artifacts.policy import Policy, check_borrowed, check_spaces, expert_names, load_expert
 from gailfe_jax.data.formats import load_demonstrations
-from gailfe_jax.envs import make_env, policy_record, task_file, warn_if_changed
+from gailfe_jax.envs import also_called, make_env, policy_record, task_file, warn_if_changed
 from gailfe_jax.envs.rollout import Episodes, Visited, evaluate, visit
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.io.user_modules import missing_modules
-from gailfe_jax.training.run_folder import copied_task, load_policies, load_run
+from gailfe_jax.training.run_folder import copied_task, load_policies, load_run, refused_env
 from gailfe_jax.types import Array, Env
 
 MOST_EPISODES = 10**6
@@ -75,8 +74,9 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> Judged:
     try:
         made = make_env(copy or name)
     except GailfeError as error:
-        missing = " ".join(f"--import {module}" for module in missing_modules(record))
-        raise GailfeError(f"{error}; the run was made with {missing}" if missing else str(error)) from None
+        # What the caller asks for has nothing to do with how the run came by its environment.
+        held = record if env is None else {"imports": record.get("imports", [])}
+        raise refused_env(path, held, error) from None
     for policy in policies:
         check_spaces(str(path), policy, made.spec)
     if env is not None:
@@ -173,7 +173,8 @@ def evaluate_path(
         rows.append(row)
     report: dict[str, Any] = {
         "path": pathlib.Path(path).name,
-        "env": spec.gymnasium_id or spec.name,
+        "env": spec.name,
+        "gymnasium_id": spec.gymnasium_id,
         "backend": backend,
         "episodes": episodes,
         "seed": seed,
@@ -212,7 +213,7 @@ def _own_demonstrations(path: str | pathlib.Path) -> str | None:
 
 def _distances(policies: list[Policy], env: Env, demos: str, episodes: int, seed: int) -> list[Distance | None]:
     """How far each deterministic policy's pairs, on this package's own engine, are from the demonstrations'."""
-    shown = load_demonstrations(demos, env)
+    shown = load_demonstrations(demos, env, also_called(env.spec))
     warn_if_changed(demos, shown.provenance.get("task"), env)
     reference, steps = reference_of(shown.expert), min(env.spec.max_episode_steps, MOST_STEPS)
     found = []

@@ -21,6 +21,7 @@ import numpy as np
 
 from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, forward, layer_tensors, normalise, pop_layers
 from gailfe_jax.errors import GailfeError, GailfeWarning
+from gailfe_jax.io.env_names import means
 from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -343,7 +344,7 @@ def check_policy(name: str, policy: Policy, spec: EnvSpec, also: Collection[str]
       GailfeError: it was trained on another one, or has other sizes, bounds or another kind of action.
     """
     task = _task_of(policy, spec)
-    if task not in (spec.name, spec.gymnasium_id, *also):
+    if not means(task, spec, also):
         raise GailfeError(f"{name}: a policy for {task}; expected one for {spec.name}")
     check_spaces(name, policy, spec)
     check_borrowed(name, policy, spec)
@@ -356,7 +357,7 @@ def check_borrowed(name: str, policy: Policy, spec: EnvSpec) -> None:
       GailfeError: then it also has other bounds.
     """
     task = _task_of(policy, spec)
-    if task in (spec.name, spec.gymnasium_id):
+    if means(task, spec):
         return
     for side in ("action_low", "action_high"):
         own = getattr(policy, side)

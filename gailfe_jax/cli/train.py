@@ -16,7 +16,7 @@ from gailfe_jax.envs import base_name, canonical_name, differ_by_file, find_task
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.user_modules import imported_modules, require_modules
 from gailfe_jax.learners.setup import Setup
-from gailfe_jax.training.run_folder import check_same_task, copied_task, load_run, read_record
+from gailfe_jax.training.run_folder import check_same_task, copied_task, load_run, read_record, refused_env
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,10 @@ def _resumed_env(words: Sequence[str], out: pathlib.Path, record: Mapping[str, A
     """
     file, given = task_file(name), peek(words, "--env") or ""
     if file is None:
-        return name
+        try:
+            return canonical_name(name)
+        except GailfeError as error:
+            raise refused_env(out, record, error) from None
     if differ_by_file(given, name):
         name = given
     elif not pathlib.Path(file).is_file():

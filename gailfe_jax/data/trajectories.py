@@ -207,7 +207,8 @@ class Demonstrations:
     """An expert's trajectories, the failed attempts that belong to them, and where both came from.
 
     Attributes:
-      env_id: Gymnasium id, e.g. `Hopper-v5`.
+      env_id: the environment: what `--env` takes. A Gymnasium id may stand without `gym:` and its module (`Hopper-v5`,
+        `MyEnv-v0` for `gym:my_env:MyEnv-v0`). For a task file it is the task's name, for an object its `spec.name`.
       expert: at least one trajectory.
       failures: labelled as failed by the annotator that `provenance` names; may be empty.
       provenance: JSON-serialisable, see `make_provenance`.

@@ -101,11 +101,14 @@ def _check_actions(trajectories: Trajectories, where: str, low: Any, high: Any, 
     action = trajectories.action
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
     if low.ndim and low.shape != action.shape[1:]:
-        raise GailfeError(f"{where}action': size {action.shape[1]}, expected the {low.size} that have bounds")
+        raise GailfeError(f"{where}action': size {action.shape[1]}, expected the task's action size, {low.size}")
     outside = (action < low - tolerance) | (action > high + tolerance)
     if outside.any():
-        row = int(np.argwhere(outside)[0][0])
-        raise GailfeError(f"{where}action': outside the bounds [{low.min():g}, {high.max():g}] at step {row}")
+        row, column = (int(i) for i in np.argwhere(outside)[0])
+        least, most = (np.broadcast_to(bound, action.shape[1:])[column] for bound in (low, high))
+        raise GailfeError(
+            f"{where}action': action[{column}] is {action[row, column]:g} at step {row}, outside [{least:g}, {most:g}]"
+        )
 
 
 def check_choices(action: np.ndarray, what: str) -> None:

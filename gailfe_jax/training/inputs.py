@@ -148,7 +148,7 @@ def _refuse_unread(
 def _load(method: Learner, env: Env, settings: DemoSettings) -> Demonstrations:
     if settings.demos is None:
         raise GailfeError(f"demos: {method.name} needs a demonstration file; make one with gailfe demos")
-    return load_demonstrations(settings.demos, env)
+    return load_demonstrations(settings.demos, env, also_called(env.spec))
 
 
 def _check_sizes(demonstrations: Demonstrations, spec: EnvSpec) -> None:

@@ -126,6 +126,8 @@ def make_plan(
         now |= {} if seeds is None else {"seeds": numbers.tolist()}
         task = task_record(world)
         now |= {} if task is None else {"task": task}
+        if not isinstance(env, str | EnvSettings):
+            now["object"] = type(env).__name__
         distributed.check_same(shared_identity(now) | (others or {}))
         chunk, chunks = whole_chunks(run, batch)
         learner = method.on(world, total_iterations=chunks * chunk, annotator=inputs.annotator, success=inputs.success)

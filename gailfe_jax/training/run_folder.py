@@ -32,6 +32,7 @@ from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
+from gailfe_jax.io.user_modules import missing_modules
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.record import flat_values, method_record, part_record, read_flat, read_method, read_part
 from gailfe_jax.training.logger import read_metrics, stack_metric
@@ -212,6 +213,26 @@ def copied_task(run_dir: str | pathlib.Path, record: Mapping[str, Any]) -> str |
     return on_file(name, str(copy)) if copy.is_file() else None
 
 
+def refused_env(where: object, record: Mapping[str, Any], error: GailfeError) -> GailfeError:
+    """What to say where the environment of a run, or of a policy file without one, cannot be made.
+
+    Args:
+      where: what the message begins with, the run or the file.
+      record: what `load_run` returns; empty for a file alone.
+      error: what `make_env` says.
+    """
+    missing = " ".join(f"--import {module}" for module in missing_modules(record))
+    if missing:
+        return GailfeError(f"{error}; the run was made with {missing}")
+    if "object" in record:
+        name = record["environment"].get("env")
+        return GailfeError(
+            f"{where}: trained on an object called {name!r}; expected a module that registers it by this name "
+            "(register_task), and --import with that module"
+        )
+    return error
+
+
 def check_same_task(run_dir: pathlib.Path, saved: Mapping[str, Any], now: Any) -> None:
     """Refuses to go on with a run whose task has changed: its bits would.
 
@@ -252,7 +273,8 @@ def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
         before |= {"seeds": saved["seeds"]} if "seeds" in saved else {}
         check_same_task(run_dir, saved, now.get("task"))
         # A run of an older release recorded no task; and the files may lie elsewhere today.
-        before |= {"task": now["task"]} if "task" in now else {}
+        # And where an object was given, one that is registered by its name may be meant today.
+        before |= {name: now[name] for name in ("task", "object") if name in now}
         old, new = before["environment"].get("env", ""), now["environment"].get("env", "")
         if saved.get("task") and differ_by_file(old, new):
             before["environment"] = before["environment"] | {"env": new}

@@ -37,7 +37,7 @@ def test_both_backends_tell_of_the_same_policies(run_dir):
 def test_a_report_adds_up(run_dir):
     report = evaluate_path(run_dir, episodes=3, seed=2)
     json.dumps(report, allow_nan=False)
-    assert (report["env"], report["backend"], report["episodes"], report["seed"]) == ("Hopper-v5", "gymnasium", 3, 2)
+    assert (report["env"], report["backend"], report["episodes"], report["seed"]) == ("hopper", "gymnasium", 3, 2)
     for row in report["seeds"]:
         assert len(row["returns"]) == 3
         assert row["mean"] == pytest.approx(np.mean(row["returns"])) and row["std"] == pytest.approx(
@@ -89,4 +89,4 @@ def test_what_cannot_be_judged_is_named(run_dir, tmp_path):
         with pytest.raises(GailfeError, match=message) as error:
             evaluate_path(path, **options)
         assert "\n" not in str(error.value)
-    assert evaluate_path(unnamed, episodes=1, env="Hopper-v5")["env"] == "Hopper-v5"
+    assert evaluate_path(unnamed, episodes=1, env="Hopper-v5")["env"] == "hopper"

@@ -15,12 +15,12 @@ def test_evaluate_prints_json_and_a_table(tmp_path, capsys):
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     assert [row["seed"] for row in report["seeds"]] == [1, 2]
-    assert report["backend"] == "gymnasium" and report["env"] == "Hopper-v5"
+    assert report["backend"] == "gymnasium" and (report["env"], report["gymnasium_id"]) == ("hopper", "Hopper-v5")
     assert report["expert_normalised"] == pytest.approx(report["mean"] / load_run(run_dir)["demos"]["expert_return"])
     assert json.loads((run_dir / "evaluation.json").read_text()) == report
     assert main(["evaluate", str(run_dir), "--episodes", "2"]) == 0
     out = capsys.readouterr().out
-    assert "Hopper-v5, 2 episodes" in out and "95% bootstrap interval" in out
+    assert "hopper, 2 episodes" in out and "95% bootstrap interval" in out
 
 
 @pytest.mark.parametrize(

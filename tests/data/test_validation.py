@@ -59,8 +59,16 @@ WRONG_CONTENT = {
     "NaN": (_edit("expert/obs", _put((4, 1), np.nan)), "expert/obs", "NaN or infinity at step 4"),
     "infinity": (_edit("failures/reward", _put(2, -np.inf)), "failures/reward", "NaN or infinity at step 2"),
     "NaN state": (_edit("expert/simulator_state", _put((0, 0), np.nan)), "expert/simulator_state", "at step 0"),
-    "action too large": (_edit("expert/action", _put((3, 0), 1.01)), "expert/action", "[-1, 1] at step 3"),
-    "action too small": (_edit("failures/action", _put((5, 1), -1.01)), "failures/action", "at step 5"),
+    "action too large": (
+        _edit("expert/action", _put((3, 0), 1.01)),
+        "expert/action",
+        "action[0] is 1.01 at step 3, outside [-1, 1]",
+    ),
+    "action too small": (
+        _edit("failures/action", _put((5, 1), -1.01)),
+        "failures/action",
+        "action[1] is -1.01 at step 5, outside [-1, 1]",
+    ),
     "offsets short": (_edit("expert/offsets", _put(-1, 8)), "expert/offsets", "from 0 to 9"),
     "offsets start late": (_edit("expert/offsets", _put(0, 1)), "expert/offsets", "increasing"),
     "empty trajectory": (_edit("expert/offsets", lambda x: np.insert(x, 1, 0)), "expert/offsets", "increasing"),
@@ -102,7 +110,7 @@ def test_bounds_are_arguments(tmp_path):
         Demonstrations.load(path, action_low=-peak / 2, action_high=peak / 2)
     Demonstrations.load(path, action_low=np.full(ACTION, -2.0), action_high=np.full(ACTION, 2.0))
     Demonstrations.load(path, action_low=-0.5, action_high=0.5, tolerance=0.5)
-    with pytest.raises(GailfeError, match="size 2, expected the 3 that have bounds"):
+    with pytest.raises(GailfeError, match="size 2, expected the task's action size, 3"):
         Demonstrations.load(path, action_low=np.full(3, -1.0), action_high=np.full(3, 1.0))
 
 
@@ -112,6 +120,16 @@ def test_bounds_are_the_tasks_not_one(tmp_path):
     path = tmp_path / "wide.npz"
     dataclasses.replace(demonstrations, expert=wide).save(path)
     np.testing.assert_array_equal(Demonstrations.load(path).expert.action, wide.action)
+
+
+def test_the_bounds_of_the_dimension_that_is_outside_are_told(tmp_path):
+    original = make_demonstrations()
+    original.expert.action[2] = [1.5, 30.0]
+    original.save(tmp_path / "demos.npz")
+    with pytest.raises(GailfeError, match=r"'expert/action': action\[0\] is 1.5 at step 2, outside \[-1, 1\]$"):
+        Demonstrations.load(
+            tmp_path / "demos.npz", action_low=np.array([-1.0, -3.0]), action_high=np.array([1.0, 40.0])
+        )
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_the_commands_know_it_by_its_name(tmp_path, monkeypatch, capsys, compile
     ):
         assert main(shlex.split(line)) == 0, line
     assert (tmp_path / "run" / "video.mp4").stat().st_size > 1000
-    assert "tests.hosted:Pond-v0?sees=dict, 3 episodes" in capsys.readouterr().out
+    assert f"{SEEN}, 3 episodes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

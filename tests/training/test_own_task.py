@@ -189,3 +189,20 @@ def test_the_terminal_shows_lengths_and_distances(capsys, own_registry, unpaid_d
     assert main(["video", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err
     assert "cliff draws no picture; expected a MuJoCo task" in err and err.count("\n") == 1
+
+
+def test_a_run_on_an_object_says_so_where_its_name_is_unknown(own_registry, unpaid_demos, tmp_path, capsys):
+    folder, demos = tmp_path / "run", str(unpaid_demos)
+    train(tiny("bc"), Unpaid(), settings(1), demos=demos, out=folder)
+    assert load_run(folder)["object"] == "Unpaid"
+    said = f"{folder}: trained on an object called 'cliff'; expected a module that registers it by this name"
+    for words in (["evaluate", str(folder)], ["train", "--out", str(folder), "--resume"]):
+        assert main(words) == 2
+        err = capsys.readouterr().err
+        assert said in err and "--import" in err and err.count("\n") == 1
+    assert main(["evaluate", str(folder), "--env", "clif"]) == 2
+    assert "unknown task 'clif'" in capsys.readouterr().err
+    register_task(Unpaid, name="cliff")
+    assert main(["evaluate", str(folder), "--episodes", "2"]) == 0
+    train(tiny("bc"), "cliff", settings(2), demos=demos, out=folder, resume=True)
+    assert "object" not in load_run(folder)

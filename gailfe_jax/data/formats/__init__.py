@@ -18,7 +18,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +29,7 @@ from gailfe_jax.data.formats import hdf5, minari, npz
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import replacing
+from gailfe_jax.io.env_names import means
 
 if TYPE_CHECKING:
     from gailfe_jax.types import Env
@@ -115,6 +116,16 @@ def read_demonstrations(
     discrete: bool = False,
 ) -> Demonstrations:
     """Reads and validates demonstrations of any format; see `Demonstrations.load`."""
+    name, demonstrations = _read(source)
+    demonstrations.validate(
+        name, expect_env=expect_env, action_low=action_low, action_high=action_high, tolerance=tolerance,
+        discrete=discrete,
+    )  # fmt: skip
+    return demonstrations
+
+
+def _read(source: str | os.PathLike[str]) -> tuple[str, Demonstrations]:
+    """What to call demonstrations, and they themselves, not validated yet."""
     chosen, name, argument, suffix = _find(source)
     if suffix is not None and not Path(argument).is_file():
         raise GailfeError(f"{name}: no such file")
@@ -128,26 +139,30 @@ def read_demonstrations(
     if not isinstance(demonstrations, Demonstrations):
         kind = type(demonstrations).__name__
         raise GailfeError(f"{name}: the reader of format {chosen.name!r} returned {kind}, expected Demonstrations")
-    demonstrations.validate(
-        name, expect_env=expect_env, action_low=action_low, action_high=action_high, tolerance=tolerance,
-        discrete=discrete,
-    )  # fmt: skip
-    return demonstrations
+    return name, demonstrations
 
 
-def load_demonstrations(source: str | os.PathLike[str], env: Env) -> Demonstrations:
+def load_demonstrations(source: str | os.PathLike[str], env: Env, also: Collection[str] = ()) -> Demonstrations:
     """Reads demonstrations for `env`: of its task, with actions inside its bounds, or that are its choices.
+
+    Args:
+      source: see `Demonstrations.load`.
+      env: the environment, which `env_id` may call by any of its names (see `Demonstrations`).
+      also: other names of its task.
 
     Raises:
       GailfeError: a missing, damaged or foreign file, other bounds or another environment.
     """
-    return read_demonstrations(
-        source,
-        expect_env=env.spec.gymnasium_id or env.spec.name,
-        action_low=np.asarray(env.spec.action_low),
-        action_high=np.asarray(env.spec.action_high),
-        discrete=env.spec.discrete,
+    name, demonstrations = _read(source)
+    spec = env.spec
+    demonstrations.validate(
+        name,
+        expect_env=None if means(demonstrations.env_id, spec, also) else spec.gymnasium_id or spec.name,
+        action_low=np.asarray(spec.action_low),
+        action_high=np.asarray(spec.action_high),
+        discrete=spec.discrete,
     )
+    return demonstrations
 
 
 def write_demonstrations(path: str | os.PathLike[str], demonstrations: Demonstrations) -> None:
