@@ -358,6 +358,7 @@ TABLES = {
     "physics_gymnasium": functools.partial(physics, "physics_gymnasium"),
     "train": training,
     "train_mail": functools.partial(training, "train_mail"),
+    "train_humanoid": functools.partial(training, "train_humanoid"),
     "horizon": horizon,
     "peers": peers,
     "peers_learning": peers_learning,
