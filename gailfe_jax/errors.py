@@ -75,6 +75,12 @@ def _type_and_place(error: BaseException) -> str:
     return f"{kind} in {pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else kind
 
 
+def where_raised(error: BaseException, *machinery: str) -> str:
+    """`my_env.py, line 12`: the innermost frame of an exception that is not in the folders `machinery`; "" if none."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(machinery)]
+    return f"{pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+
+
 def refusal(error: BaseException) -> str:
     """What the user is told of an error: `file: reason` where the file system refused, else its message on one line."""
     if isinstance(error, OSError):

@@ -6,8 +6,10 @@ No JAX here: the processes of a vector environment import this module and little
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import math
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +17,11 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from gailfe_jax.errors import GailfeError, one_line
-from gailfe_jax.io.user_modules import import_user_module, imported_modules
+from gailfe_jax.errors import GailfeError, one_line, where_raised
+from gailfe_jax.io.user_modules import SEARCHED, import_user_module, imported_modules, search_this_folder
+
+_MACHINERY = (str(pathlib.Path(__file__).parent), *(str(pathlib.Path(str(x.__file__)).parent) for x in (gymnasium, np)))
+"""Folders whose lines say nothing of a user's own mistake."""
 
 LARGEST = float(np.finfo(np.float32).max)
 """The largest reward: what is learned from is in single precision."""
@@ -69,11 +74,23 @@ def make_gymnasium(name: str, *, prefix: str = "", **options: Any) -> gymnasium.
       GailfeError: there is no such environment, or it cannot be made.
     """
     id, named = split_options(name, prefix)
+    module = id.rpartition(":")[0]
+    if module:
+        search_this_folder()
     try:
         return gymnasium.make(id, disable_env_checker=True, **(named | options))
     except Exception as error:  # Whatever a user's constructor raises.
         reason = one_line(error, first=True)
+        if isinstance(error, ModuleNotFoundError) and module and _is_missing(module):
+            reason = f"no module {module!r} {SEARCHED}"
         raise GailfeError(f"env {prefix + name!r}: expected an environment Gymnasium can make ({reason})") from None
+
+
+def _is_missing(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is None
+    except (ImportError, ValueError):
+        return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,8 +303,19 @@ def _run(what: str, call: Callable[[], Any]) -> Any:
     except GailfeError:
         raise
     except Exception as error:  # Whatever a user's code raises.
-        cause = one_line(error, first=True)
-        raise GailfeError(f"{what} fails ({type(error).__name__}: {cause})") from error
+        raise GailfeError(f"{what} fails ({cause_of(error)})") from error
+
+
+def cause_of(error: Exception) -> str:
+    """What a user's environment raised, and in which line of its own."""
+    said, place = str(error), where_raised(error, *_MACHINERY)
+    if isinstance(error, ValueError) and not place:
+        # Gymnasium unpacks what it was given.
+        if "expected 5, got 4" in said:
+            return "it returns 4 values, as in Gym's old API; expected obs, reward, terminated, truncated, info"
+        if "(expected 2" in said:
+            return "it returns no pair, as in Gym's old API; expected obs, info"
+    return f"{type(error).__name__}: {one_line(error, first=True)}" + (f"; {place}" if place else "")
 
 
 def _leaves(space: spaces.Space, what: str, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], spaces.Box]]:

@@ -19,7 +19,7 @@ class Pond(gymnasium.Env):
       sees: `vector`, or `dict` for the same numbers as a Dict of Boxes.
       moves: `box`, `choice` for a push to the left (3), none (4) or to the right (5), or a space.
       observes: another observation space, whose samples it shows.
-      fault: what it does wrong: `nan` at reset, `grows` after it, `raises` in reset; in step 5 `late`, `late nan`, or
+      fault: what it does wrong: `old reset` and `old step` as in Gym; `nan` at reset, `grows` after it, `raises` in reset; in step 5 `late`, `late nan`, or
         `unpaid` for no reward; `fall nan` for no observation where it falls; `paint` in render, or `blank`, no picture.
     """
 
@@ -58,6 +58,8 @@ class Pond(gymnasium.Env):
             self.at[1] = np.nan
         if self.fault == "grows":
             self.observation_space = spaces.Box(-1.0, 1.0, (3,), np.float64)
+        if self.fault == "old reset":
+            return [0.0, 0.0, 0.0]  # type: ignore[return-value]
         return self._obs(), {"start": self.at.copy()}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -71,6 +73,8 @@ class Pond(gymnasium.Env):
             reward = float("nan")
         if (self.fault == "late nan" and self.steps == 5) or (self.fault == "fall nan" and fell):
             self.at[1] = np.nan
+        if self.fault == "old step":
+            return self._obs(), reward, fell, {}  # type: ignore[return-value]
         return self._obs(), reward, fell, False, {"at": self.at.copy()}
 
     def render(self) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from gailfe_jax.artifacts.policy import Policy, check_borrowed, check_spaces, ex
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.envs import also_called, make_env, policy_record, task_file, warn_if_changed
 from gailfe_jax.envs.rollout import Episodes, Visited, evaluate, visit
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.training.run_folder import copied_task, load_policies, load_run, refused_env
@@ -149,10 +150,11 @@ def evaluate_path(
     policies, world, spec = judged.policies, judged.env, judged.env.spec
     if expert_return is not None and not spec.has_reward:
         raise GailfeError(f"expert_return: got {expert_return}; nothing reads it: {spec.name} has no reward")
+    known = expert_return
     if expert_return is None:
-        expert_return = known_expert_return(path, spec.name)
+        known = known_expert_return(path, spec.name) if spec.has_reward else None
         # A share of a return that is not positive means nothing. It is an error only where the caller gave it.
-        expert_return = None if expert_return is None or not expert_return > 0 else expert_return
+        expert_return = None if known is None or not known > 0 else known
     if backend is None:
         backend = "engine" if spec.gymnasium_id is None else "gymnasium"
     if backend == "gymnasium":
@@ -185,6 +187,7 @@ def evaluate_path(
         interval = bootstrap_interval(means)
         report |= {
             "expert_return": expert_return,
+            "known_expert_return": known,
             "mean": float(means.mean()),
             "iqm": interval.estimate,
             "interval": [interval.low, interval.high],
@@ -207,8 +210,15 @@ def _own_demonstrations(path: str | pathlib.Path) -> str | None:
     """The demonstrations that a run was trained on, if they are still where they were."""
     held = load_run(path)["demos"] if pathlib.Path(path).is_dir() else {}
     file = held.get("demos")
-    there = isinstance(file, str) and pathlib.Path(file).is_file() and file_sha256(file) == held.get("sha256")
-    return file if there else None
+    if not isinstance(file, str):
+        return None
+    there = pathlib.Path(file).is_file()
+    if there and file_sha256(file) == held.get("sha256"):
+        return file
+    name = pathlib.Path(file).name
+    what = f"{file} has changed since" if there else f"its demonstrations {name} are not at {file}"
+    warnings.warn(f"{path}: {what}; no distance without --demos and where they are", GailfeWarning, stacklevel=2)
+    return None
 
 
 def _distances(policies: list[Policy], env: Env, demos: str, episodes: int, seed: int) -> list[Distance | None]:

@@ -78,6 +78,8 @@ def _show(report: dict[str, Any]) -> None:
     if returns and len(report["seeds"]) > 1:
         low, high = report["interval"]
         print(f"IQM over seeds {report['iqm']:.0f}, 95% bootstrap interval [{low:.0f}, {high:.0f}]")
+    if returns and report["expert_return"] is None and report["known_expert_return"] is not None:
+        print(f"of expert: none, for the expert's return, {report['known_expert_return']:.0f}, is not positive")
     if not returns:
         print(f"{report['env']} has no reward, so there is no return to show")
     if compared:

@@ -92,7 +92,7 @@ class RunSettings(Part):
     """The first of them; the others follow."""
     eval_every: float | None = setting(None, least=1)
     """Steps of each seed between evaluations, rounded to whole iterations; none for at least 50,000, and so many that
-    evaluation takes a few hundredths of the time (docs/performance.md has the rule)."""
+    evaluation takes a few hundredths of the time, but no more than steps (docs/performance.md has the rule)."""
     eval_episodes: int = setting(8, least=1)
     """Fresh episodes per evaluation and seed, deterministic policy."""
     eval_engine: Literal["auto", "same"] = setting("auto")

@@ -26,11 +26,12 @@ from jax.experimental.buffer_callback import buffer_callback
 
 from gailfe_jax.envs.base import EpisodicEnv, check_limit
 from gailfe_jax.envs.physics.model import without_expected_warning
-from gailfe_jax.errors import GailfeError, one_line, warned_unless_refused
+from gailfe_jax.errors import GailfeError, warned_unless_refused
 from gailfe_jax.flat_env import (
     LARGEST,
     LaneMaker,
     Maker,
+    cause_of,
     check_lane,
     check_numbers,
     join_options,
@@ -242,8 +243,7 @@ class _Batches:
         except GailfeError:
             raise
         except Exception as error:  # Whatever a user's environment raises.
-            kind = type(error).__name__
-            raise GailfeError(f"env {self._name!r}: {what} fails ({kind}: {one_line(error, first=True)})") from error
+            raise GailfeError(f"env {self._name!r}: {what} fails ({cause_of(error)})") from error
 
     def _check(self, after: str, obs: np.ndarray, reward: Any = 0.0, rows: Any = True, paid: Any = True) -> None:
         """Holds that `obs [n, o]` of `rows [n]`, and `reward [n]` of the rows that are `paid [n]`, are finite."""

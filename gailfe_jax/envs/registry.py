@@ -123,7 +123,8 @@ def _from_file(path: str) -> _Registration:
     place, task = pathlib.Path(os.path.abspath(os.path.expanduser(path))), load_task(path)
     if _is_built_in(task.name):
         raise GailfeError(
-            f"env: {place.name}: name: {task.name!r} is a built-in task's; expected another name in the file"
+            f"env: {place.name}: name: {task.name!r} is a built-in task's; expected another name in the file "
+            f'(name = "my_{task.name}"), or of the file'
         )
     name = place.relative_to(pathlib.Path.cwd()).as_posix() if place.is_relative_to(pathlib.Path.cwd()) else str(place)
     held = _FILES.get(str(place))

@@ -176,6 +176,9 @@ def _check(record: Mapping[str, Any], keys: Mapping[str, type], where: str) -> N
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(keys)}"
             raise GailfeError(f"{where}: unknown key {key!r}; {hint}")
         if not isinstance(value, keys[key]) or isinstance(value, bool):
+            if keys is _START and key in ("qpos", "qvel"):
+                kind = f'text such as "uniform({value})"' if isinstance(value, int | float) else 'text, "uniform(0.05)"'
+                raise GailfeError(f"{where}: {key}: got {value!r}; expected {kind}")
             kind = {str: "text", int: "a whole number", list: "a list", dict: "a table"}[keys[key]]
             raise GailfeError(f"{where}: {key}: got {value!r}; expected {kind}")
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from gailfe_jax.errors import GailfeError
 
+SEARCHED = "in this folder, on PYTHONPATH or among the installed ones"
+"""Where Python looks for a module of the user's own."""
+
 _imported: list[str] = []
 
 
@@ -35,8 +38,7 @@ def import_user_module(name: str) -> None:
         file = folder.joinpath(*parts).with_suffix(".py")
     if not all(part.isidentifier() for part in parts):
         raise GailfeError(f"import: got {name!r}; expected a module's name or a .py file whose name Python can import")
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    search_this_folder(folder)
     dotted = ".".join(parts)
     try:
         found = getattr(importlib.import_module(dotted), "__file__", None)
@@ -45,7 +47,7 @@ def import_user_module(name: str) -> None:
         if error.name is None or not f"{dotted}.".startswith(f"{error.name}."):
             raise _failure(name, error) from error
         if not file.is_file():
-            raise GailfeError(f"import: {name}: no such module in this folder or among the installed ones") from None
+            raise GailfeError(f"import: {name}: no such module {SEARCHED}") from None
         found = None
     # A script that ends itself must not end the command in silence.
     except (Exception, SystemExit) as error:
@@ -54,6 +56,13 @@ def import_user_module(name: str) -> None:
         raise GailfeError(f"import: {name}: Python has another module {parts[0]!r}; expected a name that is free")
     if name not in _imported:
         _imported.append(name)
+
+
+def search_this_folder(folder: pathlib.Path | None = None) -> None:
+    """Lets Python look for modules in `folder`, by default the current one, behind all other places."""
+    place = str(folder or pathlib.Path.cwd())
+    if place not in sys.path:
+        sys.path.append(place)
 
 
 def imported_modules() -> tuple[str, ...]:

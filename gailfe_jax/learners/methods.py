@@ -157,8 +157,8 @@ def find_method(name: str) -> Learner:
     """
     expect("algo", name, str, "the name of a method")
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(METHODS)}"
+        near = difflib.get_close_matches(name, METHODS, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(METHODS)}"
         raise GailfeError(f"algo: unknown algorithm {name!r}; {hint}")
     return METHODS[name]
 

@@ -256,6 +256,7 @@ class _Display:
         self._samples: collections.deque[tuple[float, int]] = collections.deque(maxlen=30)
         self._waiting_for_compilation = True
         self._training_rate: float | None = None
+        self._overall_rate = math.nan
         self._live: Live | None = None
         self._is_live = console.is_terminal and not console.is_dumb_terminal
         self.start_from(0)
@@ -280,6 +281,8 @@ class _Display:
     def evaluation(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         if "steps_per_second" in values:
             self._training_rate = _mean(values["steps_per_second"])
+        if "steps_per_second_overall" in values:
+            self._overall_rate = _mean(values["steps_per_second_overall"]) / self._num_seeds
         self.progress(step)
         cells = {name: _cell(name, values[name]) for name in COLUMNS if name in values}
         if "return_mean" in cells:
@@ -308,6 +311,9 @@ class _Display:
 
     def _rate(self) -> float | None:
         """Steps of each seed per second of wall time, evaluations included."""
+        # Until there is a stretch without compilation, the run's own measure, which leaves it out.
+        if self._waiting_for_compilation and self._overall_rate > 0:
+            return self._overall_rate
         (start, first), (end, last) = self._samples[0], self._samples[-1]
         return (last - first) / (end - start) if last > first and end > start else None
 

@@ -41,6 +41,7 @@ from gailfe_jax.training.run_folder import (
     open_run,
     recorded_curves,
     recorded_engine,
+    recorded_interval,
     recorded_timing,
 )
 from gailfe_jax.training.signals import deferred_signals
@@ -126,12 +127,18 @@ def train(
     if isinstance(demos, str | os.PathLike):
         demos = DemoSettings(demos=os.fspath(demos))
     settings = demos if isinstance(demos, DemoSettings) else DemoSettings()
+    run, engine, interval = run or RunSettings(), None, None
     with distributed.agreed():
-        engine = recorded_engine(out) if resume and out is not None and distributed.is_first() else None
+        if resume and out is not None and distributed.is_first():
+            engine, interval = recorded_engine(out), recorded_interval(out)
+    interval = float(distributed.from_first(np.array(interval or 0.0)))
+    if interval and run.eval_every is None:
+        # Where nobody chose, more steps might choose another.
+        run = run.replace(eval_every=interval)
     plan = make_plan(
         method,
         env,
-        run or RunSettings(),
+        run,
         settings,
         demonstrations=shown,
         annotator=annotator,
@@ -200,8 +207,8 @@ class _Session:
             run_config=plan.identity,
         )
         self.messages = self.logger.message
-        if plan.note:
-            self.messages(plan.note)
+        for note in plan.notes:
+            self.messages(note)
         self.messages(memory)
         used, available = 1 if self.trainer.mesh is None else self.trainer.mesh.size, jax.device_count()
         if not run.devices and used < available:
@@ -229,6 +236,7 @@ class _Session:
             if self.host is not None:
                 stack.callback(self.host.shutdown)
             finished = self._finished()
+            self.messages(self._outlook(finished))
             self.began, self.idle_seconds = time.perf_counter(), 0.0
             while not finished and not distributed.anywhere(bool(caught)):
                 metrics = self._advance()
@@ -246,6 +254,12 @@ class _Session:
             if self.checkpoints is not None and self.saved_step != self.done_steps:
                 self.checkpoints.save(self.done_steps, self.state, plan.identity)
             return self._result(finished)
+
+    def _outlook(self, finished: bool) -> str:
+        if not finished:
+            return "compiling ..."
+        ended = self.done_steps < self.plan.total_steps
+        return f"nothing left to do: {'the method has ended by itself' if ended else 'a larger --steps trains on'}"
 
     def _judge(self, metrics: dict[str, np.ndarray]) -> None:
         """Has the policies evaluated; `_report_waiting` then makes the row known."""

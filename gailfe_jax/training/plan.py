@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from gailfe_jax.parallel.devices import cpu
 from gailfe_jax.training.inputs import Inputs, prepare_inputs
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.training.run_folder import identity, shared_identity
-from gailfe_jax.types import Env
+from gailfe_jax.types import Env, EnvSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Plan:
       trainer: the compiled programs.
       identity: what config.json says the run is.
       device: where a run computes that stays off the machine's accelerator; None for where JAX would.
-      note: one line on an engine that `auto` chose by the number of environments; else empty.
+      notes: lines for people: an engine that `auto` chose by the number of environments, steps that are rounded up by
+        more than a tenth, and actions without bounds.
     """
 
     env_name: str
@@ -62,7 +64,7 @@ class Plan:
     trainer: Trainer
     identity: dict[str, Any]
     device: Any = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     def placed(self) -> contextlib.AbstractContextManager[Any]:
         """Inside, JAX computes where the run does."""
@@ -120,7 +122,9 @@ def make_plan(
         batch, length = method.rollout.batch_size, method.rollout.unroll_length
         if run.eval_every is None:
             on_cpu = device is not None or jax.default_backend() == "cpu"
+            # A short run is not made longer by an interval that nobody chose; an iteration is the least.
             interval = eval_interval(batch, length, world.spec.max_episode_steps, on_cpu=on_cpu)
+            interval = min(interval, max(batch, math.ceil(run.steps / batch) * batch))
             run = run.replace(eval_every=float(interval))
         now = identity(method, place, run, inputs.record, world.spec.engine, imports)
         now |= {} if seeds is None else {"seeds": numbers.tolist()}
@@ -137,6 +141,9 @@ def make_plan(
         )  # fmt: skip
         check_parts(learner, inputs.demos)
     names = numbers.tolist() if seeds is None else list(range(len(numbers)))
+    total_steps = chunks * chunk * batch
+    chosen = "" if device is None or engine else _note(env, env_name, worlds)
+    notes = (chosen, _rounded(run.steps, total_steps, chunk * batch, batch), _unbounded(world.spec))
     return Plan(
         env_name=env_name,
         learner=learner,
@@ -147,11 +154,11 @@ def make_plan(
         lenient=seeds is not None,
         chunk=chunk,
         chunk_steps=chunk * batch,
-        total_steps=chunks * chunk * batch,
+        total_steps=total_steps,
         trainer=trainer,
         identity=now,
         device=device,
-        note="" if device is None or engine else _note(env, env_name, worlds),
+        notes=tuple(note for note in notes if note),
     )
 
 
@@ -183,6 +190,28 @@ def _note(env: str | EnvSettings | Env, name: str, worlds: int | None) -> str:
         f"engine mujoco_c, on the CPU: {worlds} environments are too few for the {jax.default_backend()} (from "
         f"{FEW_WORLDS} on: {other}); --engine {other} overrides"
     )
+
+
+def _rounded(steps: float, total: int, interval: int, batch: int) -> str:
+    """A line where a run takes over a tenth more steps than were asked for; else empty."""
+    if total <= 1.1 * steps:
+        return ""
+    said = f"steps: {steps:,.0f} are rounded up to {total:,}, whole "
+    if interval == batch:
+        return said + f"iterations of {batch:,} (environments times unroll length)"
+    return said + f"evaluation intervals of {interval:,}; a smaller --eval-every rounds less"
+
+
+def _unbounded(spec: EnvSpec) -> str:
+    """A line on actions without bounds; else empty."""
+    bounds = (
+        np.broadcast_to(np.asarray(bound, float), spec.action_size) for bound in (spec.action_low, spec.action_high)
+    )
+    free = np.flatnonzero(~np.isfinite(np.stack(list(bounds))).all(axis=0))
+    if not len(free):
+        return ""
+    which = "actions have" if len(free) == spec.action_size else f"actions {', '.join(map(str, free))} have"
+    return f"{spec.name}: {which} no bounds; nothing clips them, and a fresh policy draws within about 1 of 0"
 
 
 def _name_of(env: str | EnvSettings | Env) -> str:

@@ -152,6 +152,18 @@ def recorded_engine(run_dir: str | os.PathLike[str]) -> str | None:
     return engine if engine in ENGINES else None
 
 
+def recorded_interval(run_dir: str | os.PathLike[str]) -> float | None:
+    """The steps between evaluations that a run began with; None where there is no run, or it says none.
+
+    Raises:
+      GailfeError: the run's record is damaged.
+    """
+    if not (pathlib.Path(run_dir) / "config.json").is_file():
+        return None
+    every = load_run(pathlib.Path(run_dir))["run"].get("eval_every")
+    return float(every) if isinstance(every, int | float) else None
+
+
 def _renewed(record: dict[str, Any]) -> dict[str, Any]:
     """A record of version 1 in today's form."""
     place, method = read_flat(record["config"], record["hyper"])

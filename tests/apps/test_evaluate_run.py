@@ -65,7 +65,9 @@ def test_the_return_that_scores_are_measured_by(run_dir, tmp_path):
     # No share can be told of a return that is not positive; that is no reason to refuse the returns themselves.
     negative = make_run(tmp_path / "negative", expert_return=-3.0)
     report = evaluate_path(negative, episodes=1)
-    assert report["expert_return"] is None and report["seeds"][0]["expert_normalised"] is None
+    assert (report["expert_return"], report["known_expert_return"]) == (None, -3.0)
+    assert report["seeds"][0]["expert_normalised"] is None
+
     with pytest.raises(GailfeError, match="expert_return: expected more than"):
         evaluate_path(negative, episodes=1, expert_return=-3.0)
 

@@ -23,6 +23,12 @@ def test_evaluate_prints_json_and_a_table(tmp_path, capsys):
     assert "hopper, 2 episodes" in out and "95% bootstrap interval" in out
 
 
+def test_a_share_of_a_negative_return_is_left_out_with_a_word(tmp_path, capsys):
+    run_dir = make_run(tmp_path / "run", seeds=(1,), expert_return=-153.0)
+    assert main(["evaluate", str(run_dir), "--episodes", "1"]) == 0
+    assert "of expert: none, for the expert's return, -153, is not positive" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

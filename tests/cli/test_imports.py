@@ -103,8 +103,12 @@ def test_the_command_itself_finds_modules_in_its_folder(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("missing", None, "import: missing: no such module in this folder or among the installed ones"),
-        ("missing.part", None, "import: missing.part: no such module in this folder or among the installed ones"),
+        ("missing", None, "import: missing: no such module in this folder, on PYTHONPATH or among the inst"),
+        (
+            "missing.part",
+            None,
+            "import: missing.part: no such module in this folder, on PYTHONPATH or among the inst",
+        ),
         ("missing.py", None, "import: missing.py: no such file"),
         ("", None, "import: got ''; expected a module's name or a .py file after --import"),
         ("--quiet", None, "import: got '--quiet'; expected a module's name or a .py file after --import"),

@@ -47,12 +47,12 @@ def numberless(program):
 
 def test_few_environments_stay_on_the_cpu_with_all_that_learns(monkeypatch):
     alone = make_plan(PPO, "hopper", tiny_run(), DemoSettings())
-    assert alone.device is None and alone.note == ""
+    assert alone.device is None and alone.notes == ()
     expected = numberless(text(alone))
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     made = make_plan(PPO, "hopper", tiny_run(), DemoSettings())
     assert made.learner.env.spec.engine == "mujoco_c" and made.device.platform == "cpu"
-    assert made.note == (
+    assert made.notes[0] == (
         "engine mujoco_c, on the CPU: 4 environments are too few for the tpu (from 512 on: mjx); --engine mjx overrides"
     )
     assert numberless(text(made)) == expected
@@ -69,10 +69,10 @@ def test_many_environments_or_who_asks_for_it_get_the_accelerators_engine():
         world = find_env(place, worlds)[2]
         assert world.spec.engine == "mjx"
     made = make_plan(PPO, EnvSettings(engine="mujoco_c"), tiny_run(), DemoSettings())
-    assert made.device.platform == "cpu" and made.note == ""
+    assert made.device.platform == "cpu" and made.notes == ()
     assert engine_of("hopper") == "mjx" and engine_of("hopper", worlds=511) == "mujoco_c"
     # Contact forces, which the C engine alone gives, need no word.
-    assert make_plan(PPO, "ant", tiny_run(), DemoSettings()).note == ""
+    assert make_plan(PPO, "ant", tiny_run(), DemoSettings()).notes == ()
 
 
 @pytest.mark.usefixtures("accelerator")

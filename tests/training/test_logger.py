@@ -168,6 +168,15 @@ def test_without_a_terminal_there_is_one_line_per_evaluation(tmp_path, monkeypat
     ]
 
 
+def test_the_first_time_left_leaves_compilation_out(tmp_path, monkeypatch):
+    clock = iter([0.0, 50.0])
+    monkeypatch.setattr(logging.time, "monotonic", lambda: next(clock))
+    out = console()
+    with logger(tmp_path, quiet=False, console=out, total_steps=1000) as log:
+        log.log(100, {"steps_per_second": 25.0, "steps_per_second_overall": 20.0})
+    assert out.file.getvalue().strip().split("  ")[-2:] == ["20 steps/s (25 in training alone)", "1m30s left"]
+
+
 def test_on_a_terminal_the_display_shows_the_newest_evaluation(tmp_path):
     out = console(force_terminal=True, color_system=None)
     with logger(tmp_path, quiet=False, console=out) as log:

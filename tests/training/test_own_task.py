@@ -18,7 +18,7 @@ from gailfe_jax.training.logger import read_metrics
 from gailfe_jax.training.loop import train
 from gailfe_jax.training.run_folder import load_run
 from tests.runs import metrics_of
-from tests.tiny import tiny, toy_demonstrations
+from tests.tiny import tiny, tiny_run, toy_demonstrations
 from tests.toy import Cliff, cliff_expert
 from tests.training.cliff import settings
 
@@ -184,6 +184,11 @@ def test_the_terminal_shows_lengths_and_distances(capsys, own_registry, unpaid_d
     assert main(["evaluate", str(tmp_path / "run"), "--episodes", "4"]) == 0
     out = capsys.readouterr().out
     assert "no reward, so there is no return to show" in out and "IQM" not in out
+    record, gone = tmp_path / "run" / "config.json", tmp_path / "gone.npz"
+    record.write_text(record.read_text().replace(str(unpaid_demos), str(gone)))
+    assert main(["evaluate", str(tmp_path / "run"), "--episodes", "4"]) == 0
+    said = f"its demonstrations gone.npz are not at {gone}; no distance without --demos and where they are"
+    assert f"warning: {tmp_path / 'run'}: {said}" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path / "run"), "--expert-return", "3"]) == 2
     assert "expert_return: got 3.0; nothing reads it: cliff has no reward" in capsys.readouterr().err
     assert main(["video", str(tmp_path / "run")]) == 2
@@ -206,3 +211,16 @@ def test_a_run_on_an_object_says_so_where_its_name_is_unknown(own_registry, unpa
     assert main(["evaluate", str(folder), "--episodes", "2"]) == 0
     train(tiny("bc"), "cliff", settings(2), demos=demos, out=folder, resume=True)
     assert "object" not in load_run(folder)
+
+
+def test_a_finished_run_that_resumes_says_that_nothing_is_left(unpaid_demos, tmp_path, capsys):
+    """And one that nobody gave an interval keeps the one it began with."""
+    folder, demos = tmp_path / "run", str(unpaid_demos)
+    run = tiny_run(64, eval_every=None, quiet=False)
+    train(tiny("bc"), Unpaid(), run, demos=demos, out=folder)
+    out = capsys.readouterr().out
+    assert out.index("compiling ...") < out.index("100.0%") and "nothing left" not in out
+    train(tiny("bc"), Unpaid(), run, demos=demos, out=folder, resume=True)
+    out = capsys.readouterr().out
+    assert "nothing left to do: a larger --steps trains on" in out and "compiling" not in out
+    assert train(tiny("bc"), Unpaid(), run.replace(steps=128), demos=demos, out=folder, resume=True).steps == 128

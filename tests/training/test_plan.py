@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import pathlib
 import re
 
@@ -35,6 +37,27 @@ def test_a_run_is_cut_into_whole_evaluations():
     assert made.learner.total_iterations == 6
     assert made.names == [0, 1] and made.seeds.tolist() == [0, 1] and not made.lenient
     assert made.title == "gailfe (trpo) on cliff, 2 seed(s)"
+
+
+def test_steps_are_not_rounded_up_to_an_interval_that_nobody_chose():
+    for steps, total in ((1, CHUNK), (3 * CHUNK, 3 * CHUNK), (3 * CHUNK + 1, 4 * CHUNK), (60_000, 2 * 49_984)):
+        made = plan_of(METHOD, run=RunSettings(steps=steps, quiet=True))
+        assert made.total_steps == total and (made.chunk_steps == total or steps == 60_000)
+        few = steps == 1
+        assert bool(made.notes) == (total > 1.1 * steps)
+        if few:
+            assert made.notes == (
+                f"steps: 1 are rounded up to {CHUNK}, whole iterations of {CHUNK} (environments times unroll length)",
+            )
+    assert made.notes[0].endswith("whole evaluation intervals of 49,984; a smaller --eval-every rounds less")
+
+
+def test_actions_without_bounds_are_told():
+    class Free(Cliff):
+        spec = dataclasses.replace(Cliff.spec, action_low=(-1.0, -math.inf), action_high=(1.0, math.inf))
+
+    note = "cliff: actions 1 have no bounds; nothing clips them, and a fresh policy draws within about 1 of 0"
+    assert plan_of(tiny("ppo"), env=Free(), demos=DemoSettings()).notes == (note,)
 
 
 def test_rows_of_a_sweep_go_by_their_position():

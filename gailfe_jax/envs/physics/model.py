@@ -135,7 +135,8 @@ def action_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
         )
     for i in np.flatnonzero(model.actuator_ctrllimited == 0):
         raise GailfeError(
-            f"task {task.name!r}: actuator {i} of {task.model_file} has no control range; expected ctrlrange for each"
+            f"task {task.name!r}: {_actuator(model, i)} of {task.model_file} has no control range; expected ctrlrange "
+            "for each"
         )
     low, high = model.actuator_ctrlrange.T
     # As they are used, in single precision.
@@ -144,8 +145,8 @@ def action_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
     bad = ~(bottom < top) | ~np.isfinite(bottom) | ~np.isfinite(top)
     for i in np.flatnonzero(bad):
         raise GailfeError(
-            f"task {task.name!r}: actuator {i} of {task.model_file} has control range {low[i]:g} to {high[i]:g}; "
-            "expected two finite numbers, the lower first"
+            f"task {task.name!r}: {_actuator(model, i)} of {task.model_file} has control range {low[i]:g} to "
+            f"{high[i]:g}; expected two finite numbers, the lower first"
         )
     if not 0 < model.opt.timestep <= 1:
         raise GailfeError(
@@ -153,6 +154,11 @@ def action_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
             "expected more than 0 and at most 1"
         )
     return tuple(low.tolist()), tuple(high.tolist())
+
+
+def _actuator(model: Any, i: Any) -> str:
+    name = model.actuator(int(i)).name
+    return f"actuator {i} ({name})" if name else f"actuator {i}"
 
 
 def seconds_per_step(task: Task) -> float:
