@@ -19,7 +19,8 @@ class Pond(gymnasium.Env):
       sees: `vector`, or `dict` for the same numbers as a Dict of Boxes.
       moves: `box`, `choice` for a push to the left (3), none (4) or to the right (5), or a space.
       observes: another observation space, whose samples it shows.
-      fault: what it does wrong: `old reset` and `old step` as in Gym; `nan` at reset, `grows` after it, `raises` in reset; in step 5 `late`, `late nan`, or
+      fault: what it does wrong: `old reset` and `old step`, as in Gym;
+        `nan` at reset, `grows` after it, `raises` in reset; in step 5 `late`, `late nan`, or
         `unpaid` for no reward; `fall nan` for no observation where it falls; `paint` in render, or `blank`, no picture.
     """
 
