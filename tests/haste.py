@@ -16,7 +16,7 @@ import pytest
 
 from gailfe_jax.config.parts import Part, map_traced, subparts
 from gailfe_jax.learners.base import Learner
-from gailfe_jax.training import plan
+from gailfe_jax.training import plan, program
 from gailfe_jax.training.program import Trainer
 
 # XLA's older code generator for fused loops compiles in half of the newer one's time. What it makes of a loop depends
@@ -29,14 +29,10 @@ _PROGRAMS: dict[Any, Any] = {}
 @contextlib.contextmanager
 def in_haste(options: dict[str, bool] = OPTIONS) -> Iterator[None]:
     """What is compiled inside is so without most optimisations; what a `Trainer` compiles, with `options` too."""
-    plain = Trainer._jit
-
-    def hasty(self: Trainer, *args: Any, **others: Any) -> Any:
-        return plain(self, *args, compiler_options=options, **others)
-
+    plain = program.compiler_options
     before = jax.config.read("jax_disable_most_optimizations")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_jit", hasty)
+        patch.setattr(program, "compiler_options", lambda spec: plain(spec) | options)
         jax.config.update("jax_disable_most_optimizations", True)
         try:
             yield

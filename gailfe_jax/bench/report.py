@@ -18,10 +18,10 @@ Label = Callable[[dict[str, Any]], str]
 
 
 def new_table(title: str, headings: Sequence[str], left: Sequence[str] = ()) -> Table:
-    """An empty table; columns are right-aligned but for those named in `left`."""
+    """An empty table; columns are right-aligned but for those named in `left`, whose text is never broken."""
     table = Table(title=title, box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in left else "right")
+        table.add_column(heading, justify="left" if heading in left else "right", no_wrap=heading in left)
     return table
 
 
