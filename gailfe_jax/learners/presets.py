@@ -32,6 +32,18 @@ _EXPERT_ON: dict[str, dict[str, Any]] = {
     "acrobot": _CLASSIC | {"policy.entropy": 0.01},
     "ant": {"policy.gamma": 0.99},
     "cartpole": _CLASSIC,
+    # Many bodies and falls: a larger network, a short horizon and little noise.
+    "humanoid": {
+        "rollout.num_envs": 256,
+        "rollout.unroll_length": 32,
+        "policy.hidden": (256, 256),
+        "policy.epochs": 5,
+        "policy.gamma": 0.97,
+        "policy.gae_lambda": 0.92,
+        "policy.init_log_std": -1.5,
+        "policy.value_lr": 5e-4,
+        "policy.entropy": 0.0005,
+    },
     # Every step costs the same until the goal is found: entropy, and unrolls as long as whole episodes, find it.
     "mountain_car": _CLASSIC | {"policy.entropy": 0.01, "rollout.unroll_length": 256},
     # A short horizon: what a reach costs is known within a second.
@@ -46,6 +58,7 @@ _EXPERT_STEPS = {
     "cartpole": 2e5,
     "halfcheetah": 2e6,
     "hopper": 4e6,
+    "humanoid": 8e6,
     "inverted_double_pendulum": 1e6,
     "mountain_car": 3e6,
     "reacher": 6e6,
