@@ -167,6 +167,36 @@ class Policy:
         action = self.act(obs, deterministic=deterministic, rng=rng)
         return np.eye(self.action_size, dtype=np.float32)[action] if self.discrete else action
 
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, Any]:
+        """As `act`, called as Stable-Baselines3's `predict` is, for code that was written for its models.
+
+        There, an action is a draw unless `deterministic=True` is given; here it is deterministic unless False is.
+
+        Args:
+          observation: `[..., o]`, one or a batch.
+          state, episode_start: of recurrent policies; handed through and ignored, as a policy here has no memory.
+          deterministic: see `act`.
+          rng: source of the draws; one seeded by the operating system if None.
+
+        Returns:
+          `(action, state)`, the action as `act` gives it.
+
+        Raises:
+          GailfeError: see `act`.
+        """
+        del episode_start
+        if not deterministic and rng is None:
+            rng = np.random.default_rng()
+        return self.act(observation, deterministic=deterministic, rng=rng), state
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a safetensors file (about 50 KB for 2 x 100 units), whole or not at all; folders are made.
 
