@@ -150,6 +150,8 @@ def _sensors(model: Any, found: np.ndarray) -> None:
 
 def _of_actuator(model: Any, i: int, field: str) -> Quantity:
     name = _part(model, "actuator", i)
+    if "#" in name and int(model.actuator_trntype[i]) == int(mujoco.mjtTrn.mjTRN_JOINT):
+        name += f" at {_part(model, 'joint', int(model.actuator_trnid[i, 0]))}"
     if field == "ctrl":
         return Quantity(name, _control_unit(model, i))
     return Quantity(f"{name}.{field.removeprefix('actuator_')}", None)
