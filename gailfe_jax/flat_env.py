@@ -158,9 +158,7 @@ class FlatEnv(gymnasium.Wrapper):
         self._vector = env.observation_space.shape if isinstance(env.observation_space, spaces.Box) else None
         if self._vector is not None and len(self._vector) != 1:
             self._vector = None
-        low, high = (
-            np.concatenate([getattr(box, side).ravel() for _, box in self.leaves]) for side in ("low", "high")
-        )
+        low, high = (np.concatenate([getattr(box, side).ravel() for _, box in self.leaves]) for side in ("low", "high"))
         self.observation_space = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
         action = env.action_space
         self.discrete = isinstance(action, spaces.Discrete)

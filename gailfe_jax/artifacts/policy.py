@@ -25,6 +25,8 @@ from gailfe_jax.io.env_names import means
 from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
 
 if TYPE_CHECKING:
+    from gailfe_jax.artifacts.host_policy import HostPolicy
+
     # Its module imports JAX; a policy acts without.
     from gailfe_jax.types import EnvSpec
 
@@ -361,7 +363,7 @@ def load_expert(env_name: str) -> Policy:
         return Policy.load(path)
 
 
-def check_policy(name: str, policy: Policy, spec: EnvSpec, also: Collection[str] = ()) -> None:
+def check_policy(name: str, policy: Policy | HostPolicy, spec: EnvSpec, also: Collection[str] = ()) -> None:
     """Checks that a policy is for an environment; a warning says where that has another name.
 
     Args:
@@ -380,7 +382,7 @@ def check_policy(name: str, policy: Policy, spec: EnvSpec, also: Collection[str]
     check_borrowed(name, policy, spec)
 
 
-def check_borrowed(name: str, policy: Policy, spec: EnvSpec) -> None:
+def check_borrowed(name: str, policy: Policy | HostPolicy, spec: EnvSpec) -> None:
     """Warns where a policy is for a task of another name, `name` opens the message.
 
     Raises:
@@ -399,12 +401,12 @@ def check_borrowed(name: str, policy: Policy, spec: EnvSpec) -> None:
     warnings.warn(f"{name}: a policy for {task}, used on {spec.name}", GailfeWarning, stacklevel=2)
 
 
-def _task_of(policy: Policy, spec: EnvSpec) -> str | None:
+def _task_of(policy: Policy | HostPolicy, spec: EnvSpec) -> str | None:
     """The task that a policy file names; that of `spec` where it names none."""
     return policy.metadata.get("task", policy.metadata.get("env", spec.name))
 
 
-def check_spaces(name: str, policy: Policy, spec: EnvSpec) -> None:
+def check_spaces(name: str, policy: Policy | HostPolicy, spec: EnvSpec) -> None:
     """Checks that a policy sees and does what an environment shows and takes; `name` opens the message.
 
     Raises:

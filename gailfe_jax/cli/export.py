@@ -36,9 +36,7 @@ class Export:
     def __call__(self) -> int:
         from gailfe_jax.apps.export import export_path
 
-        done = export_path(
-            self.path, self.to, out=self.out, seed=self.seed, env=self.env, overwrite=self.overwrite
-        )
+        done = export_path(self.path, self.to, out=self.out, seed=self.seed, env=self.env, overwrite=self.overwrite)
         print(f"policy: {done.chosen.why}")
         print(f"check: {done.said}")
         print(f"wrote {', '.join(done.files)} to {done.folder}; to check again, there: {done.check}")

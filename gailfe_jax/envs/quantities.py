@@ -11,7 +11,8 @@ import numpy as np
 Unit: TypeAlias = Mapping[str, int] | str
 """Exponents of base units, or a text with which nothing can be computed."""
 
-ONE: dict[str, int] = {}
+Exponents: TypeAlias = dict[str, int]
+ONE: Exponents = {}
 METRE, RADIAN, SECOND = {"m": 1}, {"rad": 1}, {"s": 1}
 SPEED, SPIN, ACCELERATION = {"m": 1, "s": -1}, {"rad": 1, "s": -1}, {"m": 1, "s": -2}
 FORCE, TORQUE = {"kg": 1, "m": 1, "s": -2}, {"kg": 1, "m": 2, "s": -2}

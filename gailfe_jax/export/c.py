@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
@@ -109,10 +110,10 @@ def _header(policy: Policy, contract: Mapping[str, Any]) -> str:
 
 def _listed(part: Mapping[str, Any]) -> list[str]:
     """Names, units and bounds as lines of a comment."""
-    lows, highs = part.get("low"), part.get("high")
+    lows, highs = part.get("low", ()), part.get("high", ())
     lines = []
     for i, (name, unit) in enumerate(zip(part["names"], part["units"], strict=True)):
-        bounds = "" if lows is None else f", {_bound(lows[i], '-')} to {_bound(highs[i], '')}"
+        bounds = "" if not lows else f", {_bound(lows[i], '-')} to {_bound(highs[i], '')}"
         lines.append(f"     {i:3} {_commented(name)} [{_commented(unit)}]{bounds}")
     return lines
 
@@ -239,7 +240,7 @@ def _act(policy: Policy, clip: float, widths: Sequence[int]) -> list[str]:
         "    }",
     ]
     last = len(widths) - 2
-    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         lines.append(f"    layer(x, {inputs}, kernel_{i}, bias_{i}, y, {outputs});")
         if i == last:
             break

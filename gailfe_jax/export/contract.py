@@ -1,6 +1,4 @@
-"""What every export says of itself: inputs, outputs, where it comes from, and observations with their actions to test it
-by.
-"""
+"""What every export says of itself: what goes in and out, where it comes from, and actions to test it by."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def require() -> None:
 
 def files(policy: Policy, contract: Mapping[str, Any]) -> dict[str, bytes]:
     """`policy.py`, and `policy.npz` with the layers, statistics, bounds and the contract as JSON text."""
-    arrays = layer_tensors(policy.weights) | {
+    arrays: dict[str, Any] = layer_tensors(policy.weights) | {
         "obs_mean": policy.obs_mean,
         "obs_std": policy.obs_std,
         "action_low": policy.action_low,
@@ -31,7 +31,7 @@ def files(policy: Policy, contract: Mapping[str, Any]) -> dict[str, bytes]:
         "contract": np.array(json.dumps(contract)),
     }
     content = io.BytesIO()
-    np.savez(content, **arrays)
+    np.savez(content, allow_pickle=False, **arrays)
     return {"policy.py": runtime_file("numpy_policy.py"), "policy.npz": content.getvalue()}
 
 

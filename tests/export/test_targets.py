@@ -84,7 +84,7 @@ def test_a_self_test_covers_what_a_policy_does(kind):
     else:
         inside = ((test.action > policy.action_low) & (test.action < policy.action_high)).all(axis=1)
         assert inside.sum() >= TESTS // 2
-        assert (0 < test.tolerance).all() and (test.tolerance < 1e-4).all()
+        assert (test.tolerance > 0).all() and (test.tolerance < 1e-4).all()
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -14,12 +14,24 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from gailfe_jax.envs.quantities import ACCELERATION, FORCE, METRE, ONE, RADIAN, SECOND, SPEED, SPIN, TORQUE, Quantity, Unit
+from gailfe_jax.envs.quantities import (
+    ACCELERATION,
+    FORCE,
+    METRE,
+    ONE,
+    RADIAN,
+    SECOND,
+    SPEED,
+    SPIN,
+    TORQUE,
+    Exponents,
+    Quantity,
+)
 
-_KILOGRAM: Unit = {"kg": 1}
-_TURN: Unit = {"rad": 1, "s": -2}
+_KILOGRAM: Exponents = {"kg": 1}
+_TURN: Exponents = {"rad": 1, "s": -2}
 _PLACES = {"xpos": METRE, "xipos": METRE, "subtree_com": METRE, "xquat": ONE, "xmat": ONE, "ximat": ONE}
-_TWISTS: dict[str, list[Unit]] = {
+_TWISTS: dict[str, list[Exponents]] = {
     "cvel": [SPIN] * 3 + [SPEED] * 3,
     "cacc": [_TURN] * 3 + [ACCELERATION] * 3,
     "cfrc_int": [TORQUE] * 3 + [FORCE] * 3,
@@ -36,7 +48,7 @@ _SITES = {
     "xanchor": ("joint", METRE),
     "xaxis": ("joint", ONE),
 }
-_SENSORS: dict[str, Unit] = {
+_SENSORS: dict[str, Exponents] = {
     "TOUCH": FORCE, "ACCELEROMETER": ACCELERATION, "VELOCIMETER": SPEED, "GYRO": SPIN, "FORCE": FORCE, "TORQUE": TORQUE,
     "RANGEFINDER": METRE, "BALLQUAT": ONE, "BALLANGVEL": SPIN, "FRAMEPOS": METRE, "FRAMEQUAT": ONE, "FRAMEXAXIS": ONE,
     "FRAMEYAXIS": ONE, "FRAMEZAXIS": ONE, "FRAMELINVEL": SPEED, "FRAMEANGVEL": SPIN, "FRAMELINACC": ACCELERATION,
@@ -96,7 +108,7 @@ def _part(model: Any, kind: str, i: int) -> str:
     return f"{kind}:{mujoco.mj_id2name(model, _KINDS[kind], i) or f'#{i}'}"
 
 
-def _row(model: Any, row: np.ndarray, kind: str, i: int, attribute: str, units: list[Unit]) -> None:
+def _row(model: Any, row: np.ndarray, kind: str, i: int, attribute: str, units: list[Exponents]) -> None:
     name = f"{_part(model, kind, i)}.{attribute}"
     for k, unit in enumerate(units):
         place = f".{_AXES[k]}" if len(units) == 3 else f"[{k}]"
@@ -114,23 +126,23 @@ def _joints(model: Any, found: np.ndarray, starts: Any, field: str, units_of: An
 _FREE, _BALL, _SLIDE = (int(getattr(mujoco.mjtJoint, f"mjJNT_{name}")) for name in ("FREE", "BALL", "SLIDE"))
 
 
-def _position_units(kind: int) -> list[Unit]:
+def _position_units(kind: int) -> list[Exponents]:
     if kind == _FREE:
         return [METRE] * 3 + [ONE] * 4
     return [ONE] * 4 if kind == _BALL else _dof_units(kind)
 
 
-def _dof_units(kind: int) -> list[Unit]:
+def _dof_units(kind: int) -> list[Exponents]:
     if kind == _FREE:
         return [METRE] * 3 + [RADIAN] * 3
     return [RADIAN] * 3 if kind == _BALL else [METRE] if kind == _SLIDE else [RADIAN]
 
 
-def _force_units(kind: int) -> list[Unit]:
+def _force_units(kind: int) -> list[Exponents]:
     return [FORCE if unit == METRE else TORQUE for unit in _dof_units(kind)]
 
 
-def _per_second(units: list[Unit]) -> list[Unit]:
+def _per_second(units: list[Exponents]) -> list[Exponents]:
     return [unit | {"s": unit.get("s", 0) - 1} for unit in units]
 
 

@@ -25,7 +25,7 @@ def main():
                 print(f"{part}: {name} [{unit}]")
     test = contract["self_test"]
     obs, expected = np.array(test["obs"], np.float32), np.array(test["action"])
-    alone = [session.run(["action"], {"obs": row[None]})[0][0] for row in obs]
+    alone = [np.asarray(session.run(["action"], {"obs": row[None]})[0])[0] for row in obs]
     worst = 0.0
     for action in (session.run(["action"], {"obs": obs})[0], np.array(alone)):
         error = np.abs(action - expected)
