@@ -72,7 +72,7 @@ def export_path(
     target = find_target(to)
     target.require()
     chosen = choose_policy(path, seed)
-    meaning = _meaning(path, chosen.policy, env)
+    meaning = meaning_or_unknown(path, chosen.policy, env)
     source = {name: chosen.policy.metadata[name] for name in _SOURCE if name in chosen.policy.metadata}
     source["sha256"] = file_sha256(chosen.file)
     record = contract(chosen.policy, meaning.obs, meaning.action, meaning.seconds_per_step, source)
@@ -99,7 +99,17 @@ def _default_folder(path: pathlib.Path, to: str) -> pathlib.Path:
     return path / "export" / to if path.is_dir() else path.with_name(f"{path.stem}_{to}")
 
 
-def _meaning(path: pathlib.Path, policy: Policy, env: str | None) -> Meaning:
+def meaning_or_unknown(path: pathlib.Path, policy: Policy, env: str | None = None) -> Meaning:
+    """Names and units of what a policy sees and does.
+
+    Args:
+      path: run folder or policy file.
+      policy: in it.
+      env: task; the policy's own by default. Where that is not to be had a warning says so, and nothing is known.
+
+    Raises:
+      GailfeError: `env` is given, and is unknown or does not fit.
+    """
     try:
         return meaning_of(policies_of(path, env).env)
     except GailfeError as error:

@@ -210,7 +210,7 @@ def test_a_list_that_doubles_its_tuples_is_refused_at_once():
         b"h%bh%b\x86q%b" % (bytes([i]), bytes([i]), bytes([i + 1])) for i in range(99)
     )
     for end in (b".", b"Q.", b"X\x01\x00\x00\x00ah\x63s.", b"ctorch._utils\n_rebuild_tensor_v2\nh\x63R."):
-        with pytest.raises(GailfeError, match="^x: "):
+        with pytest.raises(GailfeError, match=r"^x: "):
             read_state_dict(torch_file(doubled + end), "x")
 
 
