@@ -67,6 +67,7 @@ def _header(policy: Policy, contract: Mapping[str, Any]) -> str:
     )
     lines = [
         "/* A trained policy. policy.c and this header are all of it; libm gives tanh. Nothing is allocated.",
+        "   Do not compile it with -ffast-math, which would let numbers that are not finite through.",
         f"   {held}Written by gailfe_jax {contract['gailfe_jax']}.",
         "",
         "   Observation, in this order:",

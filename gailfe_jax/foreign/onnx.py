@@ -22,6 +22,8 @@ from gailfe_jax.types import EnvSpec
 _LARGEST_FILE = 256 * 2**20
 _LARGEST_TENSOR = 2**24
 """Numbers in one array, stored or computed for one observation."""
+_MOST_NUMBERS = 2**26
+"""Numbers in all arrays that are computed for one observation."""
 _MOST_NODES = 2000
 _OPERATORS = frozenset(
     (
@@ -198,10 +200,14 @@ def _check_sizes(model: Any, entry: Any, obs_size: int, where: str) -> None:
     except Exception as error:  # Errors of the checker, of inference and of protobuf.
         raise GailfeError(f"{where}: its shapes do not fit together ({one_line(error, first=True)[:200]})") from None
     known = {value.name: value.type.tensor_type for value in (*found.graph.value_info, *found.graph.output)}
+    total = 0
     for node in found.graph.node:
         for name in filter(None, node.output):
             dims = known[name].shape.dim if name in known and known[name].HasField("shape") else None
             if dims is None or not all(dim.HasField("dim_value") for dim in dims):
                 raise GailfeError(f"{where}: {node.op_type} gives {name[:60]!r} of unknown size; expected known sizes")
-            if math.prod(dim.dim_value for dim in dims) > _LARGEST_TENSOR:
-                raise GailfeError(f"{where}: {node.op_type} gives over {_LARGEST_TENSOR} numbers; expected fewer")
+            size = math.prod(dim.dim_value for dim in dims)
+            total += size
+            if size > _LARGEST_TENSOR or total > _MOST_NUMBERS:
+                most = _LARGEST_TENSOR if size > _LARGEST_TENSOR else _MOST_NUMBERS
+                raise GailfeError(f"{where}: {node.op_type} gives over {most} numbers; expected fewer")

@@ -41,7 +41,7 @@ KINDS = {
     "relu": made((4, 8, 8, 8, 1), "relu", log_std=np.zeros(1)),
     "linear": made((3, 2), log_std=np.zeros(2)),
     "mixture": made((5, 16, 3 * 2 + 3), log_std=np.zeros((3, 2)), low=-0.5, high=0.5),
-    "choice": made((4, 16, 3), "relu", log_std=None, low=0, high=1),
+    "choice": made((4, 16, 3), log_std=None, low=0, high=1),
 }
 
 
@@ -87,10 +87,8 @@ def test_a_self_test_covers_what_a_policy_does(kind):
         assert (test.tolerance > 0).all() and (test.tolerance < 1e-4).all()
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != "c"])
 def test_an_export_acts_as_the_policy_does_where_this_package_is_not(target, tmp_path):
-    if target == "c":
-        pytest.skip("see the next test")
     folders = [written(target, kind, tmp_path) for kind in KINDS]
     blocked = HERE if target == "jax" else (*HERE, *JAX)
     done = isolated("policy.py" if target == "numpy" else "check.py", folders, blocked)

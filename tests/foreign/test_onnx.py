@@ -162,6 +162,14 @@ DOUBLING = [("Identity", ["x"], ["a0"], {})] + [
             "opset_import: 'com.evil'; expected ONNX's own operators alone",
         ),
         (network([*DOUBLING, ("Identity", ["a40"], ["y"], {})]), "Concat gives over 16777216 numbers; expected fewer"),
+        (
+            network(
+                [("Expand", ["x", "s"], ["a0"], {}), *[("Tanh", ["a0"], [f"y{i}"], {}) for i in range(9)]],
+                [("s", np.array([2**24 // 3, 3], np.int64))],
+                outputs=["y0"],
+            ),
+            "Tanh gives over 67108864 numbers; expected fewer",
+        ),
         (network([("Tanh", ["x"], ["y"], {})] * 2001), "has 2001 operations; expected at most 2000"),
         (
             network([("Tanh", ["x"], ["y"], {})], inputs=[("x", TensorProto.FLOAT, ["batch", 4])]),
