@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gailfe_jax.analysis.evaluation import evaluate_policy
     from gailfe_jax.analysis.video import record_video
+    from gailfe_jax.apps.card import write_card
     from gailfe_jax.apps.collection import collect_demonstrations
     from gailfe_jax.apps.evaluate_run import evaluate_path
+    from gailfe_jax.apps.export import export_path
     from gailfe_jax.artifacts.confidence import Confidence, confidence
     from gailfe_jax.artifacts.policy import Policy, load_expert
     from gailfe_jax.config.parts import Part, bound, setting, subpart, traced
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from gailfe_jax.envs.mujoco_task import mujoco_task
     from gailfe_jax.envs.task_file import load_task
     from gailfe_jax.errors import GailfeError
+    from gailfe_jax.foreign.registry import read_expert
     from gailfe_jax.learners.base import Rollout
     from gailfe_jax.learners.cloning import BC, Likelihood
     from gailfe_jax.learners.dagger import DAgger
@@ -72,7 +75,9 @@ __version__ = "0.1.0"
 _MODULES = {
     "analysis.evaluation": ("evaluate_policy",),
     "analysis.video": ("record_video",),
+    "apps.card": ("write_card",),
     "apps.evaluate_run": ("evaluate_path",),
+    "apps.export": ("export_path",),
     "artifacts.confidence": ("Confidence", "confidence"),
     "artifacts.policy": ("Policy", "load_expert"),
     "config.parts": ("Part", "bound", "setting", "subpart", "traced"),
@@ -86,6 +91,7 @@ _MODULES = {
     "envs.mujoco_task": ("mujoco_task",),
     "envs.task_file": ("load_task",),
     "errors": ("GailfeError",),
+    "foreign.registry": ("read_expert",),
     "learners.base": ("Rollout",),
     "learners.cloning": ("BC", "Likelihood"),
     "learners.dagger": ("DAgger",),
@@ -168,6 +174,7 @@ __all__ = [
     "confidence",
     "evaluate_path",
     "evaluate_policy",
+    "export_path",
     "forward_training",
     "gymnasium_env",
     "load_expert",
@@ -176,6 +183,7 @@ __all__ = [
     "make_env",
     "mujoco_task",
     "preset",
+    "read_expert",
     "record_video",
     "register_annotator",
     "register_demonstration_format",
@@ -188,6 +196,7 @@ __all__ = [
     "subpart",
     "traced",
     "train",
+    "write_card",
 ]
 
 

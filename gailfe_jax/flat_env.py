@@ -142,6 +142,7 @@ class FlatEnv(gymnasium.Wrapper):
 
     Attributes:
       discrete: whether an action is a choice.
+      leaves: the Boxes that make an observation, in their order, by the keys that lead there; a Box alone under `()`.
 
     Raises:
       GailfeError: another kind of space, named with the space.
@@ -150,16 +151,14 @@ class FlatEnv(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env, name: str = "gymnasium"):
         super().__init__(env)
         self.name = name
-        self._leaves = _leaves(env.observation_space, f"env {name!r}: observation")
-        if not sum(math.prod(box.shape) for _, box in self._leaves):
+        self.leaves = _leaves(env.observation_space, f"env {name!r}: observation")
+        if not sum(math.prod(box.shape) for _, box in self.leaves):
             raise GailfeError(f"env {name!r}: observation is empty; expected at least one number")
         # The most common kind takes a shorter way: this runs at every step of every copy.
         self._vector = env.observation_space.shape if isinstance(env.observation_space, spaces.Box) else None
         if self._vector is not None and len(self._vector) != 1:
             self._vector = None
-        low, high = (
-            np.concatenate([getattr(box, side).ravel() for _, box in self._leaves]) for side in ("low", "high")
-        )
+        low, high = (np.concatenate([getattr(box, side).ravel() for _, box in self.leaves]) for side in ("low", "high"))
         self.observation_space = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
         action = env.action_space
         self.discrete = isinstance(action, spaces.Discrete)
@@ -196,7 +195,7 @@ class FlatEnv(gymnasium.Wrapper):
             if vector.shape == self._vector:
                 return vector
         parts = []
-        for path, box in self._leaves:
+        for path, box in self.leaves:
             part = obs
             for key in path:
                 part = part[key]

@@ -256,14 +256,17 @@ def test_no_module_is_too_long():
     assert {str(path): lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
-def test_a_policy_acts_without_jax():
+@pytest.mark.parametrize("module", ["gailfe_jax.policy", "gailfe_jax"])
+def test_a_policy_acts_without_jax(module: str):
     program = (
         "import sys\n"
-        "for name in ('jax', 'jaxlib', 'flax', 'optax', 'chex', 'mujoco', 'gymnasium', 'brax'):\n"
+        "for name in 'jax jaxlib flax optax chex mujoco gymnasium brax scipy tyro rich'.split():\n"
         "    sys.modules[name] = None\n"  # an import of it then fails
         "import numpy as np\n"
-        "from gailfe_jax.artifacts.policy import load_expert\n"
-        "print(load_expert('hopper').act(np.zeros(11)).shape)\n"
+        f"from {module} import load_expert\n"
+        "policy = load_expert('hopper')\n"
+        "assert np.array_equal(policy.predict(np.zeros(11), deterministic=True)[0], policy.act(np.zeros(11)))\n"
+        "print(policy.act(np.zeros(11)).shape)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "(3,)\n", done.stderr

@@ -16,11 +16,14 @@ import gymnasium
 import numpy as np
 
 from gailfe_jax.analysis.statistics import bootstrap_interval, iqm
-from gailfe_jax.artifacts.policy import Policy, PolicyBatch, architecture
+from gailfe_jax.artifacts.host_policy import AnyPolicy, HostBatch, HostPolicy, batch_of, stackable
+from gailfe_jax.artifacts.policy import Policy, PolicyBatch
 from gailfe_jax.envs.gymnasium import OURS, GymnasiumEnv
 from gailfe_jax.envs.physics import model
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.flat_env import FlatEnv, is_flat, make_gymnasium
+from gailfe_jax.foreign.registry import as_expert
+from gailfe_jax.types import EnvSpec
 
 _MAX_ENVS = 256
 """Environments alive at once; a multiple of the rows of a policy's matrix products, so chunks change no rounding."""
@@ -111,7 +114,7 @@ def episode_draws(seed: int, episode: int, size: int) -> Callable[[], np.ndarray
 
 
 def evaluate_policy(
-    policy: Policy,
+    policy: Any,
     gymnasium_id: str,
     *,
     episodes: int = 50,
@@ -126,7 +129,7 @@ def evaluate_policy(
 
 
 def evaluate_policies(
-    policies: Sequence[Policy],
+    policies: Sequence[Any],
     gymnasium_id: str,
     *,
     episodes: int = 50,
@@ -140,7 +143,8 @@ def evaluate_policies(
     policies and however many episodes are evaluated with it.
 
     Args:
-      policies: of any architecture.
+      policies: of any architecture; or functions and models of others, as `gailfe_jax.foreign.registry.as_expert` takes
+        them.
       gymnasium_id: an id `gymnasium.make` knows, `module:id` included, perhaps with options behind a `?`; observations
         and actions as `FlatEnv` takes them.
       episodes: per policy.
@@ -158,7 +162,7 @@ def evaluate_policies(
         raise GailfeError(f"max_steps: expected at least 1, got {max_steps}")
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, policy in enumerate(policies):
-        groups.setdefault(architecture(policy), []).append(index)
+        groups.setdefault(stackable(policy), []).append(index)
 
     lanes: list[gymnasium.Env] = []
     results: list[EvaluationResult | None] = [None] * len(policies)
@@ -170,6 +174,9 @@ def evaluate_policies(
                 stack.callback(lanes[-1].close)
             return lanes[index]
 
+        if any(not isinstance(policy, Policy | HostPolicy) for policy in policies):
+            spec = _spec_of(lane(0), gymnasium_id)
+            policies = [as_expert(policy, spec, "policy") for policy in policies]
         for policy in policies:
             check_fit(policy, lane(0), gymnasium_id)
             limited = lane(0).spec
@@ -179,7 +186,7 @@ def evaluate_policies(
         for members in groups.values():
             for start in range(0, len(members), _MAX_ENVS // width):
                 chosen = members[start : start + _MAX_ENVS // width]
-                batch = PolicyBatch([policies[index] for index in chosen])
+                batch = batch_of([policies[index] for index in chosen])
                 parts = [
                     _run(batch, lane, range(first, min(first + width, episodes)), seed, deterministic)
                     for first in range(0, episodes, width)
@@ -214,7 +221,7 @@ def make_env(gymnasium_id: str, *, max_steps: int | None = None, **options: Any)
     return env if is_flat(env) else FlatEnv(env, gymnasium_id)
 
 
-def check_fit(policy: Policy, env: gymnasium.Env, gymnasium_id: str) -> None:
+def check_fit(policy: AnyPolicy, env: gymnasium.Env, gymnasium_id: str) -> None:
     """Raises GailfeError unless observations and actions are of the policy's sizes, and both are choices or neither."""
     obs, size = env.observation_space, policy.obs_size
     if not isinstance(obs, gymnasium.spaces.Box) or obs.shape != (size,):
@@ -230,6 +237,20 @@ def check_fit(policy: Policy, env: gymnasium.Env, gymnasium_id: str) -> None:
         raise GailfeError(f"env {gymnasium_id!r}: expected actions of {size} {kind}, got {found}")
 
 
+def _spec_of(env: gymnasium.Env, gymnasium_id: str) -> EnvSpec:
+    """What a function needs to know of an environment to act in it."""
+    obs, action, choices = env.observation_space, env.action_space, _choices(env)
+    if not isinstance(obs, gymnasium.spaces.Box) or (choices is None and not isinstance(action, gymnasium.spaces.Box)):
+        raise GailfeError(f"env {gymnasium_id!r}: expected Boxes, or Discrete actions, got {obs} and {action}")
+    low, high = (0.0,) * (choices or 0), (1.0,) * (choices or 0)
+    if choices is None and isinstance(action, gymnasium.spaces.Box):
+        low, high = tuple(action.low.ravel().tolist()), tuple(action.high.ravel().tolist())
+    return EnvSpec(
+        gymnasium_id, gymnasium_id, "gymnasium", int(np.prod(obs.shape)), len(low), low, high, 1,
+        discrete=choices is not None,
+    )  # fmt: skip
+
+
 def _choices(env: gymnasium.Env) -> int | None:
     """How many choices an action is one of; None where it is none."""
     space = env.action_space
@@ -239,7 +260,11 @@ def _choices(env: gymnasium.Env) -> int | None:
 
 
 def _run(
-    batch: PolicyBatch, lane: Callable[[int], gymnasium.Env], episodes: range, seed: int, deterministic: bool
+    batch: PolicyBatch | HostBatch,
+    lane: Callable[[int], gymnasium.Env],
+    episodes: range,
+    seed: int,
+    deterministic: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """These episodes of each policy in lockstep: returns, lengths and terminated, each `[S, episodes]`.
 

@@ -10,11 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from gailfe_jax.artifacts.policy import Policy, check_policy
+from gailfe_jax.artifacts.host_policy import HostPolicy
+from gailfe_jax.artifacts.policy import check_policy
 from gailfe_jax.data.annotators import Annotator, annotate, parse_annotator
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance, offsets_of
 from gailfe_jax.envs import also_called, policy_record, task_record, warn_if_changed
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.foreign.registry import as_expert
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.types import Env
 
@@ -66,7 +68,7 @@ def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
 
 def collect_demonstrations(
     env: Env,
-    expert: Policy,
+    expert: Any,
     *,
     trajectories: int,
     failures: int = 0,
@@ -74,7 +76,7 @@ def collect_demonstrations(
     deterministic: bool = False,
     noise: float = 0.5,
     annotator: str | Annotator = "default",
-    snapshots: Sequence[Policy] = (),
+    snapshots: Sequence[Any] = (),
     expert_name: str = "expert",
     expert_file: str | pathlib.Path | None = None,
     command: str | None = None,
@@ -87,11 +89,13 @@ def collect_demonstrations(
 
     Args:
       env: the environment.
-      expert: the policy to show.
+      expert: who shows it: a `Policy`, a function `obs [n, o] -> action [n, a]` in NumPy, or an object with `predict`,
+        such as a Stable-Baselines3 model (see `gailfe_jax.foreign.registry.as_expert`).
       trajectories: expert episodes to keep. All are kept as they come, none is chosen by its return.
       failures: failed attempts to keep.
       seed: of initial states, action noise and the order of snapshots.
-      deterministic: show the expert's mean action instead of samples.
+      deterministic: show the expert's mean action instead of samples. Experts other than a `Policy` have no
+        distribution; their actions are taken as they are.
       noise: standard deviation of the noise on actions, in action units; where actions are choices, the share of them
         that are drawn from all choices alike.
       annotator: what counts as failed.
@@ -109,6 +113,8 @@ def collect_demonstrations(
         raise GailfeError(f"noise: got {noise}; expected a finite number from 0")
     if env.spec.discrete and noise > 1:
         raise GailfeError(f"noise: got {noise}; expected a share from 0 to 1 of the choices of {env.spec.name}")
+    expert = as_expert(expert, env.spec)
+    snapshots = [as_expert(policy, env.spec, f"snapshots[{i}]") for i, policy in enumerate(snapshots)]
     for name, policy in (("expert", expert), *((f"snapshots[{i}]", policy) for i, policy in enumerate(snapshots))):
         check_policy(name, policy, env.spec, also_called(env.spec))
         warn_if_changed(name, policy_record(policy.metadata), env)
@@ -159,12 +165,14 @@ def collect_demonstrations(
         expert=expert_name,
         failure_source="none" if not failures else "expert snapshots" if snapshots else "noised expert",
         engine=env.spec.engine,
-        expert_sha256=None if expert_file is None else file_sha256(expert_file),
+        expert_sha256=None
+        if expert_file is None or not pathlib.Path(expert_file).is_file()
+        else file_sha256(expert_file),
         seed=seed,
         command=command,
         annotator=annotator.name if failures else None,
         noise=None if snapshots or not failures else noise,
-        action_mode="deterministic" if deterministic else "stochastic",
+        action_mode="deterministic" if deterministic or isinstance(expert, HostPolicy) else "stochastic",
         expert_return=expert_return,
         failed_share=failed.num_trajectories / tried if tried else None,
         **({} if (task := task_record(env)) is None else {"task": task}),

@@ -7,7 +7,7 @@ import functools
 import os
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +16,15 @@ import numpy as np
 from gailfe_jax.analysis.evaluation import evaluate_policies, normalised_score
 from gailfe_jax.analysis.occupancy import MOST_STEPS, Distance, reference_of
 from gailfe_jax.analysis.statistics import bootstrap_interval
-from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.artifacts.policy import Policy, check_borrowed, check_spaces, expert_names, load_expert
+from gailfe_jax.artifacts.host_policy import AnyPolicy
+from gailfe_jax.artifacts.oracle import AsksExpert, ask
+from gailfe_jax.artifacts.policy import Policy, check_borrowed, check_policy, check_spaces, expert_names, load_expert
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.envs import also_called, make_env, policy_record, task_file, warn_if_changed
 from gailfe_jax.envs.rollout import Episodes, Visited, evaluate, visit
 from gailfe_jax.errors import GailfeError, GailfeWarning
+from gailfe_jax.foreign.host_oracle import oracle_of
+from gailfe_jax.foreign.registry import is_foreign, read_expert
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.training.run_folder import copied_task, load_policies, load_run, refused_env
@@ -40,7 +43,7 @@ class Judged(NamedTuple):
       env: the environment.
     """
 
-    policies: list[Policy]
+    policies: Sequence[AnyPolicy]
     name: str
     env: Env
 
@@ -53,13 +56,15 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> Judged:
     that `env` is another task than theirs.
 
     Args:
-      path: run folder or `.safetensors` file.
-      env: task; the one the first policy was trained on by default.
+      path: run folder or `.safetensors` file; or another source of `gailfe_jax.foreign.registry`.
+      env: task; the one the first policy was trained on by default. Other sources do not say one.
 
     Raises:
       GailfeError: nothing is there, a file is damaged, the task is unknown or its file is gone, or the policies do not
         fit the task.
     """
+    if not pathlib.Path(path).is_dir() and is_foreign(path):
+        return _foreign(path, env)
     path = pathlib.Path(path)
     run_dir = path if path.is_dir() else _run_around(path)
     record = {} if run_dir is None else load_run(run_dir)
@@ -92,6 +97,15 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> Judged:
     return Judged(policies, copy, made)
 
 
+def _foreign(source: str | pathlib.Path, env: str | None) -> Judged:
+    if env is None:
+        raise GailfeError(f"{source}: does not say which task it is for; add --env")
+    made = make_env(env)
+    policy = read_expert(source, made.spec)
+    check_spaces(str(source), policy, made.spec)
+    return Judged([policy], env, made)
+
+
 def _run_around(path: pathlib.Path) -> pathlib.Path | None:
     """The run folder in whose policies/ or snapshots/ a policy file lies; None elsewhere."""
     folder = path.absolute().parent
@@ -121,11 +135,12 @@ def evaluate_path(
     expert_return: float | None = None,
     seed: int = 0,
     demos: str | None = None,
+    expert: str | None = None,
 ) -> dict[str, Any]:
     """Deterministic policies over fresh episodes.
 
     Args:
-      path: run folder or policy file.
+      path: run folder or policy file; or another source of `gailfe_jax.foreign.registry`, with `env`.
       episodes: per policy.
       backend: `gymnasium`, or `engine` for this package's own; by default Gymnasium where it has the task.
       env: task; the policy's own by default.
@@ -133,6 +148,7 @@ def evaluate_path(
       seed: of the episodes.
       demos: demonstrations that the policies' pairs are compared with (`gailfe_jax.analysis.occupancy`); where the task
         has no reward, by default those of the run, if they are where they were.
+      expert: play this expert (see `gailfe_jax.foreign.registry`) for the same episodes, and normalise by its return.
 
     Returns:
       A JSON-able report: per seed raw returns, mean, std, length, share of falls, expert-normalised mean, and `demos`,
@@ -150,20 +166,32 @@ def evaluate_path(
     policies, world, spec = judged.policies, judged.env, judged.env.spec
     if expert_return is not None and not spec.has_reward:
         raise GailfeError(f"expert_return: got {expert_return}; nothing reads it: {spec.name} has no reward")
+    judge = None
+    if expert is not None:
+        if expert_return is not None:
+            raise GailfeError(f"expert: got {expert} and expert_return {expert_return}; expected one of them")
+        if not spec.has_reward:
+            raise GailfeError(f"expert: got {expert}; nothing reads it: {spec.name} has no reward")
+        judge = read_expert(expert, spec)
+        check_policy("expert", judge, spec, also_called(spec))
     known = expert_return
-    if expert_return is None:
+    if expert_return is None and expert is None:
         known = known_expert_return(path, spec.name) if spec.has_reward else None
         # A share of a return that is not positive means nothing. It is an error only where the caller gave it.
         expert_return = None if known is None or not known > 0 else known
     if backend is None:
         backend = "engine" if spec.gymnasium_id is None else "gymnasium"
+    if backend == "gymnasium" and spec.gymnasium_id is None:
+        raise GailfeError(f"{path}: {spec.name} has no Gymnasium environment; use --backend engine")
+    played = [*policies, *([] if judge is None else [judge])]
     if backend == "gymnasium":
-        if spec.gymnasium_id is None:
-            raise GailfeError(f"{path}: {spec.name} has no Gymnasium environment; use --backend engine")
-        results = evaluate_policies(policies, spec.gymnasium_id, episodes=episodes, seed=seed)
+        results = evaluate_policies(played, spec.gymnasium_id or spec.name, episodes=episodes, seed=seed)
         columns = [(r.returns, r.lengths, r.terminated) for r in results]
     else:
-        columns = [evaluate_on_engine(policy, world, episodes, seed) for policy in policies]
+        columns = [evaluate_on_engine(policy, world, episodes, seed) for policy in played]
+    if judge is not None:
+        known = float(np.mean(columns.pop()[0]))
+        expert_return = known if known > 0 else None
     rows = []
     for index, (policy, (returns, lengths, terminated)) in enumerate(zip(policies, columns, strict=True)):
         row: dict[str, Any] = {"seed": int(policy.metadata.get("seed", index))}
@@ -186,6 +214,7 @@ def evaluate_path(
         means = np.array([row["mean"] for row in rows])
         interval = bootstrap_interval(means)
         report |= {
+            **({} if expert is None else {"expert": pathlib.Path(expert).name}),
             "expert_return": expert_return,
             "known_expert_return": known,
             "mean": float(means.mean()),
@@ -221,31 +250,33 @@ def _own_demonstrations(path: str | pathlib.Path) -> str | None:
     return None
 
 
-def _distances(policies: list[Policy], env: Env, demos: str, episodes: int, seed: int) -> list[Distance | None]:
+def _distances(policies: Sequence[AnyPolicy], env: Env, demos: str, episodes: int, seed: int) -> list[Distance | None]:
     """How far each deterministic policy's pairs, on this package's own engine, are from the demonstrations'."""
     shown = load_demonstrations(demos, env, also_called(env.spec))
     warn_if_changed(demos, shown.provenance.get("task"), env)
     reference, steps = reference_of(shown.expert), min(env.spec.max_episode_steps, MOST_STEPS)
     found = []
     for policy in policies:
-        visited = _visitor(env, episodes, steps)(Oracle.of(policy), jax.random.key(seed))
+        visited = _visitor(env, episodes, steps)(oracle_of(policy), jax.random.key(seed))
         obs, action, inside = (np.asarray(x) for x in (visited.obs, visited.action, visited.inside))
         found.append(reference.compare_visited(obs, action, inside))
     return found
 
 
 @functools.lru_cache(maxsize=8)
-def _visitor(env: Env, episodes: int, steps: int) -> Callable[[Oracle, Array], Visited]:
-    return jax.jit(lambda oracle, key: visit(env, Oracle.act, oracle, key, episodes, steps))
+def _visitor(env: Env, episodes: int, steps: int) -> Callable[[AsksExpert, Array], Visited]:
+    return jax.jit(lambda oracle, key: visit(env, ask, oracle, key, episodes, steps))
 
 
-def evaluate_on_engine(policy: Policy, env: Env, episodes: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def evaluate_on_engine(
+    policy: AnyPolicy, env: Env, episodes: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`(returns [E], lengths [E], terminated [E])` of the deterministic policy on this package's own environment."""
-    result = _evaluator(env, episodes)(Oracle.of(policy), jax.random.key(seed))
+    result = _evaluator(env, episodes)(oracle_of(policy), jax.random.key(seed))
     return np.asarray(result.returns), np.asarray(result.lengths), np.asarray(result.terminated)
 
 
 @functools.lru_cache(maxsize=8)
-def _evaluator(env: Env, episodes: int) -> Callable[[Oracle, Array], Episodes]:
+def _evaluator(env: Env, episodes: int) -> Callable[[AsksExpert, Array], Episodes]:
     """The compiled evaluation, for all policies of a run."""
-    return jax.jit(lambda oracle, key: evaluate(env, Oracle.act, oracle, key, episodes))
+    return jax.jit(lambda oracle, key: evaluate(env, ask, oracle, key, episodes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import jax.numpy as jnp
 from flax import struct
 
@@ -12,6 +14,19 @@ from gailfe_jax.nn.distributions import most_probable, split_outputs
 from gailfe_jax.nn.mlp import ACTIVATIONS
 from gailfe_jax.nn.normaliser import normalise
 from gailfe_jax.types import Array
+
+
+class AsksExpert(Protocol):
+    """An expert as an argument of a program."""
+
+    def act(self, obs: Array) -> Array:
+        """The action `[..., a]` at `obs [..., o]`; a choice as its row."""
+        ...
+
+
+def ask(oracle: AsksExpert, obs: Array) -> Array:
+    """The action `[..., a]` at `obs [..., o]`; a choice as its row."""
+    return oracle.act(obs)
 
 
 @struct.dataclass

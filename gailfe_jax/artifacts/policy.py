@@ -25,6 +25,8 @@ from gailfe_jax.io.env_names import means
 from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
 
 if TYPE_CHECKING:
+    from gailfe_jax.artifacts.host_policy import HostPolicy
+
     # Its module imports JAX; a policy acts without.
     from gailfe_jax.types import EnvSpec
 
@@ -166,6 +168,36 @@ class Policy:
         float32, a choice as a row with 1 there and 0 elsewhere."""
         action = self.act(obs, deterministic=deterministic, rng=rng)
         return np.eye(self.action_size, dtype=np.float32)[action] if self.discrete else action
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, Any]:
+        """As `act`, called as Stable-Baselines3's `predict` is, for code that was written for its models.
+
+        There, an action is a draw unless `deterministic=True` is given; here it is deterministic unless False is.
+
+        Args:
+          observation: `[..., o]`, one or a batch.
+          state, episode_start: of recurrent policies; handed through and ignored, as a policy here has no memory.
+          deterministic: see `act`.
+          rng: source of the draws; one seeded by the operating system if None.
+
+        Returns:
+          `(action, state)`, the action as `act` gives it.
+
+        Raises:
+          GailfeError: see `act`.
+        """
+        del episode_start
+        if not deterministic and rng is None:
+            rng = np.random.default_rng()
+        return self.act(observation, deterministic=deterministic, rng=rng), state
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a safetensors file (about 50 KB for 2 x 100 units), whole or not at all; folders are made.
@@ -331,7 +363,7 @@ def load_expert(env_name: str) -> Policy:
         return Policy.load(path)
 
 
-def check_policy(name: str, policy: Policy, spec: EnvSpec, also: Collection[str] = ()) -> None:
+def check_policy(name: str, policy: Policy | HostPolicy, spec: EnvSpec, also: Collection[str] = ()) -> None:
     """Checks that a policy is for an environment; a warning says where that has another name.
 
     Args:
@@ -350,7 +382,7 @@ def check_policy(name: str, policy: Policy, spec: EnvSpec, also: Collection[str]
     check_borrowed(name, policy, spec)
 
 
-def check_borrowed(name: str, policy: Policy, spec: EnvSpec) -> None:
+def check_borrowed(name: str, policy: Policy | HostPolicy, spec: EnvSpec) -> None:
     """Warns where a policy is for a task of another name, `name` opens the message.
 
     Raises:
@@ -369,12 +401,12 @@ def check_borrowed(name: str, policy: Policy, spec: EnvSpec) -> None:
     warnings.warn(f"{name}: a policy for {task}, used on {spec.name}", GailfeWarning, stacklevel=2)
 
 
-def _task_of(policy: Policy, spec: EnvSpec) -> str | None:
+def _task_of(policy: Policy | HostPolicy, spec: EnvSpec) -> str | None:
     """The task that a policy file names; that of `spec` where it names none."""
     return policy.metadata.get("task", policy.metadata.get("env", spec.name))
 
 
-def check_spaces(name: str, policy: Policy, spec: EnvSpec) -> None:
+def check_spaces(name: str, policy: Policy | HostPolicy, spec: EnvSpec) -> None:
     """Checks that a policy sees and does what an environment shows and takes; `name` opens the message.
 
     Raises:

@@ -24,6 +24,8 @@ COMMANDS = {
     "evaluate": Command("gailfe_jax.cli.evaluate", "Evaluate a run's policies on fresh episodes."),
     "video": Command("gailfe_jax.cli.video", "Film a run's policy."),
     "confidence": Command("gailfe_jax.cli.confidence", "Calibrate a run's discriminators as a measure of confidence."),
+    "export": Command("gailfe_jax.cli.export", "Write a policy as ONNX, jax.export, NumPy or C, and check it."),
+    "card": Command("gailfe_jax.cli.card", "Write a model card for a run, in Hugging Face's form."),
     "bench": Command("gailfe_jax.cli.bench", "Measure speed and memory beside the bare engine."),
     "algorithms": Command("gailfe_jax.cli.algorithms", "List the methods, and which parts go together."),
     "quickstart": Command("gailfe_jax.cli.quickstart", "Show everything on one task in a few minutes."),

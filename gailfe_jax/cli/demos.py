@@ -30,9 +30,10 @@ class Demos:
     failures: int = 0
     """Collect this many failed attempts."""
     expert: str | None = None
-    """Roll out the policy in this file. By default the task's shipped expert acts."""
+    """Roll out this policy: a file (.safetensors, .onnx, .zip of Stable-Baselines3) or a function of your own
+    (module:name). By default the task's shipped expert acts."""
     deterministic: bool = False
-    """Take the expert's mean action instead of sampling."""
+    """Take the expert's mean action instead of sampling. Experts without a distribution are taken as they act."""
     annotator: str = "default"
     """Choose what counts as a failure: terminated, truncated, return_below:F, flipped, bottom_quantile:Q or default."""
     noise: float = 0.5
@@ -47,14 +48,15 @@ class Demos:
 
     def __call__(self) -> int:
         from gailfe_jax.apps.collection import collect_demonstrations
-        from gailfe_jax.artifacts.policy import Policy, load_expert
+        from gailfe_jax.artifacts.policy import load_expert
         from gailfe_jax.envs import make_env
+        from gailfe_jax.foreign.registry import read_expert
         from gailfe_jax.io.provenance import command_line
 
         if not self.out.lower().endswith((".npz", ".h5", ".hdf5")):
             raise GailfeError(f"out: got {self.out!r}; expected a file name that ends in .npz or .h5")
         env = make_env(self.env, self.engine)
-        expert = load_expert(env.spec.name) if self.expert is None else Policy.load(self.expert)
+        expert = load_expert(env.spec.name) if self.expert is None else read_expert(self.expert, env.spec)
         demos = collect_demonstrations(
             env,
             expert,
@@ -64,7 +66,7 @@ class Demos:
             deterministic=self.deterministic,
             noise=self.noise,
             annotator=self.annotator,
-            snapshots=[Policy.load(path) for path in self.snapshots],
+            snapshots=[read_expert(path, env.spec) for path in self.snapshots],
             expert_name=self.expert or f"shipped expert for {env.spec.name}",
             expert_file=self.expert,
             command=command_line(sys.argv),

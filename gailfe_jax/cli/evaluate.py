@@ -19,7 +19,8 @@ class Evaluate:
     """Evaluate a run's policies on fresh episodes. The policies act deterministically."""
 
     path: PathWord
-    """Evaluate this run folder, or this policy file (.safetensors)."""
+    """Evaluate this run folder, this policy file (.safetensors), or with --env an expert from elsewhere (.onnx, .zip of
+    Stable-Baselines3, module:name)."""
     episodes: int = 50
     """Run this many episodes per seed."""
     backend: Literal["gymnasium", "engine"] | None = None
@@ -29,6 +30,8 @@ class Evaluate:
     """Evaluate on this task. By default it is the task that the policy was trained on."""
     expert_return: float | None = None
     """Divide by this return. By default it is the expert's that the run recorded, or the shipped expert's."""
+    expert: str | None = None
+    """Play this expert, too, and divide by its return: a policy file, .onnx, .zip of Stable-Baselines3, module:name."""
     seed: int = 0
     """Seed the episodes."""
     demos: str | None = None
@@ -45,7 +48,7 @@ class Evaluate:
 
         report = evaluate_path(
             self.path, episodes=self.episodes, backend=self.backend, env=self.env, expert_return=self.expert_return,
-            seed=self.seed, demos=self.demos,
+            seed=self.seed, demos=self.demos, expert=self.expert,
         )  # fmt: skip
         out = self.out
         if out is None and pathlib.Path(self.path).is_dir():

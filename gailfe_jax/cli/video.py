@@ -32,15 +32,19 @@ class Video:
     def __call__(self) -> int:
         from gailfe_jax.analysis.video import record_video
         from gailfe_jax.apps.evaluate_run import policies_of
+        from gailfe_jax.artifacts.policy import Policy
         from gailfe_jax.envs.gymnasium import OURS
 
         policies, name, env = policies_of(self.path, self.env)
         if not 0 <= self.seed_index < len(policies):
             raise GailfeError(f"seed_index: got {self.seed_index}; expected 0 to {len(policies) - 1}")
+        policy = policies[self.seed_index]
+        if not isinstance(policy, Policy):
+            raise GailfeError(f"{self.path}: an expert from elsewhere; expected a policy of this package to film")
         path = pathlib.Path(self.path)
         out = self.out or str(path / "video.mp4" if path.is_dir() else path.with_suffix(".mp4"))
         record_video(
-            policies[self.seed_index],
+            policy,
             env.spec.gymnasium_id or f"{OURS}{name}",
             out,
             episodes=self.episodes,

@@ -77,7 +77,8 @@ class DemoSettings(Part):
     demo_seed: int | None = setting(None, least=0)
     """Draw the trajectories at random from this seed; the first ones by default."""
     expert: str | None = setting(None)
-    """DAgger: policy file (.safetensors) of the expert that is asked; the one shipped for the task by default."""
+    """DAgger: the expert that is asked: a policy file (.safetensors, .onnx, .zip of Stable-Baselines3) or a function
+    (module:name); the one shipped for the task by default."""
 
 
 class RunSettings(Part):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.artifacts.oracle import Oracle
+from gailfe_jax.artifacts.oracle import AsksExpert, ask
 from gailfe_jax.buffers.replay import Replay
 from gailfe_jax.config.parts import bound, setting, subpart, traced
 from gailfe_jax.envs.rollout import unroll
@@ -27,7 +27,7 @@ class _Mixture:
     """Who acts in an unroll: with probability `beta` the expert, else the deterministic policy."""
 
     agent: AgentState
-    oracle: Oracle
+    oracle: AsksExpert
     beta: Array
 
 
@@ -111,7 +111,7 @@ class DAgger(Learner):
         )
         transition, totals = gather_rows(transition, axis=1), sum_over_devices(totals)
         obs = transition.obs.reshape(-1, transition.obs.shape[-1])
-        label = per_seed(Oracle.act)(demos.oracle, obs)
+        label = per_seed(ask)(demos.oracle, obs)
         replay = self.aggregate.add(state.sources.policy_replay, StateAction(obs, label))
         keys = jax.random.split(key_fit, self.fit_steps)
         lr = self.schedule.annealed(self.policy.lr, state.iteration, self.total_iterations)
@@ -133,7 +133,7 @@ class DAgger(Learner):
         """Actions of a batch of environments, with no density to speak of: `[B, o] -> ([B, a], [B])`."""
         asked = draw_rows(lambda x: jax.random.bernoulli(key, mixture.beta, (len(x), 1)), obs)
         own = self.policy.deterministic_action(mixture.agent, obs)
-        return jnp.where(asked, per_seed(Oracle.act)(mixture.oracle, obs), own), jnp.zeros(len(obs))
+        return jnp.where(asked, per_seed(ask)(mixture.oracle, obs), own), jnp.zeros(len(obs))
 
     def _fit(
         self,

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.artifacts.policy import Policy
+from gailfe_jax.artifacts.oracle import AsksExpert
 from gailfe_jax.envs.rollout import Episodes, clip_action
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.foreign.host_oracle import oracle_of
+from gailfe_jax.foreign.registry import as_expert
 from gailfe_jax.learners.cloning import Likelihood
 from gailfe_jax.learners.stagewise import Stagewise, checked, evaluated, fitted, policy_at
 from gailfe_jax.parallel.seeds import per_seed
@@ -61,7 +63,7 @@ class ForwardTraining:
 
 def forward_training(
     env: Env,
-    expert: Policy,
+    expert: Any,
     settings: Stagewise | None = None,
     *,
     horizon: int = 30,
@@ -75,7 +77,7 @@ def forward_training(
 
     Args:
       env: the environment.
-      expert: who is asked; its deterministic action.
+      expert: who is asked; its deterministic action. A `Policy`, or see `gailfe_jax.foreign.registry.as_expert`.
       settings: of each policy; the defaults if None.
       horizon: `T`.
       seeds: `[S]`.
@@ -87,13 +89,16 @@ def forward_training(
     """
     if not 1 <= horizon <= env.spec.max_episode_steps:
         raise GailfeError(f"horizon: got {horizon}; expected 1 to {env.spec.max_episode_steps}, the time limit")
-    bound = checked(env, expert, settings, seeds)
+    asked = as_expert(expert, env.spec)
+    bound = checked(env, asked, settings, seeds)
     run = jax.vmap(functools.partial(_forward, env, horizon), in_axes=(None, 0, None))
-    policies, metrics = jax.jit(run)(bound, jnp.asarray(seeds, jnp.uint32), Oracle.of(expert))
+    policies, metrics = jax.jit(run)(bound, jnp.asarray(seeds, jnp.uint32), oracle_of(asked))
     return ForwardTraining(policies, metrics, bound.policy, env)
 
 
-def _forward(env: Env, horizon: int, settings: Stagewise, seed: Array, oracle: Oracle) -> tuple[AgentState, Metrics]:
+def _forward(
+    env: Env, horizon: int, settings: Stagewise, seed: Array, oracle: AsksExpert
+) -> tuple[AgentState, Metrics]:
     """One seed's `(policies [T], metrics [T])`."""
     policy, count = settings.policy, settings.rollout.num_envs
     key_blank, key_run = jax.random.split(jax.random.fold_in(jax.random.key(3), seed))

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.artifacts.policy import Policy
+from gailfe_jax.artifacts.oracle import AsksExpert
 from gailfe_jax.envs.rollout import Episodes, clip_action, unroll
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.foreign.host_oracle import oracle_of
+from gailfe_jax.foreign.registry import as_expert
 from gailfe_jax.learners.cloning import Likelihood
 from gailfe_jax.learners.stagewise import Stagewise, checked, drawn_action, evaluated, fitted
 from gailfe_jax.parallel.seeds import per_seed
@@ -78,7 +80,7 @@ def smile_weights(alpha: Scalar, trained: Scalar, count: int) -> tuple[Array, Ar
 
 def smile(
     env: Env,
-    expert: Policy,
+    expert: Any,
     settings: Stagewise | None = None,
     *,
     iterations: int = 20,
@@ -92,7 +94,7 @@ def smile(
 
     Args:
       env: the environment.
-      expert: who is asked; its deterministic action.
+      expert: who is asked; its deterministic action. A `Policy`, or see `gailfe_jax.foreign.registry.as_expert`.
       settings: of each policy; the defaults if None.
       iterations: `N`.
       alpha: share of the expert's probability that each iteration takes.
@@ -107,9 +109,10 @@ def smile(
         raise GailfeError(f"iterations: got {iterations}; expected at least 1")
     if not 0 < alpha < 1:
         raise GailfeError(f"alpha: got {alpha}; expected a share in (0, 1)")
-    bound = checked(env, expert, settings, seeds)
+    asked = as_expert(expert, env.spec)
+    bound = checked(env, asked, settings, seeds)
     run = jax.vmap(functools.partial(_smile, env, iterations), in_axes=(None, 0, None, None))
-    policies, metrics = jax.jit(run)(bound, jnp.asarray(seeds, jnp.uint32), Oracle.of(expert), jnp.float32(alpha))
+    policies, metrics = jax.jit(run)(bound, jnp.asarray(seeds, jnp.uint32), oracle_of(asked), jnp.float32(alpha))
     weights = smile_weights(alpha, iterations, iterations)[1]
     return Smile(policies, weights / jnp.sum(weights), metrics, bound.policy, env)
 
@@ -118,13 +121,13 @@ def smile(
 class _Mixing:
     """The mixture of one iteration: `log_weights [1 + N]`, the expert first."""
 
-    oracle: Oracle
+    oracle: AsksExpert
     policies: AgentState
     log_weights: Array
 
 
 def _smile(
-    env: Env, count: int, settings: Stagewise, seed: Array, oracle: Oracle, alpha: Array
+    env: Env, count: int, settings: Stagewise, seed: Array, oracle: AsksExpert, alpha: Array
 ) -> tuple[AgentState, Metrics]:
     """One seed's `(policies [N], metrics [N])`."""
     policy, rollout = settings.policy, settings.rollout

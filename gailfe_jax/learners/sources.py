@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gailfe_jax.artifacts.oracle import Oracle
+from gailfe_jax.artifacts.oracle import AsksExpert
 from gailfe_jax.buffers.labelled import LabelledTrajectories
 from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes
 from gailfe_jax.buffers.replay import Replay
@@ -46,7 +46,7 @@ class Demos:
     failures: PaddedTrajectories | None = None
     next_obs: Array | None = None
     trajectory: Array | None = None
-    oracle: Oracle | None = None
+    oracle: AsksExpert | None = None
 
 
 class Failures(Part):

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gailfe_jax.artifacts.policy import Policy, check_policy
+from gailfe_jax.artifacts.host_policy import AnyPolicy
+from gailfe_jax.artifacts.policy import check_policy
 from gailfe_jax.config.parts import Part, as_arrays, setting, subpart
 from gailfe_jax.config.tree import refuse_unread
 from gailfe_jax.envs import also_called
@@ -31,7 +32,7 @@ class Stagewise(Part):
     """Steps of maximum likelihood for each policy, at policy.lr, which falls linearly to zero."""
 
 
-def checked(env: Env, expert: Policy, settings: Stagewise | None, seeds: Sequence[int]) -> Stagewise:
+def checked(env: Env, expert: AnyPolicy, settings: Stagewise | None, seeds: Sequence[int]) -> Stagewise:
     """The settings bound to the environment, once the expert fits it.
 
     Raises:

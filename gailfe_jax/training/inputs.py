@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gailfe_jax.analysis.occupancy import Reference, reference_of
-from gailfe_jax.artifacts.oracle import Oracle
-from gailfe_jax.artifacts.policy import Policy, check_policy, expert_names, load_expert
+from gailfe_jax.artifacts.host_policy import HostPolicy
+from gailfe_jax.artifacts.policy import check_policy, expert_names, load_expert
 from gailfe_jax.config.run import DemoSettings
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
 from gailfe_jax.data.formats import load_demonstrations
@@ -22,6 +22,8 @@ from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.data.validation import PARTS, check_choices
 from gailfe_jax.envs import also_called, warn_if_changed
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.foreign.host_oracle import oracle_of
+from gailfe_jax.foreign.registry import as_expert, read_expert
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner
@@ -57,6 +59,7 @@ def prepare_inputs(
     settings: DemoSettings,
     demonstrations: Demonstrations | None = None,
     annotator: Annotator | None = None,
+    expert: Any = None,
 ) -> Inputs:
     """Loads, cuts and subsamples demonstrations, and settles the annotator.
 
@@ -66,6 +69,7 @@ def prepare_inputs(
       settings: which file and which part of it.
       demonstrations: use these instead of `settings.demos`.
       annotator: use this one instead of the one that `method.failures` names.
+      expert: ask this one instead of `settings.expert`; see `gailfe_jax.foreign.registry.as_expert`.
 
     Raises:
       GailfeError: the method needs demonstrations and there are none, they do not fit the environment, or it has no
@@ -73,7 +77,9 @@ def prepare_inputs(
     """
     _refuse_unread(method, settings, demonstrations, annotator)
     if method.asks_expert:
-        return _prepare_expert(method, env.spec, settings)
+        return _prepare_expert(method, env.spec, settings, expert)
+    if expert is not None:
+        raise GailfeError(f"expert: got one; nothing reads it: {method.name} asks no expert")
     if not method.needs_demonstrations:
         judges = _annotators(method, env, None, annotator)
         return Inputs(annotator=judges[0], success=judges[1], record=_judged(*judges))
@@ -183,29 +189,37 @@ def _collected(
     return None
 
 
-def _prepare_expert(method: Learner, spec: EnvSpec, settings: DemoSettings) -> Inputs:
-    """The expert's policy for methods that ask it.
+def _prepare_expert(method: Learner, spec: EnvSpec, settings: DemoSettings, given: Any) -> Inputs:
+    """The expert's policy for methods that ask it: the one that was `given`, the settings', or the shipped one.
 
     Raises:
       GailfeError: no such file, a damaged one, one for another task, or none is shipped for this one.
     """
-    if settings.expert is None and spec.name not in expert_names():
+    if given is not None and settings.expert is not None:
+        raise GailfeError(f"expert: got {settings.expert} and another in memory; expected one of them")
+    if given is None and settings.expert is None and spec.name not in expert_names():
         raise GailfeError(
             f"expert: {method.name} asks an expert's policy and none is shipped for {spec.name}; expected a policy "
-            "file (.safetensors)"
+            "file (.safetensors, .onnx, .zip of Stable-Baselines3) or a function (module:name)"
         )
-    policy = load_expert(spec.name) if settings.expert is None else Policy.load(settings.expert)
+    if given is not None:
+        policy = as_expert(given, spec)
+    else:
+        policy = load_expert(spec.name) if settings.expert is None else read_expert(settings.expert, spec)
     check_policy("expert", policy, spec, also_called(spec))
-    content = hashlib.sha256(policy.activation.encode())
-    for array in (*(x for layer in policy.weights for x in layer), policy.obs_mean, policy.obs_std):
-        content.update(array.tobytes())
+    if isinstance(policy, HostPolicy):
+        content = hashlib.sha256(policy.digest.encode())
+    else:
+        content = hashlib.sha256(policy.activation.encode())
+        for array in (*(x for layer in policy.weights for x in layer), policy.obs_mean, policy.obs_std):
+            content.update(array.tobytes())
     try:
         expert_return = float(policy.metadata["expert_return"])
     except (KeyError, ValueError):
         expert_return = math.nan
     known = expert_return if math.isfinite(expert_return) else None
     record = {"expert": settings.expert, "expert_return": known, "content_sha256": content.hexdigest()}
-    return Inputs(Demos(None, oracle=Oracle.of(policy)), expert_return=known, record=record)
+    return Inputs(Demos(None, oracle=oracle_of(policy)), expert_return=known, record=record)
 
 
 def _annotators(

@@ -78,6 +78,7 @@ def train(
     demos: DemoSettings | Demonstrations | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     annotator: Annotator | None = None,
+    expert: Any = None,
     resume: bool = False,
     on_evaluation: Callable[[int, dict[str, np.ndarray]], None] | None = None,
     seeds: Sequence[int] | None = None,
@@ -96,6 +97,8 @@ def train(
       demos: a demonstration file, a part of one, or demonstrations in memory.
       out: run folder; nothing is written if None.
       annotator: what counts as failed, instead of what `method.failures.annotator` names.
+      expert: for DAgger, who is asked: a `Policy`, a function `obs [n, o] -> action [n, a]` in NumPy, or an object with
+        `predict`, such as a Stable-Baselines3 model; by default what `demos.expert` names, or the shipped one.
       resume: continue the run in `out` from its newest checkpoint, bit for bit (Gymnasium's own environments, which
         cannot be stored, begin new episodes); start it if there is none.
       on_evaluation: called with `(step, metrics [S])` after each evaluation.
@@ -142,6 +145,7 @@ def train(
         settings,
         demonstrations=shown,
         annotator=annotator,
+        expert=expert,
         seeds=seeds,
         imports=tuple(imports),
         others={"out": out is not None, "resume": resume},

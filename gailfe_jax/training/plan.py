@@ -87,6 +87,7 @@ def make_plan(
     *,
     demonstrations: Demonstrations | None = None,
     annotator: Annotator | None = None,
+    expert: Any = None,
     seeds: Sequence[int] | None = None,
     imports: tuple[str, ...] = (),
     others: dict[str, Any] | None = None,
@@ -97,7 +98,7 @@ def make_plan(
     Args:
       method: the method, or a name for its preset on the task.
       env: a task's name, one with an engine's settings, or an environment.
-      run, demos, demonstrations, annotator, seeds, imports: see `train`.
+      run, demos, demonstrations, annotator, expert, seeds, imports: see `train`.
       others: what else several processes must agree on.
       engine: what `auto` turned out to be when the run began, which it then stays.
 
@@ -116,7 +117,7 @@ def make_plan(
         device = _stays_on(world.spec.engine, worlds)
     with on_device(device):
         with distributed.agreed():
-            inputs = prepare_inputs(method, world, demos, demonstrations, annotator)
+            inputs = prepare_inputs(method, world, demos, demonstrations, annotator, expert)
         first = run.first_seed
         numbers = np.arange(first, first + run.seeds) if seeds is None else np.array(seeds)
         batch, length = method.rollout.batch_size, method.rollout.unroll_length

@@ -203,12 +203,21 @@ def load_policies(run_dir: str | pathlib.Path) -> list[Policy]:
     Raises:
       GailfeError: there are none yet, or one is damaged.
     """
+    return [Policy.load(path) for path in policy_files(run_dir).values()]
+
+
+def policy_files(run_dir: str | pathlib.Path) -> dict[int, pathlib.Path]:
+    """`seed -> policy file` of a run, in order of the seeds.
+
+    Raises:
+      GailfeError: there are none yet.
+    """
     folder = pathlib.Path(run_dir) / "policies"
     numbered = {path.stem.removeprefix("seed_"): path for path in folder.glob("seed_*.safetensors")}
-    files = [numbered[name] for name in sorted((name for name in numbered if name.isdecimal()), key=int)]
+    files = {int(name): numbered[name] for name in sorted((name for name in numbered if name.isdecimal()), key=int)}
     if not files:
         raise GailfeError(f"{folder}: no policies; expected the folder of a run that ended or was interrupted")
-    return [Policy.load(path) for path in files]
+    return files
 
 
 def copied_task(run_dir: str | pathlib.Path, record: Mapping[str, Any]) -> str | None:

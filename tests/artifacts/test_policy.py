@@ -249,6 +249,19 @@ def test_stochastic_actions_are_reproducible_and_need_a_generator():
         ours.act(obs, deterministic=False)
 
 
+def test_predict_is_called_as_stable_baselines3s():
+    ours, obs = make_policy(), np.random.default_rng(0).normal(size=(6, 11))
+    action, state = ours.predict(obs, deterministic=True)
+    assert np.array_equal(action, ours.act(obs)) and state is None
+    assert np.array_equal(ours.predict(obs)[0], action)
+    # As its evaluation calls it.
+    action, state = ours.predict(obs, state="kept", episode_start=np.ones(6, bool), deterministic=False)
+    assert action.shape == (6, 3) and state == "kept" and not np.array_equal(action, ours.act(obs))
+    drawn = [ours.predict(obs, None, None, False, rng=np.random.default_rng(1))[0] for _ in range(2)]
+    assert np.array_equal(*drawn)
+    assert Policy(CHOICES, "tanh", [0, 0], [1, 1], None, 0, 1).predict([0, 0])[0] == 0
+
+
 @pytest.mark.parametrize(
     ("obs", "message"),
     [

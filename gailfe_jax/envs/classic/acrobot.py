@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gailfe_jax.envs.base import EpisodicEnv
+from gailfe_jax.envs.meaning import Meaning
 from gailfe_jax.types import Array, EnvSpec, StepResult
 
 GRAVITY = 9.8
@@ -55,6 +56,14 @@ class Acrobot(EpisodicEnv):
         "acrobot", "Acrobot-v1", "jax", obs_size=6, action_size=3, action_low=(0.0,) * 3, action_high=(1.0,) * 3,
         max_episode_steps=500, annotator="bottom_quantile:0.2", discrete=True,
     )  # fmt: skip
+    meaning = Meaning(
+        (
+            *((f"{function}({joint} angle)", "1") for joint in ("shoulder", "elbow") for function in ("cos", "sin")),
+            *((f"{joint} angular velocity", "rad/s") for joint in ("shoulder", "elbow")),
+        ),
+        (("torque -1 N m", "1"), ("torque 0", "1"), ("torque 1 N m", "1")),
+        STEP_SECONDS,
+    )
 
     def start(self, key: Array) -> tuple[Array, Array]:
         state = jax.random.uniform(key, (4,), minval=-0.1, maxval=0.1)

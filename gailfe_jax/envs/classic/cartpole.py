@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gailfe_jax.envs.base import EpisodicEnv
+from gailfe_jax.envs.meaning import Meaning
 from gailfe_jax.types import Array, EnvSpec, StepResult
 
 GRAVITY = 9.8
@@ -32,6 +33,11 @@ class CartPole(EpisodicEnv):
         "cartpole", "CartPole-v1", "jax", obs_size=4, action_size=2, action_low=(0.0, 0.0), action_high=(1.0, 1.0),
         max_episode_steps=500, discrete=True,
     )  # fmt: skip
+    meaning = Meaning(
+        (("cart position", "m"), ("cart velocity", "m/s"), ("pole angle", "rad"), ("pole angular velocity", "rad/s")),
+        (("push left", "1"), ("push right", "1")),
+        STEP_SECONDS,
+    )
 
     def start(self, key: Array) -> tuple[Array, Array]:
         state = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)

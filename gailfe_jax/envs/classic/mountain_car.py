@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gailfe_jax.envs.base import EpisodicEnv
+from gailfe_jax.envs.meaning import Meaning
 from gailfe_jax.types import Array, EnvSpec, StepResult
 
 LEFT_WALL, RIGHT_END, GOAL = -1.2, 0.6, 0.5
@@ -25,6 +26,11 @@ class MountainCar(EpisodicEnv):
         "mountain_car", "MountainCar-v0", "jax", obs_size=2, action_size=3, action_low=(0.0,) * 3,
         action_high=(1.0,) * 3, max_episode_steps=200, annotator="truncated", discrete=True,
     )  # fmt: skip
+    # The hill has no scale, and a step no length in time.
+    meaning = Meaning(
+        (("position", "1"), ("change of position in a step", "1")),
+        (("push left", "1"), ("coast", "1"), ("push right", "1")),
+    )
 
     def start(self, key: Array) -> tuple[Array, Array]:
         state = jnp.stack([jax.random.uniform(key, minval=-0.6, maxval=-0.4), jnp.float32(0.0)])

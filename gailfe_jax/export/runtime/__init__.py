@@ -1,0 +1,1 @@
+"""Files that go along with exports as they are. They import nothing of this package, and nothing here imports them."""
