@@ -26,6 +26,8 @@ FIELDS: dict[str, tuple[Any, int]] = {
     "offsets": (np.int64, 1),
 }
 STEP_FIELDS = tuple(name for name in FIELDS if name != "offsets")
+OPTIONAL = ("reward", "simulator_state")
+"""Fields that may be missing, and are then None."""
 PARTS = ("expert", "failures")
 
 
@@ -55,7 +57,7 @@ def check_trajectories(
 def _check_arrays(trajectories: Trajectories, where: str) -> None:
     for field, (dtype, dimensions) in FIELDS.items():
         array = getattr(trajectories, field)
-        if array is None and field == "simulator_state":
+        if array is None and field in OPTIONAL:
             continue
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
             raise GailfeError(f"{where}{field}': dtype {getattr(array, 'dtype', None)}, expected {np.dtype(dtype)}")
