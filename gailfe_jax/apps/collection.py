@@ -106,8 +106,8 @@ def collect_demonstrations(
       expert_name, expert_file, command: for the file's provenance.
 
     Raises:
-      GailfeError: nothing to collect, a policy for another task, a bad seed or noise, too few attempts fail, or too many
-        of the expert's episodes do.
+      GailfeError: nothing to collect, a policy for another task, a bad seed or noise, too few attempts that fail, or
+        too many episodes of the expert that do.
     """
     if trajectories < 1 or failures < 0:
         raise GailfeError(f"trajectories, failures: got {trajectories}, {failures}; expected at least 1 and at least 0")
@@ -210,8 +210,8 @@ def _can_sort(spec: EnvSpec, expert_return: float | None) -> bool:
 def _sorted(
     judge: Annotator, shown: Trajectories, wanted: int, more: Callable[[int, int], Trajectories]
 ) -> tuple[Trajectories, Trajectories, int]:
-    """`(demonstrations, failures, episodes)`: the first `wanted` that did not fail, those that did on the way to them, and
-    how many there were of both.
+    """`(demonstrations, failures, episodes)`: the first `wanted` that did not fail, those before them that did, and how
+    many there were of both.
 
     Args:
       judge: what counts as failed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -91,6 +92,9 @@ def import_demonstrations(
         )
     expert, failing = sort(built[0], failed, built[1:])
     file = pathlib.Path(name)
+    task = None if env is None else task_record(env)
+    extra: dict[str, Any] = {} if recording.expert_return is None else {"expert_return": recording.expert_return}
+    extra |= {} if task is None else {"task": task}
     provenance = make_provenance(
         env_id=env_id,
         expert=file.name or name,
@@ -103,8 +107,7 @@ def import_demonstrations(
             "sha256": file_sha256(file) if file.is_file() else None,
             "episodes": len(failed),
         },
-        **({} if recording.expert_return is None else {"expert_return": recording.expert_return}),
-        **({} if env is None or (task := task_record(env)) is None else {"task": task}),
+        **extra,
     )
     demonstrations = Demonstrations(env_id, expert, failing, provenance)
     check_fit(name, demonstrations, spec)

@@ -21,11 +21,11 @@ _WORDS = {
 class Demos:
     """Roll an expert out and write its trajectories to a demonstration file.
 
-    Episodes of the expert that the annotator calls failed are the first of the failures, and the expert goes on until there
-    are as many demonstrations as asked. With --failures, the file also holds failed attempts.
+    Episodes of the expert that the annotator calls failed are the first of the failures, and the expert goes on until
+    there are as many demonstrations as asked. With --failures, the file also holds failed attempts.
 
-    gailfe demos import SOURCE makes demonstrations of recordings in other layouts, gailfe demos inspect FILE says what is
-    in a file and what it allows, gailfe demos export FILE writes other layouts; each explains itself by --help.
+    gailfe demos import SOURCE makes demonstrations of recordings in other layouts, gailfe demos inspect FILE says what
+    is in a file and what it allows, gailfe demos export FILE writes other layouts; each explains itself by --help.
     """
 
     out: str
@@ -83,8 +83,8 @@ class Demos:
         record = demos.provenance
         if record.get("expert_failures"):
             print(
-                f"{record['expert_failures']} of {record['expert_episodes']} episodes of the expert failed by annotator "
-                f"{record['annotator']} and are among the failures (--keep-failed keeps them as demonstrations)"
+                f"{record['expert_failures']} of {record['expert_episodes']} episodes of the expert failed by "
+                f"annotator {record['annotator']} and are among the failures (--keep-failed keeps them)"
             )
         if self.failures:
             print(f"failures: {record['failure_source']}, annotator {record['annotator']}")

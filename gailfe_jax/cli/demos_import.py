@@ -14,9 +14,9 @@ from gailfe_jax.cli.parsing import PathWord, parse
 class Import:
     """Make a demonstration file of a recording in another layout.
 
-    Reads plain .npz and .npy, CSV, HDF5 as D4RL and robomimic lay it out, Minari's local datasets, and the dataset folders
-    of imitation and LeRobot (Arrow and Parquet). What is derived, rounded or left out is said, a line each; docs/data.md
-    says how. Episodes that an annotator calls failed go to the failures.
+    Reads plain .npz and .npy, CSV, HDF5 as D4RL and robomimic lay it out, Minari's local datasets, and the dataset
+    folders of imitation and LeRobot (Arrow and Parquet). What is derived, rounded or left out is said, a line each;
+    docs/data.md says how. Episodes that an annotator calls failed go to the failures.
     """
 
     source: PathWord

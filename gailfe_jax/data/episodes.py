@@ -1,7 +1,7 @@
 """Recorded episodes, from wherever they come, made into trajectories: the one place that derives, casts and leaves out.
 
-A reader yields a `Recording` of `Episode`s. What an episode lacks is derived where it follows from the rest, declared by
-the caller, or left out. Every such step leaves a line in the notes, so nothing is silent.
+A reader yields a `Recording` of `Episode`s. What an episode lacks is derived where it follows from the rest, declared
+by the caller, or left out. Every such step leaves a line in the notes, so nothing is silent.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def build(
     if not parts:
         raise GailfeError(f"{name}: no episode with a pair that is whole, expected one or more")
     work.same_sizes(parts)
-    rows = {field: np.concatenate([part[field] for part in parts]) for field in ("obs", "action", "next_obs")}
+    rows: dict[str, Any] = {
+        field: np.concatenate([part[field] for part in parts]) for field in ("obs", "action", "next_obs")
+    }
     for field in ("reward", "simulator_state"):
         held = [part[field] for part in parts if part[field] is not None]
         if held and len(held) < len(parts):
@@ -209,7 +211,7 @@ class _Work:
             given = self._matrix(where, "next_obs", given)
             if given.shape != (steps, obs.shape[1]):
                 raise GailfeError(
-                    f"{where}: field 'next_obs': shape {list(given.shape)}, expected {[steps, obs.shape[1]]} as of 'obs'"
+                    f"{where}: field 'next_obs': shape {list(given.shape)}, expected {[steps, obs.shape[1]]}"
                 )
             inner = obs[1:steps]
             differs = (given[:-1] != inner).any(axis=1) & np.isfinite(inner).all(axis=1)
@@ -259,7 +261,8 @@ class _Work:
     def _inside(self, where: str, action: np.ndarray) -> np.ndarray:
         if self.spec is None or not self.clip or action.shape[1] != self.spec.action_size:
             return action
-        clipped = np.clip(action, np.float32(self.spec.action_low), np.float32(self.spec.action_high))
+        low, high = (np.asarray(bound, np.float32) for bound in (self.spec.action_low, self.spec.action_high))
+        clipped = np.clip(action, low, high)
         changed = clipped != action
         if changed.any():
             self.counts["clipped"] += int(changed.any(axis=1).sum())
@@ -275,7 +278,7 @@ class _Work:
         if array.ndim != 2 or array.shape[1] == 0:
             shape = list(array.shape)
             raise GailfeError(
-                f"{where}: field '{field}': shape {shape}, expected one vector a step; --map {field}=NAME chooses another"
+                f"{where}: field '{field}': shape {shape}, expected a vector a step; --map {field}=NAME chooses another"
             )
         if array.dtype == np.float32:
             return array
@@ -303,9 +306,8 @@ class _Work:
             lines.append(f"{field}: {dtype} made float32, {what}")
         if count["without last"]:
             earned = f", and with it rewards of {self.lost_reward:g} in all" if self.lost_reward else ""
-            lines.append(
-                f"next_obs: the last pair of {count['without last']} episodes left out, for no observation follows it{earned}"
-            )
+            episodes = f"{count['without last']} episodes"
+            lines.append(f"next_obs: the last pair of {episodes} left out, for no observation follows it{earned}")
         if count["earlier"]:
             lines.append(f"terminated: moved to the pair before it in {count['earlier']} of these episodes")
         if count["empty"]:

@@ -64,8 +64,8 @@ class Trajectories:
       obs: `[n, o]` f32, observation each action was chosen on.
       action: `[n, a]` f32, action the environment received (within its bounds).
       next_obs: `[n, o]` f32, observation after the step, before any reset.
-      reward: `[n]` f32, the environment's true reward, or None where nobody recorded it; for evaluation, learners do not
-        see it.
+      reward: `[n]` f32, the environment's true reward, or None where nobody recorded it; for evaluation, learners do
+        not see it.
       terminated: `[n]` bool, the task ended the episode with this step.
       truncated: `[n]` bool, the time limit did.
       offsets: `[k + 1]` int64, trajectory `i` is rows `offsets[i]` to `offsets[i + 1]`.
@@ -96,7 +96,7 @@ class Trajectories:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Trajectories]) -> Trajectories:
-        """All trajectories of the parts, in order; rewards and simulator states only where every part with steps has them.
+        """All trajectories of the parts, in order; without rewards or simulator states that a part with steps lacks.
 
         Raises:
           GailfeError: no parts, or different observation or action sizes.
@@ -324,9 +324,10 @@ class Demonstrations:
     ) -> Demonstrations:
         """Demonstrations of recorded episodes, in any dtype of numbers; docs/data.md says what is derived.
 
-        An episode is a `gailfe_jax.Episode`, or a mapping with `obs` (`[T, o]` or `[T + 1, o]`) and `action` (`[T, a]`), and
-        perhaps `next_obs`, `reward`, `simulator_state`, `failed`, and `terminated` and `truncated`: a bool each, or one a
-        step. Episodes that failed go to the failures. `provenance["notes"]` says what was derived, cast and left out.
+        An episode is a `gailfe_jax.Episode`, or a mapping with `obs` (`[T, o]` or `[T + 1, o]`) and `action`
+        (`[T, a]`), and perhaps `next_obs`, `reward`, `simulator_state`, `failed`, and `terminated` and `truncated`: a
+        bool each, or one a step. Episodes that failed go to the failures. `provenance["notes"]` says what was derived,
+        cast and left out.
 
         Args:
           episodes: in their order.

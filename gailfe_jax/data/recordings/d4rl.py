@@ -52,6 +52,7 @@ def write(path: str, demonstrations: Demonstrations, **options: Any) -> str:
         "rewards": "reward",
         "terminals": "terminated",
         "timeouts": "truncated",
+        "infos/simulator_state": "simulator_state",
     }
     failed = np.repeat([False, True], [demonstrations.expert.num_transitions, demonstrations.failures.num_transitions])
     with replacing(path, suffix=".hdf5") as draft, h5py.File(draft, "w") as file:

@@ -12,8 +12,8 @@ import numpy as np
 
 from gailfe_jax.errors import GailfeError
 
-# Names that other layouts use, the likeliest first. A name with a number behind it (obs_0, obs_1) is a part of a vector,
-# and one with a slash (obs/object) of a group.
+# Names that other layouts use, the likeliest first. A name with a number behind it (obs_0, obs_1) is a part of a
+# vector, and one with a slash (obs/object) of a group.
 KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "obs": ("obs", "observations", "observation", "observation.state", "state"),
     "action": ("action", "actions", "acts", "acs", "act"),
@@ -27,7 +27,7 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "starts": ("episode_starts",),
     "ends": ("episode_ends",),
     "offsets": ("offsets",),
-    "simulator_state": ("simulator_state",),
+    "simulator_state": ("simulator_state", "infos/simulator_state"),
 }
 _SHOWN = 12  # names of a listing
 
@@ -190,7 +190,7 @@ class Columns:
         found = self.array(request, field, notes, known)
         if found is None:
             raise GailfeError(
-                f"{self.where}: field '{field}': missing; {self._listing()}; expected --map {field}=NAME to say which it is"
+                f"{self.where}: field '{field}': missing; {self._listing()}; expected --map {field}=NAME, which says it"
             )
         return found
 

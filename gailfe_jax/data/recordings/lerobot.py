@@ -70,8 +70,8 @@ def _info(source: str, path: pathlib.Path) -> dict[str, Any]:
 def write(path: str, demonstrations: Demonstrations, *, fps: int = 30, **options: Any) -> str:
     """Writes a v3.0 folder.
 
-    Beside LeRobot's own columns it has `next.observation.state`, without which the last pair of an episode would be lost,
-    `next.terminated` and `next.truncated`, and `next.failed` where there are failures.
+    Beside LeRobot's own columns it has `next.observation.state`, without which the last pair of an episode would be
+    lost, `next.terminated` and `next.truncated`, and `next.failed` where there are failures.
 
     Args:
       path: a folder that does not exist yet.
@@ -156,8 +156,8 @@ def write(path: str, demonstrations: Demonstrations, *, fps: int = 30, **options
 
 
 def _as_arrow(pyarrow: Any, array: np.ndarray) -> Any:
-    if array.ndim == 1:
-        return pyarrow.array(array)
+    if array.ndim == 1 or array.shape[1] == 1:  # LeRobot holds a single number as itself.
+        return pyarrow.array(array.reshape(-1))
     return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(array.reshape(-1)), array.shape[1])
 
 
@@ -179,7 +179,7 @@ def _tasks(pyarrow: Any, task: str) -> Any:
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
 
 
-def _statistics(array: np.ndarray) -> dict[str, list[float]]:
+def _statistics(array: np.ndarray) -> dict[str, Any]:
     rows = array.reshape(len(array), -1).astype(np.float64)
     found = {"min": rows.min(0), "max": rows.max(0), "mean": rows.mean(0), "std": rows.std(0)}
     return {name: value.tolist() for name, value in found.items()} | {"count": [len(rows)]}

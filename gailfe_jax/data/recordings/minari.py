@@ -135,7 +135,11 @@ def write(path: str, demonstrations: Demonstrations, **options: Any) -> str:
     for part in parts:
         for i in range(part.num_trajectories):
             one = part.trajectory(i)
-            mark = {"failed": np.full(one.num_transitions + 1, part is demonstrations.failures)} if failures else {}
+            # Minari has a row of them for each observation.
+            infos = {"failed": np.full(one.num_transitions + 1, part is demonstrations.failures)} if failures else {}
+            if all(part.simulator_state is not None for part in parts):
+                state = one.simulator_state
+                infos["simulator_state"] = np.concatenate([state, state[-1:]])  # type: ignore[index]
             buffers.append(
                 minari.data_collector.EpisodeBuffer(
                     observations=np.concatenate([one.obs, one.next_obs[-1:]]),
@@ -143,7 +147,7 @@ def write(path: str, demonstrations: Demonstrations, **options: Any) -> str:
                     rewards=one.reward,
                     terminations=one.terminated,
                     truncations=one.truncated,
-                    infos=mark,
+                    infos=infos,
                 )
             )
     obs, action = demonstrations.expert.obs.shape[1], demonstrations.expert.action.shape[1]

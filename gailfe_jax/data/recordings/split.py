@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def one_episode(columns: Columns, request: Request, notes: list[str], name: str 
     for field, mark in marks.items():
         if mark[:-1].any():
             raise GailfeError(
-                f"{columns.where}: field '{field}': the episode ends at step {int(np.argmax(mark))} of {steps}, inside it"
+                f"{columns.where}: field '{field}': it ends at step {int(np.argmax(mark))} of {steps}, inside it"
             )
     optional = {field: columns.array(request, field, notes) for field in ("next_obs", "reward", "simulator_state")}
     label = columns.label(request)
@@ -63,15 +63,15 @@ def split(columns: Columns, request: Request, notes: list[str]) -> list[Episode]
     if label is not None and len(label) not in (rows, len(bounds) - 1):
         raise GailfeError(f"{columns.where}: field {request.label!r}: {len(label)} rows, expected {rows}")
     episodes = []
-    for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-        at = slice(int(start), int(stop))
+    for number, (start, stop) in enumerate(itertools.pairwise(bounds.tolist())):
+        at = slice(start, stop)
         chosen = None if label is None else label[at] if len(label) == rows else label[number : number + 1]
         episodes.append(
             Episode(
                 obs[at],
                 action[at],
                 **{field: None if array is None else array[at] for field, array in optional.items()},
-                end=_end(marks, int(stop) - 1),
+                end=_end(marks, stop - 1),
                 failed=_failed(columns, request, chosen),
                 name=f"episode {number}",
             )
@@ -241,7 +241,7 @@ def _numbered(
     return bounds, order
 
 
-def _offsets(found: np.ndarray, rows: int) -> Sequence[int]:
+def _offsets(found: np.ndarray, rows: int) -> np.ndarray:
     return found
 
 

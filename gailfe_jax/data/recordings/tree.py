@@ -136,5 +136,5 @@ def open_tree(path: str) -> Iterator[Tree]:
     except Exception as error:
         why = one_line(f"{type(error).__name__}: {error}")[:200]
         raise GailfeError(
-            f"{path}: not a readable HDF5 file, damaged or foreign ({why}); expected D4RL's, robomimic's or Minari's layout"
+            f"{path}: not a readable HDF5 file, damaged or foreign ({why}); expected D4RL's, robomimic's or Minari's"
         ) from error

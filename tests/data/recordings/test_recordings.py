@@ -166,7 +166,7 @@ BAD_CSV = {
     "obs_0,obs_0\n1,2\n": "field 'obs_0': a column that is there twice",
     "obs_0,action\n1,2\n3\n": "line 3: 1 cells, expected the 2 of the first row",
     "obs_0,action\n1,push\n": "line 2: field 'action': 'push', expected a number",
-    "x,action\n1,2\n": "field 'obs': missing; there are action, x; expected --map obs=NAME to say which it is",
+    "x,action\n1,2\n": "field 'obs': missing; there are action, x; expected --map obs=NAME, which says it",
     "obs_0,torque\n1,2\n": "field 'action': missing; there are obs_0, torque",
     'obs_0,action\n"1,2\n': "not readable as csv, damaged or foreign",
 }
