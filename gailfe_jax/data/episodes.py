@@ -150,7 +150,7 @@ class _Work:
     def __init__(self, name: str, spec: EnvSpec | None, ends: str | None, clip: bool):
         self.name, self.spec, self.ends, self.clip = name, spec, ends, clip
         self.counts: collections.Counter[str] = collections.Counter()
-        self.lost: dict[str, tuple[str, str, float]] = {}
+        self.lost: dict[tuple[str, str], float] = {}
         self.lost_reward = self.apart = self.beyond = 0.0
         self.said: list[str] = []
 
@@ -287,8 +287,8 @@ class _Work:
             off = np.abs(cast.astype(np.float64) - array.astype(np.float64))
             # What float32 cannot hold becomes infinite, which validation refuses by its row.
             worst = float(np.max(off, initial=0.0, where=np.isfinite(off)))
-        before = self.lost.get(field, ("", "", 0.0))
-        self.lost[field] = (str(array.dtype), field, max(worst, before[2]))
+        kind = (field, str(array.dtype))
+        self.lost[kind] = max(worst, self.lost.get(kind, 0.0))
         return cast
 
     def same_sizes(self, parts: Sequence[dict[str, Any]]) -> None:
@@ -301,7 +301,7 @@ class _Work:
     def notes(self) -> list[str]:
         """What was done, one line each."""
         count, lines = self.counts, list(self.said)
-        for dtype, field, worst in self.lost.values():
+        for (field, dtype), worst in self.lost.items():
             what = f"off by up to {worst:.2g}" if worst else "nothing lost"
             lines.append(f"{field}: {dtype} made float32, {what}")
         if count["without last"]:

@@ -21,7 +21,7 @@ def test_demos_writes_what_it_says(demos_file, expert_file, capsys):
         ("demos --out x.npz --expert {expert} --trajectories 0", "expected at least 1"),
         ("demos --out x.npz --out y.npz", "out is given twice; expected each flag once"),
         ("demos --out x.npz --noise 3", "noise: nothing reads it: no failed attempts; expected --failures"),
-        ("demos --out x.npz --annotator terminated", "annotator: nothing reads it: no failed attempts"),
+        ("demos --out x.npz --annotator terminated --keep-failed", "annotator: nothing reads it: no failed attempts"),
         ("demos --out x.npz --snapshots {expert}", "snapshots: nothing reads it: no failed attempts"),
         ("demos --out x.npz --failures 2 --snapshots {expert} --noise 3", "noise: nothing reads it: the snapshots"),
         ("demos --out x.npz --expert {expert} --seed -1", "seed: got -1"),
