@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gailfe_jax.data.recordings.arrow_messages import refuse_compression
 from gailfe_jax.data.recordings.fields import Columns
 from gailfe_jax.data.recordings.limits import Budget
 from gailfe_jax.errors import GailfeError
@@ -43,6 +44,9 @@ class Table:
         self.name, self.paths = name, list(paths)
         self._pyarrow = find_pyarrow(name)
         self._budget = Budget(name, sum(os.path.getsize(path) for path in self.paths))
+        for path in self.paths:
+            if not path.endswith(".parquet"):
+                refuse_compression(path)
         self._schema = self._schema_of(self.paths[0])
         if len(self._schema) > _MOST_COLUMNS:
             raise GailfeError(f"{name}: {len(self._schema)} columns, expected at most {_MOST_COLUMNS}")
@@ -118,13 +122,16 @@ class Table:
     def _batches(self, path: str, column: str) -> Iterator[Any]:
         if path.endswith(".parquet"):
             file = self._pyarrow.parquet.ParquetFile(path)
-            # What a row takes at least, before any is decoded: a small page can stand for millions of rows.
-            self._budget.take(column, file.metadata.num_rows, os.path.getsize(path))
+            # Before any is decoded: a few bytes can stand for millions of numbers that are alike.
+            self._budget.take(column, 8 * _declared(file.metadata, column), os.path.getsize(path))
             yield from file.iter_batches(batch_size=65536, columns=[column])
             return
         with self._reader(path, [self._schema.get_field_index(column)]) as reader:
             batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if _is_file(reader) else reader
-            yield from batches
+            for batch in batches:
+                # As plain buffers these are no larger than the file; all together have to fit beside what is made of them.
+                self._budget.take(column, min(batch.nbytes, os.path.getsize(path)))
+                yield batch
 
     def rows(self, name: str) -> np.ndarray:
         """A column of numbers `[n]`, or of lists of one length `[n, k]`.
@@ -132,11 +139,7 @@ class Table:
         Raises:
           GailfeError: see `chunks`; or lists of different lengths.
         """
-        parts = []
-        for array in self.chunks(name, 1):
-            part = self.matrix(name, array)
-            self._budget.take(name, part.nbytes)
-            parts.append(part)
+        parts = [self.matrix(name, array) for array in self.chunks(name, 1)]
         if len({part.shape[1:] for part in parts}) > 1:
             raise GailfeError(f"{self.name}: field '{name}': lists of different lengths, expected one")
         return np.concatenate(parts) if parts else np.zeros((0,), np.float32)
@@ -175,6 +178,14 @@ def open_table(path: str) -> Columns:
       GailfeError: pyarrow is not installed, or more columns than are sensible.
     """
     return Table(path, [path]).columns()
+
+
+def _declared(metadata: Any, column: str) -> int:
+    """How many numbers a Parquet file declares of a column, and of what is inside it."""
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    parts = (group.column(i) for group in groups for i in range(group.num_columns))
+    held = sum(part.num_values for part in parts if part.path_in_schema.split(".")[0] == column.split(".")[0])
+    return max(held, metadata.num_rows)
 
 
 def _is_file(reader: Any) -> bool:

@@ -101,7 +101,8 @@ class Columns:
         if not names:
             return None
         # A group's arrays are joined in the order of their names, as Gymnasium flattens a Dict.
-        read = [name for name in names if field in request.mapped or self.readable(name)]
+        alone = len(names) == 1 or field in request.mapped  # The reason why it cannot be read is to be said.
+        read = [name for name in names if alone or self.readable(name)]
         if left := [name for name in names if name not in read]:
             notes.append(f"{field}: {', '.join(left)} left out, for they are no vectors of numbers")
         if not read:
