@@ -47,7 +47,7 @@ def test_an_episode_of_one_pair_may_be_left_with_none():
     built = build("x", [episode(obs=OBS[:1], action=ACTION[:1]), episode()])
     assert built.trajectories.lengths.tolist() == [3]
     assert "episodes: 1 left out, for no pair of theirs is whole" in built.notes
-    with pytest.raises(GailfeError, match="^x: no episode with a pair that is whole, expected one or more$"):
+    with pytest.raises(GailfeError, match=r"^x: no episode with a pair that is whole, expected one or more$"):
         build("x", [episode(obs=OBS[:1], action=ACTION[:1])])
 
 
@@ -101,7 +101,7 @@ def test_ends_that_nothing_says_are_asked_for():
         "x: demo_3: field 'terminated': missing: the recording does not say how it ends; "
     )
     assert "--episodes-end-by terminated" in str(error.value) and "--env" not in str(error.value)
-    with pytest.raises(GailfeError, match="says that it is over, not how; .*, or --env, whose time limit tells"):
+    with pytest.raises(GailfeError, match=r"says that it is over, not how; .*, or --env, whose time limit tells"):
         build("x", [episode(end="over")])
     with pytest.raises(GailfeError, match="got 'fallen'; expected terminated or truncated"):
         build("x", [episode()], ends="fallen")

@@ -129,7 +129,7 @@ class Table:
         with self._reader(path, [self._schema.get_field_index(column)]) as reader:
             batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if _is_file(reader) else reader
             for batch in batches:
-                # As plain buffers these are no larger than the file; all together have to fit beside what is made of them.
+                # Plain buffers are no larger than the file; all together have to fit beside what is made of them.
                 self._budget.take(column, min(batch.nbytes, os.path.getsize(path)))
                 yield batch
 
