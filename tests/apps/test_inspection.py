@@ -26,7 +26,7 @@ def hopper():
 
 
 def test_every_pair_is_replayed_to_the_bit(hopper, tmp_path):
-    env, demos = hopper
+    _, demos = hopper
     demos.save(tmp_path / "demos.npz")
     found = inspect_demonstrations(tmp_path / "demos.npz")
     assert found.spec is not None and found.spec.name == "hopper"

@@ -38,7 +38,8 @@ def test_without_a_last_observation_the_last_pair_is_left_out():
     assert built.trajectories.terminated.tolist() == [False, True]
     assert built.notes == [
         "reward: float64 made float32, nothing lost",
-        "next_obs: the last pair of 1 episodes left out, for no observation follows it, and with it rewards of 8 in all",
+        "next_obs: the last pair of 1 episodes left out, for no observation follows it, and with it rewards of 8 in "
+        "all",
         "terminated: moved to the pair before it in 1 of these episodes",
     ]
 
