@@ -15,7 +15,7 @@ from gailfe_jax.data.iterable import sort
 from gailfe_jax.data.recordings import read_recording
 from gailfe_jax.data.recordings.fields import Request
 from gailfe_jax.data.recordings.minari import PREFIX
-from gailfe_jax.data.trajectories import Demonstrations, bounds_of, make_provenance
+from gailfe_jax.data.trajectories import Demonstrations, Trajectories, bounds_of, make_provenance
 from gailfe_jax.envs import also_called, make_env, task_record
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
@@ -82,14 +82,16 @@ def import_demonstrations(
         built.append(build(str(failures), others.episodes, spec=spec, ends=ends, clip=clip))
         notes += [f"{failures}: {note}" for note in (*others.notes, *built[1].notes)]
     refuse_idle_ends(name, ends, built)
+    for one in built:
+        _check_sizes(name, one.trajectories, spec)
     env_id = _env_id(recording, env, notes)
     failed, judged_by = _failed(name, built[0], spec, annotator, keep_failed, notes, told=beside)
     if failed.all():
         why = f"by annotator {judged_by!r}" if judged_by else "by its labels"
-        raise GailfeError(
-            f"{name}: all {len(failed)} episodes are failures {why}; expected demonstrations"
-            + ("; --keep-failed keeps them, --annotator names another" if judged_by else "")
-        )
+        mend = "; --keep-failed keeps them, --annotator names another" if judged_by else ""
+        if any("are over before" in note for note in notes):
+            mend += ", --episodes-end-by truncated says that it was no fall that ended them"
+        raise GailfeError(f"{name}: all {len(failed)} episodes are failures {why}; expected demonstrations{mend}")
     expert, failing = sort(built[0], failed, built[1:])
     file = pathlib.Path(name)
     task = None if env is None else task_record(env)
@@ -110,26 +112,26 @@ def import_demonstrations(
         **extra,
     )
     demonstrations = Demonstrations(env_id, expert, failing, provenance)
-    check_fit(name, demonstrations, spec)
+    _check_fit(name, demonstrations, spec)
     return demonstrations
 
 
-def check_fit(name: str, demonstrations: Demonstrations, spec: EnvSpec | None) -> None:
-    """Validates demonstrations, against an environment where one is given.
-
-    Raises:
-      GailfeError: see `Demonstrations.validate`; or other sizes than the environment's.
-    """
-    if spec is None:
-        demonstrations.validate(name)
-        return
-    for field, size in (("obs", spec.obs_size), ("action", spec.action_size)):
-        found = getattr(demonstrations.expert, field).shape[1]
-        if found != size:
+def _check_sizes(name: str, trajectories: Trajectories, spec: EnvSpec | None) -> None:
+    """Raises GailfeError where observations or actions have other sizes than the environment's."""
+    for field, size in () if spec is None else (("obs", spec.obs_size), ("action", spec.action_size)):
+        found = getattr(trajectories, field).shape[1]
+        if spec is not None and found != size:
             raise GailfeError(
                 f"{name}: field '{field}': size {found}, expected the {size} of {spec.name}; --map {field}=NAME,... "
                 "chooses columns"
             )
+
+
+def _check_fit(name: str, demonstrations: Demonstrations, spec: EnvSpec | None) -> None:
+    """Validates demonstrations, against an environment where one is given; see `Demonstrations.validate`."""
+    if spec is None:
+        demonstrations.validate(name)
+        return
     low, high, discrete = bounds_of(spec)
     try:
         demonstrations.validate(name, action_low=low, action_high=high, discrete=discrete)

@@ -43,7 +43,9 @@ class Inspect:
             name = self.source.replace(":", "-").rstrip("/")
             picture = f"{pathlib.Path(name).with_suffix('')}.png"
         if picture is not None:
-            bounds = None if spec is None or spec.discrete else bounds_of(spec)[:2]
+            # Those of an environment that the actions do not fit would be drawn beside them.
+            fits = spec is not None and not spec.discrete and spec.action_size == found.parts["expert"].action.shape[1]
+            bounds = bounds_of(spec)[:2] if fits and spec is not None else None
             limit = None if spec is None else spec.max_episode_steps
             title = f"{pathlib.Path(self.source).name}: {found.env_id or 'no environment named'}"
             demonstrations_picture(found.parts, picture, title=title, bounds=bounds, limit=limit)

@@ -174,8 +174,21 @@ def test_what_an_environment_refuses(source, tmp_path):
     refused("success: got a column beside --failures", options=dict(failures="bad", success="good"))
     refused("annotator: nothing reads it beside --keep-failed", options=dict(annotator="terminated", keep_failed=True))
     refused("episodes-end-by: got truncated; nothing reads it", options=dict(ends="truncated"))
-    refused("failures: no 'worse' in it; there are action, bad, ", options=dict(failures="worse"))
+    refused("failures: no column and no file 'worse'; there are action, bad, ", options=dict(failures="worse"))
     refused("unknown task 'nowhere'", env="nowhere")
+
+
+def test_episodes_that_are_over_before_the_limit_may_be_no_falls(source, tmp_path):
+    with np.load(source) as file:
+        done = file["terminated"] | file["truncated"]
+        early = np.isin(np.arange(len(done)), np.flatnonzero(done) - 1)  # all are over a step before
+        np.savez(tmp_path / "x.npz", obs=file["obs"], action=file["action"], done=early | done)
+    with pytest.raises(
+        GailfeError, match=r"all .* episodes are failures .*, --episodes-end-by truncated says that it was"
+    ):
+        import_demonstrations(tmp_path / "x.npz", env=CLIFF)
+    kept = import_demonstrations(tmp_path / "x.npz", env=CLIFF, ends="truncated")
+    assert fell(kept.expert) == 0 and kept.failures.num_trajectories == 0
 
 
 def test_a_recordings_own_environment_is_said(tmp_path):

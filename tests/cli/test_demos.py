@@ -66,6 +66,11 @@ def test_a_recording_goes_all_the_way(tmp_path, monkeypatch, capsys):
     report = json.loads(said("demos inspect made/demos.npz --json"))
     assert (report["expert"]["episodes"], report["failures"]["pairs"]) == (2, 5)
 
+    # Beside an environment that it does not fit it is looked at all the same.
+    out = said("demos inspect made/demos.npz --env halfcheetah --out other.png")
+    assert "! 11 numbers observed and 3 acted; halfcheetah has 17 and 6: they do not fit" in out
+    assert "first mend: sizes" in out and (tmp_path / "other.png").is_file()
+
     out = said("demos export made/demos.npz --to d4rl --out made/demos.hdf5")
     (again,) = [line.partition("gailfe ")[2] for line in out.splitlines() if line.startswith("to read the same back: ")]
     assert again == "demos import made/demos.hdf5 --env Hopper-v5 --failures infos/failed --out NEW.npz"

@@ -58,7 +58,7 @@ def from_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> Demonstrations:
         fields = {field: arrays.get(f"{part}/{field}") for field in FIELDS}
         for field, array in fields.items():
             if array is None and field not in OPTIONAL:
-                raise GailfeError(f"{path}: field '{part}/{field}': missing")
+                raise GailfeError(f"{path}: field '{part}/{field}': missing; gailfe demos import derives what it can")
         parts[part] = Trajectories(**fields)  # type: ignore[arg-type]
     return Demonstrations(env_id=env_id, provenance=provenance, **parts)
 

@@ -19,6 +19,7 @@ from gailfe_jax.errors import GailfeError
 LAYOUT = ".csv (or .tsv) with names in its first row, a row a step: obs_0, obs_1, ..., action_0, ... and episode"
 _SUFFIXES = {".csv": ",", ".tsv": "\t"}
 _MOST_COLUMNS = 10_000
+_NAMED = ("episode", "trajectory", "demo")  # how columns begin whose cells may be names
 _WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "nan": np.nan, "": np.nan}
 
 
@@ -37,15 +38,9 @@ def read(source: str, request: Request) -> Recording:
     size = os.path.getsize(source)
     Budget(source, size).take("rows", 4 * size)
     names = _names(source)
-    held: dict[str, np.ndarray] = {}
-
-    def column(name: str) -> np.ndarray:
-        if name not in held:
-            held[name] = _column(source, names, name)
-        return held[name]
-
+    cells = _Cells(source, names)
     notes: list[str] = []
-    return Recording(source, "csv", split(Columns(source, names, column), request, notes), notes=notes)
+    return Recording(source, "csv", split(Columns(source, names, cells.column), request, notes), notes=notes)
 
 
 def _rows(source: str) -> Iterator[tuple[int, list[str]]]:
@@ -74,22 +69,46 @@ def _names(source: str) -> list[str]:
     return names
 
 
-def _column(source: str, names: list[str], name: str) -> np.ndarray:
-    place, texts = names.index(name), {}
-    values = array.array("d")
-    rows = _rows(source)
-    next(rows)
-    for line, row in rows:
-        if len(row) != len(names):
-            raise GailfeError(f"{source}: line {line}: {len(row)} cells, expected the {len(names)} of the first row")
-        cell = row[place].strip()
-        number = _number(cell)
-        if number is None and name.startswith(("episode", "trajectory", "demo")):
-            number = float(texts.setdefault(cell, len(texts)))  # Episodes may have names.
-        if number is None:
-            raise GailfeError(f"{source}: line {line}: field '{name}': {cell[:40]!r}, expected a number")
-        values.append(number)
-    return np.array(values, np.float64)
+class _Cells:
+    """All cells as numbers, read at the first question; what is none is said where its column is asked for."""
+
+    def __init__(self, source: str, names: list[str]):
+        self._source, self._names = source, names
+        self._columns: list[array.array[float]] | None = None
+        self._bad: dict[str, tuple[int, str]] = {}
+
+    def column(self, name: str) -> np.ndarray:
+        """A column's numbers; episodes may have names, and are then numbered.
+
+        Raises:
+          GailfeError: a cell that is no number, or rows of another length than the first.
+        """
+        if self._columns is None:
+            self._columns = self._parse()
+        if name in self._bad:
+            line, cell = self._bad[name]
+            raise GailfeError(f"{self._source}: line {line}: field '{name}': {cell[:40]!r}, expected a number")
+        return np.array(self._columns[self._names.index(name)], np.float64)
+
+    def _parse(self) -> list[array.array[float]]:
+        columns = [array.array("d") for _ in self._names]
+        texts: list[dict[str, int] | None] = [{} if name.startswith(_NAMED) else None for name in self._names]
+        rows = _rows(self._source)
+        next(rows)
+        for line, row in rows:
+            if len(row) != len(columns):
+                raise GailfeError(
+                    f"{self._source}: line {line}: {len(row)} cells, expected the {len(columns)} of the first row"
+                )
+            for name, cell, column, known in zip(self._names, row, columns, texts, strict=True):
+                number = _number(cell.strip())
+                if number is None and known is not None:
+                    number = -1.0 - known.setdefault(cell.strip(), len(known))  # no number of another episode
+                elif number is None:
+                    self._bad.setdefault(name, (line, cell.strip()))
+                    number = np.nan
+                column.append(number)
+        return columns
 
 
 def _number(cell: str) -> float | None:

@@ -165,7 +165,8 @@ class Columns:
                 return natural(found)
             if found := self._parts(candidate):
                 return found
-        raise GailfeError(f"{self.where}: {field}: no {pattern!r} in it; {self._listing()}")
+        what = f"no column and no file {pattern!r}" if field == "failures" else f"no {pattern!r} in it"
+        raise GailfeError(f"{self.where}: {field}: {what}; {self._listing()}")
 
     def _listing(self) -> str:
         names = natural(self.names)

@@ -101,7 +101,7 @@ def test_labels_come_from_a_column(case, label, failed):
     assert np.isnan(
         build("x", read_recording(FILES / file, Request.of_words(words)).episodes, ends="truncated").failed
     ).all()
-    with pytest.raises(GailfeError, match=r"no 'none' in it; there are "):
+    with pytest.raises(GailfeError, match=r"(no column and no file 'none'|no 'none' in it); there are "):
         read_recording(FILES / file, dataclasses.replace(request, label="none"))
 
 
