@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from gailfe_jax.apps.collection import collect_demonstrations
     from gailfe_jax.apps.evaluate_run import evaluate_path
     from gailfe_jax.apps.export import export_path
+    from gailfe_jax.apps.importing import import_demonstrations
+    from gailfe_jax.apps.inspection import inspect_demonstrations
     from gailfe_jax.artifacts.confidence import Confidence, confidence
     from gailfe_jax.artifacts.policy import Policy, load_expert
     from gailfe_jax.config.parts import Part, bound, setting, subpart, traced
     from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
     from gailfe_jax.data import annotators
     from gailfe_jax.data.annotators import Annotator, register_annotator
+    from gailfe_jax.data.episodes import Episode, Recording
     from gailfe_jax.data.formats import register_demonstration_format
+    from gailfe_jax.data.recordings import register_recording_format
     from gailfe_jax.data.trajectories import Demonstrations, Trajectories
     from gailfe_jax.envs import make_env, register_task
     from gailfe_jax.envs.host import gymnasium_env
@@ -83,7 +87,11 @@ _MODULES = {
     "config.parts": ("Part", "bound", "setting", "subpart", "traced"),
     "config.run": ("DemoSettings", "EnvSettings", "RunSettings"),
     "data.annotators": ("Annotator", "register_annotator"),
+    "data.episodes": ("Episode", "Recording"),
+    "data.recordings": ("register_recording_format",),
     "apps.collection": ("collect_demonstrations",),
+    "apps.importing": ("import_demonstrations",),
+    "apps.inspection": ("inspect_demonstrations",),
     "data.formats": ("register_demonstration_format",),
     "data.trajectories": ("Demonstrations", "Trajectories"),
     "envs": ("make_env", "register_task"),
@@ -133,6 +141,7 @@ __all__ = [
     "Demonstrations",
     "Discriminator",
     "EnvSettings",
+    "Episode",
     "FailureAware",
     "FailureConstraint",
     "Failures",
@@ -153,6 +162,7 @@ __all__ = [
     "PPO",
     "Part",
     "Policy",
+    "Recording",
     "ReinforcementLearning",
     "Reward",
     "RewardBatch",
@@ -177,6 +187,8 @@ __all__ = [
     "export_path",
     "forward_training",
     "gymnasium_env",
+    "import_demonstrations",
+    "inspect_demonstrations",
     "load_expert",
     "load_policies",
     "load_task",
@@ -189,6 +201,7 @@ __all__ = [
     "register_demonstration_format",
     "register_features",
     "register_policy_update",
+    "register_recording_format",
     "register_reward",
     "register_task",
     "setting",

@@ -132,3 +132,29 @@ def test_returns_become_shares_of_the_expert(load):
     np.testing.assert_allclose(cells.final_scores(record), [0.75, 1.25])
     np.testing.assert_allclose(cells.area_scores(record), [0.5, 0.75])
     np.testing.assert_allclose(cells.curve(record)[1], [[1.0, 3.0], [2.0, 4.0]])
+
+
+def test_demonstrations_of_experiments_are_not_sorted(load, monkeypatch, tmp_path):
+    cells, asked = load("cells")[1], {}
+
+    def collect(env, expert, **options):
+        asked.update(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cells, "WORK", tmp_path)
+    monkeypatch.setattr(cells, "collect_demonstrations", collect)
+    with pytest.raises(KeyboardInterrupt):
+        cells.demonstrations("cartpole")
+    assert (asked["keep_failed"], asked["trajectories"], asked["seed"]) == (True, 30, 0)
+
+
+@pytest.mark.slow
+def test_demonstrations_of_experiments_are_those_of_the_committed_results(load, monkeypatch, tmp_path):
+    _, cells = load("cells")
+    monkeypatch.setattr(cells, "WORK", tmp_path)
+    recorded = json.loads((ROOT / "experiments/results/gail_table/hopper-demonstrations.json").read_text())
+    from gailfe_jax.data.trajectories import Demonstrations
+
+    made = Demonstrations.load(cells.demonstrations("hopper", failures=0))
+    # One of them falls, with a return of 12.
+    assert made.expert.returns.tolist() == recorded["returns"] and min(recorded["returns"]) < 13

@@ -158,7 +158,9 @@ def learn(point: Point, sizes: Sizes, dry: bool) -> Measure:
         began = time.perf_counter()
         few = 1 if dry else 30
         with jax.default_device(cpu()):
-            demos = collect_demonstrations(make_env(point.env, "mujoco_c"), load_expert(point.env), trajectories=few)
+            demos = collect_demonstrations(
+                make_env(point.env, "mujoco_c"), load_expert(point.env), trajectories=few, keep_failed=True
+            )
         expert = float(demos.expert.returns.mean())
         method = method_of(point, sizes)
         method = set_values(method, LEARN_DRY) if dry else method

@@ -45,7 +45,10 @@ def make_envs(names: Sequence[str], **counts: float) -> list[Env]:
 def demonstrations(env: Env) -> tuple[Demonstrations, Path, dict[str, Any]]:
     """The shipped expert's, the file that the peer reads them from, and what the report says of them."""
     name = env.spec.name
-    demos = collect_demonstrations(env, load_expert(name), trajectories=_TRAJECTORIES, expert_name="shipped expert")
+    # Every episode is kept, as the committed results were made.
+    demos = collect_demonstrations(
+        env, load_expert(name), trajectories=_TRAJECTORIES, keep_failed=True, expert_name="shipped expert"
+    )
     path = work_folder() / f"{name}.npz"
     demos.save(path)
     facts = {

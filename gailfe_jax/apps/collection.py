@@ -18,10 +18,11 @@ from gailfe_jax.envs import also_called, policy_record, task_record, warn_if_cha
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.foreign.registry import as_expert
 from gailfe_jax.io.digests import file_sha256
-from gailfe_jax.types import Env
+from gailfe_jax.types import Env, EnvSpec
 
 ActFn = Callable[[np.ndarray], np.ndarray]
-_MOST_ATTEMPTS = 30  # per failure asked for
+_MOST_ATTEMPTS = 30  # per failure asked for, and per demonstration
+_NEXT_SEED = 1_000_003  # between the seeds of further demonstrations, away from those of the attempts
 
 
 @functools.lru_cache(maxsize=8)
@@ -77,11 +78,16 @@ def collect_demonstrations(
     noise: float = 0.5,
     annotator: str | Annotator = "default",
     snapshots: Sequence[Any] = (),
+    keep_failed: bool = False,
     expert_name: str = "expert",
     expert_file: str | pathlib.Path | None = None,
     command: str | None = None,
 ) -> Demonstrations:
     """An expert's trajectories and failed attempts.
+
+    An expert fails, too. What the annotator calls failed among its episodes is no demonstration but the first of the
+    failures, and the expert goes on until its demonstrations are as many as asked. An annotator that ranks episodes
+    among one another calls some of any expert's failed, and sorts only where it is given and not the task's default.
 
     Failed attempts come from early snapshots of the expert's training where given, otherwise from the expert with
     Gaussian noise on its actions, or with some of its choices drawn anew; of either, only the episodes that the
@@ -91,8 +97,8 @@ def collect_demonstrations(
       env: the environment.
       expert: who shows it: a `Policy`, a function `obs [n, o] -> action [n, a]` in NumPy, or an object with `predict`,
         such as a Stable-Baselines3 model (see `gailfe_jax.foreign.registry.as_expert`).
-      trajectories: expert episodes to keep. All are kept as they come, none is chosen by its return.
-      failures: failed attempts to keep.
+      trajectories: demonstrations to keep, in the order in which they come.
+      failures: failed episodes to keep at least, those of the expert among them.
       seed: of initial states, action noise and the order of snapshots.
       deterministic: show the expert's mean action instead of samples. Experts other than a `Policy` have no
         distribution; their actions are taken as they are.
@@ -100,10 +106,12 @@ def collect_demonstrations(
         that are drawn from all choices alike.
       annotator: what counts as failed.
       snapshots: policies that attempt and fail.
+      keep_failed: keep every episode of the expert as a demonstration, also those that the annotator calls failed.
       expert_name, expert_file, command: for the file's provenance.
 
     Raises:
-      GailfeError: nothing to collect, a policy for another task, a bad seed or noise, or too few attempts fail.
+      GailfeError: nothing to collect, a policy for another task, a bad seed or noise, too few attempts that fail, or
+        too many episodes of the expert that do.
     """
     if trajectories < 1 or failures < 0:
         raise GailfeError(f"trajectories, failures: got {trajectories}, {failures}; expected at least 1 and at least 0")
@@ -122,11 +130,26 @@ def collect_demonstrations(
     shown = roll_out(env, lambda obs: expert.act_rows(obs, deterministic=deterministic, rng=rng), trajectories, seed)
     recorded = expert.metadata.get("expert_return")
     expert_return = float(recorded) if recorded else float(np.mean(shown.returns)) if env.spec.has_reward else None
-    if isinstance(annotator, str):
+    by_default = annotator == "default"
+    sorts, judge = not keep_failed, None
+    if isinstance(annotator, Annotator):
+        judge = annotator
+    elif failures or not by_default or (sorts and _can_sort(env.spec, expert_return)):
         spec = env.spec
-        annotator = parse_annotator(annotator, task=spec.name, default=spec.annotator, expert_return=expert_return)
-    if failures and annotator.reads_reward and not env.spec.has_reward:
-        raise GailfeError(f"annotator: {annotator.name} reads the reward, and {env.spec.name} has none")
+        judge = parse_annotator(annotator, task=spec.name, default=spec.annotator, expert_return=expert_return)
+    if judge is not None and judge.reads_reward and not env.spec.has_reward:
+        raise GailfeError(f"annotator: {judge.name} reads the reward, and {env.spec.name} has none")
+    sorts = sorts and judge is not None and not (by_default and judge.history)
+    failed = Trajectories.empty(env.spec.obs_size, env.spec.action_size)
+    shown_count = trajectories
+    if sorts and judge is not None:
+
+        def more(count: int, round: int) -> Trajectories:
+            act = lambda obs: expert.act_rows(obs, deterministic=deterministic, rng=rng)  # noqa: E731
+            return roll_out(env, act, count, (seed + round * _NEXT_SEED) % 2**31)
+
+        shown, failed, shown_count = _sorted(judge, shown, trajectories, more)
+    expert_failures = failed.num_trajectories
     low, high = np.asarray(env.spec.action_low), np.asarray(env.spec.action_high)
 
     def noisy(obs: np.ndarray) -> np.ndarray:
@@ -137,13 +160,12 @@ def collect_demonstrations(
         return np.clip(action + noise * rng.standard_normal(action.shape), low, high)
 
     attempt = np.uint32(0)
-    failed = Trajectories.empty(env.spec.obs_size, env.spec.action_size)
-    tried = 0
-    while failed.num_trajectories < failures:
+    tried = attempted = 0
+    while failed.num_trajectories < failures and judge is not None:
         if tried >= _MOST_ATTEMPTS * failures:
             how = "other snapshots" if snapshots else "more --noise"
             raise GailfeError(
-                f"failures: {failed.num_trajectories} of {tried} attempts failed by annotator {annotator.name!r}; "
+                f"failures: {attempted} of {tried} attempts failed by annotator {judge.name!r}; "
                 f"expected {failures}; try {how} or another annotator"
             )
         act: ActFn = noisy
@@ -154,27 +176,80 @@ def collect_demonstrations(
         attempts = roll_out(env, act, count, seed + 1 + int(attempt))
         tried += count
         attempt += 1
-        kept = attempts.select(np.flatnonzero(annotate(annotator, attempts)))
-        # An empty selection has no simulator states and would drop the others'.
-        parts = [part for part in (failed, kept) if part.num_trajectories]
-        failed = Trajectories.concatenate(parts) if parts else failed
-    if failures:
-        failed = failed.take(failures)
+        kept = attempts.select(np.flatnonzero(annotate(judge, attempts)))
+        attempted += kept.num_trajectories
+        failed = _joined(failed, kept)
+    if failed.num_trajectories:
+        # Those of the expert are all kept, and attempts up to the number asked for.
+        failed = failed.take(max(failures, expert_failures))
+    source = "none" if not failed.num_trajectories else "expert"
+    if tried:
+        source = "expert snapshots" if snapshots else "noised expert"
     provenance = make_provenance(
         env_id=env.spec.gymnasium_id or env.spec.name,
         expert=expert_name,
-        failure_source="none" if not failures else "expert snapshots" if snapshots else "noised expert",
+        failure_source=source,
         engine=env.spec.engine,
         expert_sha256=None
         if expert_file is None or not pathlib.Path(expert_file).is_file()
         else file_sha256(expert_file),
         seed=seed,
         command=command,
-        annotator=annotator.name if failures else None,
+        annotator=judge.name if judge is not None and (failures or sorts) else None,
         noise=None if snapshots or not failures else noise,
         action_mode="deterministic" if deterministic or isinstance(expert, HostPolicy) else "stochastic",
         expert_return=expert_return,
-        failed_share=failed.num_trajectories / tried if tried else None,
+        failed_share=(failed.num_trajectories - expert_failures) / tried if tried else None,
+        **({"expert_episodes": shown_count, "expert_failures": expert_failures} if sorts else {}),
         **({} if (task := task_record(env)) is None else {"task": task}),
     )
     return Demonstrations(env.spec.gymnasium_id or env.spec.name, shown, failed, provenance)
+
+
+def _can_sort(spec: EnvSpec, expert_return: float | None) -> bool:
+    """Whether the task's own annotator has what it reads."""
+    try:
+        judge = parse_annotator("default", task=spec.name, default=spec.annotator, expert_return=expert_return)
+    except GailfeError:
+        return False
+    return spec.has_reward or not judge.reads_reward
+
+
+def _sorted(
+    judge: Annotator, shown: Trajectories, wanted: int, more: Callable[[int, int], Trajectories]
+) -> tuple[Trajectories, Trajectories, int]:
+    """`(demonstrations, failures, episodes)`: the first `wanted` that did not fail, those before them that did, and how
+    many there were of both.
+
+    Args:
+      judge: what counts as failed.
+      shown: the expert's first episodes.
+      wanted: how many demonstrations.
+      more: `(episodes, round) -> trajectories`, further ones.
+
+    Raises:
+      GailfeError: hardly any of the expert's episodes are demonstrations.
+    """
+    failed, tried, round = annotate(judge, shown), shown.num_trajectories, 0
+    good, bad = shown.select(~failed), shown.select(failed)
+    while good.num_trajectories < wanted:
+        if tried >= _MOST_ATTEMPTS * wanted:
+            raise GailfeError(
+                f"trajectories: {good.num_trajectories} of {tried} episodes of the expert did not fail by annotator "
+                f"{judge.name!r}; expected {wanted}; try --keep-failed or another annotator"
+            )
+        round += 1
+        further = more(max(8, wanted - good.num_trajectories), round)
+        verdicts = annotate(judge, further)
+        still = wanted - good.num_trajectories
+        # What comes after the last one that is wanted is left out, failed or not.
+        end = np.flatnonzero(~verdicts)[still - 1] + 1 if (~verdicts).sum() >= still else len(verdicts)
+        tried += int(end)
+        good = _joined(good, further.select(np.flatnonzero(~verdicts[:end])))
+        bad = _joined(bad, further.select(np.flatnonzero(verdicts[:end])))
+    return good, bad, tried
+
+
+def _joined(*parts: Trajectories) -> Trajectories:
+    # An empty selection has no simulator states and would drop the others'.
+    return Trajectories.concatenate([part for part in parts if part.num_trajectories] or [parts[0]])

@@ -82,8 +82,15 @@ def quickstart(
     console = Console()
 
     console.print(f"[bold]1/3[/bold] {TRAJECTORIES} demonstrations and {FAILURES} failures from the shipped expert")
+    # Every episode is kept, as the committed result was made.
     demonstrations = collect_demonstrations(
-        task, expert, trajectories=TRAJECTORIES, failures=FAILURES, seed=0, expert_name=f"shipped expert for {env}"
+        task,
+        expert,
+        trajectories=TRAJECTORIES,
+        failures=FAILURES,
+        seed=0,
+        keep_failed=True,
+        expert_name=f"shipped expert for {env}",
     )
     demonstrations.save(demos_file)
 

@@ -1,24 +1,31 @@
-"""`gailfe demos`."""
+"""`gailfe demos`, and the words behind it: `import`, `inspect` and `export`."""
 
 from __future__ import annotations
 
 import dataclasses
-import pathlib
+import importlib
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-
+from gailfe_jax.cli.demos_table import check_name, print_parts, save
 from gailfe_jax.cli.parsing import parse, refuse_idle
-from gailfe_jax.errors import GailfeError
+
+_WORDS = {
+    "import": "gailfe_jax.cli.demos_import",
+    "inspect": "gailfe_jax.cli.demos_inspect",
+    "export": "gailfe_jax.cli.demos_export",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Demos:
     """Roll an expert out and write its trajectories to a demonstration file.
 
-    With --failures, the file also holds failed attempts, which an annotator chooses.
+    Episodes of the expert that the annotator calls failed are the first of the failures, and the expert goes on until
+    there are as many demonstrations as asked. With --failures, the file also holds failed attempts.
+
+    gailfe demos import SOURCE makes demonstrations of recordings in other layouts, gailfe demos inspect FILE says what
+    is in a file and what it allows, gailfe demos export FILE writes other layouts; each explains itself by --help.
     """
 
     out: str
@@ -26,9 +33,11 @@ class Demos:
     env: str = "hopper"
     """Choose the task."""
     trajectories: int = 30
-    """Collect this many trajectories of the expert."""
+    """Collect this many demonstrations of the expert."""
     failures: int = 0
-    """Collect this many failed attempts."""
+    """Collect this many failed attempts, those of the expert among them."""
+    keep_failed: bool = False
+    """Keep all episodes of the expert as demonstrations, also those that the annotator calls failed."""
     expert: str | None = None
     """Roll out this policy: a file (.safetensors, .onnx, .zip of Stable-Baselines3) or a function of your own
     (module:name). By default the task's shipped expert acts."""
@@ -53,8 +62,7 @@ class Demos:
         from gailfe_jax.foreign.registry import read_expert
         from gailfe_jax.io.provenance import command_line
 
-        if not self.out.lower().endswith((".npz", ".h5", ".hdf5")):
-            raise GailfeError(f"out: got {self.out!r}; expected a file name that ends in .npz or .h5")
+        check_name(self.out)
         env = make_env(self.env, self.engine)
         expert = load_expert(env.spec.name) if self.expert is None else read_expert(self.expert, env.spec)
         demos = collect_demonstrations(
@@ -67,29 +75,33 @@ class Demos:
             noise=self.noise,
             annotator=self.annotator,
             snapshots=[read_expert(path, env.spec) for path in self.snapshots],
+            keep_failed=self.keep_failed,
             expert_name=self.expert or f"shipped expert for {env.spec.name}",
             expert_file=self.expert,
             command=command_line(sys.argv),
         )
-        pathlib.Path(self.out).parent.mkdir(parents=True, exist_ok=True)
-        demos.save(self.out)
-        shown = "return" if env.spec.has_reward else "length"
-        table = Table("part", "trajectories", "steps", f"mean {shown}", "min", "max")
-        for name, part in (("expert", demos.expert), ("failures", demos.failures)):
-            r = part.returns if env.spec.has_reward else part.lengths
-            figures = [f"{r.mean():.0f}", f"{r.min():.0f}", f"{r.max():.0f}"] if len(r) else ["-"] * 3
-            table.add_row(name, str(part.num_trajectories), f"{part.num_transitions:,}", *figures)
-        Console().print(table)
+        save(demos, self.out)
+        print_parts(demos, has_reward=env.spec.has_reward)
+        record = demos.provenance
+        if record.get("expert_failures"):
+            print(
+                f"{record['expert_failures']} of {record['expert_episodes']} episodes of the expert failed by "
+                f"annotator {record['annotator']} and are among the failures (--keep-failed keeps them)"
+            )
         if self.failures:
-            print(f"failures: {demos.provenance['failure_source']}, annotator {demos.provenance['annotator']}")
+            print(f"failures: {record['failure_source']}, annotator {record['annotator']}")
         print(f"wrote {self.out}")
         return 0
 
 
 def run(args: Sequence[str]) -> int:
+    if args and args[0] in _WORDS:
+        return importlib.import_module(_WORDS[args[0]]).run(args[1:])
     options = parse(Demos, "demos", args)
     if not options.failures:
-        refuse_idle(args, dict.fromkeys(("annotator", "noise", "snapshots"), "no failed attempts; expected --failures"))
+        refuse_idle(args, dict.fromkeys(("noise", "snapshots"), "no failed attempts; expected --failures"))
+        if options.keep_failed:
+            refuse_idle(args, {"annotator": "no failed attempts, and all episodes are kept"})
     elif options.snapshots:
         refuse_idle(args, {"noise": "the snapshots fail by themselves"})
     return options()

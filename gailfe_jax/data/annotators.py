@@ -385,8 +385,14 @@ def _known(labels: str) -> str:
 def annotate(annotator: Annotator, trajectories: Trajectories) -> np.ndarray:
     """Which of `k` stored trajectories failed, `[k]` bool, judged in order by the functions that run on device.
 
-    The return is summed in float32 in step order, as the failure buffer does, so that both give the same verdict.
+    The return is summed in float32 in step order, as the failure buffer does, so that both give the same verdict. Where
+    nobody recorded the reward it is NaN.
+
+    Raises:
+      GailfeError: the annotator reads the reward, and the trajectories have none.
     """
+    if annotator.reads_reward and trajectories.reward is None:
+        raise GailfeError(f"annotator {annotator.name!r}: reads the reward, and these trajectories have none")
     count = trajectories.num_trajectories
     if count == 0:
         return np.zeros((0,), bool)
@@ -402,7 +408,8 @@ def annotate(annotator: Annotator, trajectories: Trajectories) -> np.ndarray:
     for i in range(count):
         rows = slice(int(trajectories.offsets[i]), int(trajectories.offsets[i + 1]))
         length = int(lengths[i])
-        episode_return = np.cumsum(trajectories.reward[rows], dtype=np.float32)[-1]
+        reward = trajectories.reward
+        episode_return = np.nan if reward is None else np.cumsum(reward[rows], dtype=np.float32)[-1]
         common = {
             "length": jnp.int32(length),
             "episode_return": jnp.float32(episode_return),

@@ -9,8 +9,8 @@ import dataclasses
 import datetime
 import os
 import platform
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,11 +18,15 @@ from gailfe_jax.data.validation import PARTS, STEP_FIELDS, check_trajectories
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import package_versions
 
+if TYPE_CHECKING:
+    # Its module imports JAX, and this one is NumPy only.
+    from gailfe_jax.types import EnvSpec
+
 FORMAT_VERSION = 1
 """Of what our own files hold, see `gailfe_jax.data.formats.arrays`."""
 
-FAILURE_SOURCES = ("none", "expert snapshots", "noised expert")
-"""How the failures of a file were produced."""
+FAILURE_SOURCES = ("none", "expert snapshots", "noised expert", "expert", "recorded")
+"""How the failures of a file were produced; `expert`: the expert failed by itself, `recorded`: they were imported."""
 
 ACTION_MODES = ("stochastic", "deterministic")
 """How the expert's actions were drawn."""
@@ -60,7 +64,8 @@ class Trajectories:
       obs: `[n, o]` f32, observation each action was chosen on.
       action: `[n, a]` f32, action the environment received (within its bounds).
       next_obs: `[n, o]` f32, observation after the step, before any reset.
-      reward: `[n]` f32, the environment's true reward; for evaluation, learners do not see it.
+      reward: `[n]` f32, the environment's true reward, or None where nobody recorded it; for evaluation, learners do
+        not see it.
       terminated: `[n]` bool, the task ended the episode with this step.
       truncated: `[n]` bool, the time limit did.
       offsets: `[k + 1]` int64, trajectory `i` is rows `offsets[i]` to `offsets[i + 1]`.
@@ -70,7 +75,7 @@ class Trajectories:
     obs: np.ndarray
     action: np.ndarray
     next_obs: np.ndarray
-    reward: np.ndarray
+    reward: np.ndarray | None
     terminated: np.ndarray
     truncated: np.ndarray
     offsets: np.ndarray
@@ -91,7 +96,7 @@ class Trajectories:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Trajectories]) -> Trajectories:
-        """All trajectories of the parts, in order; without simulator states unless every part with steps has them.
+        """All trajectories of the parts, in order; without rewards or simulator states that a part with steps lacks.
 
         Raises:
           GailfeError: no parts, or different observation or action sizes.
@@ -108,7 +113,7 @@ class Trajectories:
             if all(getattr(part, name) is not None for part in filled)
         }
         lengths = np.concatenate([part.lengths for part in filled])
-        return cls(offsets=offsets_of(lengths), **joined)
+        return cls(offsets=offsets_of(lengths), **{"reward": None, **joined})
 
     @property
     def num_trajectories(self) -> int:
@@ -127,7 +132,13 @@ class Trajectories:
 
     @property
     def returns(self) -> np.ndarray:
-        """`[k]` f64, undiscounted true return of each trajectory."""
+        """`[k]` f64, undiscounted true return of each trajectory.
+
+        Raises:
+          GailfeError: nobody recorded the reward.
+        """
+        if self.reward is None:
+            raise GailfeError("trajectories: hold no reward, so their returns are unknown")
         return np.array([self.reward[rows].sum(dtype=np.float64) for rows in self._rows()], np.float64)
 
     def _rows(self) -> Iterator[slice]:
@@ -300,6 +311,44 @@ class Demonstrations:
         )  # fmt: skip
 
     @classmethod
+    def from_episodes(
+        cls,
+        episodes: Iterable[Any],
+        *,
+        env_id: str,
+        failures: Iterable[Any] = (),
+        spec: EnvSpec | None = None,
+        ends: str | None = None,
+        clip: bool = False,
+        name: str = "episodes",
+    ) -> Demonstrations:
+        """Demonstrations of recorded episodes, in any dtype of numbers; docs/data.md says what is derived.
+
+        An episode is a `gailfe_jax.Episode`, or a mapping with `obs` (`[T, o]` or `[T + 1, o]`) and `action`
+        (`[T, a]`), and perhaps `next_obs`, `reward`, `simulator_state`, `failed`, and `terminated` and `truncated`: a
+        bool each, or one a step. Episodes that failed go to the failures. `provenance["notes"]` says what was derived,
+        cast and left out.
+
+        Args:
+          episodes: in their order.
+          env_id: see `Demonstrations`.
+          failures: episodes that failed, besides.
+          spec: of the environment, where it is known: sizes, bounds, time limit and whether actions are choices.
+          ends: `terminated` or `truncated`, for episodes that do not say.
+          clip: whether actions beyond the bounds of `spec` are clipped, instead of refused.
+          name: what messages call the episodes.
+
+        Raises:
+          GailfeError: what an episode lacks or holds, or anything that `validate` refuses.
+        """
+        from gailfe_jax.data.iterable import demonstrations_of
+
+        demonstrations = demonstrations_of(name, episodes, failures, env_id=env_id, spec=spec, ends=ends, clip=clip)
+        low, high, discrete = (-np.inf, np.inf, False) if spec is None else bounds_of(spec)
+        demonstrations.validate(name, action_low=low, action_high=high, discrete=discrete)
+        return demonstrations
+
+    @classmethod
     def from_minari(
         cls,
         dataset: Any,
@@ -387,6 +436,15 @@ def make_provenance(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **extra,
     }
+
+
+def bounds_of(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray, bool]:
+    """`(low, high, discrete)` of an environment's actions, as `Demonstrations.validate` takes them."""
+    low, high = (
+        np.asarray(bound * spec.action_size if len(bound) == 1 else bound, np.float64)
+        for bound in (spec.action_low, spec.action_high)
+    )
+    return low, high, spec.discrete
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:

@@ -26,6 +26,8 @@ FIELDS: dict[str, tuple[Any, int]] = {
     "offsets": (np.int64, 1),
 }
 STEP_FIELDS = tuple(name for name in FIELDS if name != "offsets")
+OPTIONAL = ("reward", "simulator_state")
+"""Fields that may be missing, and are then None."""
 PARTS = ("expert", "failures")
 
 
@@ -55,10 +57,12 @@ def check_trajectories(
 def _check_arrays(trajectories: Trajectories, where: str) -> None:
     for field, (dtype, dimensions) in FIELDS.items():
         array = getattr(trajectories, field)
-        if array is None and field == "simulator_state":
+        if array is None and field in OPTIONAL:
             continue
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
-            raise GailfeError(f"{where}{field}': dtype {getattr(array, 'dtype', None)}, expected {np.dtype(dtype)}")
+            casts = "; gailfe demos import casts" if getattr(array, "dtype", np.dtype(object)).kind in "iuf" else ""
+            found = getattr(array, "dtype", None)
+            raise GailfeError(f"{where}{field}': dtype {found}, expected {np.dtype(dtype)}{casts}")
         if array.ndim != dimensions or (dimensions == 2 and array.shape[1] == 0):
             expected = "[n, size]" if dimensions == 2 else "one dimension"
             raise GailfeError(f"{where}{field}': shape {array.shape}, expected {expected}")
@@ -90,7 +94,10 @@ def _check_boundaries(trajectories: Trajectories, where: str) -> None:
         raise GailfeError(f"{where}{field}': the episode ends at step {row}, inside a trajectory")
     if (last & ~done).any():
         row = int(np.flatnonzero(last & ~done)[0])
-        raise GailfeError(f"{where}truncated': a trajectory stops at step {row}, neither terminated nor truncated")
+        raise GailfeError(
+            f"{where}truncated': a trajectory stops at step {row}, neither terminated nor truncated; gailfe demos "
+            "import takes it for truncated"
+        )
     broken = (trajectories.next_obs[:-1] != trajectories.obs[1:]).any(axis=-1) & ~last[:-1]
     if broken.any():
         row = int(np.flatnonzero(broken)[0])

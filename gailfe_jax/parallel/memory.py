@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from gailfe_jax.io.host_memory import free_host_bytes
 from gailfe_jax.types import PyTree, is_key
 
 
@@ -24,17 +25,7 @@ def free_bytes(device: Any = None) -> float:
         stats = device.memory_stats() or {}
         limit = stats.get("bytes_limit")
         return math.inf if limit is None else float(limit - stats.get("bytes_in_use", 0))
-    free = math.inf
-    meminfo, group = pathlib.Path("/proc/meminfo"), pathlib.Path("/sys/fs/cgroup")
-    try:
-        match = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
-        free = float(match[1]) * 1024 if match else free
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, float(limit) - float((group / "memory.current").read_text()))
-    except (OSError, ValueError):
-        pass
-    return max(free, 0.0)
+    return free_host_bytes()
 
 
 def tree_bytes(tree: PyTree) -> int:

@@ -94,7 +94,8 @@ def prepare_inputs(
     if settings.trajectories is not None:
         expert = expert.take(settings.trajectories, settings.demo_seed)
     pairs = expert.subsample(settings.subsample, settings.demo_seed or 0)
-    demo_return = float(np.mean(expert.returns))
+    # Where nobody recorded the reward, returns are unknown: None, as on a task that has none.
+    demo_return = None if expert.reward is None else float(np.mean(expert.returns))
     recorded = demonstrations.provenance.get("expert_return")
     known = isinstance(recorded, int | float) and math.isfinite(recorded)
     expert_return = float(recorded) if known else demo_return  # type: ignore[arg-type]

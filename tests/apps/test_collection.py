@@ -14,6 +14,9 @@ from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import file_sha256
+from tests.toy import Cliff, cliff_expert
+
+CLIFF = Cliff()
 
 
 def policy(seed=0, obs_size=11, action_size=3, scale=1.0, **metadata):
@@ -33,7 +36,7 @@ def env():
 
 @pytest.fixture(scope="module")
 def collected(env):
-    return collect_demonstrations(env, policy(), trajectories=5, failures=9, seed=3)
+    return collect_demonstrations(env, policy(), trajectories=5, failures=9, seed=3, keep_failed=True)
 
 
 def arrays(demonstrations):
@@ -79,19 +82,21 @@ def test_failures_are_what_the_annotator_calls_failed(collected, env):
     assert annotate(annotator, collected.failures).all()
     # An annotator of one's own, which about half of the attempts fail.
     judge = from_function(lambda episode: episode.length % 2 == 0, "even length", reads_reward=False)
-    demonstrations = collect_demonstrations(env, policy(), trajectories=1, failures=9, annotator=judge)
+    demonstrations = collect_demonstrations(
+        env, policy(), trajectories=1, failures=9, annotator=judge, keep_failed=True
+    )
     assert (demonstrations.failures.lengths % 2 == 0).all() and demonstrations.failures.num_trajectories == 9
     assert demonstrations.provenance["annotator"] == "even length"
     assert 0.1 < demonstrations.provenance["failed_share"] < 1
 
 
 def test_the_seed_decides(collected, env):
-    again = collect_demonstrations(env, policy(), trajectories=5, failures=9, seed=3)
+    again = collect_demonstrations(env, policy(), trajectories=5, failures=9, seed=3, keep_failed=True)
     for ours, theirs in zip(arrays(collected), arrays(again), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    other = collect_demonstrations(env, policy(), trajectories=5, seed=4)
+    other = collect_demonstrations(env, policy(), trajectories=5, seed=4, keep_failed=True)
     assert not np.array_equal(other.expert.obs[:3], collected.expert.obs[:3])
-    shown = collect_demonstrations(env, policy(), trajectories=2, seed=3, deterministic=True)
+    shown = collect_demonstrations(env, policy(), trajectories=2, seed=3, deterministic=True, keep_failed=True)
     np.testing.assert_array_equal(shown.expert.action, policy().act(shown.expert.obs))
 
 
@@ -99,7 +104,7 @@ def test_provenance_says_where_everything_comes_from(collected, env, tmp_path):
     path = policy(env="hopper", expert_return="12.5").save(tmp_path / "expert.safetensors")
     provenance = collect_demonstrations(
         env, Policy.load(path), trajectories=1, failures=2, noise=0.7, expert_name="mine", expert_file=path,
-        command="gailfe demos",
+        command="gailfe demos", keep_failed=True,
     ).provenance  # fmt: skip
     expected = dict(
         env_id="Hopper-v5", engine="mujoco_c", expert="mine", expert_sha256=file_sha256(path), seed=0,
@@ -114,7 +119,13 @@ def test_provenance_says_where_everything_comes_from(collected, env, tmp_path):
 
 def test_snapshots_attempt_in_turn(env):
     demonstrations = collect_demonstrations(
-        env, policy(), trajectories=1, failures=20, snapshots=[policy(1), policy(2)], deterministic=True
+        env,
+        policy(),
+        trajectories=1,
+        failures=20,
+        snapshots=[policy(1), policy(2)],
+        deterministic=True,
+        keep_failed=True,
     )
     assert demonstrations.failures.num_trajectories == 20
     provenance = demonstrations.provenance
@@ -122,10 +133,60 @@ def test_snapshots_attempt_in_turn(env):
 
 
 def test_without_failures_there_are_none(env):
-    demonstrations = collect_demonstrations(env, policy(), trajectories=1)
+    demonstrations = collect_demonstrations(env, policy(), trajectories=1, keep_failed=True)
     assert demonstrations.failures.num_trajectories == 0
     assert demonstrations.provenance["failure_source"] == "none"
     assert demonstrations.provenance["annotator"] is None and demonstrations.provenance["failed_share"] is None
+
+
+def stumbler():
+    """The cliff's expert with so much noise that some of its episodes fall."""
+    return dataclasses.replace(cliff_expert(), log_std=np.full(2, 0.3, np.float32))
+
+
+def test_what_fails_among_the_demonstrations_is_a_failure():
+    kept = collect_demonstrations(CLIFF, stumbler(), trajectories=20, keep_failed=True)
+    fell = int(kept.expert.terminated.sum())
+    assert 3 <= fell <= 12 and kept.failures.num_trajectories == 0 and kept.provenance["annotator"] is None
+    sorted_out = collect_demonstrations(CLIFF, stumbler(), trajectories=20)
+    assert sorted_out.expert.num_trajectories == 20 and not sorted_out.expert.terminated.any()
+    failed, record = sorted_out.failures, sorted_out.provenance
+    assert failed.terminated.sum() == failed.num_trajectories >= fell
+    assert record["expert_failures"] == failed.num_trajectories
+    assert record["expert_episodes"] == 20 + failed.num_trajectories
+    assert (record["failure_source"], record["annotator"], record["noise"]) == ("expert", "terminated", None)
+    # The episodes are the same, in their order, and what comes behind them is new.
+    good = kept.expert.select(~kept.expert.terminated[kept.expert.offsets[1:] - 1])
+    np.testing.assert_array_equal(sorted_out.expert.take(20 - fell).obs, good.obs)
+    assert len({part.tobytes() for part in sorted_out.expert.obs[sorted_out.expert.offsets[:-1]]}) == 20
+
+
+def test_an_experts_own_failures_are_the_first_of_those_asked_for():
+    asked = collect_demonstrations(CLIFF, stumbler(), trajectories=20, failures=30, noise=2.0)
+    alone = collect_demonstrations(CLIFF, stumbler(), trajectories=20)
+    own = alone.failures.num_trajectories
+    assert asked.failures.num_trajectories == 30 > own
+    np.testing.assert_array_equal(asked.failures.take(own).obs, alone.failures.obs)
+    assert asked.provenance["failure_source"] == "noised expert"
+    few = collect_demonstrations(CLIFF, stumbler(), trajectories=20, failures=1)
+    assert few.failures.num_trajectories == own  # all that there are
+
+
+def test_an_annotator_that_ranks_episodes_sorts_only_where_it_is_asked_to():
+    env = Cliff()
+    env.spec = dataclasses.replace(env.spec, annotator="bottom_quantile:0.4")
+    shown = collect_demonstrations(env, stumbler(), trajectories=20)
+    assert shown.failures.num_trajectories == 0 and shown.provenance["annotator"] is None
+    asked = collect_demonstrations(env, stumbler(), trajectories=20, annotator="bottom_quantile:0.4")
+    assert asked.failures.num_trajectories > 0 and asked.provenance["annotator"] == "bottom_quantile:0.4"
+
+
+def test_an_expert_that_always_fails_is_an_error():
+    fallen = dataclasses.replace(cliff_expert(), log_std=np.full(2, 2.0, np.float32))
+    with pytest.raises(
+        GailfeError, match=r"of the expert did not fail by annotator 'terminated'; expected 2; try --keep"
+    ):
+        collect_demonstrations(CLIFF, fallen, trajectories=2)
 
 
 def test_too_few_failures_are_an_error(env):

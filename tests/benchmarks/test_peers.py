@@ -48,7 +48,7 @@ def executable(path: pathlib.Path, text: str) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def hopper_demos():
-    return collect_demonstrations(make_env("hopper"), load_expert("hopper"), trajectories=2)
+    return collect_demonstrations(make_env("hopper"), load_expert("hopper"), trajectories=2, keep_failed=True)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def expert_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def demos_file(expert_file, tmp_path_factory):
     path = tmp_path_factory.mktemp("demos") / "folder" / "demos.npz"
-    words = f"demos --env hopper --expert {expert_file} --trajectories 4 --failures 8 --out {path}"
+    words = f"demos --env hopper --expert {expert_file} --trajectories 4 --failures 8 --keep-failed --out {path}"
     assert main(words.split()) == 0
     return path
 

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import json
+import shutil
+
+import numpy as np
 import pytest
 
+from gailfe_jax.cli.main import main
 from gailfe_jax.data.trajectories import Demonstrations
+from tests.data.made import assert_equal
+from tests.data.recordings.write_files import FILES
 
 
 def test_demos_writes_what_it_says(demos_file, expert_file, capsys):
@@ -21,7 +28,7 @@ def test_demos_writes_what_it_says(demos_file, expert_file, capsys):
         ("demos --out x.npz --expert {expert} --trajectories 0", "expected at least 1"),
         ("demos --out x.npz --out y.npz", "out is given twice; expected each flag once"),
         ("demos --out x.npz --noise 3", "noise: nothing reads it: no failed attempts; expected --failures"),
-        ("demos --out x.npz --annotator terminated", "annotator: nothing reads it: no failed attempts"),
+        ("demos --out x.npz --annotator terminated --keep-failed", "annotator: nothing reads it: no failed attempts"),
         ("demos --out x.npz --snapshots {expert}", "snapshots: nothing reads it: no failed attempts"),
         ("demos --out x.npz --failures 2 --snapshots {expert} --noise 3", "noise: nothing reads it: the snapshots"),
         ("demos --out x.npz --expert {expert} --seed -1", "seed: got -1"),
@@ -30,3 +37,80 @@ def test_demos_writes_what_it_says(demos_file, expert_file, capsys):
 )
 def test_bad_input_ends_in_one_line(refused, words, message):
     refused(words, message)
+
+
+def test_a_recording_goes_all_the_way(tmp_path, monkeypatch, capsys):
+    """Import, inspect, export and import again."""
+    monkeypatch.chdir(tmp_path)
+    with np.load(FILES / "plain.npz") as file:
+        wide = np.tile(file["observations"], (1, 4))[:, :11]
+        action = np.concatenate([file["actions"], file["actions"][:, :1]], axis=1)
+        np.savez("walk.npz", observations=wide, actions=action, terminals=file["terminals"], timeouts=file["timeouts"])
+
+    def said(words):
+        assert main(words.split()) == 0, words
+        return capsys.readouterr().out
+
+    out = said("demos import walk.npz --env hopper --out made/demos.npz")
+    assert "walk.npz: read as npz" in out and "wrote made/demos.npz" in out
+    assert "- obs: float64 made float32, off by up to" in out
+    assert "- failures: 1 of 3 episodes, by annotator 'terminated'" in out
+    assert "returns: unknown, for no rewards were recorded" in out
+    demos = Demonstrations.load("made/demos.npz", expect_env="Hopper-v5")
+    assert demos.provenance["command"] and demos.expert.reward is None
+
+    out = said("demos inspect made/demos.npz")
+    assert "made/demos.npz: gailfe, of Hopper-v5, looked at beside hopper" in out
+    assert "  returns unknown: no rewards were recorded" in out and "what it allows:\n  bc: clone 7 pairs" in out
+    assert (tmp_path / "made" / "demos.png").stat().st_size > 10_000
+    report = json.loads(said("demos inspect made/demos.npz --json"))
+    assert (report["expert"]["episodes"], report["failures"]["pairs"]) == (2, 5)
+
+    # Beside an environment that it does not fit it is looked at all the same.
+    out = said("demos inspect made/demos.npz --env halfcheetah --out other.png")
+    assert "! 11 numbers observed and 3 acted; halfcheetah has 17 and 6: they do not fit" in out
+    assert "first mend: sizes" in out and (tmp_path / "other.png").is_file()
+
+    out = said("demos export made/demos.npz --to d4rl --out made/demos.hdf5")
+    (again,) = [line.partition("gailfe ")[2] for line in out.splitlines() if line.startswith("to read the same back: ")]
+    assert again == "demos import made/demos.hdf5 --env Hopper-v5 --failures infos/failed --out NEW.npz"
+    said(again)
+    back = Demonstrations.load("NEW.npz")
+    assert_equal(back.expert, demos.expert)
+    assert_equal(back.failures, demos.failures)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("demos import x.csv --out x.npz", "x.csv: no such file or folder"),
+        ("demos import {demos} --out x.txt", "out: got 'x.txt'; expected a file name that ends in .npz or .h5"),
+        ("demos import {demos} --out x.npz --map obs", "map: got 'obs'; expected FIELD=NAME"),
+        ("demos import full --out x.npz --env hopper", "full: of no known layout, expected one of gailfe: "),
+        (
+            "demos import {demos} --out x.npz --episodes-end-by fall",
+            "episodes-end-by: got 'fall'; expected terminated or",
+        ),
+        ("demos inspect full", "full: of no known layout"),
+        ("demos export {demos} --to npz --out x", "to: got 'npz'; expected minari, lerobot, d4rl"),
+        ("demos export {demos} --to d4rl --out x --fps 5", "fps: nothing reads it: d4rl records no frame rate"),
+        ("demos export {demos} --to lerobot --out x --fps 0", "fps: got 0; expected 1 or more"),
+        ("train gail --env hopper --demos damaged.npz --out x", "damaged.npz: "),
+        (
+            "train gail --env hopper --demos full --out x",
+            "; gailfe demos import full --out NEW.npz converts other layouts",
+        ),
+    ],
+)
+def test_bad_recordings_end_in_one_line(refused, words, message):
+    refused(words, message)
+
+
+def test_training_names_the_command_that_converts(refused, tmp_path):
+    shutil.copy(FILES / "d4rl.hdf5", tmp_path / "d4rl.hdf5")
+    refused(
+        "train gail --env hopper --demos d4rl.hdf5 --out x",
+        "d4rl.hdf5: not of this package's own layout in HDF5; gailfe demos import d4rl.hdf5 --out NEW.npz converts",
+    )
+    shutil.copy(FILES / "plain.npz", tmp_path / "plain.npz")
+    refused("train gail --env hopper --demos plain.npz --out x", "gailfe demos import plain.npz --out NEW.npz converts")

@@ -166,4 +166,4 @@ def hopper_demos():
     """Demonstrations of noise on Hopper, and failures."""
     from gailfe_jax.apps.collection import collect_demonstrations
 
-    return collect_demonstrations(make_env("hopper"), policy(0), trajectories=4, failures=8, seed=0)
+    return collect_demonstrations(make_env("hopper"), policy(0), trajectories=4, failures=8, seed=0, keep_failed=True)

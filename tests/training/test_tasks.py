@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("quick_programs")
 
 def test_hopper_trains_on_the_engine_for_the_cpu(tmp_path):
     env = make_env("hopper")
-    demos = collect_demonstrations(env, policy(0), trajectories=4, failures=8, seed=0)
+    demos = collect_demonstrations(env, policy(0), trajectories=4, failures=8, seed=0, keep_failed=True)
     result = train(METHOD, "Hopper-v5", settings(1), out=tmp_path / "run", demos=demos)
     record = load_run(result.run_dir)
     assert record["environment"]["env"] == "hopper" and record["engine"] == "mujoco_c"

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gailfe_jax.data.formats import hdf5, minari, npz
+from gailfe_jax.data.formats.arrays import hint
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import replacing
@@ -208,9 +209,11 @@ def _find(source: str | os.PathLike[str]) -> _Source:
     fitting = [(match, entry) for match, entry in known if re.fullmatch(f".+{re.escape(match)}", path.name.lower())]
     if not fitting:
         matches = ", ".join(match for match, _ in known)
+        # A folder or another suffix may well be a recording.
+        also = f"; {hint(text)}" if path.exists() else ""
         raise GailfeError(
             f"{path}: suffix {path.suffix!r}, expected one of {matches}, or one given to "
-            "gailfe_jax.register_demonstration_format"
+            f"gailfe_jax.register_demonstration_format{also}"
         )
     suffix, chosen = max(fitting, key=lambda pair: len(pair[0]))
     return _Source(chosen, str(path), str(path), suffix)

@@ -1,19 +1,21 @@
 """Demonstrations as named arrays: what our own files hold, whichever container they come in.
 
 They hold `format`, `format_version`, `env_id`, `provenance` (a JSON object as a string), and the arrays of
-`Trajectories` twice, as `expert/<field>` and `failures/<field>`; `simulator_state` may be missing from either.
+`Trajectories` twice, as `expert/<field>` and `failures/<field>`; `reward` and `simulator_state` may be missing from
+either. docs/data.md has them one by one.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gailfe_jax.data.trajectories import FORMAT_VERSION, Demonstrations, Trajectories
-from gailfe_jax.data.validation import FIELDS, PARTS
+from gailfe_jax.data.validation import FIELDS, OPTIONAL, PARTS
 from gailfe_jax.errors import GailfeError
 
 FORMAT = "gailfe-demonstrations"
@@ -21,6 +23,11 @@ MAX_COMPRESSION = 1032
 """Deflate cannot shrink by more than 1032 to 1: a data set that claims more is lying about its size."""
 
 _HEADER = ("format", "format_version", "env_id", "provenance")
+
+
+def hint(path: str) -> str:
+    """What to do with a file of another layout."""
+    return f"gailfe demos import {shlex.quote(str(path))} --out NEW.npz converts other layouts"
 
 
 def to_arrays(demonstrations: Demonstrations) -> dict[str, np.ndarray]:
@@ -45,20 +52,27 @@ def from_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> Demonstrations:
     Raises:
       GailfeError: an array is missing, foreign or of another version; the message names `path` and the field.
     """
-    env_id, provenance = _check_header(path, arrays)
+    env_id, provenance = check_header(path, arrays)
     parts = {}
     for part in PARTS:
         fields = {field: arrays.get(f"{part}/{field}") for field in FIELDS}
         for field, array in fields.items():
-            if array is None and field != "simulator_state":
-                raise GailfeError(f"{path}: field '{part}/{field}': missing")
+            if array is None and field not in OPTIONAL:
+                raise GailfeError(f"{path}: field '{part}/{field}': missing; gailfe demos import derives what it can")
         parts[part] = Trajectories(**fields)  # type: ignore[arg-type]
     return Demonstrations(env_id=env_id, provenance=provenance, **parts)
 
 
-def _check_header(path: str, arrays: Mapping[str, np.ndarray]) -> tuple[str, dict[str, Any]]:
+def check_header(path: str, arrays: Mapping[str, np.ndarray]) -> tuple[str, dict[str, Any]]:
+    """The environment and the provenance that a file's `arrays` name.
+
+    Raises:
+      GailfeError: the arrays are foreign or of another version.
+    """
     if "format" not in arrays or _text(path, arrays, "format") != FORMAT:
-        raise GailfeError(f"{path}: field 'format': not a demonstration file of gailfe, expected {FORMAT!r}")
+        raise GailfeError(
+            f"{path}: field 'format': not a demonstration file of gailfe, expected {FORMAT!r}; {hint(path)}"
+        )
     for field in _HEADER:
         if field not in arrays:
             raise GailfeError(f"{path}: field '{field}': missing")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gailfe_jax.data.formats.arrays import FORMAT, MAX_COMPRESSION, from_arrays, to_arrays
+from gailfe_jax.data.formats.arrays import FORMAT, MAX_COMPRESSION, from_arrays, hint, to_arrays
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError, one_line
 
@@ -78,6 +78,8 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
         # The HDF5 library can crash on a damaged file, so it only gets to see a whole one.
         with open(path, "rb") as file:
             found = file.read(_USER_BLOCK)
+            if found[:8] == b"\x89HDF\r\n\x1a\n":
+                raise GailfeError(f"{path}: not of this package's own layout in HDF5; {hint(path)}")
             if not found.startswith(FORMAT.encode()):
                 raise OSError("no checksum of demonstrations in its user block")
             if found != _signature(file):

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance, offsets_of
+from gailfe_jax.data.episodes import CUT, Episode, build
+from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance
 from gailfe_jax.errors import GailfeError, one_line
 
 
@@ -51,16 +52,17 @@ def convert(dataset: Any) -> Demonstrations:
     episodes = [_from_episode(episode, name) for episode in dataset.iterate_episodes()]
     if not episodes:
         raise GailfeError(f"{name}: no episodes, expected one or more")
-    expert = Trajectories.concatenate(episodes)
+    built = build(name, episodes)
+    expert = built.trajectories
     return Demonstrations(
         env_id=env_id,
         expert=expert,
         failures=Trajectories.empty(expert.obs.shape[1], expert.action.shape[1]),
-        provenance=make_provenance(env_id=env_id, expert=name, failure_source="none"),
+        provenance=make_provenance(env_id=env_id, expert=name, failure_source="none", notes=built.notes),
     )
 
 
-def _from_episode(episode: Any, name: str) -> Trajectories:
+def _from_episode(episode: Any, name: str) -> Episode:
     where = f"{name}: episode {episode.id}"
     for field in ("observations", "actions"):
         array = getattr(episode, field)
@@ -71,16 +73,9 @@ def _from_episode(episode: Any, name: str) -> Trajectories:
         raise GailfeError(
             f"{where}: field 'observations': {len(episode.observations)}, expected {length} steps and one"
         )
-    obs = np.asarray(episode.observations, np.float32)
-    terminated = np.array(episode.terminations, np.bool_)
-    truncated = np.array(episode.truncations, np.bool_)
-    truncated[-1] |= not terminated[-1]
-    return Trajectories(
-        obs=obs[:-1],
-        action=np.asarray(episode.actions, np.float32),
-        next_obs=obs[1:],
-        reward=np.asarray(episode.rewards, np.float32),
-        terminated=terminated,
-        truncated=truncated,
-        offsets=offsets_of(np.array([length])),
-    )
+    ends = {"terminated": episode.terminations, "truncated": episode.truncations}
+    end = next((end for end, marks in ends.items() if marks[-1]), CUT)
+    for field, marks in ends.items():
+        if np.asarray(marks[:-1]).any():
+            raise GailfeError(f"{where}: field '{field}': the episode ends inside it")
+    return Episode(episode.observations, episode.actions, reward=episode.rewards, end=end, name=f"episode {episode.id}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -46,28 +47,64 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
     Raises:
       GailfeError: the file is damaged or foreign; the message names it and the field.
     """
-    arrays: dict[str, np.ndarray] = {}
-    member = None
+    return {name: read_one(path, name) for name in names(path)}
+
+
+def names(path: str) -> list[str]:
+    """Names of the arrays in a file, none of which has been read.
+
+    Raises:
+      GailfeError: the file is no archive, or holds something else or a name twice.
+    """
+    found: list[str] = []
+    with _readable(path, None), zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if not info.filename.endswith(".npy"):
+                raise GailfeError(f"{path}: member {info.filename!r}: expected .npy arrays only")
+            name = info.filename.removesuffix(".npy")
+            if name in found:
+                raise GailfeError(f"{path}: field '{name}': stored twice")
+            found.append(name)
+    return found
+
+
+def read_one(path: str, name: str, take: Callable[[str, int, int], None] | None = None) -> np.ndarray:
+    """Reads one array.
+
+    Args:
+      path: the file.
+      name: one of its `names`.
+      take: `(name, bytes declared, bytes stored)`, called before anything is read; raises to refuse.
+
+    Raises:
+      GailfeError: the array is damaged, pickled, or larger than the file can hold.
+    """
+    with _readable(path, name), zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+        if info.file_size > MAX_COMPRESSION * max(info.compress_size, 1):
+            raise GailfeError(f"{path}: field '{name}': declares more data than the file holds")
+        if take is not None:
+            take(name, info.file_size, info.compress_size)
+        # Read to the end before parsing: only then has zipfile compared the checksum.
+        return parse_npy(path, name, archive.read(info))
+
+
+@contextlib.contextmanager
+def _readable(path: str, name: str | None) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if not info.filename.endswith(".npy"):
-                    raise GailfeError(f"{path}: member {info.filename!r}: expected .npy arrays only")
-                member = info.filename.removesuffix(".npy")
-                if info.file_size > MAX_COMPRESSION * max(info.compress_size, 1):
-                    raise GailfeError(f"{path}: field '{member}': declares more data than the file holds")
-                if member in arrays:
-                    raise GailfeError(f"{path}: field '{member}': stored twice")
-                # Read to the end before parsing: only then has zipfile compared the checksum.
-                arrays[member] = _parse_npy(path, member, archive.read(info))
+        yield
     # Damage surfaces as any of these, depending on the byte that was hit.
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
-        where = f"{path}: field '{member}'" if member else f"{path}"
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error, KeyError) as error:
+        where = f"{path}: field '{name}'" if name else f"{path}"
         raise GailfeError(f"{where}: not a readable .npz file, damaged or foreign ({one_line(error)})") from None
-    return arrays
 
 
-def _parse_npy(path: str, field: str, data: bytes) -> np.ndarray:
+def parse_npy(path: str, field: str, data: bytes) -> np.ndarray:
+    """The array in the bytes of an .npy file.
+
+    Raises:
+      GailfeError: damage, Python objects, or a shape that is not what follows.
+    """
     buffer = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(buffer)
