@@ -19,6 +19,7 @@ from gailfe_jax.artifacts.oracle import Oracle
 from gailfe_jax.buffers.labelled import LabelledTrajectories
 from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes
 from gailfe_jax.buffers.replay import Replay
+from gailfe_jax.buffers.steps import StepReplay
 from gailfe_jax.buffers.storage import PaddedTrajectories
 from gailfe_jax.buffers.top_k import TopK
 from gailfe_jax.config.parts import Part, bound, setting
@@ -26,8 +27,9 @@ from gailfe_jax.data.annotators import Annotator, terminated
 from gailfe_jax.learners.keys import SampleKeys
 from gailfe_jax.nn.optimisers import shuffled_minibatches
 from gailfe_jax.parallel.memory import tree_bytes
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.rewards.base import RewardBatch
-from gailfe_jax.types import Array, ForwardTransitions, Metrics, Problem, PyTree, StateAction, Transition
+from gailfe_jax.types import Array, ForwardTransitions, Metrics, Problem, PyTree, ScoreFn, StateAction, Transition
 
 
 @struct.dataclass
@@ -123,6 +125,7 @@ class SourceStates:
       policy_replay: past policy pairs for the reward.
       transitions: past transitions for a forward model.
       episodes: past episodes with their returns.
+      experience: past steps for a policy step from replay.
     """
 
     failures: Any = None
@@ -130,6 +133,26 @@ class SourceStates:
     policy_replay: Any = None
     transitions: Any = None
     episodes: Any = None
+    experience: Any = None
+
+
+@struct.dataclass
+class Drawn:
+    """What one iteration learns from beside its unroll; None where nothing asks.
+
+    Attributes:
+      batch: pairs for the reward.
+      transitions: `[K, E, m]` for a forward model.
+      experience: `[K, m, H]` windows of steps for a policy step from replay.
+    """
+
+    batch: RewardBatch | None = None
+    transitions: ForwardTransitions | None = None
+    experience: Transition | None = None
+
+    def objective(self, score: ScoreFn | None = None, **others: Any) -> Objective:
+        """What a policy step maximises by `score`, learning from this."""
+        return Objective(score, transitions=self.transitions, experience=self.experience, **others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,17 +163,20 @@ class Sources:
       problem: sizes.
       draws: `(K, m)` pairs of each kind that the reward sees; None where no reward is fitted.
       transition_draws: `(K, E, m)` transitions that a forward model sees; None without one.
-      failures, self_demonstrations, policy_replay, transitions, episodes: as in `SourceStates`.
+      experience_draws: `(K, m, H)` windows of steps that a policy step from replay sees; None without one.
+      failures, self_demonstrations, policy_replay, transitions, episodes, experience: as in `SourceStates`.
     """
 
     problem: Problem
     draws: tuple[int, int] | None = None
     transition_draws: tuple[int, int, int] | None = None
+    experience_draws: tuple[int, int, int] | None = None
     failures: LabelledTrajectories | None = None
     self_demonstrations: TopK | LabelledTrajectories | None = None
     policy_replay: Replay | None = None
     transitions: Replay | None = None
     episodes: PrioritizedEpisodes | None = None
+    experience: StepReplay | None = None
 
     def init(self, demos: Demos | None) -> SourceStates:
         """Empty buffers, but for the failures of the collection phase."""
@@ -161,9 +187,14 @@ class Sources:
 
     def _inits(self) -> dict[str, Any]:
         obs, action = jnp.zeros(self.problem.spec.obs_size), jnp.zeros(self.problem.spec.action_size)
-        rows = {"policy_replay": StateAction(obs, action), "transitions": ForwardTransitions(obs, action, obs)}
+        number, mark = jnp.float32(0.0), jnp.bool_(False)
+        rows: dict[str, Any] = {
+            "policy_replay": StateAction(obs, action),
+            "transitions": ForwardTransitions(obs, action, obs),
+            "experience": Transition(obs, action, number, obs, number, mark, mark),
+        }
         found: dict[str, Any] = {}
-        for name in ("failures", "self_demonstrations", "policy_replay", "transitions", "episodes"):
+        for name in ("failures", "self_demonstrations", "policy_replay", "transitions", "episodes", "experience"):
             buffer = getattr(self, name)
             if buffer is not None:
                 found[name] = functools.partial(buffer.init, rows[name]) if name in rows else buffer.init
@@ -177,6 +208,7 @@ class Sources:
             "policy_replay": "replay",
             "transitions": "experience",
             "episodes": "past episodes",
+            "experience": "replayed steps",
         }
         return {names[name]: tree_bytes(jax.eval_shape(make)) for name, make in self._inits().items()}
 
@@ -186,11 +218,12 @@ class Sources:
         kinds = 1 + (self.failures is not None) + (self.self_demonstrations is not None)
         pairs = 0 if self.draws is None else math.prod(self.draws) * kinds * (obs + action)
         moves = 0 if self.transition_draws is None else math.prod(self.transition_draws) * (2 * obs + action)
-        return 4 * (pairs + moves)
+        steps = 0 if self.experience_draws is None else math.prod(self.experience_draws) * (2 * obs + action + 3)
+        return 4 * (pairs + moves + steps)
 
     def add_and_sample(
         self, states: SourceStates, executed: Transition, keys: SampleKeys
-    ) -> tuple[SourceStates, RewardBatch | None, ForwardTransitions | None]:
+    ) -> tuple[SourceStates, Drawn]:
         """Files an unroll and draws what this iteration learns from; it moves data and rounds nothing.
 
         Args:
@@ -199,9 +232,15 @@ class Sources:
           keys: of the draws.
 
         Returns:
-          `(states, pairs for the reward, [K, E, m] transitions for a forward model)`, None where nothing asks.
+          `(states, what was drawn)`.
         """
-        batch, transitions = None, None
+        batch, transitions, experience = None, None, None
+        if self.experience is not None and self.experience_draws is not None:
+            steps = self.experience.add(states.experience, executed)
+            count, size, length = self.experience_draws
+            drawn = self.experience.sample(steps, keys.experience, count * size, length)
+            experience = jax.tree.map(lambda x: x.reshape(count, size, *x.shape[1:]), drawn)
+            states = states.replace(experience=steps)
         if self.draws is not None:
             states, batch = self._reward_batch(states, executed, keys)
         if self.transitions is not None and self.transition_draws is not None:
@@ -211,7 +250,7 @@ class Sources:
             drawn = self.transitions.sample(held, keys.transitions, math.prod(shape))
             transitions = jax.tree.map(lambda x: x.reshape(*shape, -1), drawn)
             states = states.replace(transitions=held)
-        return states, batch, transitions
+        return states, Drawn(batch, transitions, experience)
 
     def _reward_batch(
         self, states: SourceStates, executed: Transition, keys: SampleKeys
@@ -219,7 +258,7 @@ class Sources:
         assert self.draws is not None
         steps, size = self.draws
         fresh = _rows(StateAction(executed.obs, executed.action))
-        policy = self._policy_pairs(fresh, keys.policy)
+        policy = self._past_pairs(states, keys.policy) or self._policy_pairs(fresh, keys.policy)
         if self.policy_replay is not None and states.policy_replay is not None:
             replay = self.policy_replay.add(states.policy_replay, fresh)
             old = self.policy_replay.sample(replay, keys.replay, steps * size)
@@ -238,6 +277,15 @@ class Sources:
             batch = batch.replace(self_demonstrations=pairs, has_self=present)
             states = states.replace(self_demonstrations=own)
         return states, batch
+
+    def _past_pairs(self, states: SourceStates, key: Array) -> StateAction | None:
+        """`[K, m]` pairs out of all that is replayed; None where nothing is."""
+        if self.experience is None:
+            return None
+        assert self.draws is not None
+        steps, size = self.draws
+        drawn: Transition = self.experience.sample(states.experience, key, steps * size)
+        return StateAction(*(x.reshape(steps, size, -1) for x in (drawn.obs, drawn.action)))
 
     def _policy_pairs(self, fresh: StateAction, key: Array) -> StateAction:
         """`[K, m]` pairs of the fresh batch: pass after pass over it, as far as the steps need."""

@@ -16,7 +16,8 @@ from gailfe_jax.config.tree import leaves, put
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import METHODS, find_method, policy_name, with_policy
 from gailfe_jax.learners.presets import preset
-from gailfe_jax.policies.actor_critic import ActorCritic, Objective
+from gailfe_jax.policies.actor_critic import ActorCritic
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.mail import MAIL
 from gailfe_jax.policies.registry import POLICY_UPDATES, register_policy_update
 from gailfe_jax.rewards.registry import REWARDS
