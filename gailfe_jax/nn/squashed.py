@@ -12,12 +12,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
+from gailfe_jax.nn.constants import SQUASHED_LOG_STD
 from gailfe_jax.nn.distributions import ActionUnits, Gaussian
 from gailfe_jax.nn.mlp import MLP
 from gailfe_jax.types import Array
 
-LOG_STD_BOUNDS = (-5.0, 2.0)
-"""Of the Gaussian that is squashed."""
 _INSIDE = 1.0 - 1e-6  # Nearer to a bound an action has no finite origin in float32.
 
 
@@ -36,7 +35,7 @@ class SquashedPolicy(nn.Module):
         bias = lambda key, shape, dtype=jnp.float32, out_sharding=None: start.astype(dtype)  # noqa: E731
         out = MLP(self.hidden, 2 * self.action_size, self.activation, 0.01, bias, name="squashed")(obs)
         mean, log_std = jnp.split(out, 2, axis=-1)
-        return Squashed(Gaussian(mean, jnp.clip(log_std, *LOG_STD_BOUNDS)), self.units)
+        return Squashed(Gaussian(mean, jnp.clip(log_std, *SQUASHED_LOG_STD)), self.units)
 
 
 @struct.dataclass

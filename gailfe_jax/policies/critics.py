@@ -5,6 +5,8 @@ Shapes: `E` networks, `m` pairs, `o`, `a` observation and action sizes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -39,7 +41,8 @@ class Critics(Part):
     def values(self, params: PyTree, x: Array, action: Array) -> Array:
         """`[E, m]` values of `action [m, a]`, in units of its bounds, at normalised observations `x [m, o]`."""
         row = jnp.concatenate([x, action], axis=-1)
-        return jax.vmap(lambda p: self._net.apply(p, row))(params)[..., 0]
+        values: Any = jax.vmap(lambda p: self._net.apply(p, row))(params)
+        return values[..., 0]
 
     def follow(self, target: PyTree, params: PyTree) -> PyTree:
         """The slow copies, a step of `tau` nearer to the critics."""

@@ -11,10 +11,12 @@ from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from gailfe_jax.config.parts import setting, subpart, traced
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.nn.distributions import UNBOUNDED
 from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.parallel.devices import draw_rows, local_rows, mean_over_devices
 from gailfe_jax.policies.actor import AgentState
@@ -121,6 +123,12 @@ class ReplayedUpdate(PolicyUpdate):
             raise GailfeError(
                 f"policy: {self.problem.spec.name} has actions to choose from, and a step from replay moves them "
                 "continuously; expected trpo, ppo or mail"
+            )
+        low, high = np.asarray(self.problem.spec.action_low), np.asarray(self.problem.spec.action_high)
+        if (low <= -UNBOUNDED).any() or (high >= UNBOUNDED).any():
+            raise GailfeError(
+                f"policy: an action of {self.problem.spec.name} has no bounds, and a step from replay explores between "
+                "them; expected trpo, ppo or mail"
             )
 
     def rounds(self, batch_size: int) -> int:
