@@ -203,7 +203,8 @@ class Policy:
             if header.get("actions") in (_CHOICES, _SQUASHED):
                 # Given twice where the file has one, and refused.
                 fields |= {"log_std": None, "squashed": header["actions"] == _SQUASHED}
-            return cls(weights, header["activation"], **fields, **tensors)
+            arrays: dict[str, Any] = dict(tensors)
+            return cls(weights, header["activation"], **fields, **arrays)
         except (GailfeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise GailfeError(f"{path}: not a valid policy ({error})") from None
 
