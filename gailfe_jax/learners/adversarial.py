@@ -94,7 +94,7 @@ class Adversarial(Learner):
         executed = transition.replace(action=clip_action(self.env, transition.action))
         # File it in the sources, and draw what this iteration learns from.
         with phase("buffers"):
-            sources, drawn = method.sources.add_and_sample(state.sources, executed, keys.sample)
+            sources, drawn = method.sources.add_and_sample(state.sources, executed, keys.sample, demos)
         # Fit the reward, move the multiplier, step the policy.
         improved, metrics = per_seed(Adversarial.improve)(
             method, Improved.of(state), Seen.of(transition, drawn, demos), keys.reward, keys.policy
@@ -261,6 +261,7 @@ class Adversarial(Learner):
             transitions=None if model is None else Replay(model.capacity),
             episodes=past.episodes if past is not None and past.updates else None,
             experience_draws=None if replayed is None else replayed.draws(rollout.batch_size),
+            demonstrated=0.0 if replayed is None else replayed.demonstrated,
             experience=None
             if replayed is None
             else StepReplay(replayed.replay, rollout.num_envs, rollout.unroll_length),
@@ -320,6 +321,7 @@ class Adversarial(Learner):
     def unread(self) -> dict[str, str]:
         found: dict[str, str] = {}
         if not self._imitates:
+            found["policy.demonstrated"] = "no demonstrations are imitated"
             found["policy.obs_normaliser"] = "no demonstrations are imitated, so statistics are the policy's own"
         if self.reward is not None and not self._adds_reward:
             found["policy.normalise_reward"] = "the environment's reward is not maximised"
@@ -353,6 +355,10 @@ class Adversarial(Learner):
             self.constraint is not None or getattr(self.reward, "learns_from_failures", False)
         ):
             raise GailfeError(f"failures: got none; {self.name} learns from them")
+        if self._adds_reward and getattr(self.policy, "demonstrated", 0.0):
+            raise GailfeError(
+                "policy.demonstrated: got more than 0 with true_reward.add; demonstrations are not paid it"
+            )
         if self.reward is not None:
             self.reward.verify()
         self.policy.verify(self.rollout.num_envs, self.rollout.unroll_length)

@@ -37,7 +37,7 @@ def check_parts(method: Learner, demos: Demos | None) -> None:
         state = method.init(key, demos)
         _, transition, _ = method.collect(state, key)
         sample = Keys.of(state.key, state.iteration).sample
-        _, drawn = method.sources.add_and_sample(state.sources, transition, sample)
+        _, drawn = method.sources.add_and_sample(state.sources, transition, sample, demos)
         return Improved.of(state), Seen.of(transition, drawn, demos)
 
     def score(method: Adversarial, state: Any, *pairs: Any) -> Any:

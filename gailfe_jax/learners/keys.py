@@ -56,6 +56,11 @@ class SampleKeys:
         return jax.random.fold_in(self.key, 2)
 
     @property
+    def demonstrations(self) -> Array:
+        """`[]` of the demonstrated steps among them."""
+        return jax.random.fold_in(self.key, 3)
+
+    @property
     def self_demonstrations(self) -> Array:
         """`[]` of the agent's own good episodes."""
         return jax.random.fold_in(self.key, 1)

@@ -39,7 +39,8 @@ class Demos:
     Attributes:
       expert: `[N]` expert pairs, or None for what learns without.
       failures: failures of the collection phase, or None.
-      next_obs: `[N, o]` where the expert's actions led, for a forward model's start; or None.
+      next_obs: `[N, o]` where the expert's actions led, for a forward model's start, or for critics; or None.
+      terminated: `[N]` bool, whether the task ended there, for critics; or None.
       trajectory: `[N]` int32, which trajectory (numbered from 0) a pair is from; None where that is not known.
       oracle: the expert itself, for methods that ask it; or None.
     """
@@ -47,6 +48,7 @@ class Demos:
     expert: StateAction | None
     failures: PaddedTrajectories | None = None
     next_obs: Array | None = None
+    terminated: Array | None = None
     trajectory: Array | None = None
     oracle: Oracle | None = None
 
@@ -164,6 +166,7 @@ class Sources:
       draws: `(K, m)` pairs of each kind that the reward sees; None where no reward is fitted.
       transition_draws: `(K, E, m)` transitions that a forward model sees; None without one.
       experience_draws: `(K, m, H)` windows of steps that a policy step from replay sees; None without one.
+      demonstrated: share of them that are demonstrated steps.
       failures, self_demonstrations, policy_replay, transitions, episodes, experience: as in `SourceStates`.
     """
 
@@ -171,6 +174,7 @@ class Sources:
     draws: tuple[int, int] | None = None
     transition_draws: tuple[int, int, int] | None = None
     experience_draws: tuple[int, int, int] | None = None
+    demonstrated: float = 0.0
     failures: LabelledTrajectories | None = None
     self_demonstrations: TopK | LabelledTrajectories | None = None
     policy_replay: Replay | None = None
@@ -222,7 +226,7 @@ class Sources:
         return 4 * (pairs + moves + steps)
 
     def add_and_sample(
-        self, states: SourceStates, executed: Transition, keys: SampleKeys
+        self, states: SourceStates, executed: Transition, keys: SampleKeys, demos: Demos | None = None
     ) -> tuple[SourceStates, Drawn]:
         """Files an unroll and draws what this iteration learns from; it moves data and rounds nothing.
 
@@ -230,6 +234,7 @@ class Sources:
           states: the buffers.
           executed: `[T, B, ...]` the unroll, its actions clipped to the environment's bounds.
           keys: of the draws.
+          demos: demonstrations, where there are any.
 
         Returns:
           `(states, what was drawn)`.
@@ -241,6 +246,8 @@ class Sources:
             drawn = self.experience.sample(steps, keys.experience, count * size, length)
             experience = jax.tree.map(lambda x: x.reshape(count, size, *x.shape[1:]), drawn)
             states = states.replace(experience=steps)
+            if self.demonstrated and demos is not None:
+                experience = self._with_demonstrations(experience, demos, keys.demonstrations)
         if self.draws is not None:
             states, batch = self._reward_batch(states, executed, keys)
         if self.transitions is not None and self.transition_draws is not None:
@@ -251,6 +258,33 @@ class Sources:
             transitions = jax.tree.map(lambda x: x.reshape(*shape, -1), drawn)
             states = states.replace(transitions=held)
         return states, Drawn(batch, transitions, experience)
+
+    def _with_demonstrations(self, windows: Transition, demos: Demos, key: Array) -> Transition:
+        """`windows [K, m, H]`, the first of each minibatch replaced by demonstrated steps.
+
+        A window of these ends with its first step, as if cut there: what came next may not be among them.
+        """
+        expert, ended = demos.expert, demos.terminated
+        assert expert is not None and demos.next_obs is not None and ended is not None
+        steps, size, length = windows.reward.shape
+        count = round(self.demonstrated * size)
+        rows = jax.random.randint(key, (steps, count, 1), 0, len(ended))
+        nothing = jnp.zeros((steps, count, 1))
+        shown = Transition(
+            obs=expert.obs[rows],
+            action=expert.action[rows],
+            log_prob=nothing,
+            next_obs=demos.next_obs[rows],
+            reward=nothing,
+            terminated=ended[rows],
+            truncated=~ended[rows],
+        )
+
+        def put(own: Array, theirs: Array) -> Array:
+            theirs = jnp.broadcast_to(theirs, (steps, count, length, *theirs.shape[3:]))
+            return jnp.concatenate([theirs.astype(own.dtype), own[:, count:]], axis=1)
+
+        return jax.tree.map(put, windows, shown)
 
     def _reward_batch(
         self, states: SourceStates, executed: Transition, keys: SampleKeys

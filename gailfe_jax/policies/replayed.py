@@ -91,6 +91,8 @@ class ReplayedUpdate(PolicyUpdate):
     """Updates of the critics for each of the policy."""
     minibatch: int = setting(256, least=1)
     """Steps in each update."""
+    demonstrated: float = setting(0.0, least=0, most=1)
+    """Share of each minibatch that is demonstrated steps."""
     n_step: int = setting(1, least=1)
     """Rewards in each target before the critics go on from there; at most rollout.unroll_length."""
     reward_scale: float = traced(1.0)
