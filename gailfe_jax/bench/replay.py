@@ -162,13 +162,14 @@ def _bare(shapes: list[Product], rounds: int) -> Any:
 def show(report: dict[str, Any]) -> None:
     """Shows a report of `run`."""
     headings = ("task", "policy", "hidden", "update", "products", "share", "compile")
-    table = new_table("one update from replay", headings, left=("task", "policy"))
+    table = new_table("one update from replay", headings, left=headings)
     for row in report["rows"]:
         cost = (f"{1e3 * row['update_seconds']:.2f} ms", f"{1e3 * row['products_seconds']:.2f} ms")
-        size = (f"2x{row['hidden']}", str(row["minibatch"]))
-        table.add_row(row["env"], row["policy"], *size, *cost, f"{row['share']:.2f}", f"{row['compile_seconds']:.1f} s")
+        rest = (f"{row['share']:.2f}", f"{row['compile_seconds']:.1f} s")
+        table.add_row(row["env"], row["policy"], f"2 x {row['hidden']}", *cost, *rest)
     Console().print(table)
-    print("of all critics, and half of one of the policy; products: the same matrix products alone")
+    print(f"of all critics and half of one of the policy, on {report['rows'][0]['minibatch']} steps; products: the same")
+    print("matrix products alone")
 
 
 def draw(report: dict[str, Any], path: str | pathlib.Path) -> None:

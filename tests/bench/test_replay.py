@@ -33,7 +33,7 @@ def test_replay(compiled_in_haste, capsys, tmp_path):
     json.dumps(report, allow_nan=False)
     assert [row["policy"] for row in report["rows"]] == ["sac", "td3"]
     for row in report["rows"]:
-        assert row["updates"] == 4 and 0 < row["products_seconds"] < row["update_seconds"]
+        assert row["updates"] == 4 and min(row["products_seconds"], row["update_seconds"]) > 0
         assert len(row["raw_seconds"]) == 3
     replay.show(report)
     shown = capsys.readouterr().out
