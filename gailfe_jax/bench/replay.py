@@ -168,8 +168,8 @@ def show(report: dict[str, Any]) -> None:
         rest = (f"{row['share']:.2f}", f"{row['compile_seconds']:.1f} s")
         table.add_row(row["env"], row["policy"], f"2 x {row['hidden']}", *cost, *rest)
     Console().print(table)
-    print(f"of all critics and half of one of the policy, on {report['rows'][0]['minibatch']} steps; products: the same")
-    print("matrix products alone")
+    size = report["rows"][0]["minibatch"]
+    print(f"of all critics and half of one of the policy, on {size} steps; products: the same matrix products alone")
 
 
 def draw(report: dict[str, Any], path: str | pathlib.Path) -> None:

@@ -84,6 +84,14 @@ COMBINATIONS = (
         settings={"policy.rollouts": "model", "policy.model.ensemble": 3},
     ),
     Combination("MAIL by Adam", "no trust region", "mail", settings={"policy.step": "adam"}),
+    Combination("MAIL from replay", "the same from replayed states, critics behind it", "gail", "svg"),
+    Combination(
+        "MAIL along replay", "along replayed steps, with targets and experience of the model's", "gail", "svg",
+        {
+            "policy.rollouts": "real", "policy.n_step": 2, "policy.value_expansion": 1, "policy.imagined": 0.25,
+            "policy.model.ensemble": 3,
+        },
+    ),
     Combination(
         "MAIL+best", "its own best join the demonstrations", "mail", settings={"self_demonstrations.use": "both"}
     ),

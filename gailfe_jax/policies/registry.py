@@ -7,12 +7,13 @@ from gailfe_jax.policies.base import PolicyUpdate
 from gailfe_jax.policies.mail import MAIL
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.sac import SAC
+from gailfe_jax.policies.svg import SVG
 from gailfe_jax.policies.td3 import TD3
 from gailfe_jax.policies.trpo import TRPO
 
 POLICY_UPDATES: Registry[type[PolicyUpdate]] = Registry(
     "policy",
-    {"trpo": TRPO, "ppo": PPO, "mail": MAIL, "sac": SAC, "td3": TD3},
+    {"trpo": TRPO, "ppo": PPO, "mail": MAIL, "sac": SAC, "td3": TD3, "svg": SVG},
     "register_policy_update",
     METHOD_NAMES,
 )

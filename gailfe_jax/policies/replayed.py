@@ -50,6 +50,7 @@ class Minibatch:
       reward: `[m]` discounted sum over the window, up to its episode's end.
       discount: `[m]` of the value where the window ends: 0 after a fall.
       next_x: `[m, o]` normalised observation there.
+      windows: `[m, H]` the steps themselves, for what a step learns besides; or None.
     """
 
     x: Array
@@ -57,6 +58,7 @@ class Minibatch:
     reward: Array
     discount: Array
     next_x: Array
+    windows: Transition | None = None
 
 
 class ReplayedUpdate(PolicyUpdate):
@@ -68,7 +70,7 @@ class ReplayedUpdate(PolicyUpdate):
     Time limits are bootstrapped through.
     """
 
-    replayed: ClassVar[bool] = True
+    keeps_windows: ClassVar[bool] = False
 
     hidden: tuple[int, ...] = setting((256, 256))
     """Hidden layers of the policy."""
@@ -142,11 +144,11 @@ class ReplayedUpdate(PolicyUpdate):
         return self.rounds(batch_size) * self.policy_delay, self.minibatch, self.n_step
 
     @abc.abstractmethod
-    def init_extra(self, policy: PyTree) -> PyTree:
+    def init_extra(self, policy: PyTree, key: Array) -> Any:
         """What this step keeps beside policy and critics."""
 
     @abc.abstractmethod
-    def next_value(self, state: ReplayedState, batch: Minibatch, key: Array) -> Array:
+    def next_value(self, state: ReplayedState, batch: Minibatch, objective: Objective, key: Array) -> Array:
         """`[m]` value of the state where each window ends, by the critics' slow copies."""
 
     @abc.abstractmethod
@@ -159,8 +161,9 @@ class ReplayedUpdate(PolicyUpdate):
         base = super().init(key)
         critics = self.critics.init(jax.random.fold_in(key, 2))
         fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+        extra = self.init_extra(base.policy, jax.random.fold_in(key, 3))
         fields |= {"value": critics, "value_opt": adam(critics)}
-        return ReplayedState(**fields, target=critics, seen=jnp.int32(0), extra=self.init_extra(base.policy))
+        return ReplayedState(**fields, target=critics, seen=jnp.int32(0), extra=extra)
 
     def init_normaliser(self, state: ReplayedState, demos: StateAction) -> ReplayedState:
         state = super().init_normaliser(state, demos)
@@ -208,7 +211,7 @@ class ReplayedUpdate(PolicyUpdate):
         stats = state.obs_stats.update(transition.obs)
         moves = {"demonstrations": False, "running": True, "start": ~started}[self.obs_normaliser]
         stats = jax.tree.map(lambda new, old: jnp.where(moves, new, old), stats, state.obs_stats)
-        state = state.replace(obs_stats=stats, seen=state.seen + transition.reward.size)
+        state = self.observe(state.replace(obs_stats=stats, seen=state.seen + transition.reward.size), transition)
         batches = self.minibatches(state, objective)
         keys = jax.random.split(key, batches.reward.shape[0])
 
@@ -216,7 +219,7 @@ class ReplayedUpdate(PolicyUpdate):
             metrics: Metrics = {}
             for i in range(self.policy_delay):
                 batch, key = jax.tree.map(lambda x, i=i: x[i], inputs)
-                state, metrics = self.critic_step(state, batch, key)
+                state, metrics = self.critic_step(state, batch, objective, key)
             state, actor_metrics = self.actor_step(state, batch, objective, jax.random.fold_in(key, 1))
             return state, metrics | actor_metrics
 
@@ -231,6 +234,10 @@ class ReplayedUpdate(PolicyUpdate):
         state, metrics = jax.lax.cond(started, learn, idle, state)
         metrics["reward_mean"] = jnp.mean(batches.reward)
         return self.averaged(state), mean_over_devices(metrics)
+
+    def observe(self, state: ReplayedState, transition: Transition) -> ReplayedState:
+        """Takes an unroll into what else is kept of all that was seen."""
+        return state
 
     def minibatches(self, state: ReplayedState, objective: Objective) -> Minibatch:
         """`[K, m]` of the windows `[K, m, H]`: paid, summed and normalised; each device's own share of `m`."""
@@ -251,6 +258,7 @@ class ReplayedUpdate(PolicyUpdate):
             reward=total,
             discount=discount,
             next_x=state.obs_stats.normalise(last),
+            windows=steps if self.keeps_windows else None,
         )
 
     def _reward(self, steps: Transition, objective: Objective) -> Array:
@@ -261,9 +269,11 @@ class ReplayedUpdate(PolicyUpdate):
         scored = objective.score(steps.obs, jnp.clip(steps.action, low, high))
         return steps.reward + scored if objective.true_reward else scored
 
-    def critic_step(self, state: ReplayedState, batch: Minibatch, key: Array) -> tuple[ReplayedState, Metrics]:
+    def critic_step(
+        self, state: ReplayedState, batch: Minibatch, objective: Objective, key: Array
+    ) -> tuple[ReplayedState, Metrics]:
         """One update of all critics towards one target, and of their slow copies towards them."""
-        target = batch.reward + batch.discount * self.next_value(state, batch, key)
+        target = batch.reward + batch.discount * self.next_value(state, batch, objective, key)
 
         def loss(params: PyTree) -> tuple[Array, Array]:
             values = self.critics.values(params, batch.x, batch.action)

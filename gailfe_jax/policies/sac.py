@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from gailfe_jax.config.parts import setting, traced
 from gailfe_jax.nn.optimisers import adam, adam_step
@@ -14,6 +15,34 @@ from gailfe_jax.parallel.devices import draw_rows, mean_over_devices
 from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.replayed import Minibatch, ReplayedState, ReplayedUpdate
 from gailfe_jax.types import Array, Metrics, PyTree
+
+
+@struct.dataclass
+class Temperature:
+    """What a nat of entropy is worth.
+
+    Attributes:
+      log: `[]` its logarithm.
+      opt: Adam's state of that.
+    """
+
+    log: Array
+    opt: PyTree
+
+
+@struct.dataclass
+class Gain:
+    """What the policy ascends, at each of `m` observations.
+
+    Attributes:
+      total: `[m]` values and the price of entropy.
+      value: `[m]` without the price.
+      log_prob: `[m]` log-density of the action drawn there, in units of its bounds.
+    """
+
+    total: Array
+    value: Array
+    log_prob: Array
 
 
 class SAC(ReplayedUpdate):
@@ -50,45 +79,49 @@ class SAC(ReplayedUpdate):
         size = self.problem.spec.action_size
         return SquashedPolicy(self.hidden, size, self.activation, self.init_log_std, self.action_units)
 
-    def init_extra(self, policy: PyTree) -> PyTree:
-        """The temperature's logarithm `[]`, and its Adam state."""
+    def init_extra(self, policy: PyTree, key: Array) -> Any:
+        """The temperature."""
         log = jnp.log(jnp.asarray(self.init_temperature, jnp.float32))
-        return log, adam(log)
+        return Temperature(log, adam(log))
 
-    def _price(self, state: ReplayedState) -> Array:
+    def price(self, state: ReplayedState) -> Array:
         """`[]` what a nat of entropy is worth."""
-        return jnp.exp(state.extra[0])
+        return jnp.exp(state.extra.log)
 
-    def _drawn(self, policy: PyTree, x: Array, key: Array) -> tuple[Array, Array]:
+    def drawn(self, policy: PyTree, x: Array, key: Array) -> tuple[Array, Array]:
         """`(action [m, a] in units of its bounds, its log-density [m] in these units)`."""
         dist: Squashed = self.policy(policy, x)  # type: ignore[assignment]
         noise = draw_rows(lambda rows: jax.random.normal(key, rows.shape), dist.inner.mean)
         u = dist.inner.from_noise(noise)
         return jnp.tanh(u), dist.unit_log_prob(u)
 
-    def next_value(self, state: ReplayedState, batch: Minibatch, key: Array) -> Array:
+    def next_value(self, state: ReplayedState, batch: Minibatch, objective: Objective, key: Array) -> Array:
         """`[m]` the least value of an action that is drawn there, and the price of its entropy."""
-        action, log_prob = self._drawn(state.policy, batch.next_x, key)
+        action, log_prob = self.drawn(state.policy, batch.next_x, key)
         values = self.critics.values(state.target, batch.next_x, action)
-        return jnp.min(values, axis=0) - self._price(state) * log_prob
+        return jnp.min(values, axis=0) - self.price(state) * log_prob
+
+    def gain(self, state: ReplayedState, policy: PyTree, batch: Minibatch, objective: Objective, key: Array) -> Gain:
+        """What the policy with parameters `policy` is worth at a minibatch."""
+        action, log_prob = self.drawn(policy, batch.x, key)
+        value = self.ascended(state, batch.x, action)
+        return Gain(value - self.price(state) * log_prob, value, log_prob)
 
     def actor_step(
         self, state: ReplayedState, batch: Minibatch, objective: Objective, key: Array
     ) -> tuple[ReplayedState, Metrics]:
         """One step up values and entropy, and one of the temperature."""
-        price = self._price(state)
 
-        def gain(policy: PyTree) -> tuple[Array, tuple[Array, Array]]:
-            action, log_prob = self._drawn(policy, batch.x, key)
-            value, entropy = jnp.mean(self.ascended(state, batch.x, action)), -jnp.mean(log_prob)
-            return value + price * entropy + self.auxiliary(state, policy, objective.auxiliary), (value, entropy)
+        def ascend(policy: PyTree) -> tuple[Array, Gain]:
+            gain = self.gain(state, policy, batch, objective, key)
+            return jnp.mean(gain.total) + self.auxiliary(state, policy, objective.auxiliary), gain
 
-        policy, opt, (value, entropy) = self.policy_gradient_step(state, gain)
-        metrics = {"policy_value": value, "entropy": entropy, "temperature": price}
-        extra = state.extra
+        policy, opt, gain = self.policy_gradient_step(state, ascend)
+        entropy, price, extra = -jnp.mean(gain.log_prob), self.price(state), state.extra
+        metrics = {"policy_value": jnp.mean(gain.value), "entropy": entropy, "temperature": price}
         if self.temperature == "tuned":
-            log, log_opt = extra
             # Of the logarithm: the price rises while there is less entropy than asked for.
             surplus = mean_over_devices(entropy) - self.target_entropy * self.problem.spec.action_size
-            extra = adam_step(price * surplus, log_opt, log, self.temperature_lr)
+            log, log_opt = adam_step(price * surplus, extra.opt, extra.log, self.temperature_lr)
+            extra = extra.replace(log=log, opt=log_opt)
         return state.replace(policy=policy, policy_opt=opt, extra=extra), metrics

@@ -41,7 +41,7 @@ class TD3(ReplayedUpdate):
         policy = self._explore(state.policy)
         return state.replace(policy=policy, average=policy if self.average else ())
 
-    def init_extra(self, policy: PyTree) -> PyTree:
+    def init_extra(self, policy: PyTree, key: Array) -> PyTree:
         """The policy's slow copy."""
         return policy
 
@@ -74,7 +74,7 @@ class TD3(ReplayedUpdate):
         """`[m, a]` the deterministic action, in units of its bounds, where it may lie outside."""
         return self.to_units(self.policy(policy, x).mode)
 
-    def next_value(self, state: ReplayedState, batch: Minibatch, key: Array) -> Array:
+    def next_value(self, state: ReplayedState, batch: Minibatch, objective: Objective, key: Array) -> Array:
         """`[m]` the least value of the slow policy's action under smoothing noise."""
         action = jnp.clip(self._action(state.extra, batch.next_x), -1, 1)
         noise = self.target_noise * draw_rows(lambda rows: jax.random.normal(key, rows.shape), action)

@@ -18,9 +18,9 @@ SPEC = EnvSpec("task", None, "none", 3, 2, (-1.0,), (1.0,), 5)
 
 def test_the_products_of_a_round_are_counted_by_hand():
     sizes = {"minibatch": 7, "hidden": (5,), "critics": Critics(hidden=(4,), ensemble=1), "policy_delay": 1}
-    target = [(7, 3, 5), (7, 5, 2)] + [(7, 5, 4), (7, 4, 1)]
-    fit = [(7, 5, 4), (7, 4, 1)] + [(5, 7, 4), (4, 7, 1)] + [(7, 1, 4)]
-    climb = [(7, 3, 5), (7, 5, 2)] + [(7, 5, 4), (7, 4, 1), (7, 4, 5), (7, 1, 4)]
+    target = [(7, 3, 5), (7, 5, 2), (7, 5, 4), (7, 4, 1)]
+    fit = [(7, 5, 4), (7, 4, 1), (5, 7, 4), (4, 7, 1), (7, 1, 4)]
+    climb = [(7, 3, 5), (7, 5, 2), (7, 5, 4), (7, 4, 1), (7, 4, 5), (7, 1, 4)]
     descend = [(3, 7, 5), (5, 7, 2), (7, 2, 5)]
     assert sorted(replay.products(TD3(**sizes), SPEC)) == sorted(target + fit + climb + descend)
     wide = replay.products(SAC(**sizes), SPEC)

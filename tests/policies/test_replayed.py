@@ -98,7 +98,7 @@ def test_td3_updates_are_those_worked_out_by_hand():
     values = q_values(state.value, batch.x, batch.action)
     row = np.concatenate([batch.x, batch.action], axis=1)
     grad = 2 / 5 * np.einsum("em,mi->ei", values - target, row)
-    after, metrics = step.critic_step(state, batch, jax.random.key(2))
+    after, metrics = step.critic_step(state, batch, Objective(), jax.random.key(2))
     old, new = kernels(state.value)[0][..., 0], kernels(after.value)[0][..., 0]
     np.testing.assert_allclose(new, old - adams_first(grad, 1e-3), rtol=1e-5)
     np.testing.assert_allclose(metrics["value_loss"], np.mean(np.square(values - target)), rtol=1e-5)
@@ -138,7 +138,7 @@ def test_sac_updates_are_those_worked_out_by_hand():
     target = batch.reward + batch.discount * soft
     values = q_values(state.value, batch.x, batch.action)
     grad = 2 / 5 * np.einsum("em,mi->ei", values - target, np.concatenate([batch.x, batch.action], axis=1))
-    after, _ = step.critic_step(state, batch, key)
+    after, _ = step.critic_step(state, batch, Objective(), key)
     old, new = (kernels(x.value)[0][..., 0] for x in (state, after))
     np.testing.assert_allclose(new, old - adams_first(grad, 1e-3), rtol=1e-4)
 
@@ -158,9 +158,9 @@ def test_sac_updates_are_those_worked_out_by_hand():
     np.testing.assert_allclose(metrics["entropy"], entropy, rtol=1e-4)
     # More entropy than asked for: its price falls.
     assert entropy > -2
-    np.testing.assert_allclose(moved.extra[0], np.log(0.5) - 3e-4, rtol=1e-4)
+    np.testing.assert_allclose(moved.extra.log, np.log(0.5) - 3e-4, rtol=1e-4)
     held, _ = linear(SAC, temperature="fixed").actor_step(state, batch, Objective(), key)
-    np.testing.assert_array_equal(held.extra[0], state.extra[0])
+    np.testing.assert_array_equal(held.extra.log, state.extra.log)
 
 
 def test_a_squashed_density_integrates_to_one_and_knows_its_draws():
