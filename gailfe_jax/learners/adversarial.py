@@ -126,7 +126,12 @@ class Adversarial(Learner):
                 reward, metrics = self.reward.fit(state.reward, batch, key_reward)
             dual = self._moved(state.dual, batch, metrics)
             state = state.replace(reward=reward, dual=dual)
-            objective = dataclasses.replace(objective, score=self._score(reward, batch), true_reward=self._adds_reward)
+            objective = dataclasses.replace(
+                objective,
+                score=self._score(reward, batch),
+                true_reward=self._adds_reward,
+                after_end=self.reward.after_end(reward),
+            )
         with phase("policy"):
             agent, step_metrics = self.policy.update(state.agent, seen.transition, objective, key_policy)
         return state.replace(agent=agent), metrics | step_metrics
@@ -174,7 +179,10 @@ class Adversarial(Learner):
     def shown_batch(self, seen: Seen, dual: Array | None) -> RewardBatch:
         """What the reward is fitted to."""
         assert seen.drawn.batch is not None
-        return seen.drawn.batch.replace(expert=self._shown(seen.expert), multiplier=self._multiplier(dual))
+        ended = seen.expert_ended if seen.drawn.batch.policy_ended is not None else None
+        return seen.drawn.batch.replace(
+            expert=self._shown(seen.expert), multiplier=self._multiplier(dual), expert_ended=ended
+        )
 
     def _shown(self, expert: StateAction | None) -> StateAction | None:
         """The demonstrations, where the reward takes them for good."""
@@ -253,7 +261,8 @@ class Adversarial(Learner):
         rollout = self.rollout
         return Sources(
             problem=self.problem,
-            draws=None if self.reward is None else self.reward.draws,
+            draws=self._draws,
+            asks_ends=self.reward is not None and self.reward.asks_ends,
             transition_draws=None if model is None else (model.fit_steps, model.ensemble, model.minibatch),
             failures=None if self.failures is None else self.failures.buffer,
             self_demonstrations=None if self.self_demonstrations is None else self.self_demonstrations.buffer,
@@ -266,6 +275,15 @@ class Adversarial(Learner):
             if replayed is None
             else StepReplay(replayed.replay, rollout.num_envs, rollout.unroll_length),
         )
+
+    @property
+    def _draws(self) -> tuple[int, int] | None:
+        """`(K, m)`: how many draws of how many policy pairs the reward takes."""
+        if self.reward is None:
+            return None
+        steps, size = self.reward.draws
+        # There are no more in an unroll; in a replay there are.
+        return steps, size if isinstance(self.policy, ReplayedUpdate) else min(size, self.rollout.batch_size)
 
     def buffer_bytes(self) -> dict[str, int]:
         """What each buffer of one seed takes on the device."""
@@ -390,13 +408,17 @@ class Seen:
       transition: `[T, B, ...]` the unroll, actions as drawn.
       drawn: from the sources.
       expert: `[N]` demonstrations, or None.
+      expert_ended: `[N]` bool, whether the task ended there; or None.
     """
 
     transition: Transition
     drawn: Drawn
     expert: StateAction | None
+    expert_ended: Array | None
 
     @classmethod
     def of(cls, transition: Transition, drawn: Drawn, demos: Demos | None) -> Seen:
         """That of an iteration."""
-        return cls(transition, drawn, None if demos is None else demos.expert)
+        if demos is None:
+            return cls(transition, drawn, None, None)
+        return cls(transition, drawn, demos.expert, demos.terminated)

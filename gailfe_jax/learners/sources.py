@@ -167,6 +167,7 @@ class Sources:
       transition_draws: `(K, E, m)` transitions that a forward model sees; None without one.
       experience_draws: `(K, m, H)` windows of steps that a policy step from replay sees; None without one.
       demonstrated: share of them that are demonstrated steps.
+      asks_ends: whether the reward is to know which pairs the task ended with.
       failures, self_demonstrations, policy_replay, transitions, episodes, experience: as in `SourceStates`.
     """
 
@@ -175,6 +176,7 @@ class Sources:
     transition_draws: tuple[int, int, int] | None = None
     experience_draws: tuple[int, int, int] | None = None
     demonstrated: float = 0.0
+    asks_ends: bool = False
     failures: LabelledTrajectories | None = None
     self_demonstrations: TopK | LabelledTrajectories | None = None
     policy_replay: Replay | None = None
@@ -292,14 +294,14 @@ class Sources:
         assert self.draws is not None
         steps, size = self.draws
         fresh = _rows(StateAction(executed.obs, executed.action))
-        policy = self._past_pairs(states, keys.policy) or self._policy_pairs(fresh, keys.policy)
+        policy, ended = self._past_pairs(states, keys.policy) or self._policy_pairs(executed, keys.policy)
         if self.policy_replay is not None and states.policy_replay is not None:
             replay = self.policy_replay.add(states.policy_replay, fresh)
             old = self.policy_replay.sample(replay, keys.replay, steps * size)
             old = jax.tree.map(lambda x: x.reshape(steps, size, -1), old)
             policy = jax.tree.map(lambda a, b: jnp.concatenate([a[:, : size // 2], b[:, size // 2 :]], 1), policy, old)
             states = states.replace(policy_replay=replay)
-        batch = RewardBatch(policy)
+        batch = RewardBatch(policy, policy_ended=ended if self.asks_ends else None)
         if self.failures is not None:
             failures = self.failures.add(states.failures, executed)
             pairs, present = self._drawn(self.failures, failures, keys.failures)
@@ -312,25 +314,29 @@ class Sources:
             states = states.replace(self_demonstrations=own)
         return states, batch
 
-    def _past_pairs(self, states: SourceStates, key: Array) -> StateAction | None:
-        """`[K, m]` pairs out of all that is replayed; None where nothing is."""
+    def _past_pairs(self, states: SourceStates, key: Array) -> tuple[StateAction, Array] | None:
+        """`[K, m]` pairs out of all that is replayed, and whether the task ended there; None where nothing is."""
         if self.experience is None:
             return None
         assert self.draws is not None
         steps, size = self.draws
         drawn: Transition = self.experience.sample(states.experience, key, steps * size)
-        return StateAction(*(x.reshape(steps, size, -1) for x in (drawn.obs, drawn.action)))
+        pairs = StateAction(*(x.reshape(steps, size, -1) for x in (drawn.obs, drawn.action)))
+        return pairs, drawn.terminated.reshape(steps, size)
 
-    def _policy_pairs(self, fresh: StateAction, key: Array) -> StateAction:
-        """`[K, m]` pairs of the fresh batch: pass after pass over it, as far as the steps need."""
+    def _policy_pairs(self, executed: Transition, key: Array) -> tuple[StateAction, Array]:
+        """`[K, m]` pairs of the fresh batch, pass after pass over it as far as the steps need, and whether the task
+        ended there."""
         assert self.draws is not None
         steps, size = self.draws
+        fresh = _rows(StateAction(executed.obs, executed.action))
         # What does not fill a step is left out of its pass.
         each = len(fresh.obs) // size
         cut = functools.partial(shuffled_minibatches, size=len(fresh.obs), count=each)
         passes = jax.vmap(cut)(jax.random.split(key, -(-steps // each)))
         rows = passes[..., :size].reshape(-1, size)[:steps]
-        return StateAction(fresh.obs[rows], fresh.action[rows])
+        ended = executed.terminated.reshape(-1)[rows] if self.asks_ends else jnp.zeros(())
+        return StateAction(fresh.obs[rows], fresh.action[rows]), ended
 
     def _drawn(self, buffer: TopK | LabelledTrajectories, held: Any, key: Array) -> tuple[StateAction, Array]:
         """`([K, m] pairs, whether there are any)`."""

@@ -110,8 +110,13 @@ class ActorCritic(PolicyUpdate):
         chex.assert_rank([transition.obs, transition.reward], [3, 2])
         reward, reward_scale = self._reward(state, transition, objective)
         value, next_value = self._values(state, transition.obs), self._values(state, transition.next_obs)
+        terminated = transition.terminated
+        if objective.after_end is not None:
+            # The task's end is a state like others, with a value that is known.
+            next_value = jnp.where(terminated, objective.after_end / (1 - self.gamma), next_value)
+            terminated = jnp.zeros_like(terminated)
         advantage = generalised_advantage(
-            reward, value, next_value, transition.terminated, transition.done, gamma=self.gamma,
+            reward, value, next_value, terminated, transition.done, gamma=self.gamma,
             gae_lambda=self.gae_lambda,
         )  # fmt: skip
         target = advantage + value

@@ -21,6 +21,7 @@ class Objective:
       auxiliary: what the policy maximises besides, in units of the advantages' standard deviation; or None.
       transitions: `[K, E, m]` past transitions that a forward model is fitted to; None without one.
       experience: `[K, m, H]` windows of past steps that a step from replay learns from; None for others.
+      after_end: `[]` the score of every step behind the task's end, for ever; None for zero.
     """
 
     score: ScoreFn | None = None
@@ -28,6 +29,7 @@ class Objective:
     auxiliary: AuxiliaryFn | None = None
     transitions: ForwardTransitions | None = None
     experience: Transition | None = None
+    after_end: Array | None = None
 
 
 class PolicyUpdate(Actor, abc.ABC):

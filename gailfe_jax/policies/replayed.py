@@ -248,6 +248,7 @@ class ReplayedUpdate(PolicyUpdate):
         going, last = jnp.ones(discount.shape, bool), steps.next_obs[..., 0, :]
         for i in range(self.n_step):
             total = total + jnp.where(going, discount * reward[..., i], 0.0)
+            total = total + jnp.where(going & steps.terminated[..., i], discount * self.after_end(objective), 0.0)
             last = jnp.where(going[..., None], steps.next_obs[..., i, :], last)
             after = self.gamma * jnp.where(steps.terminated[..., i], 0.0, 1.0)
             discount = jnp.where(going, discount * after, discount)
@@ -260,6 +261,12 @@ class ReplayedUpdate(PolicyUpdate):
             next_x=state.obs_stats.normalise(last),
             windows=steps if self.keeps_windows else None,
         )
+
+    def after_end(self, objective: Objective) -> Array:
+        """`[]` what is behind the task's end, from the step on that it ends with."""
+        if objective.after_end is None:
+            return jnp.float32(0.0)
+        return self.reward_scale * objective.after_end * self.gamma / (1 - self.gamma)
 
     def _reward(self, steps: Transition, objective: Objective) -> Array:
         """The reward of each step: the fitted one, the environment's, or both."""

@@ -5,6 +5,7 @@ Shapes: `m` windows of a minibatch, `H` steps of a rollout, `E` models, `o`, `a`
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 import jax
@@ -193,7 +194,7 @@ class SVG(SAC):
         made = Minibatch(
             x=batch.x,
             action=unit,
-            reward=self.reward_scale * objective.score(obs, action),
+            reward=self.reward_scale * objective.score(obs, action) + (1 - going) * self.after_end(objective),
             discount=self.gamma * going,
             next_x=state.obs_stats.normalise(following),
             windows=batch.windows,
@@ -212,7 +213,7 @@ class SVG(SAC):
         reward = self.reward_scale * objective.score(at.obs, action) - self.price(state) * log_prob
         following, _ = self.model.predict(state.extra.model, at.obs, action)
         going = self._going(state.extra, at.obs, action)
-        gain = at.gain + at.discount * reward
+        gain = at.gain + at.discount * (reward + (1 - going) * self.after_end(objective))
         return Ahead(following, gain, at.discount * self.gamma * going), log_prob
 
     def _noise(self, like: Array, key: Array) -> Array:
@@ -272,8 +273,9 @@ class SVG(SAC):
             noise = jax.lax.stop_gradient(now.infer_noise(step.action))
             predicted, _ = self.model.predict(state.extra.model, step.obs, self._inside(step.action))
             error = jax.lax.stop_gradient(step.next_obs - predicted)
-            after, log_prob = self._step_ahead(state, policy, at, noise, objective)
-            # What really happened: nothing is guessed of the end.
+            # What really happened: nothing is guessed of the end, and what is behind it is no matter of the policy's.
+            aim = dataclasses.replace(objective, after_end=None)
+            after, log_prob = self._step_ahead(state, policy, at, noise, aim)
             discount = at.discount * self.gamma * jnp.where(step.terminated, 0.0, 1.0)
             after = Ahead(after.obs + error, after.gain, discount)
             at = _where(going, after, at)

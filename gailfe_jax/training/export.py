@@ -103,7 +103,7 @@ def to_confidences(
     std = np.asarray(stats.std)
     return [
         Confidence(
-            layers=mlp_weights(jax.tree.map(lambda x, i=i: x[i], params["params"])),
+            layers=_of_pairs(reward, mlp_weights(jax.tree.map(lambda x, i=i: x[i], params["params"]))),
             activation=reward.activation,
             mean=stats.mean[i],
             std=std[i],
@@ -112,6 +112,16 @@ def to_confidences(
         )
         for i, seed in enumerate(seeds)
     ]
+
+
+def _of_pairs(
+    reward: Discriminator, layers: list[tuple[np.ndarray, np.ndarray]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The network on pairs alone: the absorbing state's mark is zero there."""
+    if not reward.absorbing:
+        return layers
+    (kernel, bias), *rest = layers
+    return [(kernel[:-1], bias), *rest]
 
 
 def _metadata(learner: Learner, env_name: str, steps: int) -> dict[str, str]:

@@ -117,7 +117,8 @@ def prepare_inputs(
         record["collected_failures"] = len(padded.lengths)
     obs, action, next_obs = (jnp.asarray(x) for x in (pairs.obs, pairs.action, pairs.next_obs))
     demos = Demos(StateAction(obs, action), padded, next_obs)
-    if isinstance(method.policy, ReplayedUpdate):
+    reward = getattr(method, "reward", None)
+    if isinstance(method.policy, ReplayedUpdate) or (reward is not None and reward.asks_ends):
         demos = demos.replace(terminated=jnp.asarray(pairs.terminated))
     if isinstance(method, BC):
         # Which pairs belong together decides what is held out.
