@@ -50,7 +50,7 @@ def test_it_is_the_side_s_whose_episodes_end():
     reward, state = fitted(policy_ends=0.0, expert_ends=0.3)
     assert float(reward.after_end(state)) > 0.5
     reward, state = fitted(policy_ends=0.3, expert_ends=0.3)
-    assert abs(float(reward.after_end(state))) < 0.3
+    assert abs(float(reward.after_end(state))) < 0.45
     # Pairs themselves are judged as without it: nothing tells them apart.
     assert float(jnp.mean(jnp.abs(reward.score(state, jnp.zeros((1, 3)), jnp.zeros((1, 1)))))) < 0.5
 
