@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from gailfe_jax.learners.sources import Failures, SelfDemonstrations
     from gailfe_jax.learners.stagewise import Stagewise
     from gailfe_jax.policies.actor import CloneStart
-    from gailfe_jax.policies.actor_critic import ActorCritic, Objective
+    from gailfe_jax.policies.actor_critic import ActorCritic
+    from gailfe_jax.policies.base import Objective, PolicyUpdate
     from gailfe_jax.policies.forward_model import ForwardModel
     from gailfe_jax.policies.mail import MAIL
     from gailfe_jax.policies.ppo import PPO
@@ -113,7 +114,8 @@ _MODULES = {
     "learners.setup": ("Setup", "build_setup"),
     "learners.methods": ("GAIL", "GAILFE", "GASIL", "Imitation", "METHODS", "ModelBasedGAIL", "ReinforcementLearning"),
     "policies.actor": ("CloneStart",),
-    "policies.actor_critic": ("ActorCritic", "Objective"),
+    "policies.actor_critic": ("ActorCritic",),
+    "policies.base": ("Objective", "PolicyUpdate"),
     "policies.forward_model": ("ForwardModel",),
     "policies.mail": ("MAIL",),
     "policies.ppo": ("PPO",),
@@ -162,6 +164,7 @@ __all__ = [
     "PPO",
     "Part",
     "Policy",
+    "PolicyUpdate",
     "Recording",
     "ReinforcementLearning",
     "Reward",

@@ -26,7 +26,8 @@ SIZES: dict[str, Any] = {
     "policy.model.fit_steps": 2, "policy.model.minibatch": 8, "policy.model.capacity": 64, "reward.hidden": (8,),
     "reward.minibatch": 16, "reward.steps": 4, "failures.capacity": 6, "self_demonstrations.capacity": 3,
     "self_imitation.minibatch": 16, "self_imitation.capacity": 4, "start.minibatch": 16, "fit_steps": 4,
-    "aggregate_capacity": 64,
+    "aggregate_capacity": 64, "policy.critics.hidden": (8,), "policy.random_steps": 0, "policy.replay": 128,
+    "policy.update_ratio": 0.25,
 }  # fmt: skip
 
 

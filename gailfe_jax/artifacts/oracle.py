@@ -40,6 +40,7 @@ class Oracle:
       activation: `tanh` or `relu`.
       components: `K` of a mixture, whose most probable component acts; 1 for others.
       discrete: whether its actions are choices, of which the most probable is taken.
+      squashed: whether its mean is squashed into the bounds.
     """
 
     weights: tuple[tuple[Array, Array], ...]
@@ -50,6 +51,7 @@ class Oracle:
     activation: str = struct.field(pytree_node=False)
     components: int = struct.field(pytree_node=False)
     discrete: bool = struct.field(pytree_node=False, default=False)
+    squashed: bool = struct.field(pytree_node=False, default=False)
 
     @classmethod
     def of(cls, policy: Policy) -> Oracle:
@@ -63,6 +65,7 @@ class Oracle:
             activation=policy.activation,
             components=policy.components,
             discrete=policy.discrete,
+            squashed=policy.squashed,
         )
 
     def act(self, obs: Array) -> Array:
@@ -70,6 +73,9 @@ class Oracle:
         x = forward(self.weights, normalise(obs, self.mean, self.std), ACTIVATIONS[self.activation])
         if self.discrete:
             return chosen_row(x)
+        if self.squashed:
+            mean, _ = jnp.split(x, 2, axis=-1)
+            return 0.5 * (self.low + self.high) + 0.5 * (self.high - self.low) * jnp.tanh(mean)
         if self.components > 1:
             x = most_probable(*split_outputs(x, self.components))
         return jnp.clip(x, self.low, self.high)

@@ -23,6 +23,7 @@ from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, forward, layer_tensors, 
 from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.io.env_names import means
 from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
+from gailfe_jax.nn.constants import SQUASHED_LOG_STD
 
 if TYPE_CHECKING:
     from gailfe_jax.artifacts.host_policy import HostPolicy
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from gailfe_jax.types import EnvSpec
 
 _FORMAT = "gailfe_jax policy 1"
-_CHOICES = "choices"
-"""What a file's header says of its actions where they are choices; older files say nothing."""
+_CHOICES, _SQUASHED = "choices", "squashed"
+"""What a file's header says of actions that are choices, or squashed into their bounds; else it says nothing."""
 
 _ROWS = 16
 """Rows of every matrix product. BLAS rounds differently for different shapes, and a simulator turns one last bit into
@@ -43,11 +44,13 @@ _normal_cdf = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2)), otypes=
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Policy:
-    """An MLP policy on normalised observations: a diagonal Gaussian, a mixture of them, or a choice.
+    """An MLP policy on normalised observations: a diagonal Gaussian, plain or squashed, a mixture of them, or a choice.
 
     A Gaussian's mean is the network's output `[a]`. A mixture's output is `[K * a + K]`: the means, component by
     component, and then the logits of the weights. A choice among `a` has their logits `[a]` for its output. `log_std`
-    tells which of the three a policy is.
+    and `squashed` tell which of the four a policy is. A squashed Gaussian's output is `[2 a]`, the mean and the log
+    standard deviation before the squashing; its action is `centre + half * tanh(...)`, by the middle and half the width
+    of the bounds, which are finite.
 
     The network is `x = clip((obs - obs_mean) / obs_std, -10, 10)`, then `x = activation(x @ kernel + bias)` for every
     layer but the last, which is linear. Arrays are kept as float32 and read-only.
@@ -56,10 +59,11 @@ class Policy:
       weights: `(kernel [i, j], bias [j])` per layer.
       activation: `tanh` or `relu`.
       obs_mean, obs_std: `[o]`.
-      log_std: `[a]` of a Gaussian, `[K, a]` of a mixture, None of a choice.
+      log_std: `[a]` of a Gaussian, `[K, a]` of a mixture, None of a choice or a squashed Gaussian.
       action_low, action_high: `[a]` bounds that actions are clipped to; a single number is one bound for all. Those of
         a choice are 0 and 1, of its row.
       metadata: where the policy comes from (env, algo, seed, steps, return, command, versions, ...), as text.
+      squashed: whether it is a squashed Gaussian.
     """
 
     weights: Sequence[tuple[np.ndarray, np.ndarray]]
@@ -70,6 +74,7 @@ class Policy:
     action_low: np.ndarray
     action_high: np.ndarray
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    squashed: bool = False
 
     def __post_init__(self):
         """Raises GailfeError where a field has another shape than its neighbours imply, or holds no finite numbers."""
@@ -92,7 +97,9 @@ class Policy:
         outputs = layers[-1][0].shape[1]
         log_std = None if self.log_std is None else _log_std(self.log_std, outputs)
         fields["log_std"] = log_std
-        action_shape = (outputs,) if log_std is None else log_std.shape[-1:]
+        if self.squashed and (log_std is not None or outputs % 2):
+            raise GailfeError(f"log_std: expected none, and outputs for mean and log_std, squashed; got {outputs}")
+        action_shape = (outputs // (1 + self.squashed),) if log_std is None else log_std.shape[-1:]
         for name in ("action_low", "action_high"):
             bound = np.asarray(getattr(self, name), np.float32)
             bound = np.broadcast_to(bound, action_shape) if bound.ndim == 0 else bound
@@ -101,7 +108,9 @@ class Policy:
             raise GailfeError("obs_std: expected positive numbers")
         if not (fields["action_low"] <= fields["action_high"]).all():
             raise GailfeError("action_low: expected bounds at most action_high")
-        if self.log_std is None and (fields["action_low"].any() or not (fields["action_high"] == 1).all()):
+        if self.squashed and not (np.isfinite(fields["action_low"]) & np.isfinite(fields["action_high"])).all():
+            raise GailfeError("action_low, action_high: expected finite bounds for a policy that is squashed into them")
+        if self.discrete and (fields["action_low"].any() or not (fields["action_high"] == 1).all()):
             raise GailfeError("action_low, action_high: expected 0 and 1 for a policy that chooses")
         fields["metadata"] = {str(name): str(value) for name, value in self.metadata.items()}
         for name, value in fields.items():
@@ -120,7 +129,7 @@ class Policy:
     @property
     def discrete(self) -> bool:
         """Whether its actions are choices."""
-        return self.log_std is None
+        return self.log_std is None and not self.squashed
 
     @property
     def components(self) -> int:
@@ -130,9 +139,9 @@ class Policy:
     @property
     def noise_size(self) -> int:
         """Standard normal draws behind one stochastic action: `a`, and for a mixture one more; 1 for a choice."""
-        if self.log_std is None:
+        if self.discrete:
             return 1
-        return self.action_size + (self.log_std.ndim == 2)
+        return self.action_size + (self.log_std is not None and self.log_std.ndim == 2)
 
     def act(self, obs: Any, *, deterministic: bool = True, rng: np.random.Generator | None = None) -> np.ndarray:
         """The action for each observation, clipped to the bounds.
@@ -208,8 +217,8 @@ class Policy:
           OSError: the file cannot be written.
         """
         header = {"activation": self.activation, "metadata": json.dumps(self.metadata, sort_keys=True)}
-        if self.discrete:
-            header["actions"] = _CHOICES
+        if self.discrete or self.squashed:
+            header["actions"] = _CHOICES if self.discrete else _SQUASHED
         return write_tensors(path, _FORMAT, self._tensors(), header)
 
     @classmethod
@@ -222,12 +231,12 @@ class Policy:
         tensors, header = read_tensors(path, _FORMAT)
         try:
             weights = pop_layers(tensors)
-            if header.get("actions") == _CHOICES:
+            fields: dict[str, Any] = {"metadata": json.loads(header["metadata"])}
+            if header.get("actions") in (_CHOICES, _SQUASHED):
                 # Given twice where the file has one, and refused.
-                return cls(
-                    weights, header["activation"], log_std=None, metadata=json.loads(header["metadata"]), **tensors
-                )
-            return cls(weights, header["activation"], metadata=json.loads(header["metadata"]), **tensors)
+                fields |= {"log_std": None, "squashed": header["actions"] == _SQUASHED}
+            arrays: dict[str, Any] = dict(tensors)
+            return cls(weights, header["activation"], **fields, **arrays)
         except (GailfeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise GailfeError(f"{path}: not a valid policy ({error})") from None
 
@@ -268,8 +277,9 @@ class PolicyBatch:
             return np.stack([getattr(policy, name) for policy in policies])[:, None]
 
         self._mean, self._scale = stack("obs_mean"), stack("obs_std")
-        self.discrete = policies[0].discrete
-        self._std = None if self.discrete else np.exp(stack("log_std").astype(np.float64))
+        self.discrete, self.squashed = policies[0].discrete, policies[0].squashed
+        bare = self.discrete or self.squashed
+        self._std = None if bare else np.exp(stack("log_std").astype(np.float64))
         self._low, self._high = stack("action_low"), stack("action_high")
         self.size, self.obs_size, self.action_size = len(policies), policies[0].obs_size, policies[0].action_size
         self.noise_size = policies[0].noise_size
@@ -305,11 +315,22 @@ class PolicyBatch:
         padded[:, :n] = x
         x = forward(self._layers, padded.reshape(self.size, blocks, _ROWS, self.obs_size), self._activation)
         x = x.reshape(self.size, blocks * _ROWS, x.shape[-1])[:, :n]
+        if self.squashed:
+            return self._squash(x, noise)
         if self._std is None:
             return _choice(x, noise)
         action, std = self._chosen(x, self._std, noise) if self._std.ndim == 4 else (x, self._std)
         if noise is not None:
             action = action + std * noise[..., : self.action_size]
+        return np.clip(action.astype(np.float32), self._low, self._high)
+
+    def _squash(self, x: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
+        """`[S, n, a]` the network's mean, or a draw, inside the bounds."""
+        mean, log_std = np.split(x, 2, axis=-1)
+        if noise is not None:
+            mean = mean + np.exp(np.clip(log_std, *SQUASHED_LOG_STD)) * noise
+        low, high = self._low.astype(np.float64), self._high.astype(np.float64)
+        action = 0.5 * (low + high) + 0.5 * (high - low) * np.tanh(mean)
         return np.clip(action.astype(np.float32), self._low, self._high)
 
     def _chosen(self, x: np.ndarray, std: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -337,6 +358,8 @@ def architecture(policy: Policy) -> tuple[Any, ...]:
     """`(activation, o, hidden sizes ..., a)`, or `(K, a)` or `a choices` last: what policies share to stack in a
     `PolicyBatch`."""
     hidden = (bias.shape[0] for _, bias in policy.weights[:-1])
+    if policy.squashed:
+        return (policy.activation, policy.obs_size, *hidden, f"{policy.action_size} squashed")
     last = policy.log_std.shape if policy.log_std is not None and policy.log_std.ndim == 2 else policy.action_size
     return (policy.activation, policy.obs_size, *hidden, f"{last} choices" if policy.discrete else last)
 

@@ -29,7 +29,7 @@ from gailfe_jax.learners.keys import Keys
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.learners.sources import Demos
 from gailfe_jax.nn.optimisers import shuffled_minibatches
-from gailfe_jax.policies.actor_critic import Objective
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.mail import MAIL, cut_windows
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.trpo import TRPO, ascent
@@ -131,15 +131,15 @@ def _quantities(learner: Any, state: Any, demos: Demos | None) -> Quantities:
     keys = Keys.of(state.key, state.iteration)
     transition = learner.collect(state, keys.unroll)[1]
     executed = transition.replace(action=clip_action(learner.env, transition.action))
-    _, drawn, transitions = learner.sources.add_and_sample(state.sources, executed, keys.sample)
+    _, seen = learner.sources.add_and_sample(state.sources, executed, keys.sample)
     found: Quantities = {}
-    objective = Objective(transitions=transitions)
+    objective, drawn = seen.objective(), seen.batch
     if learner.reward is not None:
         assert drawn is not None and demos is not None and isinstance(learner.reward, Discriminator)
         drawn = drawn.replace(expert=demos.expert, multiplier=jnp.float32(0.0))
         reward, _ = learner.reward.fit(state.reward, drawn, keys.reward)
         found["discriminator's gradient"] = _of_discriminator(learner.reward, reward, drawn, keys.reward)
-        objective = Objective(functools.partial(learner.reward.score, reward), transitions=transitions)
+        objective = seen.objective(functools.partial(learner.reward.score, reward))
     policy = learner.policy
     # The value network stays the one that made the advantages.
     agent, batch, metrics = policy.make_batch(state.agent, transition, objective)

@@ -29,8 +29,8 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.keys import Keys
+from gailfe_jax.learners.sources import Drawn
 from gailfe_jax.parallel.seeds import per_seed
-from gailfe_jax.policies.actor_critic import Objective
 from gailfe_jax.types import PyTree
 
 Part = Callable[[], Any]
@@ -62,7 +62,7 @@ def iteration_parts(training: Training) -> dict[str, Part]:
 
     transition = play(state.agent, state.env, keys)
     parts: dict[str, Part] = {"unroll": lambda: play(state.agent, state.env, keys)}
-    batch = transitions = fitted = None
+    fitted = None
 
     # Buffers are donated, as in training: else filing a step would copy them.
     @functools.partial(jax.jit, donate_argnums=0)
@@ -72,15 +72,16 @@ def iteration_parts(training: Training) -> dict[str, Part]:
         return learner.sources.add_and_sample(sources, executed, Keys(key).sample)
 
     held = [state.sources]
-    if learner.reward is not None:
 
-        def run_file() -> Any:
-            held[0], *drawn = file(held[0], transition, keys)
-            return drawn
+    def run_file() -> Drawn:
+        held[0], drawn = file(held[0], transition, keys)
+        return drawn
 
-        batch, transitions = run_file()
+    seen = run_file()
+    if jax.tree.leaves(seen):
         parts["buffers"] = run_file
-        reward = learner.reward
+    batch, reward = seen.batch, learner.reward
+    if reward is not None:
 
         @jax.jit
         @functools.partial(jax.vmap, in_axes=(0, 0, 0, 0, None))
@@ -93,16 +94,16 @@ def iteration_parts(training: Training) -> dict[str, Part]:
 
     @jax.jit
     @jax.vmap
-    def improve(agent: PyTree, transition: Any, fitted: PyTree, batch: Any, transitions: Any, key: Any) -> Any:
-        def update(agent: PyTree, transition: Any, fitted: PyTree, batch: Any, transitions: Any, key: Any) -> Any:
-            score = None if batch is None else learner._score(fitted, batch)
-            objective = Objective(score, score is not None and learner._adds_reward, transitions=transitions)
+    def improve(agent: PyTree, transition: Any, fitted: PyTree, seen: Drawn, key: Any) -> Any:
+        def update(agent: PyTree, transition: Any, fitted: PyTree, seen: Drawn, key: Any) -> Any:
+            score = None if seen.batch is None else learner._score(fitted, seen.batch)
+            objective = seen.objective(score, true_reward=score is not None and learner._adds_reward)
             return learner.policy.update(agent, transition, objective, key)[0]
 
-        return per_seed(update)(agent, transition, fitted, batch, transitions, key)
+        return per_seed(update)(agent, transition, fitted, seen, key)
 
-    improve(state.agent, transition, fitted, batch, transitions, keys)
-    parts["policy and values"] = lambda: improve(state.agent, transition, fitted, batch, transitions, keys)
+    improve(state.agent, transition, fitted, seen, keys)
+    parts["policy and values"] = lambda: improve(state.agent, transition, fitted, seen, keys)
     return parts
 
 

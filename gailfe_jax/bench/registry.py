@@ -45,6 +45,7 @@ BENCHMARKS = {
     "horizon": Benchmark("gailfe_jax.bench.horizon", "Time and memory of the gradient through MAIL's model."),
     "evaluation": Benchmark("gailfe_jax.bench.evaluation", "What share of a run's time its evaluations take."),
     "depth": Benchmark("gailfe_jax.bench.depth", "Loop steps of a training iteration, one after the other."),
+    "replay": Benchmark("gailfe_jax.bench.replay", "An update from replay beside its matrix products."),
     "precision": Benchmark("gailfe_jax.bench.precision", "How far rounded matrix products move gradients."),
 }
 

@@ -12,7 +12,9 @@ from gailfe_jax.errors import GailfeError
 
 T = TypeVar("T")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-METHOD_NAMES = ("ppo", "trpo", "gail", "gailfe", "mail", "gasil", "fem", "gtal", "irlf", "constant", "bc", "dagger")
+METHOD_NAMES = (
+    "ppo", "trpo", "sac", "td3", "gail", "gailfe", "mail", "gasil", "fem", "gtal", "irlf", "constant", "bc", "dagger"
+)  # fmt: skip
 """The methods that come with the package. What becomes a method when it is registered needs another name."""
 
 

@@ -42,6 +42,7 @@ class StateActionPairs:
       obs: `[m, o]` f32.
       action: `[m, a]` f32.
       next_obs: `[m, o]` f32, where the action led, before any reset.
+      terminated: `[m]` bool, whether the task ended there.
       trajectory: `[m]` int64, index of the trajectory.
       step: `[m]` int64, time step within it.
     """
@@ -49,6 +50,7 @@ class StateActionPairs:
     obs: np.ndarray
     action: np.ndarray
     next_obs: np.ndarray
+    terminated: np.ndarray
     trajectory: np.ndarray
     step: np.ndarray
 
@@ -204,6 +206,7 @@ class Trajectories:
             obs=self.obs[rows],
             action=self.action[rows],
             next_obs=self.next_obs[rows],
+            terminated=self.terminated[rows],
             trajectory=trajectory,
             step=step,
         )

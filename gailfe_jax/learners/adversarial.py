@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.buffers.replay import Replay
+from gailfe_jax.buffers.steps import StepReplay
 from gailfe_jax.config.parts import subpart
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.envs.rollout import clip_action, unroll
@@ -21,21 +22,21 @@ from gailfe_jax.learners.base import Learner, LearnerState, reset_envs
 from gailfe_jax.learners.keys import Keys
 from gailfe_jax.learners.schedule import LikelihoodTerm, Schedule, TrueReward
 from gailfe_jax.learners.self_imitation import SelfImitation
-from gailfe_jax.learners.sources import Demos, Failures, SelfDemonstrations, Sources, SourceStates
+from gailfe_jax.learners.sources import Demos, Drawn, Failures, SelfDemonstrations, Sources, SourceStates
 from gailfe_jax.parallel.devices import gather_rows, local_rows, sum_over_devices
 from gailfe_jax.parallel.phases import phase
 from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.policies.actor import CloneStart
-from gailfe_jax.policies.actor_critic import ActorCritic, Objective
+from gailfe_jax.policies.base import PolicyUpdate
 from gailfe_jax.policies.mail import MAIL
 from gailfe_jax.policies.ppo import PPO
+from gailfe_jax.policies.replayed import ReplayedUpdate
 from gailfe_jax.policies.trpo import TRPO
 from gailfe_jax.rewards.base import Reward, RewardBatch
 from gailfe_jax.rewards.constraint import FailureConstraint
 from gailfe_jax.types import (
     Array,
     AuxiliaryFn,
-    ForwardTransitions,
     Metrics,
     Scalar,
     ScoreFn,
@@ -64,7 +65,7 @@ class Adversarial(Learner):
     choices: ClassVar[tuple[str, ...] | None] = None
 
     reward: Reward | None = subpart()
-    policy: ActorCritic = subpart(TRPO())
+    policy: PolicyUpdate = subpart(TRPO())
     self_demonstrations: SelfDemonstrations | None = subpart()
     failures: Failures | None = subpart()
     constraint: FailureConstraint | None = subpart()
@@ -93,10 +94,10 @@ class Adversarial(Learner):
         executed = transition.replace(action=clip_action(self.env, transition.action))
         # File it in the sources, and draw what this iteration learns from.
         with phase("buffers"):
-            sources, batch, transitions = method.sources.add_and_sample(state.sources, executed, keys.sample)
+            sources, drawn = method.sources.add_and_sample(state.sources, executed, keys.sample, demos)
         # Fit the reward, move the multiplier, step the policy.
         improved, metrics = per_seed(Adversarial.improve)(
-            method, Improved.of(state), Seen.of(transition, batch, transitions, demos), keys.reward, keys.policy
+            method, Improved.of(state), Seen.of(transition, drawn, demos), keys.reward, keys.policy
         )
         # Imitate the agent's own past where it did better than was thought.
         agent, sources, past_metrics = method.imitate_past(improved.agent, sources, executed, keys.self_imitation)
@@ -117,15 +118,20 @@ class Adversarial(Learner):
         It is arithmetic on one seed's batch, and runs `per_seed`, which keeps its bits the same for any number of
         seeds.
         """
-        objective = Objective(auxiliary=self._auxiliary(seen.expert, key_policy), transitions=seen.transitions)
+        objective = seen.drawn.objective(auxiliary=self._auxiliary(seen.expert, key_policy))
         metrics: Metrics = {}
-        if self.reward is not None and seen.batch is not None:
+        if self.reward is not None and seen.drawn.batch is not None:
             batch = self.shown_batch(seen, state.dual)
             with phase("reward"):
                 reward, metrics = self.reward.fit(state.reward, batch, key_reward)
             dual = self._moved(state.dual, batch, metrics)
             state = state.replace(reward=reward, dual=dual)
-            objective = dataclasses.replace(objective, score=self._score(reward, batch), true_reward=self._adds_reward)
+            objective = dataclasses.replace(
+                objective,
+                score=self._score(reward, batch),
+                true_reward=self._adds_reward,
+                after_end=self.reward.after_end(reward),
+            )
         with phase("policy"):
             agent, step_metrics = self.policy.update(state.agent, seen.transition, objective, key_policy)
         return state.replace(agent=agent), metrics | step_metrics
@@ -172,8 +178,11 @@ class Adversarial(Learner):
 
     def shown_batch(self, seen: Seen, dual: Array | None) -> RewardBatch:
         """What the reward is fitted to."""
-        assert seen.batch is not None
-        return seen.batch.replace(expert=self._shown(seen.expert), multiplier=self._multiplier(dual))
+        assert seen.drawn.batch is not None
+        ended = seen.expert_ended if seen.drawn.batch.policy_ended is not None else None
+        return seen.drawn.batch.replace(
+            expert=self._shown(seen.expert), multiplier=self._multiplier(dual), expert_ended=ended
+        )
 
     def _shown(self, expert: StateAction | None) -> StateAction | None:
         """The demonstrations, where the reward takes them for good."""
@@ -248,16 +257,33 @@ class Adversarial(Learner):
         policy, past = self.policy, self.self_imitation
         replay = 0 if self.reward is None else self.reward.policy_replay
         model = policy.model if isinstance(policy, MAIL) else None
+        replayed = policy if isinstance(policy, ReplayedUpdate) else None
+        rollout = self.rollout
         return Sources(
             problem=self.problem,
-            draws=None if self.reward is None else self.reward.draws,
+            draws=self._draws,
+            asks_ends=self.reward is not None and self.reward.asks_ends,
             transition_draws=None if model is None else (model.fit_steps, model.ensemble, model.minibatch),
             failures=None if self.failures is None else self.failures.buffer,
             self_demonstrations=None if self.self_demonstrations is None else self.self_demonstrations.buffer,
             policy_replay=Replay(replay) if replay else None,
             transitions=None if model is None else Replay(model.capacity),
             episodes=past.episodes if past is not None and past.updates else None,
+            experience_draws=None if replayed is None else replayed.draws(rollout.batch_size),
+            demonstrated=0.0 if replayed is None else replayed.demonstrated,
+            experience=None
+            if replayed is None
+            else StepReplay(replayed.replay, rollout.num_envs, rollout.unroll_length),
         )
+
+    @property
+    def _draws(self) -> tuple[int, int] | None:
+        """`(K, m)`: how many draws of how many policy pairs the reward takes."""
+        if self.reward is None:
+            return None
+        steps, size = self.reward.draws
+        # There are no more in an unroll; in a replay there are.
+        return steps, size if isinstance(self.policy, ReplayedUpdate) else min(size, self.rollout.batch_size)
 
     def buffer_bytes(self) -> dict[str, int]:
         """What each buffer of one seed takes on the device."""
@@ -313,6 +339,7 @@ class Adversarial(Learner):
     def unread(self) -> dict[str, str]:
         found: dict[str, str] = {}
         if not self._imitates:
+            found["policy.demonstrated"] = "no demonstrations are imitated"
             found["policy.obs_normaliser"] = "no demonstrations are imitated, so statistics are the policy's own"
         if self.reward is not None and not self._adds_reward:
             found["policy.normalise_reward"] = "the environment's reward is not maximised"
@@ -322,6 +349,8 @@ class Adversarial(Learner):
             found["self_imitation.updates"] = "only ppo has an optimiser for it"
         elif self.self_imitation is not None and self.reward is not None and not self._adds_reward:
             found["self_imitation.updates"] = "it goes by the true reward; expected true_reward.add, or the method ppo"
+        if isinstance(self.policy, ReplayedUpdate):
+            found["reward.replay"] = "the policy step's own replay is what the reward sees"
         cycles = self.policy.model_based or (self.reward is not None and self.reward.constrainable)
         if not cycles:
             found["schedule.warm_restarts"] = "there is neither a discriminator nor a forward model"
@@ -344,6 +373,10 @@ class Adversarial(Learner):
             self.constraint is not None or getattr(self.reward, "learns_from_failures", False)
         ):
             raise GailfeError(f"failures: got none; {self.name} learns from them")
+        if self._adds_reward and getattr(self.policy, "demonstrated", 0.0):
+            raise GailfeError(
+                "policy.demonstrated: got more than 0 with true_reward.add; demonstrations are not paid it"
+            )
         if self.reward is not None:
             self.reward.verify()
         self.policy.verify(self.rollout.num_envs, self.rollout.unroll_length)
@@ -373,23 +406,19 @@ class Seen:
 
     Attributes:
       transition: `[T, B, ...]` the unroll, actions as drawn.
-      batch: pairs for the reward, or None.
-      transitions: `[K, E, m]` for a forward model, or None.
+      drawn: from the sources.
       expert: `[N]` demonstrations, or None.
+      expert_ended: `[N]` bool, whether the task ended there; or None.
     """
 
     transition: Transition
-    batch: RewardBatch | None
-    transitions: ForwardTransitions | None
+    drawn: Drawn
     expert: StateAction | None
+    expert_ended: Array | None
 
     @classmethod
-    def of(
-        cls,
-        transition: Transition,
-        batch: RewardBatch | None,
-        transitions: ForwardTransitions | None,
-        demos: Demos | None,
-    ) -> Seen:
+    def of(cls, transition: Transition, drawn: Drawn, demos: Demos | None) -> Seen:
         """That of an iteration."""
-        return cls(transition, batch, transitions, None if demos is None else demos.expert)
+        if demos is None:
+            return cls(transition, drawn, None, None)
+        return cls(transition, drawn, demos.expert, demos.terminated)

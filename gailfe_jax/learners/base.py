@@ -145,6 +145,7 @@ class Learner(Part, abc.ABC):
         # What nothing reads hangs on the environment's actions, too.
         refuse_unread(self.bind(problem))
         learner = self.resolve().judged(annotator, success).bind(problem)
+        learner.policy.verify_actions()
         reader = learner.reads_reward()
         if reader is not None and not env.spec.has_reward:
             raise GailfeError(f"{reader}, and {env.spec.name} has no reward; expected a task that has one")

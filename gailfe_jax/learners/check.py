@@ -14,7 +14,6 @@ from gailfe_jax.learners.adversarial import Adversarial, Improved, Seen
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.keys import Keys
 from gailfe_jax.learners.sources import Demos
-from gailfe_jax.policies.actor_critic import Objective
 
 
 def check_parts(method: Learner, demos: Demos | None) -> None:
@@ -38,8 +37,8 @@ def check_parts(method: Learner, demos: Demos | None) -> None:
         state = method.init(key, demos)
         _, transition, _ = method.collect(state, key)
         sample = Keys.of(state.key, state.iteration).sample
-        _, batch, transitions = method.sources.add_and_sample(state.sources, transition, sample)
-        return Improved.of(state), Seen.of(transition, batch, transitions, demos)
+        _, drawn = method.sources.add_and_sample(state.sources, transition, sample, demos)
+        return Improved.of(state), Seen.of(transition, drawn, demos)
 
     def score(method: Adversarial, state: Any, *pairs: Any) -> Any:
         return method.reward.score(state, *pairs)  # type: ignore[union-attr]
@@ -49,7 +48,7 @@ def check_parts(method: Learner, demos: Demos | None) -> None:
 
     def update(method: Adversarial, state: Improved, seen: Seen) -> Any:
         scored = None if method.reward is None else lambda *pairs: score(method, state.reward, *pairs)
-        objective = Objective(score=scored, transitions=seen.transitions)
+        objective = seen.drawn.objective(score=scored)
         return method.policy.update(state.agent, seen.transition, objective, key)
 
     if method.reward is not None:

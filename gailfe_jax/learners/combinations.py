@@ -52,6 +52,8 @@ class Combination:
 COMBINATIONS = (
     Combination("PPO", "the true reward by PPO", "ppo"),
     Combination("TRPO", "the true reward by TRPO", "trpo"),
+    Combination("SAC", "the true reward by SAC, from replay", "sac"),
+    Combination("TD3", "the true reward by TD3, from replay", "td3"),
     Combination(
         "PPO+BC", "the true reward beside the demonstrations' likelihood", "ppo", settings={"likelihood.add": True}
     ),
@@ -61,10 +63,13 @@ COMBINATIONS = (
     ),
     Combination("GAIL by TRPO", "as in its paper", "gail"),
     Combination("GAIL by PPO", "first-order steps", "gail", "ppo"),
+    Combination("GAIL by SAC", "steps from replay, for scarce interactions", "gail", "sac"),
+    Combination("GAIL by TD3", "the same by a deterministic policy (Kostrikov et al. 2019)", "gail", "td3"),
     Combination("GAIL+BC", "GAIL beside the demonstrations' likelihood", "gail", settings={"likelihood.add": True}),
     Combination("GAIL+reward", "the true reward, shaped by demonstrations", "gail", settings={"true_reward.add": True}),
     Combination("GAILFE", "failures constrain the discriminator", "gailfe"),
     Combination("GAILFE by PPO", "the same by first-order steps", "gailfe", "ppo"),
+    Combination("GAILFE by SAC", "the constraint with steps from replay", "gailfe", "sac"),
     Combination(
         "GAILFE+successes", "its own successes join the demonstrations", "gailfe",
         settings={"self_demonstrations.use": "both", "self_demonstrations.episodes": "return_above:0.9"},
@@ -79,6 +84,14 @@ COMBINATIONS = (
         settings={"policy.rollouts": "model", "policy.model.ensemble": 3},
     ),
     Combination("MAIL by Adam", "no trust region", "mail", settings={"policy.step": "adam"}),
+    Combination("MAIL from replay", "the same from replayed states, critics behind it", "gail", "svg"),
+    Combination(
+        "MAIL along replay", "along replayed steps, with targets and experience of the model's", "gail", "svg",
+        {
+            "policy.rollouts": "real", "policy.n_step": 2, "policy.value_expansion": 1, "policy.imagined": 0.25,
+            "policy.model.ensemble": 3,
+        },
+    ),
     Combination(
         "MAIL+best", "its own best join the demonstrations", "mail", settings={"self_demonstrations.use": "both"}
     ),
@@ -87,10 +100,12 @@ COMBINATIONS = (
         settings={"true_reward.add": True},
     ),
     Combination("GASIL+TRPO", "the same by TRPO", "gasil", "trpo", {"true_reward.add": True}),
+    Combination("GASIL+SAC", "the same by SAC, from replay", "gasil", "sac", {"true_reward.add": True}),
     Combination("GASIL alone", "without the true reward", "gasil", settings={"true_reward.add": False}),
     Combination("GASIL x MAIL", "the agent's own best, the step through a model", "gasil", "mail"),
     Combination("FEM by TRPO", "as in Ho & Ermon 2016", "fem"),
     Combination("FEM x MAIL", "the linear reward's gradient through a learned model", "fem", "mail"),
+    Combination("FEM by TD3", "the linear reward by steps from replay", "fem", "td3"),
     Combination("GTAL by TRPO", "as in Ho & Ermon 2016", "gtal"),
     Combination("IRLF", "a linear reward with a term for failures", "irlf"),
     Combination("constant reward", "what staying alive alone is worth", "constant"),

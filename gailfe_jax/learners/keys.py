@@ -51,6 +51,16 @@ class SampleKeys:
         return self.make_transitions()
 
     @property
+    def experience(self) -> Array:
+        """`[]` of the steps that are replayed."""
+        return jax.random.fold_in(self.key, 2)
+
+    @property
+    def demonstrations(self) -> Array:
+        """`[]` of the demonstrated steps among them."""
+        return jax.random.fold_in(self.key, 3)
+
+    @property
     def self_demonstrations(self) -> Array:
         """`[]` of the agent's own good episodes."""
         return jax.random.fold_in(self.key, 1)

@@ -16,9 +16,12 @@ from gailfe_jax.learners.dagger import DAgger
 from gailfe_jax.learners.self_imitation import SelfImitation
 from gailfe_jax.learners.sources import Failures, SelfDemonstrations
 from gailfe_jax.policies.actor_critic import ActorCritic
+from gailfe_jax.policies.base import PolicyUpdate
 from gailfe_jax.policies.mail import MAIL
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.registry import POLICY_UPDATES
+from gailfe_jax.policies.sac import SAC
+from gailfe_jax.policies.td3 import TD3
 from gailfe_jax.rewards.base import Reward
 from gailfe_jax.rewards.constraint import FailureConstraint
 from gailfe_jax.rewards.discriminator import Discriminator
@@ -69,7 +72,7 @@ class ModelBasedGAIL(GAIL):
     choices: ClassVar[tuple[str, ...] | None] = ()
 
     name: str = bound("mail")
-    policy: ActorCritic = subpart(MAIL())
+    policy: PolicyUpdate = subpart(MAIL())
 
 
 class OwnEpisodes(SelfDemonstrations):
@@ -86,7 +89,7 @@ class GASIL(GAIL):
     source = "Guo et al. 2018"
 
     name: str = bound("gasil")
-    policy: ActorCritic = subpart(PPO())
+    policy: PolicyUpdate = subpart(PPO())
     self_demonstrations: SelfDemonstrations | None = subpart(OwnEpisodes())
 
     def unread(self) -> dict[str, str]:
@@ -106,6 +109,12 @@ class Methods(Mapping[str, Learner]):
                 policy=PPO(),
             ),
             ReinforcementLearning(name="trpo", about="TRPO on the true reward", paper="Schulman et al. 2015"),
+            ReinforcementLearning(
+                name="sac", about="SAC on the true reward", paper="Haarnoja et al. 2018", policy=SAC()
+            ),
+            ReinforcementLearning(
+                name="td3", about="TD3 on the true reward", paper="Fujimoto et al. 2018", policy=TD3()
+            ),
             GAIL(),
             GAILFE(),
             ModelBasedGAIL(),
@@ -188,8 +197,11 @@ def with_policy(method: Learner, name: str) -> Learner:
     if name not in choices:
         expected = f"one of {', '.join(choices)}" if choices else f"none: {method.name} stands for its own"
         raise GailfeError(f"policy: got {name!r} for {method.name}; expected {expected}")
-    shared = {s.name: getattr(method.policy, s.name) for s in settings_of(ActorCritic)}
-    return without_unread(method.replace(policy=POLICY_UPDATES[name](**shared)))
+    kind = POLICY_UPDATES[name]
+    # Two steps from the newest unroll have a lot in common; a step from replay starts from its own defaults.
+    both = issubclass(kind, ActorCritic) and isinstance(method.policy, ActorCritic)
+    shared = {s.name: getattr(method.policy, s.name) for s in settings_of(ActorCritic)} if both else {}
+    return without_unread(method.replace(policy=kind(**shared)))
 
 
 def about(method: Learner) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from gailfe_jax.envs import base_name
 from gailfe_jax.errors import expect
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.methods import find_method, with_policy
+from gailfe_jax.policies.replayed import ReplayedUpdate
 
 # PPO on the true reward: large batches, many passes, learning rates that decay to zero.
 _EXPERT: dict[str, Any] = {
@@ -104,6 +105,16 @@ _SCALE: dict[str, Any] = {
 # half the length are twice as many, side by side, and a value ends them; and a step that has little noise left seldom
 # has to be halved at all, so three times are enough.
 _SCALE_MAIL: dict[str, Any] = {"policy.horizon": 8, "policy.line_search_steps": 3}
+# Steps from replay: short unrolls, for what was just seen is learned from at once, and as many updates of the reward as
+# of the policy. A discriminator that sees everything again and again is held by a strong penalty.
+_REPLAYED: dict[str, Any] = {
+    "rollout.num_envs": 8,
+    "rollout.unroll_length": 8,
+    "reward.steps": 16,
+    "reward.hidden": (64, 64),
+    "reward.gradient_penalty_weight": 10.0,
+    "policy.average": 0.99,
+}
 _TASKS = {"ppo": _EXPERT_ON, "gasil": _EXPERT_ON, "trpo": {}, "bc": {}, "dagger": {}}
 
 
@@ -130,9 +141,11 @@ def preset(
     imitates = getattr(method, "reward", None) is not None
     on_task = _TASKS.get(name, _IMITATION_ON if imitates else {}).get(task, {})
     values = _METHODS.get(name, _IMITATION if imitates else {}) | on_task
-    method = without_unread(put(method, {key: value for key, value in values.items() if key in leaves(method)}))
+    method = _put(method, values)
     if policy is not None:
         method = with_policy(method, policy)
+    if isinstance(method.policy, ReplayedUpdate):
+        method = _put(method, _REPLAYED)
     if num_envs is not None:
         method = _with_envs(method, num_envs)
     return method, _run_settings(method, task)
@@ -144,6 +157,11 @@ def _with_envs(method: Learner, num_envs: int) -> Learner:
         batch = num_envs * _SCALE_UNROLL
         minibatches = dict.fromkeys(("policy.value_minibatch", "policy.model.minibatch"), batch // 16)
         values = _SCALE | (_SCALE_MAIL if getattr(method.policy, "model_based", False) else {}) | minibatches | values
+    return _put(method, values)
+
+
+def _put(method: Learner, values: dict[str, Any]) -> Learner:
+    """`method` with those of `values` that it has."""
     return without_unread(put(method, {key: value for key, value in values.items() if key in leaves(method)}))
 
 
@@ -157,6 +175,8 @@ def _run_settings(method: Learner, task: str) -> RunSettings:
         return RunSettings(steps=1000 * batch, eval_every=100 * batch)
     if method.name == "dagger":
         return RunSettings(steps=200_000, eval_every=20_000)
+    if isinstance(method.policy, ReplayedUpdate):
+        return RunSettings(steps=200_000, eval_every=10_000)
     if method.rollout.num_envs >= SCALE_FROM:
         batch = method.rollout.batch_size
         return RunSettings(steps=150 * batch)

@@ -19,6 +19,7 @@ from gailfe_jax.artifacts.oracle import AsksExpert
 from gailfe_jax.buffers.labelled import LabelledTrajectories
 from gailfe_jax.buffers.prioritized_episodes import PrioritizedEpisodes
 from gailfe_jax.buffers.replay import Replay
+from gailfe_jax.buffers.steps import StepReplay
 from gailfe_jax.buffers.storage import PaddedTrajectories
 from gailfe_jax.buffers.top_k import TopK
 from gailfe_jax.config.parts import Part, bound, setting
@@ -26,8 +27,9 @@ from gailfe_jax.data.annotators import Annotator, terminated
 from gailfe_jax.learners.keys import SampleKeys
 from gailfe_jax.nn.optimisers import shuffled_minibatches
 from gailfe_jax.parallel.memory import tree_bytes
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.rewards.base import RewardBatch
-from gailfe_jax.types import Array, ForwardTransitions, Metrics, Problem, PyTree, StateAction, Transition
+from gailfe_jax.types import Array, ForwardTransitions, Metrics, Problem, PyTree, ScoreFn, StateAction, Transition
 
 
 @struct.dataclass
@@ -37,7 +39,8 @@ class Demos:
     Attributes:
       expert: `[N]` expert pairs, or None for what learns without.
       failures: failures of the collection phase, or None.
-      next_obs: `[N, o]` where the expert's actions led, for a forward model's start; or None.
+      next_obs: `[N, o]` where the expert's actions led, for a forward model's start, or for critics; or None.
+      terminated: `[N]` bool, whether the task ended there, for critics; or None.
       trajectory: `[N]` int32, which trajectory (numbered from 0) a pair is from; None where that is not known.
       oracle: the expert itself, for methods that ask it; or None.
     """
@@ -45,6 +48,7 @@ class Demos:
     expert: StateAction | None
     failures: PaddedTrajectories | None = None
     next_obs: Array | None = None
+    terminated: Array | None = None
     trajectory: Array | None = None
     oracle: AsksExpert | None = None
 
@@ -123,6 +127,7 @@ class SourceStates:
       policy_replay: past policy pairs for the reward.
       transitions: past transitions for a forward model.
       episodes: past episodes with their returns.
+      experience: past steps for a policy step from replay.
     """
 
     failures: Any = None
@@ -130,6 +135,26 @@ class SourceStates:
     policy_replay: Any = None
     transitions: Any = None
     episodes: Any = None
+    experience: Any = None
+
+
+@struct.dataclass
+class Drawn:
+    """What one iteration learns from beside its unroll; None where nothing asks.
+
+    Attributes:
+      batch: pairs for the reward.
+      transitions: `[K, E, m]` for a forward model.
+      experience: `[K, m, H]` windows of steps for a policy step from replay.
+    """
+
+    batch: RewardBatch | None = None
+    transitions: ForwardTransitions | None = None
+    experience: Transition | None = None
+
+    def objective(self, score: ScoreFn | None = None, **others: Any) -> Objective:
+        """What a policy step maximises by `score`, learning from this."""
+        return Objective(score, transitions=self.transitions, experience=self.experience, **others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,17 +165,24 @@ class Sources:
       problem: sizes.
       draws: `(K, m)` pairs of each kind that the reward sees; None where no reward is fitted.
       transition_draws: `(K, E, m)` transitions that a forward model sees; None without one.
-      failures, self_demonstrations, policy_replay, transitions, episodes: as in `SourceStates`.
+      experience_draws: `(K, m, H)` windows of steps that a policy step from replay sees; None without one.
+      demonstrated: share of them that are demonstrated steps.
+      asks_ends: whether the reward is to know which pairs the task ended with.
+      failures, self_demonstrations, policy_replay, transitions, episodes, experience: as in `SourceStates`.
     """
 
     problem: Problem
     draws: tuple[int, int] | None = None
     transition_draws: tuple[int, int, int] | None = None
+    experience_draws: tuple[int, int, int] | None = None
+    demonstrated: float = 0.0
+    asks_ends: bool = False
     failures: LabelledTrajectories | None = None
     self_demonstrations: TopK | LabelledTrajectories | None = None
     policy_replay: Replay | None = None
     transitions: Replay | None = None
     episodes: PrioritizedEpisodes | None = None
+    experience: StepReplay | None = None
 
     def init(self, demos: Demos | None) -> SourceStates:
         """Empty buffers, but for the failures of the collection phase."""
@@ -161,9 +193,14 @@ class Sources:
 
     def _inits(self) -> dict[str, Any]:
         obs, action = jnp.zeros(self.problem.spec.obs_size), jnp.zeros(self.problem.spec.action_size)
-        rows = {"policy_replay": StateAction(obs, action), "transitions": ForwardTransitions(obs, action, obs)}
+        number, mark = jnp.float32(0.0), jnp.bool_(False)
+        rows: dict[str, Any] = {
+            "policy_replay": StateAction(obs, action),
+            "transitions": ForwardTransitions(obs, action, obs),
+            "experience": Transition(obs, action, number, obs, number, mark, mark),
+        }
         found: dict[str, Any] = {}
-        for name in ("failures", "self_demonstrations", "policy_replay", "transitions", "episodes"):
+        for name in ("failures", "self_demonstrations", "policy_replay", "transitions", "episodes", "experience"):
             buffer = getattr(self, name)
             if buffer is not None:
                 found[name] = functools.partial(buffer.init, rows[name]) if name in rows else buffer.init
@@ -177,6 +214,7 @@ class Sources:
             "policy_replay": "replay",
             "transitions": "experience",
             "episodes": "past episodes",
+            "experience": "replayed steps",
         }
         return {names[name]: tree_bytes(jax.eval_shape(make)) for name, make in self._inits().items()}
 
@@ -186,22 +224,32 @@ class Sources:
         kinds = 1 + (self.failures is not None) + (self.self_demonstrations is not None)
         pairs = 0 if self.draws is None else math.prod(self.draws) * kinds * (obs + action)
         moves = 0 if self.transition_draws is None else math.prod(self.transition_draws) * (2 * obs + action)
-        return 4 * (pairs + moves)
+        steps = 0 if self.experience_draws is None else math.prod(self.experience_draws) * (2 * obs + action + 3)
+        return 4 * (pairs + moves + steps)
 
     def add_and_sample(
-        self, states: SourceStates, executed: Transition, keys: SampleKeys
-    ) -> tuple[SourceStates, RewardBatch | None, ForwardTransitions | None]:
+        self, states: SourceStates, executed: Transition, keys: SampleKeys, demos: Demos | None = None
+    ) -> tuple[SourceStates, Drawn]:
         """Files an unroll and draws what this iteration learns from; it moves data and rounds nothing.
 
         Args:
           states: the buffers.
           executed: `[T, B, ...]` the unroll, its actions clipped to the environment's bounds.
           keys: of the draws.
+          demos: demonstrations, where there are any.
 
         Returns:
-          `(states, pairs for the reward, [K, E, m] transitions for a forward model)`, None where nothing asks.
+          `(states, what was drawn)`.
         """
-        batch, transitions = None, None
+        batch, transitions, experience = None, None, None
+        if self.experience is not None and self.experience_draws is not None:
+            steps = self.experience.add(states.experience, executed)
+            count, size, length = self.experience_draws
+            drawn = self.experience.sample(steps, keys.experience, count * size, length)
+            experience = jax.tree.map(lambda x: x.reshape(count, size, *x.shape[1:]), drawn)
+            states = states.replace(experience=steps)
+            if self.demonstrated and demos is not None:
+                experience = self._with_demonstrations(experience, demos, keys.demonstrations)
         if self.draws is not None:
             states, batch = self._reward_batch(states, executed, keys)
         if self.transitions is not None and self.transition_draws is not None:
@@ -211,7 +259,34 @@ class Sources:
             drawn = self.transitions.sample(held, keys.transitions, math.prod(shape))
             transitions = jax.tree.map(lambda x: x.reshape(*shape, -1), drawn)
             states = states.replace(transitions=held)
-        return states, batch, transitions
+        return states, Drawn(batch, transitions, experience)
+
+    def _with_demonstrations(self, windows: Transition, demos: Demos, key: Array) -> Transition:
+        """`windows [K, m, H]`, the first of each minibatch replaced by demonstrated steps.
+
+        A window of these ends with its first step, as if cut there: what came next may not be among them.
+        """
+        expert, ended = demos.expert, demos.terminated
+        assert expert is not None and demos.next_obs is not None and ended is not None
+        steps, size, length = windows.reward.shape
+        count = round(self.demonstrated * size)
+        rows = jax.random.randint(key, (steps, count, 1), 0, len(ended))
+        nothing = jnp.zeros((steps, count, 1))
+        shown = Transition(
+            obs=expert.obs[rows],
+            action=expert.action[rows],
+            log_prob=nothing,
+            next_obs=demos.next_obs[rows],
+            reward=nothing,
+            terminated=ended[rows],
+            truncated=~ended[rows],
+        )
+
+        def put(own: Array, theirs: Array) -> Array:
+            theirs = jnp.broadcast_to(theirs, (steps, count, length, *theirs.shape[3:]))
+            return jnp.concatenate([theirs.astype(own.dtype), own[:, count:]], axis=1)
+
+        return jax.tree.map(put, windows, shown)
 
     def _reward_batch(
         self, states: SourceStates, executed: Transition, keys: SampleKeys
@@ -219,14 +294,14 @@ class Sources:
         assert self.draws is not None
         steps, size = self.draws
         fresh = _rows(StateAction(executed.obs, executed.action))
-        policy = self._policy_pairs(fresh, keys.policy)
+        policy, ended = self._past_pairs(states, keys.policy) or self._policy_pairs(executed, keys.policy)
         if self.policy_replay is not None and states.policy_replay is not None:
             replay = self.policy_replay.add(states.policy_replay, fresh)
             old = self.policy_replay.sample(replay, keys.replay, steps * size)
             old = jax.tree.map(lambda x: x.reshape(steps, size, -1), old)
             policy = jax.tree.map(lambda a, b: jnp.concatenate([a[:, : size // 2], b[:, size // 2 :]], 1), policy, old)
             states = states.replace(policy_replay=replay)
-        batch = RewardBatch(policy)
+        batch = RewardBatch(policy, policy_ended=ended if self.asks_ends else None)
         if self.failures is not None:
             failures = self.failures.add(states.failures, executed)
             pairs, present = self._drawn(self.failures, failures, keys.failures)
@@ -239,16 +314,29 @@ class Sources:
             states = states.replace(self_demonstrations=own)
         return states, batch
 
-    def _policy_pairs(self, fresh: StateAction, key: Array) -> StateAction:
-        """`[K, m]` pairs of the fresh batch: pass after pass over it, as far as the steps need."""
+    def _past_pairs(self, states: SourceStates, key: Array) -> tuple[StateAction, Array] | None:
+        """`[K, m]` pairs out of all that is replayed, and whether the task ended there; None where nothing is."""
+        if self.experience is None:
+            return None
         assert self.draws is not None
         steps, size = self.draws
+        drawn: Transition = self.experience.sample(states.experience, key, steps * size)
+        pairs = StateAction(*(x.reshape(steps, size, -1) for x in (drawn.obs, drawn.action)))
+        return pairs, drawn.terminated.reshape(steps, size)
+
+    def _policy_pairs(self, executed: Transition, key: Array) -> tuple[StateAction, Array]:
+        """`[K, m]` pairs of the fresh batch, pass after pass over it as far as the steps need, and whether the task
+        ended there."""
+        assert self.draws is not None
+        steps, size = self.draws
+        fresh = _rows(StateAction(executed.obs, executed.action))
         # What does not fill a step is left out of its pass.
         each = len(fresh.obs) // size
         cut = functools.partial(shuffled_minibatches, size=len(fresh.obs), count=each)
         passes = jax.vmap(cut)(jax.random.split(key, -(-steps // each)))
         rows = passes[..., :size].reshape(-1, size)[:steps]
-        return StateAction(fresh.obs[rows], fresh.action[rows])
+        ended = executed.terminated.reshape(-1)[rows] if self.asks_ends else jnp.zeros(())
+        return StateAction(fresh.obs[rows], fresh.action[rows]), ended
 
     def _drawn(self, buffer: TopK | LabelledTrajectories, held: Any, key: Array) -> tuple[StateAction, Array]:
         """`([K, m] pairs, whether there are any)`."""

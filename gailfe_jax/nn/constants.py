@@ -4,3 +4,6 @@ from __future__ import annotations
 
 OBS_CLIP = 10.0
 """Normalised inputs are clipped to this many standard deviations."""
+
+SQUASHED_LOG_STD = (-5.0, 2.0)
+"""Least and largest log standard deviation of a Gaussian that is squashed."""

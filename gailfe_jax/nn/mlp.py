@@ -27,6 +27,7 @@ class MLP(nn.Module):
       activation: `tanh` or `relu`.
       out_scale: gain of the output layer's orthogonal weights.
       out_bias: how the output layer's biases start.
+      layer_norm: whether each hidden layer is standardised over its units before its activation (Ba et al. 2016).
     """
 
     hidden: Sequence[int]
@@ -34,6 +35,7 @@ class MLP(nn.Module):
     activation: str = "tanh"
     out_scale: float = 1.0
     out_bias: nn.initializers.Initializer = nn.initializers.zeros_init()
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -41,7 +43,8 @@ class MLP(nn.Module):
             raise GailfeError(f"activation: {self.activation!r}; expected one of {', '.join(ACTIVATIONS)}")
         activation = ACTIVATIONS[self.activation]
         for size in self.hidden:
-            x = activation(nn.Dense(size, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x))
+            x = nn.Dense(size, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x)
+            x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
         kernel = nn.initializers.orthogonal(self.out_scale)
         return nn.Dense(self.out, kernel_init=kernel, bias_init=self.out_bias)(x)
 

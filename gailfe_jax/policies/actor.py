@@ -142,6 +142,9 @@ class Actor(Part):
         known: Problem | None = self.problem
         return unread_of_choices() if known is not None and known.spec.discrete else {}
 
+    def verify_actions(self) -> None:
+        """Refuses the actions of what it is bound to, where it cannot choose such; raises GailfeError."""
+
     def init(self, key: Array) -> AgentState:
         """A fresh policy from `key []`, without a value network."""
         key_policy, _ = jax.random.split(key)

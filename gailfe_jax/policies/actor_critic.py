@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import abc
-import dataclasses
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import chex
 import jax
@@ -17,28 +15,12 @@ from gailfe_jax.nn.optimisers import adam, adam_step, shuffled_minibatches
 from gailfe_jax.parallel.devices import local_rows, mean_over_devices
 from gailfe_jax.parallel.phases import phase
 from gailfe_jax.parallel.seeds import isolated_compilation
-from gailfe_jax.policies.actor import Actor, AgentState, RewardScale
+from gailfe_jax.policies.actor import AgentState, RewardScale
 from gailfe_jax.policies.advantage import generalised_advantage
-from gailfe_jax.types import Array, AuxiliaryFn, ForwardTransitions, Metrics, PyTree, ScoreFn, Transition
+from gailfe_jax.policies.base import Objective, PolicyUpdate
+from gailfe_jax.types import Array, PyTree, Transition
 
 StateT = TypeVar("StateT", bound=AgentState)
-
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """What a policy step maximises.
-
-    Attributes:
-      score: the fitted reward; None for the environment's own.
-      true_reward: whether the environment's reward is added to the score.
-      auxiliary: what the policy maximises besides, in units of the advantages' standard deviation; or None.
-      transitions: `[K, E, m]` past transitions that a forward model is fitted to; None without one.
-    """
-
-    score: ScoreFn | None = None
-    true_reward: bool = False
-    auxiliary: AuxiliaryFn | None = None
-    transitions: ForwardTransitions | None = None
 
 
 @struct.dataclass
@@ -57,14 +39,12 @@ class Batch:
     target: Array
 
 
-class ActorCritic(Actor, abc.ABC):
-    """Base of the policy steps. Functions are for one seed; a new step is a subclass and `register_policy_update`.
+class ActorCritic(PolicyUpdate):
+    """Base of the policy steps that learn from the newest unroll alone.
 
     A subclass defines `update(state, transition, objective, key) -> (state, metrics)`.
     """
 
-    gamma: float = traced(0.995)
-    """Discount (that of the original GAIL code)."""
     gae_lambda: float = traced(0.97)
     """Trace decay of the advantage estimator (that of the original GAIL code)."""
     entropy: float = traced(0.0)
@@ -73,26 +53,6 @@ class ActorCritic(Actor, abc.ABC):
     """Adam learning rate of the value network."""
     normalise_reward: bool = setting(True)
     """Divide the environment's rewards by the running standard deviation of their discounted sum."""
-
-    summary: ClassVar[str] = ""
-    model_based: ClassVar[bool] = False
-
-    def verify(self, num_envs: int, unroll_length: int) -> None:
-        """Refuses what does not go with an unroll of these sizes; raises GailfeError."""
-
-    @abc.abstractmethod
-    def update(self, state: Any, transition: Transition, objective: Objective, key: Array) -> tuple[Any, Metrics]:
-        """One iteration on an unroll.
-
-        Args:
-          state: the agent.
-          transition: `[T, B, ...]`.
-          objective: what to maximise.
-          key: `[]`.
-
-        Returns:
-          `(state, metrics)`, every metric a scalar.
-        """
 
     @property
     def _value_net(self) -> MLP:
@@ -150,8 +110,13 @@ class ActorCritic(Actor, abc.ABC):
         chex.assert_rank([transition.obs, transition.reward], [3, 2])
         reward, reward_scale = self._reward(state, transition, objective)
         value, next_value = self._values(state, transition.obs), self._values(state, transition.next_obs)
+        terminated = transition.terminated
+        if objective.after_end is not None:
+            # The task's end is a state like others, with a value that is known.
+            next_value = jnp.where(terminated, objective.after_end / (1 - self.gamma), next_value)
+            terminated = jnp.zeros_like(terminated)
         advantage = generalised_advantage(
-            reward, value, next_value, transition.terminated, transition.done, gamma=self.gamma,
+            reward, value, next_value, terminated, transition.done, gamma=self.gamma,
             gae_lambda=self.gae_lambda,
         )  # fmt: skip
         target = advantage + value

@@ -100,6 +100,10 @@ class ForwardModel(Part):
           state: the model; its statistics are used as they are.
           batches: `[K, E, m]`, a minibatch of its own for each member and step.
         """
+        return self.fit_rows(state, local_rows(batches, axis=2))
+
+    def fit_rows(self, state: ModelState, batches: ForwardTransitions) -> tuple[ModelState, Metrics]:
+        """As `fit`, of each device's own share of the rows."""
 
         def loss(params: PyTree, x: Array, target: Array) -> Array:
             error = jax.vmap(self._apply)(params, x) - target
@@ -113,7 +117,7 @@ class ForwardModel(Part):
             value, grads = mean_over_devices(jax.value_and_grad(loss)(params, x, target))
             return adam_step(grads, opt, params, self.lr), value / self.ensemble
 
-        (params, opt), losses = jax.lax.scan(step, (state.params, state.opt), local_rows(batches, axis=2))
+        (params, opt), losses = jax.lax.scan(step, (state.params, state.opt), batches)
         return state.replace(params=params, opt=opt), {"model_loss": losses[-1]}
 
     def errors(self, state: ModelState, moves: ForwardTransitions, done: Array) -> Metrics:

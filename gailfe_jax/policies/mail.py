@@ -12,12 +12,14 @@ from flax import struct
 
 from gailfe_jax.config.parts import setting, subpart, traced
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.nn.clipping import clip_inward
 from gailfe_jax.nn.distributions import Distribution
 from gailfe_jax.nn.optimisers import adam, adam_step, clip_by_norm
 from gailfe_jax.parallel.devices import local_rows, mean_over_devices
 from gailfe_jax.parallel.phases import phase
 from gailfe_jax.policies.actor import AgentState, CloneStart
-from gailfe_jax.policies.actor_critic import ActorCritic, Batch, Objective
+from gailfe_jax.policies.actor_critic import ActorCritic, Batch
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.forward_model import ForwardModel, ModelState
 from gailfe_jax.policies.surrogate import importance_surrogate
 from gailfe_jax.policies.trpo import TrustRegion, trust_region_step
@@ -47,29 +49,6 @@ class Windows:
     following: Array
     terminated: Array
     done: Array
-
-
-@jax.custom_vjp
-def clip_inward(x: Array, low: Array, high: Array) -> Array:
-    """Clips `x`; the derivative of what is to be *maximised* passes at a bound only where it points back inside.
-
-    An action drawn beyond its bound could otherwise never learn that it should not be there, or, with a derivative
-    let through both ways, would run off for ever.
-    """
-    return jnp.clip(x, low, high)
-
-
-def _clip_forward(x: Array, low: Array, high: Array):
-    return jnp.clip(x, low, high), (x, low, high)
-
-
-def _clip_backward(kept, gradient: Array):
-    x, low, high = kept
-    blocked = ((x >= high) & (gradient > 0)) | ((x <= low) & (gradient < 0))
-    return jnp.where(blocked, 0.0, gradient), None, None
-
-
-clip_inward.defvjp(_clip_forward, _clip_backward)
 
 
 def cut_windows(transition: Transition, last_obs: Array, horizon: int) -> Windows:

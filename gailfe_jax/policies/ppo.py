@@ -10,7 +10,8 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.nn.optimisers import adam_step, clip_by_norm, shuffled_minibatches
 from gailfe_jax.parallel.devices import local_rows, mean_over_devices
 from gailfe_jax.policies.actor import AgentState
-from gailfe_jax.policies.actor_critic import ActorCritic, Batch, Objective
+from gailfe_jax.policies.actor_critic import ActorCritic, Batch
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.surrogate import clip_fraction, clipped_surrogate
 from gailfe_jax.types import Array, AuxiliaryFn, Metrics, PyTree, Transition
 

@@ -15,7 +15,8 @@ from gailfe_jax.nn.optimisers import shuffled
 from gailfe_jax.parallel.devices import env_shards, local_rows, mean_over_devices
 from gailfe_jax.parallel.phases import at_most
 from gailfe_jax.policies.actor import AgentState
-from gailfe_jax.policies.actor_critic import ActorCritic, Batch, Objective
+from gailfe_jax.policies.actor_critic import ActorCritic, Batch
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.surrogate import importance_surrogate
 from gailfe_jax.types import Array, AuxiliaryFn, Metrics, PyTree, Transition
 

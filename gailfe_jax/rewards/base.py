@@ -25,6 +25,8 @@ class RewardBatch:
       has_self: `[]` bool, or None.
       expert: `[N]` demonstrations, or None where only the agent's own episodes are good.
       multiplier: `[]` weight of the failure constraint, lambda_F; None without one.
+      policy_ended: `[K, m]` bool, whether the task ended with that pair; None where the reward does not ask.
+      expert_ended: `[N]` likewise of the demonstrations.
     """
 
     policy: StateAction
@@ -34,6 +36,20 @@ class RewardBatch:
     has_self: Array | None = None
     expert: StateAction | None = None
     multiplier: Array | None = None
+    policy_ended: Array | None = None
+    expert_ended: Array | None = None
+
+    def positives_ended(self, key: Array) -> Array:
+        """`[K, m]` bool, whether the task ended with the pair that `positives` draws by the same `key []`; not known of
+        the agent's own episodes, and False there."""
+        steps, size = self.policy.obs.shape[:2]
+        if self.expert is None or self.expert_ended is None:
+            return jnp.zeros((steps, size), bool)
+        rows = jax.random.randint(key, (steps, size), 0, len(self.expert_ended))
+        ended = self.expert_ended[rows]
+        if self.self_demonstrations is None or self.has_self is None:
+            return ended
+        return ended & ~((jnp.arange(size) < size // 2) & self.has_self)
 
     def positives(self, key: Array) -> Array:
         """`[K, m, o + a]` the pairs that are taken for good: demonstrations, the agent's own episodes, or half of each.
@@ -75,6 +91,11 @@ class Reward(Part, abc.ABC):
     differentiable: ClassVar[bool] = True
 
     @property
+    def asks_ends(self) -> bool:
+        """Whether its fit is to know which pairs the task ended with."""
+        return False
+
+    @property
     def draws(self) -> tuple[int, int]:
         """How many draws of how many policy pairs `fit` takes: `(K, m)`; one draw of all pairs of the unroll."""
         return 1, self.problem.batch_size
@@ -98,6 +119,10 @@ class Reward(Part, abc.ABC):
     @abc.abstractmethod
     def score(self, state: Any, obs: Array, action: Array) -> Array:
         """`[...]` the reward at `obs [..., o]`, `action [..., a]`, the executed one."""
+
+    def after_end(self, state: Any) -> Array | None:
+        """`[]` the reward of every step behind the task's end, for ever; None for zero."""
+        return None
 
 
 def join(pairs: StateAction) -> Array:

@@ -107,6 +107,9 @@ class Discriminator(Reward):
     """Weight of the gradient penalty."""
     expert_noise: float = traced(0.0)
     """Standard deviation of Gaussian noise on the expert's pairs, in standardised units."""
+    absorbing: bool = setting(False)
+    """Where the task ends, go on for ever in a state of its own that is judged like all others: the reward's sign then
+    neither pays for falling nor for staying alive (Kostrikov et al. 2019)."""
 
     def unread(self) -> dict[str, str]:
         return {} if self.gradient_penalty else {"gradient_penalty_weight": "gradient_penalty is false"}
@@ -114,7 +117,7 @@ class Discriminator(Reward):
     @property
     def draws(self) -> tuple[int, int]:
         """How many draws of how many policy pairs `fit` takes: `(K, m)`, one for each gradient step."""
-        return self.steps, min(self.minibatch, self.problem.batch_size)
+        return self.steps, self.minibatch
 
     @property
     def policy_replay(self) -> int:
@@ -128,13 +131,36 @@ class Discriminator(Reward):
     def init(self, key: Array, expert: StateAction | None) -> DiscriminatorState:
         """Fresh state; the normaliser starts from the demonstrations `[N]`, where there are any."""
         size = self.problem.pair_size
-        params = self._net.init(key, jnp.zeros((1, size)))
+        params = self._net.init(key, jnp.zeros((1, size + self.absorbing)))
         stats = RunningStats.init(size)
         return DiscriminatorState(params, adam(params), stats if expert is None else stats.update(join(expert)))
 
     def logit(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
         """`[...]` logits at `obs [..., o]`, `action [..., a]`."""
-        return self._apply(state.params, state.stats.normalise(join(StateAction(obs, action))))
+        return self._apply(state.params, self._row(state.stats.normalise(join(StateAction(obs, action)))))
+
+    @property
+    def asks_ends(self) -> bool:
+        """Whether its fit is to know which pairs the task ended with."""
+        return self.absorbing
+
+    def after_end(self, state: DiscriminatorState) -> Array | None:
+        """`[]` the reward of the absorbing state; None without one."""
+        if not self.absorbing:
+            return None
+        return REWARDS[self.form](self._apply(state.params, self._absorbed))
+
+    def _row(self, x: Array, ended: Array | None = None) -> Array:
+        """What the network sees of standardised pairs `x [..., o + a]`: those that have `ended [...]` are absorbed."""
+        if not self.absorbing:
+            return x
+        row = jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1)
+        return row if ended is None else jnp.where(ended[..., None], self._absorbed, row)
+
+    @property
+    def _absorbed(self) -> Array:
+        """`[o + a + 1]` the absorbing state: nothing, and a mark that is nowhere else."""
+        return jnp.zeros(self.problem.pair_size + 1).at[-1].set(1.0)
 
     def score(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
         """`[...]` the policy's reward, one of `REWARDS`."""
@@ -168,8 +194,10 @@ class Discriminator(Reward):
         stats = state.stats.update(policy).update(expert)
         expert, policy = stats.normalise(expert), stats.normalise(policy)
         expert = expert + self.expert_noise * jax.random.normal(key_noise, expert.shape)
+        if self.absorbing:
+            expert, policy = self._absorb(batch, expert, policy, key_demo)
         present, multiplier = batch.has_failures, batch.multiplier
-        failures = None if batch.failures is None else stats.normalise(join(batch.failures))
+        failures = None if batch.failures is None else self._row(stats.normalise(join(batch.failures)))
         size = policy.shape[1]
         policy, expert, failures = local_rows((policy, expert, failures), axis=1)
 
@@ -220,6 +248,14 @@ class Discriminator(Reward):
         if batch.expert is None and batch.has_self is not None:
             fitted = where_tree(batch.has_self, fitted, state)
         return fitted, metrics
+
+    def _absorb(self, batch: RewardBatch, expert: Array, policy: Array, key: Array) -> tuple[Array, Array]:
+        """Rows `[K, m, o + a + 1]` of both; a pair that the task ended with stands for itself or for what follows it,
+        each half of the time."""
+        assert batch.policy_ended is not None
+        coins = jax.random.bernoulli(jax.random.fold_in(key, 1), 0.5, (2, *batch.policy_ended.shape))
+        ended = batch.positives_ended(key) & coins[0], batch.policy_ended & coins[1]
+        return self._row(expert, ended[0]), self._row(policy, ended[1])
 
     def loss(
         self, params: PyTree, policy_x: Array, expert_x: Array, key: Array, size: int

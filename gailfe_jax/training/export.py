@@ -55,6 +55,7 @@ def to_policies(
                 action_low=np.asarray(spec.action_low, np.float32),
                 action_high=np.asarray(spec.action_high, np.float32),
                 metadata=metadata | {"seed": str(int(seed))},
+                squashed="squashed" in params["params"],
             )
         except GailfeError as error:
             if not lenient:
@@ -66,7 +67,9 @@ def to_policies(
 
 def _in_actions(actor: Actor, params: dict[str, Any]) -> tuple[list[tuple[np.ndarray, np.ndarray]], Any]:
     """The policy network's layers, and the log standard deviations, in units of actions (see `ActionUnits`); None for
-    those of a choice."""
+    those of a choice, and of a squashed Gaussian, whose units are its bounds."""
+    if "squashed" in params:
+        return mlp_weights(params["squashed"]), None
     if actor.problem.spec.discrete:
         return mlp_weights(params["logits"]), None
     weights = list(mlp_weights(params["mean" if actor.mixture == 1 else "components"]))
@@ -100,7 +103,7 @@ def to_confidences(
     std = np.asarray(stats.std)
     return [
         Confidence(
-            layers=mlp_weights(jax.tree.map(lambda x, i=i: x[i], params["params"])),
+            layers=_of_pairs(reward, mlp_weights(jax.tree.map(lambda x, i=i: x[i], params["params"]))),
             activation=reward.activation,
             mean=stats.mean[i],
             std=std[i],
@@ -109,6 +112,16 @@ def to_confidences(
         )
         for i, seed in enumerate(seeds)
     ]
+
+
+def _of_pairs(
+    reward: Discriminator, layers: list[tuple[np.ndarray, np.ndarray]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The network on pairs alone: the absorbing state's mark is zero there."""
+    if not reward.absorbing:
+        return layers
+    (kernel, bias), *rest = layers
+    return [(kernel[:-1], bias), *rest]
 
 
 def _metadata(learner: Learner, env_name: str, steps: int) -> dict[str, str]:

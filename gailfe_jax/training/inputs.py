@@ -29,6 +29,7 @@ from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.cloning import BC
 from gailfe_jax.learners.sources import Demos, Failures
+from gailfe_jax.policies.replayed import ReplayedUpdate
 from gailfe_jax.types import Env, EnvSpec, Problem, StateAction
 
 
@@ -123,6 +124,9 @@ def prepare_inputs(
         record["collected_failures"] = len(padded.lengths)
     obs, action, next_obs = (jnp.asarray(x) for x in (pairs.obs, pairs.action, pairs.next_obs))
     demos = Demos(StateAction(obs, action), padded, next_obs)
+    reward = getattr(method, "reward", None)
+    if isinstance(method.policy, ReplayedUpdate) or (reward is not None and reward.asks_ends):
+        demos = demos.replace(terminated=jnp.asarray(pairs.terminated))
     if isinstance(method, BC):
         # Which pairs belong together decides what is held out.
         trajectory = pairs.trajectory.astype(np.int32)

@@ -1,4 +1,4 @@
-"""What every policy step promises (see `gailfe_jax.policies.actor_critic.ActorCritic`), the example's included."""
+"""What every policy step promises (see `gailfe_jax.policies.base.PolicyUpdate`), the example's included."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from gailfe_jax.config.tree import leaves, put
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import METHODS, find_method, policy_name, with_policy
 from gailfe_jax.learners.presets import preset
-from gailfe_jax.policies.actor_critic import ActorCritic, Objective
+from gailfe_jax.policies.base import Objective, PolicyUpdate
 from gailfe_jax.policies.mail import MAIL
 from gailfe_jax.policies.registry import POLICY_UPDATES, register_policy_update
+from gailfe_jax.policies.replayed import ReplayedUpdate
 from gailfe_jax.rewards.registry import REWARDS
 from gailfe_jax.types import ForwardTransitions, Problem, Transition
 from tests.examples.loading import load_example, own_registries
@@ -38,7 +39,7 @@ def a2c():
 
 
 @pytest.fixture(params=NAMES)
-def step(request) -> ActorCritic:
+def step(request) -> PolicyUpdate:
     made = POLICY_UPDATES.find(request.param)()
     sizes = {name.removeprefix("policy."): size for name, size in SIZES.items() if name.startswith("policy.")}
     made = put(made, {name: size for name, size in sizes.items() if name in leaves(made)})
@@ -46,7 +47,7 @@ def step(request) -> ActorCritic:
     return as_arrays(made.bind(PROBLEM))
 
 
-def unroll_of(step: ActorCritic, state: Any, key: Any) -> Transition:
+def unroll_of(step: PolicyUpdate, state: Any, key: Any) -> Transition:
     """An unroll on the cliff's observations whose actions are the policy's own."""
     obs = 0.3 * jax.random.normal(key, (8, 4, 2))
     action, log_prob = step.act(state, obs.reshape(-1, 2), key)
@@ -57,7 +58,7 @@ def unroll_of(step: ActorCritic, state: Any, key: Any) -> Transition:
     return Transition(obs, action, log_prob, following, reward, ended, ended & False)
 
 
-def objective_of(step: ActorCritic, transition: Transition) -> Objective:
+def objective_of(step: PolicyUpdate, transition: Transition) -> Objective:
     moves = None
     if isinstance(step, MAIL):
         shape = step.model.fit_steps, step.model.ensemble, step.model.minibatch
@@ -66,8 +67,13 @@ def objective_of(step: ActorCritic, transition: Transition) -> Objective:
             ForwardTransitions(transition.obs, transition.action, transition.next_obs),
         )
         moves = rows
+    experience = None
+    if isinstance(step, ReplayedUpdate):
+        count, size, length = step.draws(PROBLEM.batch_size)
+        rows = jnp.arange(count * size * length).reshape(count, size, length) % PROBLEM.batch_size
+        experience = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[rows], transition)
     score = lambda obs, action: -jnp.sum(jnp.square(1.2 * obs + 0.5 * action), axis=-1)  # noqa: E731
-    return Objective(score=score, transitions=moves)
+    return Objective(score=score, transitions=moves, experience=experience)
 
 
 # Compiled once for each step: the tests share the programs.
@@ -76,11 +82,11 @@ def jitted(fn: Any) -> Any:
     return jax.jit(fn)
 
 
-def init(step: ActorCritic, key: Any) -> Any:
+def init(step: PolicyUpdate, key: Any) -> Any:
     return step.init(key)
 
 
-def update(step: ActorCritic, state: Any, key: Any) -> tuple[Any, Any]:
+def update(step: PolicyUpdate, state: Any, key: Any) -> tuple[Any, Any]:
     """`(state, metrics)` after one update on an unroll."""
     transition = unroll_of(step, state, key)
     return step.update(state, transition, objective_of(step, transition), key)
@@ -153,17 +159,17 @@ def test_a_registered_step_is_a_method_on_the_true_reward():
 
 
 def test_what_no_one_can_register():
-    class Mine(ActorCritic):
+    class Mine(PolicyUpdate):
         pass
 
-    for kind in (Mine, ActorCritic):
+    for kind in (Mine, PolicyUpdate):
         with pytest.raises(GailfeError, match=rf"^policy mine: {kind.__name__} has no update; expected a class"):
             register_policy_update("mine", kind)
-    with pytest.raises(GailfeError, match=r"^policy mine: got <class 'int'>; expected a subclass of ActorCritic"):
+    with pytest.raises(GailfeError, match=r"^policy mine: got <class 'int'>; expected a subclass of PolicyUpdate"):
         register_policy_update("mine", int)  # type: ignore[arg-type]
     for name in ("ppo", "gail", "two words"):
         with pytest.raises(
-            GailfeError, match=r"^policy: got the name .*; expected one word other than trpo, ppo, mail"
+            GailfeError, match=r"^policy: got the name .*; expected one word other than trpo, ppo, mail, sac, td3"
         ):
             register_policy_update(name, POLICY_UPDATES["a2c"])
 

@@ -265,7 +265,7 @@ def test_the_discriminator_sees_no_step_twice_before_the_batch_is_through():
     executed = Transition(number, number, *[None] * 5)
 
     def drawn(key):
-        return sources.add_and_sample(SourceStates(), executed, Keys.of(key, jnp.int32(0)).sample)[1].policy
+        return sources.add_and_sample(SourceStates(), executed, Keys.of(key, jnp.int32(0)).sample)[1].batch.policy
 
     pairs = jax.jit(drawn)(jax.random.key(0))
     rows = np.asarray(pairs.obs[..., 0])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.config.parts import as_arrays
-from gailfe_jax.policies.actor_critic import Objective
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.mail import MAIL, Windows, clip_inward, cut_windows
 from gailfe_jax.policies.surrogate import importance_surrogate
 from gailfe_jax.types import EnvSpec, Transition

@@ -10,7 +10,7 @@ import pytest
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import find_method
 from gailfe_jax.policies.actor import CloneStart
-from gailfe_jax.policies.actor_critic import Objective
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.forward_model import ForwardModel
 from gailfe_jax.policies.mail import MAIL, cut_windows
 from gailfe_jax.types import ForwardTransitions, StateAction

@@ -11,7 +11,7 @@ from gailfe_jax.config.tree import leaves, put
 from gailfe_jax.envs.rollout import evaluate, unroll
 from gailfe_jax.learners.methods import find_method
 from gailfe_jax.policies.actor import CloneStart
-from gailfe_jax.policies.actor_critic import Objective
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.trpo import TRPO
 from gailfe_jax.types import EnvSpec, EnvState, Problem, StateAction, TimeStep

@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 
 from gailfe_jax.config.parts import as_arrays
 from gailfe_jax.nn.distributions import GaussianPolicy, MixturePolicy
-from gailfe_jax.policies.actor_critic import Objective
+from gailfe_jax.policies.base import Objective
 from gailfe_jax.policies.trpo import TRPO, conjugate_gradient, fisher_product
 from gailfe_jax.types import EnvSpec, Problem, Transition
 

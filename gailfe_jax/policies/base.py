@@ -1,0 +1,64 @@
+"""What every policy step is: how the policy learns from what was just seen, or from all that ever was."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Any, ClassVar
+
+from gailfe_jax.config.parts import traced
+from gailfe_jax.policies.actor import Actor
+from gailfe_jax.types import Array, AuxiliaryFn, ForwardTransitions, Metrics, ScoreFn, Transition
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a policy step maximises, and what else it learns from.
+
+    Attributes:
+      score: the fitted reward; None for the environment's own.
+      true_reward: whether the environment's reward is added to the score.
+      auxiliary: what the policy maximises besides, in units of the advantages' standard deviation; or None.
+      transitions: `[K, E, m]` past transitions that a forward model is fitted to; None without one.
+      experience: `[K, m, H]` windows of past steps that a step from replay learns from; None for others.
+      after_end: `[]` the score of every step behind the task's end, for ever; None for zero.
+    """
+
+    score: ScoreFn | None = None
+    true_reward: bool = False
+    auxiliary: AuxiliaryFn | None = None
+    transitions: ForwardTransitions | None = None
+    experience: Transition | None = None
+    after_end: Array | None = None
+
+
+class PolicyUpdate(Actor, abc.ABC):
+    """Base of the policy steps. Functions are for one seed; a new step is a subclass and `register_policy_update`.
+
+    Attributes:
+      summary: one line for people.
+      model_based: whether it carries the reward's gradient through a forward model.
+    """
+
+    gamma: float = traced(0.995)
+    """Discount (that of the original GAIL code)."""
+
+    summary: ClassVar[str] = ""
+    model_based: ClassVar[bool] = False
+
+    def verify(self, num_envs: int, unroll_length: int) -> None:
+        """Refuses what does not go with an unroll of these sizes; raises GailfeError."""
+
+    @abc.abstractmethod
+    def update(self, state: Any, transition: Transition, objective: Objective, key: Array) -> tuple[Any, Metrics]:
+        """One iteration on an unroll.
+
+        Args:
+          state: the agent.
+          transition: `[T, B, ...]`.
+          objective: what to maximise.
+          key: `[]`.
+
+        Returns:
+          `(state, metrics)`, every metric a scalar.
+        """

@@ -1,0 +1,312 @@
+"""Policy steps from replay: targets and updates by hand, and probe environments with known answers."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gailfe_jax.config.tree import leaves, put
+from gailfe_jax.envs.rollout import evaluate
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.keys import Keys
+from gailfe_jax.learners.methods import find_method, with_policy
+from gailfe_jax.learners.sources import Demos
+from gailfe_jax.nn.distributions import Gaussian
+from gailfe_jax.nn.squashed import Squashed
+from gailfe_jax.policies.base import Objective
+from gailfe_jax.policies.critics import Critics
+from gailfe_jax.policies.replayed import Minibatch, ReplayedUpdate
+from gailfe_jax.policies.sac import SAC
+from gailfe_jax.policies.td3 import TD3
+from gailfe_jax.types import EnvSpec, Problem, StateAction, Transition
+from tests.policies.test_probe import SurviveEnv, TargetEnv
+from tests.toy import Cliff
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+SPEC = EnvSpec("lopsided", None, "none", 2, 2, (-1.0, 0.0), (1.0, 4.0), 9)
+LINEAR = {"hidden": (), "critics": Critics(hidden=(), layer_norm=False), "random_steps": 0, "minibatch": 5}
+
+
+def linear(kind: type[ReplayedUpdate], **settings) -> ReplayedUpdate:
+    """A step whose policy and critics are linear, on actions with bounds of their own."""
+    return kind(**(LINEAR | settings)).bind(Problem(SPEC, num_envs=2, unroll_length=4))
+
+
+def minibatch(key=7) -> Minibatch:
+    x, following, action = (np.random.default_rng(key).normal(size=(3, 5, 2)) * 0.4).astype(np.float32)
+    discount = np.array([0.9, 0.9, 0.0, 0.9, 0.9], np.float32)
+    return Minibatch(x, np.clip(action, -1, 1), np.arange(5.0, dtype=np.float32), discount, following)
+
+
+def kernels(params, name=None):
+    """`(kernel, bias)` of a linear network."""
+    inner = params["params"] if name is None else params["params"][name]
+    return np.asarray(inner["Dense_0"]["kernel"]), np.asarray(inner["Dense_0"]["bias"])
+
+
+def q_values(params, x, action):
+    kernel, bias = kernels(params)
+    return np.einsum("mi,eio->em", np.concatenate([x, action], axis=1), kernel) + bias
+
+
+def adams_first(grad, lr):
+    """The first step of Adam."""
+    return lr * grad / (np.abs(grad) + 1e-5)
+
+
+def test_targets_are_discounted_sums_up_to_the_end_of_the_episode():
+    step = linear(TD3, n_step=3, gamma=0.5, reward_scale=2.0)
+    reward = jnp.array([[1.0, 2.0, 4.0]] * 4)
+    terminated = jnp.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]], bool)
+    truncated = jnp.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 1, 0]], bool)
+    obs = jnp.arange(24.0).reshape(4, 3, 2)
+    action = jnp.broadcast_to(jnp.array([0.5, 3.0]), (4, 3, 2))
+    steps = Transition(obs, action, reward, obs + 100, reward, terminated, truncated)
+    steps = jax.tree.map(lambda x: x[None], steps)
+    state = step.init(jax.random.key(0))
+    made = jax.tree.map(lambda x: x[0], step.minibatches(state, Objective(experience=steps)))
+    np.testing.assert_allclose(made.reward, [2 * (1 + 1 + 1), 2, 2 * (1 + 1), 2 * (1 + 1)])
+    # A fall has no future; a time limit has.
+    np.testing.assert_allclose(made.discount, [0.125, 0.0, 0.0, 0.25])
+    last = np.array([2, 0, 1, 1])
+    unit = state.obs_stats.normalise(steps.next_obs[0])
+    np.testing.assert_allclose(made.next_x, unit[np.arange(4), last])
+    np.testing.assert_allclose(made.action, [[0.5, 0.5]] * 4)  # 3 is the middle of 2 and 4.
+
+    def score(obs, action):
+        return obs[..., 0] + action[..., 1]
+
+    scored = jax.tree.map(lambda x: x[0], step.minibatches(state, Objective(score=score, experience=steps)))
+    np.testing.assert_allclose(scored.reward[1], 2 * (obs[1, 0, 0] + 3))
+    both = step.minibatches(state, Objective(score=score, true_reward=True, experience=steps))
+    np.testing.assert_allclose(both.reward[0, 1], 2 * (obs[1, 0, 0] + 3 + 1))
+
+
+def test_td3_updates_are_those_worked_out_by_hand():
+    step = linear(TD3, target_noise=0.0)
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    kernel, bias = kernels(state.policy, "mean")
+    bias = np.array([0.2, 0.9], np.float32)  # Many actions lie beyond their bounds.
+    params = dict(state.policy["params"]) | {"mean": {"Dense_0": {"kernel": 3000 * kernel, "bias": bias}}}
+    state = state.replace(policy={"params": params}, extra={"params": params})
+    mean = batch.next_x @ (3000 * kernel) + bias
+    following = np.clip(mean, -1, 1)
+    target = batch.reward + batch.discount * q_values(state.target, batch.next_x, following).min(axis=0)
+    values = q_values(state.value, batch.x, batch.action)
+    row = np.concatenate([batch.x, batch.action], axis=1)
+    grad = 2 / 5 * np.einsum("em,mi->ei", values - target, row)
+    after, metrics = step.critic_step(state, batch, Objective(), jax.random.key(2))
+    old, new = kernels(state.value)[0][..., 0], kernels(after.value)[0][..., 0]
+    np.testing.assert_allclose(new, old - adams_first(grad, 1e-3), rtol=1e-5)
+    np.testing.assert_allclose(metrics["value_loss"], np.mean(np.square(values - target)), rtol=1e-5)
+    slow = kernels(after.target)[0][..., 0]
+    np.testing.assert_allclose(slow, 0.99 * old + 0.01 * new, rtol=1e-5)
+
+    # The policy ascends the critics' mean; beyond a bound only a gradient that leads back counts.
+    here = batch.x @ (3000 * kernel) + bias
+    slope = np.broadcast_to(kernels(state.value)[0][:, 2:, 0].mean(axis=0), here.shape)
+    assert ((np.abs(here) > 1) & (slope * here > 0)).any() and ((np.abs(here) > 1) & (slope * here < 0)).any()
+    slope = np.where((np.abs(here) > 1) & (slope * here > 0), 0.0, slope)
+    ascent = batch.x.T @ slope / 5
+    moved, metrics = step.actor_step(state, batch, Objective(), jax.random.key(3))
+    np.testing.assert_allclose(
+        kernels(moved.policy, "mean")[0], 3000 * kernel + adams_first(ascent, 3e-4), rtol=1e-5, atol=1e-7
+    )
+    worth = q_values(state.value, batch.x, np.clip(here, -1, 1)).mean()
+    np.testing.assert_allclose(metrics["policy_value"], worth, rtol=1e-5)
+    np.testing.assert_array_equal(moved.policy["params"]["log_std"], params["log_std"])
+
+
+def test_sac_updates_are_those_worked_out_by_hand():
+    step = linear(SAC, init_temperature=0.5)
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    key = jax.random.key(2)
+    noise = np.asarray(jax.random.normal(key, (5, 2)))
+    kernel, bias = kernels(state.policy, "squashed")
+
+    def drawn(kernel, bias, x):
+        mean, log_std = jnp.split(x @ kernel + bias, 2, axis=-1)
+        u = mean + jnp.exp(log_std) * noise
+        density = -0.5 * noise**2 - 0.5 * np.log(2 * np.pi) - log_std - jnp.log(1 - jnp.tanh(u) ** 2)
+        return jnp.tanh(u), density.sum(axis=-1)
+
+    action, log_prob = drawn(kernel, bias, batch.next_x)
+    soft = q_values(state.target, batch.next_x, action).min(axis=0) - 0.5 * log_prob
+    target = batch.reward + batch.discount * soft
+    values = q_values(state.value, batch.x, batch.action)
+    grad = 2 / 5 * np.einsum("em,mi->ei", values - target, np.concatenate([batch.x, batch.action], axis=1))
+    after, _ = step.critic_step(state, batch, Objective(), key)
+    old, new = (kernels(x.value)[0][..., 0] for x in (state, after))
+    np.testing.assert_allclose(new, old - adams_first(grad, 1e-3), rtol=1e-4)
+
+    def gain(parts):
+        action, log_prob = drawn(*parts, batch.x)
+        critic, offset = kernels(state.value)
+        row = jnp.concatenate([batch.x, action], axis=1)
+        values = jnp.einsum("mi,eio->em", row, critic) + offset
+        return jnp.mean(values.min(axis=0) - 0.5 * log_prob)
+
+    ascent = jax.grad(gain)((kernel, bias))
+    moved, metrics = step.actor_step(state, batch, Objective(), key)
+    for part, name in zip(range(2), ("kernel", "bias"), strict=True):
+        found = moved.policy["params"]["squashed"]["Dense_0"][name]
+        np.testing.assert_allclose(found, (kernel, bias)[part] + adams_first(ascent[part], 3e-4), rtol=1e-4, atol=1e-7)
+    entropy = -np.mean(drawn(kernel, bias, batch.x)[1])
+    np.testing.assert_allclose(metrics["entropy"], entropy, rtol=1e-4)
+    # More entropy than asked for: its price falls.
+    assert entropy > -2
+    np.testing.assert_allclose(moved.extra.log, np.log(0.5) - 3e-4, rtol=1e-4)
+    held, _ = linear(SAC, temperature="fixed").actor_step(state, batch, Objective(), key)
+    np.testing.assert_array_equal(held.extra.log, state.extra.log)
+
+
+def test_a_squashed_density_integrates_to_one_and_knows_its_draws():
+    step = linear(SAC)
+    units = step.action_units
+    dist = Squashed(Gaussian(jnp.array([0.3, -0.6]), jnp.array([-0.9, -0.7])), units)
+    grid = [np.linspace(low, high, 801)[1:-1] for low, high in zip(SPEC.action_low, SPEC.action_high, strict=True)]
+    points = jnp.asarray(np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1))
+    density = np.exp(np.asarray(dist.log_prob(points)))
+    assert density.sum() * np.prod([g[1] - g[0] for g in grid]) == pytest.approx(1.0, rel=2e-3)
+    noise = dist.draw_noise(jax.random.key(0))
+    action = dist.from_noise(noise)
+    np.testing.assert_allclose(dist.infer_noise(action), noise, rtol=1e-4)
+    np.testing.assert_allclose(dist.retrace(noise), action)
+    np.testing.assert_allclose(dist.mode, [np.tanh(0.3), 2 + 2 * np.tanh(-0.6)], rtol=1e-6)
+    assert np.isfinite(dist.log_prob(jnp.array([1.0, 4.0])))
+    np.testing.assert_array_equal(dist.kl(dist), 0.0)
+
+
+SIZES = {
+    "rollout.num_envs": 8, "rollout.unroll_length": 8, "policy.hidden": (32,), "policy.critics.hidden": (32,),
+    "policy.minibatch": 64, "policy.random_steps": 64, "policy.lr": 2e-3, "policy.critics.lr": 3e-3,
+    "policy.init_temperature": 0.01, "policy.temperature": "fixed",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["sac", "td3"])
+def test_learns_to_match_the_target(name):
+    method, env = find_method(name), TargetEnv()
+    known = leaves(method)
+    values = SIZES | {"policy.gamma": 0.5}
+    learner = put(method, {name: value for name, value in values.items() if name in known}).on(env)
+    start = jax.jit(lambda key: learner.init(key, None))(jax.random.key(0))
+    chunk = jax.jit(lambda s: jax.lax.scan(lambda s, _: learner.step(s, None), s, None, length=60))
+    state, metrics = chunk(start)
+
+    @jax.jit
+    def judged(agent):
+        return evaluate(env, learner.policy.deterministic_action, agent, jax.random.key(1), 16)
+
+    before, episodes = judged(start.agent), judged(state.agent)
+    assert float(jnp.mean(episodes.returns)) > -0.1 > float(jnp.mean(before.returns))
+    # Nothing is learned from the first random steps.
+    assert np.isnan(metrics["value_loss"][0]) and np.isfinite(metrics["value_loss"][1:]).all()
+
+
+@pytest.mark.parametrize("kind", [SAC, TD3])
+def test_time_limits_are_bootstrapped(kind):
+    """The value of one reward a step, for ever, is 1 / (1 - gamma) as on-policy steps find it in `test_probe`."""
+    env = SurviveEnv()
+    method = find_method(kind.__name__.lower())
+    values = SIZES | {"policy.gamma": 0.9, "policy.init_temperature": 1e-6, "policy.critics.tau": 0.05}
+    known = leaves(method)
+    learner = put(method, {name: value for name, value in values.items() if name in known}).on(env)
+    train = jax.jit(
+        lambda key: jax.lax.scan(lambda s, _: learner.step(s, None), learner.init(key, None), None, length=80)[0]
+    )
+    state = train(jax.random.key(0)).agent
+    found = learner.policy.critics.values(state.value, state.obs_stats.normalise(jnp.ones((1, 1))), jnp.zeros((1, 1)))
+    np.testing.assert_allclose(found, 10.0, rtol=0.1)
+
+
+def test_it_acts_at_random_first_and_its_statistics_stand_still_then():
+    step = TD3(hidden=(8,), random_steps=16, critics=Critics(hidden=(8,)), minibatch=4, update_ratio=0.25)
+    step = step.bind(Problem(SPEC, num_envs=4, unroll_length=4))
+    state = step.init(jax.random.key(0))
+    obs = jnp.zeros((4000, 2))
+    action, _ = step.act(state, obs, jax.random.key(1))
+    for i, (low, high) in enumerate(zip(SPEC.action_low, SPEC.action_high, strict=True)):
+        shares, _ = np.histogram(action[:, i], bins=4, range=(low, high))
+        assert shares.sum() == 4000 and np.all(np.abs(shares - 1000) < 150)
+    later, _ = step.act(state.replace(seen=jnp.int32(16)), obs, jax.random.key(1))
+    assert np.std(np.asarray(later[:, 1])) == pytest.approx(0.4, rel=0.1)  # A fifth of half the distance.
+    rng = np.random.default_rng(0)
+    rows = jnp.asarray(rng.normal(3, 2, (4, 4, 2)), jnp.float32)
+    flat = jnp.zeros((4, 4))
+    unroll = Transition(rows, rows, flat, rows, flat, flat > 0, flat > 0)
+    windows = jax.tree.map(lambda x: x.reshape(4, 4, 1, *x.shape[2:]), unroll)
+    seen, _ = step.update(state, unroll, Objective(experience=windows), jax.random.key(2))
+    np.testing.assert_allclose(seen.obs_stats.mean, rows.mean(axis=(0, 1)), rtol=1e-3)
+    assert int(seen.seen) == 16
+    again, _ = step.update(seen, unroll, Objective(experience=windows), jax.random.key(2))
+    np.testing.assert_array_equal(again.obs_stats.mean, seen.obs_stats.mean)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"policy.replay": 63}, "policy.replay: got 63; expected at least rollout.num_envs . unroll_length = 64"),
+        ({"policy.n_step": 9}, "policy.n_step: got 9; expected at most rollout.unroll_length = 8"),
+        ({"policy.update_ratio": 0.001}, "policy.update_ratio: got 0.001; expected one update of the policy in each"),
+        ({"policy.mixture": 2}, "policy.mixture: got 2; nothing reads it: a step from replay"),
+    ],
+)
+def test_what_does_not_go_together_is_named(values, message):
+    method = put(find_method("td3"), {"rollout.num_envs": 8, "rollout.unroll_length": 8} | values)
+    with pytest.raises(GailfeError, match=f"^{message}"):
+        method.on(Cliff())
+
+
+@pytest.mark.parametrize("name", ["sac", "td3"])
+def test_choices_and_actions_without_bounds_are_refused(name):
+    class Choosing(Cliff):
+        spec = EnvSpec("choosing", None, "none", 2, 2, (0.0, 0.0), (1.0, 1.0), 12, discrete=True)
+
+    class Free(Cliff):
+        spec = EnvSpec("free", None, "none", 2, 2, (-1.0, -np.inf), (1.0, np.inf), 12)
+
+    for env, message in ((Choosing(), "choosing has actions to choose from"), (Free(), "an action of free has no")):
+        with pytest.raises(GailfeError, match=f"^policy: {message}.*; expected trpo, ppo or mail"):
+            find_method(name).on(env)
+
+
+def test_a_share_of_each_minibatch_is_demonstrated_and_ends_there():
+    method = put(find_method("gail"), {"rollout.num_envs": 4, "rollout.unroll_length": 8})
+    method = with_policy(method, "td3")
+    method = put(method, {"policy.demonstrated": 0.25, "policy.n_step": 3, "policy.minibatch": 8, "reward.steps": 2})
+    learner = method.on(Cliff())
+    shown = jnp.arange(30.0).reshape(15, 2) + 100
+    ended = jnp.arange(15) % 3 == 0
+    demos = Demos(StateAction(shown, shown), next_obs=shown + 0.5, terminated=ended)
+    number = jnp.broadcast_to(jnp.arange(32.0).reshape(8, 4, 1), (8, 4, 2))
+    flat = jnp.zeros((8, 4))
+    unroll = Transition(number, number, flat, number, flat, flat > 0, flat > 0)
+
+    @jax.jit
+    def drawn(key):
+        sources = learner.sources
+        return sources.add_and_sample(sources.init(demos), unroll, Keys.of(key, jnp.int32(0)).sample, demos)[1]
+
+    found = drawn(jax.random.key(0))
+    windows = found.experience
+    assert windows.reward.shape == (16, 8, 3) and found.batch.policy.obs.shape[0] == 2
+    theirs, own = windows.obs[:, :2], windows.obs[:, 2:]
+    assert theirs.min() >= 100 and own.max() < 32 and np.ptp(np.diff(own[..., 0], axis=-1)) == 0
+    np.testing.assert_array_equal(windows.next_obs[:, :2], theirs + 0.5)
+    np.testing.assert_array_equal(windows.terminated[:, :2], (theirs[..., 0] - 100) % 6 == 0)
+    assert (windows.terminated | windows.truncated)[:, :2].all() and not windows.terminated[:, 2:].any()
+    assert len(np.unique(theirs[..., 0])) > 10
+
+
+def test_demonstrated_steps_need_demonstrations_that_are_imitated():
+    for name, values, message in (
+        ("sac", {}, "policy.demonstrated: got 0.5; nothing reads it: no demonstrations are imitated"),
+        ("gail", {"true_reward.add": True}, "policy.demonstrated: got more than 0 with true_reward.add"),
+    ):
+        method = find_method(name) if name == "sac" else with_policy(find_method(name), "sac")
+        with pytest.raises(GailfeError, match=f"^{message}"):
+            put(method, {"policy.demonstrated": 0.5} | values).on(Cliff())
