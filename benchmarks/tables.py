@@ -33,6 +33,7 @@ PUBLISHED = {
     "hopper": "3571",
     "walker2d": "6717",
     "ant": "4372 (TD3)",
+    "humanoid": "7239 (TQC, SB3 zoo)",
     "inverted_double_pendulum": "9337 (TD3)",
     "reacher": "-3.6 (TD3)",
     "swimmer": "282 (PPO, SB3 zoo)",

@@ -132,6 +132,14 @@ class Policy:
         return self.log_std is None and not self.squashed
 
     @property
+    def deterministic_layers(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        """The layers behind the deterministic action: a squashed Gaussian's without its standard deviations."""
+        if not self.squashed:
+            return self.weights
+        kernel, bias = self.weights[-1]
+        return (*self.weights[:-1], (kernel[:, : self.action_size], bias[: self.action_size]))
+
+    @property
     def components(self) -> int:
         """`K`; 1 for a Gaussian and for a choice."""
         return self.log_std.shape[0] if self.log_std is not None and self.log_std.ndim == 2 else 1

@@ -56,7 +56,7 @@ def run(
         check_some(name, values)
     if min((*hidden, minibatch, updates)) < 1:
         raise GailfeError(f"hidden, minibatch, updates: got {hidden}, {minibatch}, {updates}; expected numbers from 1")
-    kinds = [POLICY_UPDATES.find(name) for name in policy]
+    kinds: list[Any] = [POLICY_UPDATES.find(name) for name in policy]
     for name, kind in zip(policy, kinds, strict=True):
         if not issubclass(kind, ReplayedUpdate):
             raise GailfeError(f"policy: {name} does not replay; expected some of sac, td3")

@@ -160,7 +160,7 @@ def _texts(name: str, texts: Sequence[str], size: str | int) -> str:
 
 
 def _source(policy: Policy, contract: Mapping[str, Any]) -> str:
-    widths = [policy.obs_size, *(bias.shape[0] for _, bias in policy.weights)]
+    widths = [policy.obs_size, *(bias.shape[0] for _, bias in policy.deterministic_layers)]
     parts = [
         '#include "policy.h"',
         "",
@@ -180,7 +180,7 @@ def _source(policy: Policy, contract: Mapping[str, Any]) -> str:
         _array("float", "obs_mean", policy.obs_mean),
         _array("float", "obs_std", policy.obs_std),
     ]
-    for i, (kernel, bias) in enumerate(policy.weights):
+    for i, (kernel, bias) in enumerate(policy.deterministic_layers):
         parts += [_array("float", f"kernel_{i}", kernel), _array("float", f"bias_{i}", bias)]
     if not policy.discrete:
         parts += [_array("float", "low", policy.action_low), _array("float", "high", policy.action_high)]
@@ -256,6 +256,10 @@ def _act(policy: Policy, clip: float, widths: Sequence[int]) -> list[str]:
     if components > 1:
         lines += [f"    const policy_real *mean = y + {size} * largest(y + {components * size}, {components});"]
     value = "mean[i]" if components > 1 else "y[i]"
+    if policy.squashed:
+        ends = [f"(policy_real){side}[i]" for side in ("high", "low")]
+        half, centre = (f"(policy_real)0.5 * ({ends[0]} {sign} {ends[1]})" for sign in "-+")
+        value = f"({centre} + {half} * POLICY_TANH(y[i]))"
     return [
         *lines,
         "    for (i = 0; i < POLICY_ACTION_SIZE; ++i) {",

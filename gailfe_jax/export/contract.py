@@ -83,10 +83,14 @@ def self_test(policy: Policy, seed: int = 0) -> SelfTest:
 
 
 def _outputs(policy: Policy, obs: np.ndarray, dtype: Any) -> np.ndarray:
-    """The network's outputs `[n, ...]`, computed in a precision."""
-    layers = [(kernel.astype(dtype), bias.astype(dtype)) for kernel, bias in policy.weights]
+    """The network's outputs `[n, ...]`, squashed where they are to be, computed in a precision."""
+    layers = [(kernel.astype(dtype), bias.astype(dtype)) for kernel, bias in policy.deterministic_layers]
     x = normalise(obs, policy.obs_mean, policy.obs_std).astype(dtype)
-    return forward(layers, x, ACTIVATIONS[policy.activation])
+    x = forward(layers, x, ACTIVATIONS[policy.activation])
+    if not policy.squashed:
+        return x
+    low, high = policy.action_low.astype(dtype), policy.action_high.astype(dtype)
+    return dtype(0.5) * (low + high) + dtype(0.5) * (high - low) * np.tanh(x)
 
 
 def contract(
@@ -130,8 +134,9 @@ def contract(
         },
         "network": {
             "activation": policy.activation,
-            "layers": [list(kernel.shape) for kernel, _ in policy.weights],
+            "layers": [list(kernel.shape) for kernel, _ in policy.deterministic_layers],
             "components": policy.components,
+            "squashed": policy.squashed,
         },
         "self_test": {
             "obs": _numbers(test.obs),

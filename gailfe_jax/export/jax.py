@@ -45,7 +45,7 @@ def to_exported(policy: Policy) -> Any:
     from jax import export
 
     activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[policy.activation]
-    layers = [(jnp.asarray(kernel), jnp.asarray(bias)) for kernel, bias in policy.weights]
+    layers = [(jnp.asarray(kernel), jnp.asarray(bias)) for kernel, bias in policy.deterministic_layers]
     mean, std, low, high = (
         jnp.asarray(x) for x in (policy.obs_mean, policy.obs_std, policy.action_low, policy.action_high)
     )
@@ -68,6 +68,8 @@ def to_exported(policy: Policy) -> Any:
             means = means.reshape(*means.shape[:-1], components, size)
             choice = jnp.argmax(logits, axis=-1)
             x = jnp.take_along_axis(means, choice[..., None, None], axis=-2)[..., 0, :]
+        if policy.squashed:
+            x = 0.5 * (low + high) + 0.5 * (high - low) * jnp.tanh(x)
         return jnp.where(finite[..., None], jnp.clip(x, low, high), jnp.nan)
 
     (n,) = export.symbolic_shape("n")

@@ -23,7 +23,7 @@ def require() -> None:
 
 def files(policy: Policy, contract: Mapping[str, Any]) -> dict[str, bytes]:
     """`policy.py`, and `policy.npz` with the layers, statistics, bounds and the contract as JSON text."""
-    arrays: dict[str, Any] = layer_tensors(policy.weights) | {
+    arrays: dict[str, Any] = layer_tensors(policy.deterministic_layers) | {
         "obs_mean": policy.obs_mean,
         "obs_std": policy.obs_std,
         "action_low": policy.action_low,

@@ -51,7 +51,7 @@ def to_onnx(policy: Policy) -> Any:
     x = graph.node("Div", x, graph.constant("obs_std", policy.obs_std))
     limits = (graph.constant(f"{side}_clip", np.float32(sign * OBS_CLIP)) for side, sign in (("low", -1), ("high", 1)))
     x = graph.node("Clip", x, *limits)
-    for i, (kernel, bias) in enumerate(policy.weights):
+    for i, (kernel, bias) in enumerate(policy.deterministic_layers):
         x = graph.node("Gemm", x, graph.constant(f"kernel_{i}", kernel), graph.constant(f"bias_{i}", bias))
         if i < len(policy.weights) - 1:
             x = graph.node(_ACTIVATIONS[policy.activation], x)
@@ -70,6 +70,10 @@ def to_onnx(policy: Policy) -> Any:
             means, logits = graph.nodes("Split", 2, x, sizes, axis=1)
             means = graph.node("Reshape", means, graph.constant("means", np.array([-1, components, size], np.int64)))
             x = graph.node("GatherND", means, graph.node("ArgMax", logits, axis=1, keepdims=1), batch_dims=1)
+        if policy.squashed:
+            low, high = policy.action_low, policy.action_high
+            x = graph.node("Mul", graph.node("Tanh", x), graph.constant("half", np.float32(0.5) * (high - low)))
+            x = graph.node("Add", x, graph.constant("centre", np.float32(0.5) * (low + high)))
         x = graph.node("Min", x, graph.constant("action_high", policy.action_high))
         x = graph.node("Max", x, graph.constant("action_low", policy.action_low))
         graph.node("Where", wrong, graph.constant("nan", np.float32(np.nan)), x, output="action")

@@ -28,11 +28,11 @@ def network(sizes, seed=0):
     return [(rng.normal(size=(i, j)) / i**0.5, 0.1 * rng.normal(size=j)) for i, j in itertools.pairwise(sizes)]
 
 
-def made(sizes, activation="tanh", log_std=(), low=-1.0, high=1.0):
+def made(sizes, activation="tanh", log_std=(), low=-1.0, high=1.0, squashed=False):
     rng = np.random.default_rng(1)
     return Policy(
         network(sizes), activation, rng.normal(size=sizes[0]), rng.uniform(0.5, 2, sizes[0]), log_std, low, high,
-        {"env": "hopper", "algo": "gail", "seed": "3", "command": "secret"},
+        {"env": "hopper", "algo": "gail", "seed": "3", "command": "secret"}, squashed,
     )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ KINDS = {
     "relu": made((4, 8, 8, 8, 1), "relu", log_std=np.zeros(1)),
     "linear": made((3, 2), log_std=np.zeros(2)),
     "mixture": made((5, 16, 3 * 2 + 3), log_std=np.zeros((3, 2)), low=-0.5, high=0.5),
+    "squashed": made((4, 8, 8, 2 * 2), "relu", log_std=None, low=[-0.3, 1], high=[0.2, 3], squashed=True),
     "choice": made((4, 16, 3), log_std=None, low=0, high=1),
 }
 

@@ -40,6 +40,7 @@ class Policy:
             self.contract["network"]["activation"]
         ]
         self._components = self.contract["network"]["components"]
+        self._squashed = self.contract["network"]["squashed"]
         self.discrete = self.contract["action"]["kind"] == "choice"
 
     def act(self, obs):
@@ -72,6 +73,9 @@ class Policy:
             means, logits = x[..., : -self._components], x[..., -self._components :]
             means = means.reshape(*x.shape[:-1], self._components, len(self._low))
             x = np.take_along_axis(means, logits.argmax(axis=-1)[..., None, None], axis=-2)[..., 0, :]
+        if self._squashed:
+            low, high = self._low.astype(np.float64), self._high.astype(np.float64)
+            x = 0.5 * (low + high) + 0.5 * (high - low) * np.tanh(x)
         return np.clip(x.astype(np.float32), self._low, self._high)
 
     def predict(self, observation, state=None, episode_start=None, deterministic=True):
