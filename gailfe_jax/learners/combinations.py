@@ -87,10 +87,7 @@ COMBINATIONS = (
     Combination("MAIL from replay", "the same from replayed states, critics behind it", "gail", "svg"),
     Combination(
         "MAIL along replay", "along replayed steps, with targets and experience of the model's", "gail", "svg",
-        {
-            "policy.rollouts": "real", "policy.n_step": 2, "policy.value_expansion": 1, "policy.imagined": 0.25,
-            "policy.model.ensemble": 3,
-        },
+        {"policy.rollouts": "real", "policy.value_expansion": 1, "policy.imagined": 0.25},
     ),
     Combination(
         "MAIL+best", "its own best join the demonstrations", "mail", settings={"self_demonstrations.use": "both"}

@@ -18,6 +18,7 @@ FLAGS = {
     "horizon": ["--env", "--horizons", "--repeats", "--out"],
     "evaluation": ["--env", "--algo", "--engine", "--num-envs", "--episodes", "--repeats", "--out"],
     "depth": ["--env", "--algo", "--engine", "--num-envs", "--unroll-length", "--out"],
+    "replay": ["--env", "--policy", "--hidden", "--minibatch", "--updates", "--repeats", "--out"],
     "precision": ["--env", "--seeds", "--iterations", "--out"],
 }
 

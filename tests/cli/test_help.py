@@ -115,7 +115,7 @@ def test_a_setting_or_a_part_is_explained_in_full(words, expected, capsys):
         ("train gail --help dual_lr", "help: dual_lr: no such setting; gail with policy trpo has none; gailfe has"),
         ("train gail --help disc_lr", "help: disc_lr: no such setting; it is called reward.lr now"),
         ("train --help gail", "help: gail is a method; expected gailfe train gail --help"),
-        ("train nonsense --help", "algo: unknown algorithm 'nonsense'; expected one of ppo, trpo, gail"),
+        ("train nonsense --help", "algo: unknown algorithm 'nonsense'; expected one of ppo, trpo, sac, td3, gail"),
         ("train gail --policy adam --help", "policy: got 'adam' for gail; expected one of trpo, ppo, mail"),
         ("train gail --env nonsense --help", "env: unknown task 'nonsense'"),
     ],

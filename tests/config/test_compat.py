@@ -15,6 +15,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import METHODS, find_method, policy_choices, policy_name, with_policy
 from gailfe_jax.learners.record import read_flat
 from gailfe_jax.learners.setup import all_settings
+from gailfe_jax.policies.registry import POLICY_UPDATES
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 RESULTS = sorted((ROOT / "experiments" / "results").glob("*/*.json"))
@@ -42,7 +43,9 @@ def test_every_name_it_has_become_is_one_of_todays_settings():
     targets = {target.rpartition(":")[2] for targets in compat.FLAT.values() for target in targets}
     assert targets - known == set()
     # Demonstrations stood in a record of their own, and these settings came later.
-    later = {"mjx.solver_setting"}
+    later = {"mjx.solver_setting", "reward.absorbing"}
+    for name in ("sac", "td3", "svg"):
+        later |= {f"policy.{setting}" for setting in leaves(POLICY_UPDATES[name]())} - targets
     assert known - targets == {"demos", "trajectories", "subsample", "demo_seed", "expert"} | later
 
 

@@ -72,7 +72,7 @@ def test_values_have_the_type_of_their_setting(name, given, value):
         ("schedule.anneal", "maybe", "true or false"),
         ("schedule.anneal", 1, "true or false"),
         ("reward.form", "log", "one of -log_d, 1-d, log_1-d, logit"),
-        ("algo", 3, "one of ppo, trpo, gail"),
+        ("algo", 3, "one of ppo, trpo, sac, td3, gail"),
         ("trajectories", "few", "a whole number from 1, or none"),
         ("trajectories", "0", "a whole number from 1, or none"),
         ("mjx.solver", "pgs", "one of newton, cg, or none"),

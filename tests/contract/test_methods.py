@@ -133,7 +133,8 @@ def others(leaf: Leaf) -> list[Any]:
     if kind is bool:
         return [not value]
     if kind is int:
-        return [value + 1]
+        # What is replayed is whole unrolls.
+        return [value + max(value, 1) if last == "replay" else value + 1]
     if kind is tuple:
         return [(*(size + 1 for size in value),)]
     return [0.5 * value if value else 0.5]
@@ -225,9 +226,9 @@ def test_a_method_with_several_values_is_several_methods():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("policy", 5, "got 5; expected an object of ActorCritic"),
-        ("policy", None, "got None; expected an object of ActorCritic"),
-        ("policy", PPO, "got the class PPO; expected an object of ActorCritic"),
+        ("policy", 5, "got 5; expected an object of PolicyUpdate"),
+        ("policy", None, "got None; expected an object of PolicyUpdate"),
+        ("policy", PPO, "got the class PPO; expected an object of PolicyUpdate"),
         ("reward", PPO(), r"got PPO\(.*\); expected an object of Reward"),
         ("reward", None, "got None; expected an object of Reward"),
         ("rollout", None, "got None; expected an object of Rollout"),

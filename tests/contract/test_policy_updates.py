@@ -29,6 +29,8 @@ from tests.toy import Cliff
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 PROBLEM = Problem(Cliff.spec, num_envs=4, unroll_length=8)
 NAMES = [*POLICY_UPDATES, "a2c"]
+# SAC stands for the steps from replay in the quick tests; the others have tests of their own there.
+STEPS = [pytest.param(name, marks=pytest.mark.slow) if name in ("td3", "svg") else name for name in NAMES]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,7 +40,7 @@ def a2c():
         yield
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=STEPS)
 def step(request) -> PolicyUpdate:
     made = POLICY_UPDATES.find(request.param)()
     sizes = {name.removeprefix("policy."): size for name, size in SIZES.items() if name.startswith("policy.")}

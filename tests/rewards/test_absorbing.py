@@ -89,7 +89,7 @@ def score(obs, action):
     return obs @ jnp.arange(3.0)
 
 
-@pytest.mark.parametrize("after_end", [0.0, 0.5, -2.0])
+@pytest.mark.parametrize("after_end", [pytest.param(0.0, marks=pytest.mark.slow), -2.0])
 def test_critics_from_replay_find_the_values_of_a_chain(after_end):
     step = TD3(
         hidden=(8,), critics=Critics(hidden=(32,), lr=3e-3, tau=0.1), gamma=0.8, minibatch=32, random_steps=0,
@@ -135,6 +135,7 @@ def test_advantages_see_its_value(after_end):
     np.testing.assert_allclose(plain[:, 0], chain(0.8, after_end), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "policy"), [("gail", "trpo"), ("gailfe", "td3"), ("gail", "mail"), ("gail", "svg")])
 def test_methods_train_with_it(name, policy):
     learner = put(tiny(name, policy), {"reward.absorbing": True, "reward.form": "logit"})

@@ -53,7 +53,7 @@ def test_values_have_the_type_of_their_field(name, given, value):
         ("schedule.anneal", "maybe", "true or false"),
         ("schedule.anneal", 1, "true or false"),
         ("policy", "adam", "one of trpo, ppo, mail"),
-        ("algo", 3, "one of ppo, trpo, gail"),
+        ("algo", 3, "one of ppo, trpo, sac, td3, gail"),
         ("trajectories", "few", "a whole number from 1, or none"),
         ("reward.lr", " ", "got an empty value"),
     ],
@@ -165,7 +165,7 @@ def test_a_folder_is_no_file_of_settings(tmp_path):
         (lambda: random(SPACE, 1, -1), "^sweep_seed: got -1"),
         (lambda: build([], {}), "^settings: got none"),
         (lambda: grid(["num_envs=8,0"]), r"^rollout.num_envs: got '0'; expected a whole number from 1"),
-        (lambda: grid(["algo=gail,nonsense"]), r"^algo: got 'nonsense'; expected one of ppo, trpo, gail"),
+        (lambda: grid(["algo=gail,nonsense"]), r"^algo: got 'nonsense'; expected one of ppo, trpo, sac, td3, gail"),
         (
             lambda: build([{"policy.gamma": 0.9}, {"policy.gamma": 0.9, "reward.lr": Discriminator().lr}], {}),
             r"^setting 1 \(policy.gamma=0.9 reward.lr=0.0003\): trains the same as setting 0 \(policy.gamma=0.9\)",
