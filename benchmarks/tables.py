@@ -316,6 +316,36 @@ def _depth_engine(report: dict[str, Any]) -> str:
     return _markdown(head, list(rows.values()))
 
 
+def _replay(report: dict[str, Any]) -> str:
+    head = [
+        "task",
+        "policy step",
+        "hidden layers",
+        "update, ms",
+        "matrix products, ms",
+        "products / update",
+        "compile, s",
+    ]
+    rows = [
+        [
+            r["env"],
+            r["policy"],
+            f"2 x {r['hidden']}",
+            f"{1e3 * r['update_seconds']:.2f}",
+            f"{1e3 * r['products_seconds']:.2f}",
+            f"{r['share']:.2f}",
+            f"{r['compile_seconds']:.1f}",
+        ]
+        for r in report["rows"]
+    ]
+    return _markdown(head, rows)
+
+
+def replay() -> str:
+    """An update from replay beside its matrix products."""
+    return _result("replay", "gailfe bench replay", _replay)
+
+
 def precision() -> str:
     """What rounded matrix products do to gradients."""
     return _result("precision", "gailfe bench precision", _precision)
@@ -377,6 +407,7 @@ TABLES = {
     "depth_before": functools.partial(depth, "depth_before"),
     "depth_engine": depth_engine,
     "precision": precision,
+    "replay": replay,
     "gpu": gpu,
     **{f"gpu_plan_{stage}": functools.partial(plan_table, stage) for stage in STAGES},
     "figure1": functools.partial(experiment, "figure1"),
