@@ -17,6 +17,7 @@ from gailfe_jax.learners.forward_training import forward_training
 from gailfe_jax.learners.methods import METHODS, policy_choices
 from gailfe_jax.learners.smile import smile
 from gailfe_jax.learners.stagewise import Stagewise
+from gailfe_jax.policies.replayed import ReplayedUpdate
 from gailfe_jax.training.loop import train
 from tests.learners.stages import SETTINGS
 from tests.tiny import tiny, tiny_run
@@ -36,7 +37,10 @@ def shown() -> Demonstrations:
     return collect_demonstrations(ENV, keeper(), trajectories=3, failures=3, deterministic=True)
 
 
-CASES = [(name, policy) for name in METHODS for policy in policy_choices(METHODS[name]) or (None,)]
+EVERY = [(name, policy) for name in METHODS for policy in policy_choices(METHODS[name]) or (None,)]
+# What moves actions continuously has no way to choose.
+REPLAYED = [case for case in EVERY if isinstance(tiny(*case).policy, ReplayedUpdate)]
+CASES = [case for case in EVERY if case not in REPLAYED]
 QUICK = {("gail", "trpo"), ("bc", None), ("dagger", None)}
 MARKED = [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
 
@@ -56,6 +60,14 @@ def test_every_method_trains_and_its_policy_chooses(name, policy, shown, tmp_pat
         # Nothing is there to be measured where no episode has ended.
         assert np.isfinite(values).all() or metric.startswith(("train_", "model_error_h", "own_best_return")), metric
     assert PolicyBatch([ours, ours]).act(np.zeros((2, 3, 4))).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("name", "policy"), REPLAYED)
+def test_steps_from_replay_refuse_choices(name, policy):
+    with pytest.raises(
+        GailfeError, match=r"^policy: cartpole has actions to choose from, .*; expected trpo"
+    ):
+        tiny(name, policy).on(ENV)
 
 
 @pytest.mark.slow
