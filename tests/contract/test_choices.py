@@ -64,9 +64,7 @@ def test_every_method_trains_and_its_policy_chooses(name, policy, shown, tmp_pat
 
 @pytest.mark.parametrize(("name", "policy"), REPLAYED)
 def test_steps_from_replay_refuse_choices(name, policy):
-    with pytest.raises(
-        GailfeError, match=r"^policy: cartpole has actions to choose from, .*; expected trpo"
-    ):
+    with pytest.raises(GailfeError, match=r"^policy: cartpole has actions to choose from, .*; expected trpo"):
         tiny(name, policy).on(ENV)
 
 
