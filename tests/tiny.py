@@ -61,7 +61,8 @@ def noise_demos(env: Env, pairs: int = 60, expert: Any = None) -> Demos:
     action = jnp.asarray(rng.uniform(-1, 1, (pairs, spec.action_size)), jnp.float32)
     trajectory = jnp.arange(pairs, dtype=jnp.int32) // (pairs // 6)
     oracle = None if expert is None else Oracle.of(expert)
-    return Demos(StateAction(obs, action), next_obs=following, trajectory=trajectory, oracle=oracle)
+    ended = jnp.zeros(pairs, bool)
+    return Demos(StateAction(obs, action), next_obs=following, terminated=ended, trajectory=trajectory, oracle=oracle)
 
 
 def toy_demonstrations(

@@ -255,9 +255,9 @@ class Adversarial(Learner):
     def sources(self) -> Sources:
         """The buffers of this method."""
         policy, past = self.policy, self.self_imitation
-        replay = 0 if self.reward is None else self.reward.policy_replay
         model = policy.model if isinstance(policy, MAIL) else None
         replayed = policy if isinstance(policy, ReplayedUpdate) else None
+        replay = 0 if self.reward is None or replayed is not None else self.reward.policy_replay
         rollout = self.rollout
         return Sources(
             problem=self.problem,
@@ -270,7 +270,7 @@ class Adversarial(Learner):
             transitions=None if model is None else Replay(model.capacity),
             episodes=past.episodes if past is not None and past.updates else None,
             experience_draws=None if replayed is None else replayed.draws(rollout.batch_size),
-            demonstrated=0.0 if replayed is None else replayed.demonstrated,
+            demonstrated=replayed.demonstrated if replayed is not None and self._imitates else 0.0,
             experience=None
             if replayed is None
             else StepReplay(replayed.replay, rollout.num_envs, rollout.unroll_length),

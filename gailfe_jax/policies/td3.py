@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from gailfe_jax.config.parts import traced
 from gailfe_jax.nn.clipping import clip_inward
+from gailfe_jax.nn.distributions import GaussianPolicy
 from gailfe_jax.parallel.devices import draw_rows
 from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.policies.actor import CloneStart
@@ -35,6 +36,11 @@ class TD3(ReplayedUpdate):
 
     def unread(self) -> dict[str, str]:
         return super().unread() | {"init_log_std": "exploration is the standard deviation"}
+
+    @property
+    def _policy_net(self) -> GaussianPolicy:
+        # Its standard deviation is set by `init`.
+        return GaussianPolicy(self.hidden, self.problem.spec.action_size, self.activation, 0.0, self.action_units)
 
     def init(self, key: Array) -> ReplayedState:
         state = super().init(key)
