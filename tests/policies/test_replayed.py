@@ -187,7 +187,7 @@ SIZES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["sac", "td3"])
+@pytest.mark.parametrize("name", ["sac", pytest.param("td3", marks=pytest.mark.slow)])
 def test_learns_to_match_the_target(name):
     method, env = find_method(name), TargetEnv()
     known = leaves(method)
@@ -207,7 +207,7 @@ def test_learns_to_match_the_target(name):
     assert np.isnan(metrics["value_loss"][0]) and np.isfinite(metrics["value_loss"][1:]).all()
 
 
-@pytest.mark.parametrize("kind", [SAC, TD3])
+@pytest.mark.parametrize("kind", [pytest.param(SAC, marks=pytest.mark.slow), TD3])
 def test_time_limits_are_bootstrapped(kind):
     """The value of one reward a step, for ever, is 1 / (1 - gamma) as on-policy steps find it in `test_probe`."""
     env = SurviveEnv()
