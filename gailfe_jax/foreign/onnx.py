@@ -17,6 +17,7 @@ import numpy as np
 from gailfe_jax.artifacts.host_policy import HostPolicy
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.digests import file_sha256
+from gailfe_jax.io.limited import read_limited
 from gailfe_jax.types import EnvSpec
 
 _LARGEST_FILE = 256 * 2**20
@@ -58,12 +59,7 @@ def read_onnx(path: pathlib.Path, spec: EnvSpec) -> HostPolicy:
     for package in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise GailfeError(f"{where}: needs {package}, which is not installed; pip install 'gailfe-jax[onnx]'")
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise GailfeError(f"{where}: has over {_LARGEST_FILE} bytes; expected a policy in ONNX")
-        content = path.read_bytes()
-    except OSError as error:
-        raise GailfeError(f"{where}: expected a readable ONNX file ({error.strerror})") from None
+    content = read_limited(path, _LARGEST_FILE, "ONNX file")
     name, output, dtype, batched = _checked(content, spec, where)
     session = _session(content, where)
 

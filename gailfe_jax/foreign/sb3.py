@@ -20,6 +20,7 @@ from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.foreign.state_dict import LARGEST_FILE, open_archive, read_member, read_state_dict
 from gailfe_jax.io.digests import file_sha256
+from gailfe_jax.io.limited import read_limited
 from gailfe_jax.types import EnvSpec
 
 _LARGEST_DATA = 64 * 2**20
@@ -43,12 +44,7 @@ def read_sb3(path: pathlib.Path, spec: EnvSpec) -> AnyPolicy:
       GailfeError: it is damaged, too large, no multi-layer perceptron, or not for this environment.
     """
     where = str(path)
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise GailfeError(f"{where}: has over {LARGEST_FILE} bytes; expected a Stable-Baselines3 model")
-        content = path.read_bytes()
-    except OSError as error:
-        raise GailfeError(f"{where}: expected a readable Stable-Baselines3 zip ({error.strerror})") from None
+    content = read_limited(path, LARGEST_FILE, "Stable-Baselines3 zip")
     archive = open_archive(content, where)
     data = _read_data(read_member(archive, "data", _LARGEST_DATA, where), where)
     state = read_state_dict(read_member(archive, "policy.pth", LARGEST_FILE, where), f"{where}: 'policy.pth'")

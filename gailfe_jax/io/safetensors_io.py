@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_bytes_atomic
+from gailfe_jax.io.limited import read_limited
 
 _LARGEST_FILE = 256 * 2**20
 
@@ -46,12 +47,7 @@ def read_tensors(path: str | os.PathLike[str], file_format: str) -> tuple[dict[s
       GailfeError: the file is missing, foreign or damaged; the message names it.
     """
     path, kind = Path(path), file_format.split()[1]
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise GailfeError(f"{path}: expected a {kind} file, this one has over {_LARGEST_FILE} bytes")
-        content = path.read_bytes()
-    except OSError as error:
-        raise GailfeError(f"{path}: expected a readable {kind} file ({error.strerror})") from None
+    content = read_limited(path, _LARGEST_FILE, f"{kind} file")
     try:
         tensors = safetensors.numpy.load(content)
         size = int.from_bytes(content[:8], "little")

@@ -264,7 +264,8 @@ class Sources:
     def _with_demonstrations(self, windows: Transition, demos: Demos, key: Array) -> Transition:
         """`windows [K, m, H]`, the first of each minibatch replaced by demonstrated steps.
 
-        A window of these ends with its first step, as if cut there: what came next may not be among them.
+        A window of these ends with its first step, as if cut there: what came next may not be among them. How likely
+        the expert's actions were is not known, and nan.
         """
         expert, ended = demos.expert, demos.terminated
         assert expert is not None and demos.next_obs is not None and ended is not None
@@ -275,7 +276,7 @@ class Sources:
         shown = Transition(
             obs=expert.obs[rows],
             action=expert.action[rows],
-            log_prob=nothing,
+            log_prob=nothing + jnp.nan,
             next_obs=demos.next_obs[rows],
             reward=nothing,
             terminated=ended[rows],

@@ -55,6 +55,10 @@ class ActionUnits:
         """`[..., a]` the mean that a network's `output [..., a]` stands for."""
         return jnp.asarray(self.centre) + jnp.asarray(self.half) * output
 
+    def output(self, mean: Array) -> Array:
+        """The inverse of `mean`."""
+        return (mean - jnp.asarray(self.centre)) / jnp.asarray(self.half)
+
     def log_std(self, output: Array) -> Array:
         """`[..., a]` likewise of a log standard deviation."""
         return output + jnp.log(jnp.asarray(self.half))

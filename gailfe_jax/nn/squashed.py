@@ -54,8 +54,7 @@ class Squashed:
         return jnp.tanh(u) if self.units is None else self.units.mean(jnp.tanh(u))
 
     def _in(self, action: Array) -> Array:
-        if self.units is not None:
-            action = (action - jnp.asarray(self.units.centre)) / jnp.asarray(self.units.half)
+        action = action if self.units is None else self.units.output(action)
         return jnp.arctanh(jnp.clip(action, -_INSIDE, _INSIDE))
 
     @property
@@ -77,9 +76,7 @@ class Squashed:
         """`[...]` log-density of `tanh(u)`, in units of the bounds, where `u [..., a]` is before the squashing."""
         # log(1 - tanh(u)^2), which does not underflow.
         slope = 2.0 * (jnp.log(2.0) - u - jax.nn.softplus(-2.0 * u))
-        z = (u - self.inner.mean) * jnp.exp(-self.inner.log_std)
-        normal = -0.5 * (jnp.square(z) + jnp.log(2 * jnp.pi)) - self.inner.log_std
-        return jnp.sum(normal - slope, axis=-1)
+        return self.inner.log_prob(u) - jnp.sum(slope, axis=-1)
 
     def draw_noise(self, key: Array) -> Array:
         """`[..., a]` standard normal."""
@@ -99,6 +96,4 @@ class Squashed:
 
     def kl(self, other: Squashed) -> Array:
         """`[...]` KL(self || other): squashing both alike changes nothing."""
-        ratio = jnp.exp(2 * (self.inner.log_std - other.inner.log_std))
-        shift = jnp.square((self.inner.mean - other.inner.mean) * jnp.exp(-other.inner.log_std))
-        return 0.5 * jnp.sum(ratio + shift - 1.0 - 2 * (self.inner.log_std - other.inner.log_std), axis=-1)
+        return self.inner.kl(other.inner)

@@ -76,8 +76,7 @@ class ActorCritic(PolicyUpdate):
         """The reward `[T, B]` to maximise: the fitted one, the scaled true one, or both."""
         if objective.score is None:
             return self._true_reward(state, transition)
-        low, high = self.problem.action_bounds
-        scored = objective.score(transition.obs, jnp.clip(transition.action, low, high))
+        scored = self.scored(transition, objective.score)
         if not objective.true_reward:
             return scored, state.reward_scale
         reward, scale = self._true_reward(state, transition)

@@ -6,6 +6,8 @@ import abc
 import dataclasses
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
+
 from gailfe_jax.config.parts import traced
 from gailfe_jax.policies.actor import Actor
 from gailfe_jax.types import Array, AuxiliaryFn, ForwardTransitions, Metrics, ScoreFn, Transition
@@ -48,6 +50,11 @@ class PolicyUpdate(Actor, abc.ABC):
 
     def verify(self, num_envs: int, unroll_length: int) -> None:
         """Refuses what does not go with an unroll of these sizes; raises GailfeError."""
+
+    def scored(self, steps: Transition, score: ScoreFn) -> Array:
+        """What `score` pays for `steps [...]`: for the actions as the environment executed them."""
+        low, high = self.problem.action_bounds
+        return score(steps.obs, jnp.clip(steps.action, low, high))
 
     @abc.abstractmethod
     def update(self, state: Any, transition: Transition, objective: Objective, key: Array) -> tuple[Any, Metrics]:

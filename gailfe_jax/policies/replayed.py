@@ -175,6 +175,7 @@ class ReplayedUpdate(PolicyUpdate):
 
     def act(self, state: ReplayedState, obs: Array, key: Array) -> tuple[Array, Array]:
         """Draws actions `[B, a]`, uniformly in the first `random_steps` steps, and gives their `log_prob [B]`."""
+        first = state.seen < self.random_steps
         action, log_prob = self.draw(state, obs, key)
         size = self.problem.spec.action_size
 
@@ -182,7 +183,9 @@ class ReplayedUpdate(PolicyUpdate):
             return jax.random.uniform(jax.random.fold_in(key, 1), (len(rows), size), minval=-1.0, maxval=1.0)
 
         uniform = self.from_units(draw_rows(draw, obs))
-        return jnp.where(state.seen < self.random_steps, uniform, action), log_prob
+        low, high = self.problem.action_bounds
+        density = -jnp.sum(jnp.log(jnp.broadcast_to(high - low, (size,))))
+        return jnp.where(first, uniform, action), jnp.where(first, density, log_prob)
 
     def draw(self, state: ReplayedState, obs: Array, key: Array) -> tuple[Array, Array]:
         """`(action [B, a], log_prob [B])` as the policy explores."""
@@ -196,7 +199,7 @@ class ReplayedUpdate(PolicyUpdate):
     def to_units(self, action: Array) -> Array:
         """The inverse of `from_units`."""
         units = self.action_units
-        return action if units is None else (action - jnp.asarray(units.centre)) / jnp.asarray(units.half)
+        return action if units is None else units.output(action)
 
     def executed(self, action: Array) -> Array:
         """What the environment did of a drawn `action [..., a]`, in units of its bounds."""
@@ -272,8 +275,7 @@ class ReplayedUpdate(PolicyUpdate):
         """The reward of each step: the fitted one, the environment's, or both."""
         if objective.score is None:
             return steps.reward
-        low, high = self.problem.action_bounds
-        scored = objective.score(steps.obs, jnp.clip(steps.action, low, high))
+        scored = self.scored(steps, objective.score)
         return steps.reward + scored if objective.true_reward else scored
 
     def critic_step(

@@ -290,7 +290,9 @@ class SVG(SAC):
         # A step behind the episode's end is none of the window's.
         ended = jnp.cumsum(steps.done, axis=1) - steps.done > 0
         now = self.distribution(state, steps.obs).log_prob(steps.action)
-        ratio = jnp.sum(jnp.where(ended, 0.0, now - steps.log_prob), axis=1)
+        # Nobody knows how likely a demonstrated action was.
+        known = ~ended & ~jnp.isnan(steps.log_prob)
+        ratio = jnp.sum(jnp.where(known, now - steps.log_prob, 0.0), axis=1)
         limit = jnp.asarray(self.importance_limit, jnp.float32)
         weight = jnp.minimum(jnp.exp(jnp.minimum(ratio, 20.0)), limit)
         weight = weight / jnp.maximum(jnp.mean(weight), 1e-6)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gailfe_jax.config.parts import traced
 from gailfe_jax.nn.clipping import clip_inward
-from gailfe_jax.nn.distributions import GaussianPolicy
+from gailfe_jax.nn.distributions import Gaussian, GaussianPolicy
 from gailfe_jax.parallel.devices import draw_rows
 from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.policies.actor import CloneStart
@@ -69,10 +69,11 @@ class TD3(ReplayedUpdate):
         """The deterministic action inside its bounds, and noise on it: a mean far outside would never be left."""
 
         def draw(policy: PyTree, obs_stats: Any, obs: Array, key: Array) -> tuple[Array, Array]:
-            dist = self.policy(policy, obs_stats.normalise(obs))
-            noise = draw_rows(lambda rows: self.policy(policy, rows).draw_noise(key), obs)
-            action = dist.from_noise(noise) - dist.mode + self.from_units(jnp.clip(self.to_units(dist.mode), -1, 1))
-            return action, dist.log_prob(action)
+            x = obs_stats.normalise(obs)
+            dist: Any = self.policy(policy, x)
+            around = Gaussian(self.from_units(jnp.clip(self._action(policy, x), -1, 1)), dist.log_std)
+            action = around.from_noise(draw_rows(lambda rows: self.policy(policy, rows).draw_noise(key), x))
+            return action, around.log_prob(action)
 
         return per_seed(draw)(state.policy, state.obs_stats, obs, key)
 

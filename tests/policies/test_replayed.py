@@ -228,11 +228,14 @@ def test_it_acts_at_random_first_and_its_statistics_stand_still_then():
     step = step.bind(Problem(SPEC, num_envs=4, unroll_length=4))
     state = step.init(jax.random.key(0))
     obs = jnp.zeros((4000, 2))
-    action, _ = step.act(state, obs, jax.random.key(1))
+    action, density = step.act(state, obs, jax.random.key(1))
+    np.testing.assert_allclose(density, np.log(1 / (2 * 4)), rtol=1e-5)
     for i, (low, high) in enumerate(zip(SPEC.action_low, SPEC.action_high, strict=True)):
         shares, _ = np.histogram(action[:, i], bins=4, range=(low, high))
         assert shares.sum() == 4000 and np.all(np.abs(shares - 1000) < 150)
-    later, _ = step.act(state.replace(seen=jnp.int32(16)), obs, jax.random.key(1))
+    later, density = step.act(state.replace(seen=jnp.int32(16)), obs, jax.random.key(1))
+    around = Gaussian(step.deterministic_action(state, obs), jnp.log(jnp.array([0.2, 0.4])))
+    np.testing.assert_allclose(density, around.log_prob(later), rtol=1e-4)
     assert np.std(np.asarray(later[:, 1])) == pytest.approx(0.4, rel=0.1)  # A fifth of half the distance.
     rng = np.random.default_rng(0)
     rows = jnp.asarray(rng.normal(3, 2, (4, 4, 2)), jnp.float32)
@@ -297,6 +300,7 @@ def test_a_share_of_each_minibatch_is_demonstrated_and_ends_there():
     theirs, own = windows.obs[:, :2], windows.obs[:, 2:]
     assert theirs.min() >= 100 and own.max() < 32 and np.ptp(np.diff(own[..., 0], axis=-1)) == 0
     np.testing.assert_array_equal(windows.next_obs[:, :2], theirs + 0.5)
+    assert np.isnan(windows.log_prob[:, :2]).all() and not np.isnan(windows.log_prob[:, 2:]).any()
     np.testing.assert_array_equal(windows.terminated[:, :2], (theirs[..., 0] - 100) % 6 == 0)
     assert (windows.terminated | windows.truncated)[:, :2].all() and not windows.terminated[:, 2:].any()
     assert len(np.unique(theirs[..., 0])) > 10

@@ -121,6 +121,9 @@ def test_windows_weigh_by_how_much_likelier_they_are_today():
     found = step._weights(state, steps.replace(log_prob=taken))
     expected = np.minimum(ratio, 2.0)
     np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-3)
+    # Demonstrated actions, of a density that is not known, count as any other does.
+    unknown = steps.replace(log_prob=jnp.full_like(taken, jnp.nan))
+    np.testing.assert_allclose(step._weights(state, unknown), 1.0, rtol=1e-5)
     np.testing.assert_array_equal(made(rollouts="real", importance_limit=0.0)._weights(state, steps), 1.0)
 
 
