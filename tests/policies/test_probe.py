@@ -71,18 +71,18 @@ class SurviveEnv:
         return new, TimeStep(one, one, jnp.float32(1.0), jnp.array(False), truncated)
 
 
-@pytest.mark.parametrize("name", ["ppo", "trpo"])
-def test_learns_to_match_the_target(name):
-    method, env = find_method(name), TargetEnv()
-    values = {
-        "rollout.num_envs": 16, "rollout.unroll_length": 32, "policy.hidden": (32,), "policy.init_log_std": -0.5,
-        "policy.gamma": 0.5, "policy.minibatches": 4, "policy.lr": 2e-3,
-    }  # fmt: skip
+def probed(name, env, values, iterations):
+    """`(learner, first state, last state, metrics)` of a method on a probe, with those of `values` that it has."""
+    method = find_method(name)
     known = leaves(method)
     learner = put(method, {name: value for name, value in values.items() if name in known}).on(env)
     start = jax.jit(lambda key: learner.init(key, None))(jax.random.key(0))
-    chunk = jax.jit(lambda s: jax.lax.scan(lambda s, _: learner.step(s, None), s, None, length=100))
-    state, _ = chunk(start)
+    chunk = jax.jit(lambda s: jax.lax.scan(lambda s, _: learner.step(s, None), s, None, length=iterations))
+    return learner, start, *chunk(start)
+
+
+def assert_matches_the_target(env, learner, start, state):
+    """The deterministic policy has come near the best return, from afar."""
 
     @jax.jit
     def judged(agent):
@@ -91,6 +91,17 @@ def test_learns_to_match_the_target(name):
     before, episodes = judged(start.agent), judged(state.agent)
     assert float(jnp.mean(episodes.returns)) > -0.1 > float(jnp.mean(before.returns))
     np.testing.assert_array_equal(episodes.lengths, 10)
+
+
+@pytest.mark.parametrize("name", ["ppo", "trpo"])
+def test_learns_to_match_the_target(name):
+    env = TargetEnv()
+    values = {
+        "rollout.num_envs": 16, "rollout.unroll_length": 32, "policy.hidden": (32,), "policy.init_log_std": -0.5,
+        "policy.gamma": 0.5, "policy.minibatches": 4, "policy.lr": 2e-3,
+    }  # fmt: skip
+    learner, start, state, _ = probed(name, env, values, 100)
+    assert_matches_the_target(env, learner, start, state)
 
 
 @pytest.mark.parametrize("kind", [PPO, TRPO])

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.config.tree import leaves, put
-from gailfe_jax.envs.rollout import evaluate
+from gailfe_jax.config.tree import put
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.keys import Keys
 from gailfe_jax.learners.methods import find_method, with_policy
@@ -21,7 +20,7 @@ from gailfe_jax.policies.replayed import Minibatch, ReplayedUpdate
 from gailfe_jax.policies.sac import SAC
 from gailfe_jax.policies.td3 import TD3
 from gailfe_jax.types import EnvSpec, Problem, StateAction, Transition
-from tests.policies.test_probe import SurviveEnv, TargetEnv
+from tests.policies.test_probe import SurviveEnv, TargetEnv, assert_matches_the_target, probed
 from tests.toy import Cliff
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -189,20 +188,9 @@ SIZES = {
 
 @pytest.mark.parametrize("name", ["sac", pytest.param("td3", marks=pytest.mark.slow)])
 def test_learns_to_match_the_target(name):
-    method, env = find_method(name), TargetEnv()
-    known = leaves(method)
-    values = SIZES | {"policy.gamma": 0.5}
-    learner = put(method, {name: value for name, value in values.items() if name in known}).on(env)
-    start = jax.jit(lambda key: learner.init(key, None))(jax.random.key(0))
-    chunk = jax.jit(lambda s: jax.lax.scan(lambda s, _: learner.step(s, None), s, None, length=60))
-    state, metrics = chunk(start)
-
-    @jax.jit
-    def judged(agent):
-        return evaluate(env, learner.policy.deterministic_action, agent, jax.random.key(1), 16)
-
-    before, episodes = judged(start.agent), judged(state.agent)
-    assert float(jnp.mean(episodes.returns)) > -0.1 > float(jnp.mean(before.returns))
+    env = TargetEnv()
+    learner, start, state, metrics = probed(name, env, SIZES | {"policy.gamma": 0.5}, 60)
+    assert_matches_the_target(env, learner, start, state)
     # Nothing is learned from the first random steps.
     assert np.isnan(metrics["value_loss"][0]) and np.isfinite(metrics["value_loss"][1:]).all()
 
@@ -210,15 +198,9 @@ def test_learns_to_match_the_target(name):
 @pytest.mark.parametrize("kind", [pytest.param(SAC, marks=pytest.mark.slow), TD3])
 def test_time_limits_are_bootstrapped(kind):
     """The value of one reward a step, for ever, is 1 / (1 - gamma) as on-policy steps find it in `test_probe`."""
-    env = SurviveEnv()
-    method = find_method(kind.__name__.lower())
     values = SIZES | {"policy.gamma": 0.9, "policy.init_temperature": 1e-6, "policy.critics.tau": 0.05}
-    known = leaves(method)
-    learner = put(method, {name: value for name, value in values.items() if name in known}).on(env)
-    train = jax.jit(
-        lambda key: jax.lax.scan(lambda s, _: learner.step(s, None), learner.init(key, None), None, length=80)[0]
-    )
-    state = train(jax.random.key(0)).agent
+    learner, _, last, _ = probed(kind.__name__.lower(), SurviveEnv(), values, 80)
+    state = last.agent
     found = learner.policy.critics.values(state.value, state.obs_stats.normalise(jnp.ones((1, 1))), jnp.zeros((1, 1)))
     np.testing.assert_allclose(found, 10.0, rtol=0.1)
 
