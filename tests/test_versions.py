@@ -33,6 +33,7 @@ def test_a_python_that_is_not_there_is_left_out(monkeypatch, tmp_path):
     assert versions.found_pythons() == [str(tmp_path / "python3.11")]
 
 
+@pytest.mark.slow
 def test_a_failing_environment_is_named(monkeypatch, capsys):
     monkeypatch.setattr(versions, "check", lambda environment: environment.packages != ["jax<0.13"])
     monkeypatch.setattr(versions, "bounds", lambda text: ("0.10", "0.13"))

@@ -28,6 +28,7 @@ def test_it_goes_the_whole_way_from_the_command_line(demos_file, tmp_path):
     the_whole_way(tmp_path, words, "policy.lr=1e-3,1e-2")
 
 
+@pytest.mark.slow
 def test_it_stands_for_itself_on_the_true_reward(tmp_path):
     load_example("new_policy_step")
     setup = gf.build_setup({"algo": "a2c", "env": "cliff"} | TINY)

@@ -19,7 +19,7 @@ from tests.toy import Cliff, cliff_expert
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 ENV = Cliff()
-FAST = [("gailfe", "trpo"), ("ppo", None), ("bc", None), ("dagger", None)]
+FAST = [("ppo", None), ("bc", None), ("dagger", None)]
 STEPS = [(algo, policy) for algo in METHODS for policy in policy_choices(METHODS[algo]) or (None,)]
 
 

@@ -23,6 +23,7 @@ def test_the_fitted_rewards_weight_beside_the_true_one_decays_where_it_is_asked_
     assert all(method.policy.lr == learner.policy.lr and method.reward.lr == learner.reward.lr for method in scaled)
 
 
+@pytest.mark.slow
 def test_at_the_runs_end_the_true_reward_alone_is_left():
     method = tiny("gasil", true_reward__add=True, true_reward__alpha=50.0, true_reward__alpha_decay=True)
     learner = method.on(Drift(), total_iterations=3)

@@ -58,6 +58,7 @@ def test_the_learned_model_follows_a_pendulum_twenty_steps_ahead(kind, ensemble)
         assert jnp.mean(far) > 10 * jnp.mean(near) > 0
 
 
+@pytest.mark.slow
 def test_errors_leave_out_windows_in_which_an_episode_ended():
     model = ForwardModel(hidden=(4,)).bind(PROBLEM)
     state = jax.jit(model.init)(jax.random.key(0))

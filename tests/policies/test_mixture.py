@@ -14,6 +14,7 @@ from gailfe_jax.types import EnvSpec, Problem, StateAction
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 
+@pytest.mark.slow
 def test_a_mixture_clones_two_habits_where_a_gaussian_clones_their_mean():
     """The demonstrator turns left or right at random; straight on is what it never does."""
     spec = EnvSpec("fork", None, "none", 2, 1, (-1.0,), (1.0,), 10)

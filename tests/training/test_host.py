@@ -117,6 +117,7 @@ def test_the_same_task_on_the_c_engine():
     assert on_c_engine(make_env("hopper")) is on_c_engine(make_env("brax:fast")) is on_c_engine(ENV) is None
 
 
+@pytest.mark.slow
 def test_on_mjx_policies_are_judged_as_on_the_c_engine():
     here, there = make_env("hopper"), make_env("hopper", "mjx")
     direct, judged = (

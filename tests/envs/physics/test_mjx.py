@@ -33,6 +33,7 @@ def test_step_agrees_with_gymnasium(contract, warm):
     contract.agrees(warm)
 
 
+@pytest.mark.slow
 def test_reset_equals_fresh_init(contract):
     contract.resets()
 

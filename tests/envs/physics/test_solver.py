@@ -76,6 +76,7 @@ def test_what_is_not_known_to_be_cheap_cannot_be_asked_for():
         find_env(place)
 
 
+@pytest.mark.slow
 def test_training_runs_what_its_record_says():
     _, record, env = find_env(EnvSettings(engine="mjx"))
     assert record["mjx"] == {"solver_setting": "cheap"} | FEW
