@@ -4,6 +4,7 @@
     python experiments/tasks.py --draw      only draw what there is
 
 10 whole demonstrations of the expert with its noise, 5 seeds, 50 deterministic Gymnasium episodes each at the end.
+On Humanoid the preset begins with a clone; beside it, the same from nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cells import Cell
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.artifacts.policy import load_expert
+from gailfe_jax.config.tree import set_values
 from gailfe_jax.learners.presets import preset
 
 EXPERIMENT = "tasks"
@@ -31,21 +33,32 @@ TASKS = [
     ("swimmer", "Swimmer-v5", 300_000),
     ("reacher", "Reacher-v5", 300_000),
     ("ant", "Ant-v5", 1_000_000),
+    ("humanoid", "Humanoid-v5", 500_000),
 ]
 METHODS = {"bc": "BC", "gail": "GAIL (TRPO)"}
 SEEDS, TRAJECTORIES, EPISODES = 5, 10, 50
 
 
-def _cell(task: str, steps: float, algo: str) -> Cell:
+def _cell(task: str, steps: float, algo: str, begins: str = "") -> Cell:
     method, run = preset(algo, task)
     steps, eval_every = (run.steps, run.eval_every) if algo == "bc" else (steps, steps / 10)
+    name, label = f"{task}-{algo}", METHODS[algo]
+    if begins == "nothing":
+        method, name = set_values(method, {"start.steps": 0}), f"{name}-from-nothing"
+    label += f", from {begins}" if begins else ""
     return Cell(
-        f"{task}-{algo}", METHODS[algo], method, task, steps, SEEDS, eval_every=eval_every,
+        name, label, method, task, steps, SEEDS, eval_every=eval_every,
         trajectories=TRAJECTORIES, final_episodes=EPISODES, failures=0,
     )  # fmt: skip
 
 
-CELLS = [_cell(task, steps, algo) for task, _, steps in TASKS for algo in METHODS]
+def _begins(task: str, algo: str) -> tuple[str, ...]:
+    return ("a clone", "nothing") if (task, algo) == ("humanoid", "gail") else ("",)
+
+
+CELLS = [
+    _cell(task, steps, algo, begins) for task, _, steps in TASKS for algo in METHODS for begins in _begins(task, algo)
+]
 
 
 def draw(results: dict[str, dict[str, Any]]) -> None:
