@@ -38,6 +38,9 @@ from gailfe_jax.training.loop import train
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 WORK = pathlib.Path("runs") / "experiments"
+# Tasks whose demonstrations leave out the expert's failures. The others' results were made before that was usual, and
+# share their demonstrations.
+SORTED = ("humanoid",)
 RAW = ("return_mean", "length_mean", "discriminator_accuracy", "train_return", "train_falls")
 RAW_FAILURES = ("multiplier", "failure_log_d", "violation", "failures_in_buffer", "failure_transitions")
 RAW_MODEL = ("model_error_1", "model_error_h", "model_unexplained")
@@ -109,7 +112,7 @@ def demonstrations(task: str, trajectories: int = 30, failures: int = 100) -> pa
             trajectories=trajectories,
             failures=failures,
             seed=0,
-            keep_failed=True,  # as the committed results were made
+            keep_failed=task not in SORTED,
             expert_name=f"shipped expert for {task}",
         ).save(path)
     return path
