@@ -119,6 +119,8 @@ _SCALE: dict[str, Any] = {
     "reward.steps": 40,
     "reward.minibatch": 1024,
 }
+# An average over twenty iterations would be late by a million steps.
+_SCALE_AVERAGE = 0.75
 # MAIL's loops are rollouts through the model, forwards, backwards and once for every try of the line search. Windows of
 # half the length are twice as many, side by side, and a value ends them; and a step that has little noise left seldom
 # has to be halved at all, so three times are enough.
@@ -176,6 +178,7 @@ def _with_envs(method: Learner, num_envs: int) -> Learner:
         batch = num_envs * _SCALE_UNROLL
         minibatches = dict.fromkeys(("policy.value_minibatch", "policy.model.minibatch"), batch // 16)
         values = _SCALE | (_SCALE_MAIL if getattr(method.policy, "model_based", False) else {}) | minibatches | values
+        values |= {"policy.average": _SCALE_AVERAGE} if method.policy.average else {}
     return _put(method, values)
 
 
