@@ -128,6 +128,10 @@ class RunSettings(Part):
 
 LEAST_INTERVAL = 50_000
 """Steps of each seed between evaluations, at least."""
+STEPS_PER_EVALUATED_STEP = 125
+"""Steps of each seed between evaluations for each of an episode, on a CPU."""
+LEAST_EVALUATIONS = 8
+"""Evaluations of a run, if they are not closer than `LEAST_INTERVAL`."""
 MOST_ITERATIONS = 8
 """Iterations of more than that many steps between evaluations, at most, whatever an evaluation costs."""
 
@@ -138,10 +142,12 @@ def eval_interval(batch_size: int, unroll_length: int, episode_steps: int, *, on
     Decided by sizes and not by the clock, so that a run can be repeated. An evaluation plays one episode in each of a
     few environments, side by side: `episode_steps` engine calls one after the other.
 
-    On a CPU a call takes as long as it has environments, and a few are little beside an iteration: two iterations are
-    enough, however large. An accelerator takes about as long for a few environments as for thousands, so there calls
-    are counted: four times as many in training as in an evaluation, and no more than `MOST_ITERATIONS` iterations. (The
-    host's evaluation runs beside training, and one of its calls takes less time than the accelerator's.)
+    On a CPU a call takes as long as it has environments, and a few of them are slow: `STEPS_PER_EVALUATED_STEP` times
+    as many steps as an episode has keep an evaluation near a twentieth of the time, and beside large iterations two
+    are enough, however large. An accelerator takes about as long for a few environments as for thousands, so there
+    calls are counted: four times as many in training as in an evaluation, and no more than `MOST_ITERATIONS`
+    iterations. (The host's evaluation runs beside training, and one of its calls takes less time than the
+    accelerator's.)
 
     Args:
       batch_size: steps of an iteration.
@@ -149,9 +155,9 @@ def eval_interval(batch_size: int, unroll_length: int, episode_steps: int, *, on
       episode_steps: engine calls of an evaluation, at most.
       on_cpu: whether training runs on a CPU.
     """
-    least = LEAST_INTERVAL / batch_size
+    least = max(LEAST_INTERVAL, STEPS_PER_EVALUATED_STEP * episode_steps) if on_cpu else LEAST_INTERVAL
     wanted = 2 if on_cpu else min(MOST_ITERATIONS, math.ceil(4 * episode_steps / unroll_length))
-    return LEAST_INTERVAL if least >= wanted else wanted * batch_size
+    return least if least >= wanted * batch_size else wanted * batch_size
 
 
 def whole_chunks(run: RunSettings, batch_size: int) -> tuple[int, int]:

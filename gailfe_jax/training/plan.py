@@ -11,7 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings, RunSettings, eval_interval, whole_chunks
+from gailfe_jax.config.run import (
+    LEAST_EVALUATIONS,
+    LEAST_INTERVAL,
+    DemoSettings,
+    EnvSettings,
+    MjxSettings,
+    RunSettings,
+    eval_interval,
+    whole_chunks,
+)
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import as_env, canonical_name, engine_of, make_env, on_c_engine, task_record
@@ -123,8 +132,11 @@ def make_plan(
         batch, length = method.rollout.batch_size, method.rollout.unroll_length
         if run.eval_every is None:
             on_cpu = device is not None or jax.default_backend() == "cpu"
-            # A short run is not made longer by an interval that nobody chose; an iteration is the least.
             interval = eval_interval(batch, length, world.spec.max_episode_steps, on_cpu=on_cpu)
+            if on_cpu:
+                # A short run is looked at some times all the same.
+                interval = min(interval, max(LEAST_INTERVAL, 2 * batch, run.steps / LEAST_EVALUATIONS))
+            # Nor is it made longer by an interval that nobody chose; an iteration is the least.
             interval = min(interval, max(batch, math.ceil(run.steps / batch) * batch))
             run = run.replace(eval_every=float(interval))
         now = identity(method, place, run, inputs.record, world.spec.engine, imports)

@@ -54,8 +54,9 @@ def test_a_run_is_whole_evaluations_of_whole_iterations(steps, every, batch, exp
 @pytest.mark.parametrize(
     ("batch", "unroll", "steps", "on_cpu", "iterations"),
     [
-        (1024, 128, 1000, True, 49),
-        (8192, 32, 1000, True, 6),
+        (1024, 128, 1000, True, 122),
+        (1024, 128, 50, True, 49),
+        (8192, 32, 1000, True, 15),
         (131_072, 32, 1000, True, 2),
         (32_768, 32, 1000, False, 8),
         (131_072, 32, 1000, False, 8),
