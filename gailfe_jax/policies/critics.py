@@ -21,7 +21,10 @@ class Critics(Part):
     hidden: tuple[int, ...] = setting((256, 256))
     """Hidden layers of each critic."""
     ensemble: int = setting(2, least=1)
-    """Critics; targets take the least of them (clipped double Q-learning)."""
+    """Critics."""
+    subset: int = setting(2, least=1)
+    """Targets take the least of so many critics, or of all, drawn anew for each minibatch where there are more (clipped
+    double Q-learning; REDQ, Chen et al. 2021)."""
     layer_norm: bool = setting(True)
     """Standardise the critics' hidden layers over their units, which bounds what they say of actions never tried."""
     lr: float = traced(1e-3, step_size="value")
@@ -43,6 +46,13 @@ class Critics(Part):
         row = jnp.concatenate([x, action], axis=-1)
         values: Any = jax.vmap(lambda p: self._net.apply(p, row))(params)
         return values[..., 0]
+
+    def least(self, params: PyTree, x: Array, action: Array, key: Array) -> Array:
+        """`[m]` the least value that `subset` of the critics give; `key []` draws which."""
+        if self.subset < self.ensemble:
+            chosen = jax.random.choice(key, self.ensemble, (self.subset,), replace=False)
+            params = jax.tree.map(lambda p: p[chosen], params)
+        return jnp.min(self.values(params, x, action), axis=0)
 
     def follow(self, target: PyTree, params: PyTree) -> PyTree:
         """The slow copies, a step of `tau` nearer to the critics."""

@@ -297,6 +297,12 @@ class ReplayedUpdate(PolicyUpdate):
         }
         return state.replace(value=params, value_opt=opt, target=self.critics.follow(state.target, params)), metrics
 
+    def beside(self, state: ReplayedState, policy: PyTree, objective: Objective, values: Array) -> Array:
+        """`[]` what the policy maximises besides, in units of the standard deviation of `values [m]`."""
+        if objective.auxiliary is None:
+            return jnp.float32(0.0)
+        return jax.lax.stop_gradient(jnp.std(values)) * self.auxiliary(state, policy, objective.auxiliary)
+
     def ascended(self, state: ReplayedState, x: Array, action: Array) -> Array:
         """`[m]` what the policy ascends: the critics' values of `action [m, a]`, in units of its bounds."""
         values = self.critics.values(state.value, x, action)

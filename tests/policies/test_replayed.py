@@ -296,3 +296,32 @@ def test_demonstrated_steps_need_demonstrations_that_are_imitated():
         method = find_method(name) if name == "sac" else with_policy(find_method(name), "sac")
         with pytest.raises(GailfeError, match=f"^{message}"):
             put(method, {"policy.demonstrated": 0.5} | values).on(Cliff())
+
+
+def test_targets_take_the_least_of_a_drawn_subset():
+    step = linear(SAC, critics=Critics(hidden=(), layer_norm=False, ensemble=4, subset=2))
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    values = q_values(state.value, batch.x, batch.action)
+    pairs = {(i, j): np.minimum(values[i], values[j]) for i in range(4) for j in range(i)}
+    seen = set()
+    for i in range(40):
+        found = step.critics.least(state.value, batch.x, batch.action, jax.random.key(i))
+        seen |= {pair for pair, least in pairs.items() if np.allclose(found, least, rtol=1e-5)}
+    assert seen == set(pairs)
+    all_of_two = linear(SAC).critics
+    two = jax.tree.map(lambda x: x[:2], state.value)
+    np.testing.assert_allclose(
+        all_of_two.least(two, batch.x, batch.action, jax.random.key(0)), values[:2].min(axis=0), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", [SAC, TD3])
+def test_what_is_maximised_besides_goes_by_the_spread_of_the_values(kind):
+    step = linear(kind)
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    # Ten times the value is ten times the gain, and what is beside it keeps its share.
+    larger = state.replace(value=jax.tree.map(lambda x: 10 * x, state.value))
+    aim = Objective(auxiliary=lambda policy, rows: jnp.mean(policy(jnp.ones((3, 2))).log_prob(jnp.ones((3, 2)))))
+    found = [step.beside(s, s.policy, aim, step.ascended(s, batch.x, batch.action)) for s in (state, larger)]
+    np.testing.assert_allclose(found[1], 10 * found[0], rtol=1e-5)
+    assert float(step.beside(state, state.policy, Objective(), jnp.ones(3))) == 0.0
