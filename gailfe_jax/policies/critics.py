@@ -22,9 +22,9 @@ class Critics(Part):
     """Hidden layers of each critic."""
     ensemble: int = setting(2, least=1)
     """Critics."""
-    subset: int = setting(2, least=1)
-    """Targets take the least of so many critics, or of all, drawn anew for each minibatch where there are more (clipped
-    double Q-learning; REDQ, Chen et al. 2021)."""
+    subset: int = setting(0, least=0)
+    """Targets take the least of so many critics, drawn anew for each minibatch (REDQ, Chen et al. 2021); 0 takes the
+    least of all (clipped double Q-learning)."""
     layer_norm: bool = setting(True)
     """Standardise the critics' hidden layers over their units, which bounds what they say of actions never tried."""
     lr: float = traced(1e-3, step_size="value")
@@ -49,7 +49,7 @@ class Critics(Part):
 
     def least(self, params: PyTree, x: Array, action: Array, key: Array) -> Array:
         """`[m]` the least value that `subset` of the critics give; `key []` draws which."""
-        if self.subset < self.ensemble:
+        if 0 < self.subset < self.ensemble:
             chosen = jax.random.choice(key, self.ensemble, (self.subset,), replace=False)
             params = jax.tree.map(lambda p: p[chosen], params)
         return jnp.min(self.values(params, x, action), axis=0)

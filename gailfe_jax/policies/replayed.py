@@ -116,6 +116,12 @@ class ReplayedUpdate(PolicyUpdate):
             raise GailfeError(
                 f"policy.n_step: got {self.n_step}; expected at most rollout.unroll_length = {unroll_length}"
             )
+        critics = self.critics
+        if critics.subset > critics.ensemble:
+            raise GailfeError(
+                f"policy.critics.subset: got {critics.subset}; expected at most policy.critics.ensemble = "
+                f"{critics.ensemble}, or 0 for all"
+            )
         if self.update_ratio * batch < 0.5 * self.policy_delay:
             raise GailfeError(
                 f"policy.update_ratio: got {self.update_ratio:g}; expected one update of the policy in each iteration "
@@ -301,7 +307,7 @@ class ReplayedUpdate(PolicyUpdate):
         """`[]` what the policy maximises besides, in units of the standard deviation of `values [m]`."""
         if objective.auxiliary is None:
             return jnp.float32(0.0)
-        return jax.lax.stop_gradient(jnp.std(values)) * self.auxiliary(state, policy, objective.auxiliary)
+        return spread(jax.lax.stop_gradient(values)) * self.auxiliary(state, policy, objective.auxiliary)
 
     def ascended(self, state: ReplayedState, x: Array, action: Array) -> Array:
         """`[m]` what the policy ascends: the critics' values of `action [m, a]`, in units of its bounds."""
@@ -315,3 +321,9 @@ class ReplayedUpdate(PolicyUpdate):
         descent = jax.tree.map(jnp.negative, mean_over_devices(ascent))
         policy, opt = adam_step(descent, state.policy_opt, state.policy, self.lr)
         return policy, opt, aux
+
+
+def spread(values: Array) -> Array:
+    """`[]` the standard deviation of `values [m]`, of all devices' rows."""
+    mean = mean_over_devices(jnp.mean(values))
+    return jnp.sqrt(mean_over_devices(jnp.mean(jnp.square(values - mean))))

@@ -237,6 +237,7 @@ def test_it_acts_at_random_first_and_its_statistics_stand_still_then():
         ({"policy.replay": 63}, "policy.replay: got 63; expected at least rollout.num_envs . unroll_length = 64"),
         ({"policy.n_step": 9}, "policy.n_step: got 9; expected at most rollout.unroll_length = 8"),
         ({"policy.update_ratio": 0.001}, "policy.update_ratio: got 0.001; expected one update of the policy in each"),
+        ({"policy.critics.subset": 3}, "policy.critics.subset: got 3; expected at most policy.critics.ensemble = 2, or 0"),
         ({"policy.mixture": 2}, "policy.mixture: got 2; nothing reads it: a step from replay"),
     ],
 )
