@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from gailfe_jax.config.parts import Part, setting, traced
 from gailfe_jax.nn.mlp import MLP
+from gailfe_jax.parallel.devices import mean_over_devices
 from gailfe_jax.types import Array, PyTree
 
 
@@ -29,6 +30,11 @@ class Critics(Part):
     """Standardise the critics' hidden layers over their units, which bounds what they say of actions never tried."""
     lr: float = traced(1e-3, step_size="value")
     """Adam learning rate of the critics."""
+    bounded: bool = setting(False)
+    """Clip what targets take from the critics to what the rewards drawn lately come to if they are paid for ever: a new
+    extreme counts at once, an old one fades with tau. Zero, what is behind the task's end, is always inside."""
+    huber: float = setting(0.0, least=0)
+    """Errors beyond so many times a minibatch's root mean square count linearly (Huber's loss); 0 squares all."""
     tau: float = traced(0.01)
     """Share of the critics that their targets' slow copies take over at each update."""
 
@@ -53,6 +59,17 @@ class Critics(Part):
             chosen = jax.random.choice(key, self.ensemble, (self.subset,), replace=False)
             params = jax.tree.map(lambda p: p[chosen], params)
         return jnp.min(self.values(params, x, action), axis=0)
+
+    def loss(self, values: Array, target: Array) -> Array:
+        """`[]` what a fit descends, the sum over the critics: `values [E, m]` against `target [m]`."""
+        error = values - target
+        square = jnp.square(error)
+        if self.huber:
+            rms = jnp.sqrt(mean_over_devices(jnp.mean(jax.lax.stop_gradient(square))))
+            knee = self.huber * rms
+            # Level and slope are those of the square at the knee.
+            square = jnp.where(jnp.abs(error) <= knee, square, knee * (2 * jnp.abs(error) - knee))
+        return jnp.sum(jnp.mean(square, axis=-1))
 
     def follow(self, target: PyTree, params: PyTree) -> PyTree:
         """The slow copies, a step of `tau` nearer to the critics."""

@@ -99,7 +99,8 @@ class SAC(ReplayedUpdate):
         """`[m]` the least value of an action that is drawn there, and the price of its entropy."""
         action, log_prob = self.drawn(state.policy, batch.next_x, key)
         least = self.critics.least(state.target, batch.next_x, action, jax.random.fold_in(key, 1))
-        return least - self.price(state) * log_prob
+        bonus = -self.price(state) * log_prob
+        return self.within(state, least + bonus, bonus)
 
     def gain(self, state: ReplayedState, policy: PyTree, batch: Minibatch, objective: Objective, key: Array) -> Gain:
         """What the policy with parameters `policy` is worth at a minibatch."""

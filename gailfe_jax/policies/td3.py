@@ -87,7 +87,8 @@ class TD3(ReplayedUpdate):
         noise = self.target_noise * draw_rows(lambda rows: jax.random.normal(key, rows.shape), action)
         limit = self.target_noise_limit
         action = jnp.clip(action + jnp.clip(noise, -limit, limit), -1, 1)
-        return self.critics.least(state.target, batch.next_x, action, jax.random.fold_in(key, 1))
+        least = self.critics.least(state.target, batch.next_x, action, jax.random.fold_in(key, 1))
+        return self.within(state, least)
 
     def actor_step(
         self, state: ReplayedState, batch: Minibatch, objective: Objective, key: Array

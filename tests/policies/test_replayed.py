@@ -237,7 +237,10 @@ def test_it_acts_at_random_first_and_its_statistics_stand_still_then():
         ({"policy.replay": 63}, "policy.replay: got 63; expected at least rollout.num_envs . unroll_length = 64"),
         ({"policy.n_step": 9}, "policy.n_step: got 9; expected at most rollout.unroll_length = 8"),
         ({"policy.update_ratio": 0.001}, "policy.update_ratio: got 0.001; expected one update of the policy in each"),
-        ({"policy.critics.subset": 3}, "policy.critics.subset: got 3; expected at most policy.critics.ensemble = 2, or 0"),
+        (
+            {"policy.critics.subset": 3},
+            "policy.critics.subset: got 3; expected at most policy.critics.ensemble = 2, or 0",
+        ),
         ({"policy.mixture": 2}, "policy.mixture: got 2; nothing reads it: a step from replay"),
     ],
 )
@@ -326,3 +329,108 @@ def test_what_is_maximised_besides_goes_by_the_spread_of_the_values(kind):
     found = [step.beside(s, s.policy, aim, step.ascended(s, batch.x, batch.action)) for s in (state, larger)]
     np.testing.assert_allclose(found[1], 10 * found[0], rtol=1e-5)
     assert float(step.beside(state, state.policy, Objective(), jnp.ones(3))) == 0.0
+
+
+def fitted(step, state, batch, objective=None, key=2):
+    """The critics' kernels `[E, o + a]` after one update, and its metrics."""
+    after, metrics = step.critic_step(state, batch, objective or Objective(), jax.random.key(key))
+    return kernels(after.value)[0][..., 0], metrics, after
+
+
+def test_targets_stay_within_what_the_rewards_come_to_for_ever():
+    step = linear(TD3, target_noise=0.0, gamma=0.5, critics=Critics(hidden=(), layer_norm=False, bounded=True, tau=0.1))
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    paid = jnp.array([[3.0], [1.0], [2.0], [1.0], [1.0]])
+    # Critics that promise far more than 3 / (1 - 0.5), and far less than 0.
+    state = state.replace(target=jax.tree.map(lambda x: 100 * x, state.target))
+    batch = batch.replace(rewards=paid)
+    following = np.clip(step.to_units(step.policy(state.policy, batch.next_x).mode), -1, 1)
+    promised = q_values(state.target, batch.next_x, following).min(axis=0)
+    assert promised.max() > 6 and promised.min() < 0
+    target = batch.reward + batch.discount * np.clip(promised, 0, 6)
+    values = q_values(state.value, batch.x, batch.action)
+    grad = 2 / 5 * np.einsum("em,mi->ei", values - target, np.concatenate([batch.x, batch.action], axis=1))
+    found, metrics, after = fitted(step, state, batch)
+    np.testing.assert_allclose(found, kernels(state.value)[0][..., 0] - adams_first(grad, 1e-3), rtol=1e-4)
+    assert float(metrics["reward_low"]) == 0.0 and float(metrics["reward_high"]) == 3.0
+    # A new extreme counts at once, an old one fades by tau; what is behind the end is paid, too.
+    _, metrics, _ = fitted(step, after, batch.replace(rewards=paid - 2), Objective(after_end=jnp.float32(-4.0)))
+    np.testing.assert_allclose([metrics["reward_low"], metrics["reward_high"]], [-4.0, 3 - 0.1 * (3 - 1)], rtol=1e-6)
+    assert state.reward_range.shape == (2,) and linear(TD3).init(jax.random.key(1)).reward_range == ()
+
+
+def test_a_bound_leaves_room_for_what_entropy_is_paid():
+    critics = Critics(hidden=(), layer_norm=False, bounded=True)
+    step, free = (linear(SAC, init_temperature=2.0, gamma=0.5, critics=c) for c in (critics, LINEAR["critics"]))
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    state = state.replace(reward_range=jnp.array([-1.0, 3.0]))
+    key = jax.random.key(4)
+    loud = state.replace(target=jax.tree.map(lambda x: 100 * x, state.target))
+    plain = free.next_value(loud, batch, Objective(), key)
+    _, log_prob = step.drawn(state.policy, batch.next_x, key)
+    bonus = -2.0 * float(np.mean(log_prob))
+    low, high = -1 + min(bonus, 0), 3 + max(bonus, 0)
+    found = step.next_value(loud, batch, Objective(), key)
+    np.testing.assert_allclose(found, np.clip(plain, low / 0.5, high / 0.5), rtol=1e-5)
+    assert bonus != 0 and (np.asarray(plain) > 2 * high).any() and (np.asarray(plain) < 2 * low).any()
+
+
+def test_the_rewards_that_bound_values_are_those_of_single_steps():
+    step = linear(TD3, n_step=3, reward_scale=2.0, critics=Critics(hidden=(), layer_norm=False, bounded=True))
+    flat, obs = jnp.array([[[1.0, 2.0, 4.0]]]), jnp.zeros((1, 1, 3, 2))
+    steps = Transition(obs, obs + 3, flat, obs, flat, flat < 0, flat < 0)
+    made = step.minibatches(step.init(jax.random.key(0)), Objective(experience=steps))
+    np.testing.assert_array_equal(made.rewards, [[[2.0, 4.0, 8.0]]])
+
+
+def test_large_errors_count_linearly():
+    critics = Critics(hidden=(), huber=1.0)
+    values, target = jnp.array([[1.0, 5.0], [-1.0, 0.0]]), jnp.array([0.0, 1.0])
+    # Errors 1, 4, -1, -1: their root mean square is sqrt(19 / 4).
+    knee = np.sqrt(19 / 4)
+    expected = (1 + knee * (8 - knee)) / 2 + (1 + 1) / 2
+    np.testing.assert_allclose(critics.loss(values, target), expected, rtol=1e-6)
+    slope = jax.grad(lambda v: critics.loss(v, target))(values)
+    np.testing.assert_allclose(slope, [[1.0, knee], [-1.0, -1.0]], rtol=1e-6)
+    assert float(Critics(hidden=()).loss(values, target)) == (1 + 16 + 1 + 1) / 2
+
+
+@pytest.mark.parametrize("delay", [2, 5])
+def test_many_updates_are_the_updates_one_by_one(delay):
+    step = linear(TD3, update_ratio=2.5, policy_delay=delay, minibatch=5)
+    state = step.init(jax.random.key(0))
+    count, size, length = step.draws(8)
+    assert count == 20 // delay * delay
+    rows = jnp.asarray(np.random.default_rng(0).normal(size=(count, size, length, 2)), jnp.float32)
+    flat = rows[..., 0]
+    steps = Transition(rows, rows + 3, flat, rows + 0.1, flat, flat > 1, flat < -1)
+    unroll = jax.tree.map(lambda x: x[:4, :2, 0], steps)
+    aim, key = Objective(experience=steps), jax.random.key(5)
+    together, _ = step.update(state, unroll, aim, key)
+    one = state.replace(obs_stats=state.obs_stats)
+    batches, keys = step.minibatches(one, aim), jax.random.split(key, count)
+    for i in range(count):
+        batch = jax.tree.map(lambda x, i=i: x[i], batches)
+        one, _ = step.critic_step(one, batch, aim, keys[i])
+        if (i + 1) % delay == 0:
+            one, _ = step.actor_step(one, batch, aim, jax.random.fold_in(keys[i], 1))
+    for name in ("policy", "value", "target"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+            getattr(together, name),
+            getattr(one, name),
+        )
+
+
+def test_more_updates_make_no_larger_program():
+    def operations(ratio, delay):
+        step = linear(SAC, update_ratio=ratio, policy_delay=delay)
+        shape = step.draws(8)
+        rows, flat = jnp.zeros((*shape, 2)), jnp.zeros(shape)
+        steps = Transition(rows, rows, flat, rows, flat, flat > 0, flat > 0)
+        unroll = jax.tree.map(lambda x: x[:1, :1, 0], steps)
+        update = lambda state, key: step.update(state, unroll, Objective(experience=steps), key)  # noqa: E731
+        jaxpr = jax.make_jaxpr(update)(step.init(jax.random.key(0)), jax.random.key(0))
+        return str(jaxpr).count(" = ")
+
+    assert operations(4.0, 4) == operations(20.0, 20)
