@@ -263,6 +263,7 @@ class Adversarial(Learner):
             problem=self.problem,
             draws=self._draws,
             asks_ends=self.reward is not None and self.reward.asks_ends,
+            newest=(0.0, 1) if self.reward is None else self.reward.newest,
             transition_draws=None if model is None else (model.fit_steps, model.ensemble, model.minibatch),
             failures=None if self.failures is None else self.failures.buffer,
             self_demonstrations=None if self.self_demonstrations is None else self.self_demonstrations.buffer,
@@ -351,6 +352,9 @@ class Adversarial(Learner):
             found["self_imitation.updates"] = "it goes by the true reward; expected true_reward.add, or the method ppo"
         if isinstance(self.policy, ReplayedUpdate):
             found["reward.replay"] = "the policy step's own replay is what the reward sees"
+        elif self.reward is not None:
+            why = "the policy steps on the newest unroll, and so does the reward"
+            found |= {f"reward.{name}": why for name in self.reward.read_from_replay}
         cycles = self.policy.model_based or (self.reward is not None and self.reward.constrainable)
         if not cycles:
             found["schedule.warm_restarts"] = "there is neither a discriminator nor a forward model"

@@ -167,6 +167,7 @@ class Sources:
       transition_draws: `(K, E, m)` transitions that a forward model sees; None without one.
       experience_draws: `(K, m, H)` windows of steps that a policy step from replay sees; None without one.
       demonstrated: share of them that are demonstrated steps.
+      newest: `(share, steps)` of the reward's replayed pairs, see `Reward.newest`.
       asks_ends: whether the reward is to know which pairs the task ended with.
       failures, self_demonstrations, policy_replay, transitions, episodes, experience: as in `SourceStates`.
     """
@@ -176,6 +177,7 @@ class Sources:
     transition_draws: tuple[int, int, int] | None = None
     experience_draws: tuple[int, int, int] | None = None
     demonstrated: float = 0.0
+    newest: tuple[float, int] = (0.0, 1)
     asks_ends: bool = False
     failures: LabelledTrajectories | None = None
     self_demonstrations: TopK | LabelledTrajectories | None = None
@@ -321,9 +323,20 @@ class Sources:
             return None
         assert self.draws is not None
         steps, size = self.draws
-        drawn: Transition = self.experience.sample(states.experience, key, steps * size)
-        pairs = StateAction(*(x.reshape(steps, size, -1) for x in (drawn.obs, drawn.action)))
-        return pairs, drawn.terminated.reshape(steps, size)
+        share, span = self.newest
+        count = round(share * size)
+
+        def rows(key: Array, count: int, newest: int | None) -> tuple[Array, ...]:
+            """`count` steps of each minibatch: observations, actions, and whether the task ended."""
+            assert self.experience is not None
+            drawn: Transition = self.experience.sample(states.experience, key, steps * count, newest=newest)
+            return tuple(x.reshape(steps, count, *x.shape[2:]) for x in (drawn.obs, drawn.action, drawn.terminated))
+
+        obs, action, ended = rows(key, size - count, None)
+        if count:
+            late = rows(jax.random.fold_in(key, 1), count, span)
+            obs, action, ended = (jnp.concatenate(x, axis=1) for x in zip((obs, action, ended), late, strict=True))
+        return StateAction(obs, action), ended
 
     def _policy_pairs(self, executed: Transition, key: Array) -> tuple[StateAction, Array]:
         """`[K, m]` pairs of the fresh batch, pass after pass over it as far as the steps need, and whether the task

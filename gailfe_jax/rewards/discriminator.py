@@ -83,6 +83,7 @@ class Discriminator(Reward):
     summary = "imitation against a discriminator"
     source = "Ho & Ermon 2016"
     constrainable = True
+    read_from_replay = ("recent", "recent_steps")
 
     form: Literal["-log_d", "1-d", "log_1-d", "logit"] = setting("-log_d")
     """What the policy maximises. -log_d and 1-d (MAIL's) pay for staying alive; log_1-d, always negative, pays for
@@ -97,6 +98,10 @@ class Discriminator(Reward):
     """Most pairs of each kind (policy, expert, failure) per gradient step."""
     replay: int = setting(0, least=0)
     """Past policy pairs shown beside the fresh batch; 0 shows the fresh batch only."""
+    recent: float = setting(0.0, least=0, most=1)
+    """From replay: this share of the policy's pairs in each minibatch is of the newest steps, the rest of all."""
+    recent_steps: int = setting(4_000, least=1)
+    """How many steps, of all environments of a seed together, are the newest."""
     lr: float = traced(3e-4, step_size="reward")
     """Adam learning rate of the discriminator."""
     entropy: float = traced(1e-3)
@@ -112,12 +117,18 @@ class Discriminator(Reward):
     neither pays for falling nor for staying alive (Kostrikov et al. 2019)."""
 
     def unread(self) -> dict[str, str]:
-        return {} if self.gradient_penalty else {"gradient_penalty_weight": "gradient_penalty is false"}
+        found = {} if self.gradient_penalty else {"gradient_penalty_weight": "gradient_penalty is false"}
+        return found if self.recent else found | {"recent_steps": "recent is 0"}
 
     @property
     def draws(self) -> tuple[int, int]:
         """How many draws of how many policy pairs `fit` takes: `(K, m)`, one for each gradient step."""
         return self.steps, self.minibatch
+
+    @property
+    def newest(self) -> tuple[float, int]:
+        """See `Reward.newest`."""
+        return self.recent, self.recent_steps
 
     @property
     def policy_replay(self) -> int:

@@ -292,6 +292,49 @@ def test_a_share_of_each_minibatch_is_demonstrated_and_ends_there():
     assert len(np.unique(theirs[..., 0])) > 10
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.5, 4), (1.0, 8)])
+def test_a_share_of_the_rewards_minibatches_is_of_the_newest_steps(share, count):
+    method = with_policy(put(find_method("gail"), {"rollout.num_envs": 4, "rollout.unroll_length": 2}), "td3")
+    values = {"reward.minibatch": 8, "reward.steps": 16, "reward.recent": share, "reward.absorbing": True}
+    if share:
+        values["reward.recent_steps"] = 8
+    sources = put(method, values).on(Cliff()).sources
+    flat = jnp.zeros((2, 4))
+
+    def unroll(number):
+        rows = jnp.full((2, 4, 2), float(number))
+        return Transition(rows, rows, flat, rows, flat, flat + number == 9, flat > 0)
+
+    @jax.jit
+    def drawn(key):
+        states, found = sources.init(None), None
+        for number in range(10):
+            states, found = sources.add_and_sample(states, unroll(number), Keys.of(key, jnp.int32(number)).sample)
+        return found.batch
+
+    batch = drawn(jax.random.key(0))
+    seen = np.asarray(batch.policy.obs[..., 0])
+    assert seen.shape == (16, 8) and (seen[:, 8 - count :] == 9).all()
+    # The others are of all steps alike, the newest among them.
+    if count < 8:
+        assert set(seen[:, : 8 - count].ravel().tolist()) == set(map(float, range(10)))
+    np.testing.assert_array_equal(batch.policy_ended, seen == 9)
+
+
+def test_a_linear_reward_sees_many_pairs_of_a_replay():
+    fem = put(find_method("fem"), {"rollout.num_envs": 4, "rollout.unroll_length": 2})
+    assert fem.on(Cliff())._draws == (1, 8)
+    replayed = with_policy(fem, "sac")
+    assert replayed.on(Cliff())._draws == (1, 2048)
+    assert put(replayed, {"reward.minibatch": 3}).on(Cliff())._draws == (1, 8)
+
+
+@pytest.mark.parametrize("name", ["gail", "fem"])
+def test_an_unroll_has_no_newest_steps(name):
+    with pytest.raises(GailfeError, match=r"^reward.recent: got 0.5; nothing reads it: the policy steps on the newest"):
+        put(find_method(name), {"reward.recent": 0.5}).on(Cliff())
+
+
 def test_demonstrated_steps_need_demonstrations_that_are_imitated():
     for name, values, message in (
         ("sac", {}, "policy.demonstrated: got 0.5; nothing reads it: no demonstrations are imitated"),
