@@ -29,7 +29,17 @@ from gailfe_jax.nn.optimisers import shuffled_minibatches
 from gailfe_jax.parallel.memory import tree_bytes
 from gailfe_jax.policies.base import Objective
 from gailfe_jax.rewards.base import RewardBatch
-from gailfe_jax.types import Array, ForwardTransitions, Metrics, Problem, PyTree, ScoreFn, StateAction, Transition
+from gailfe_jax.types import (
+    Array,
+    ForwardTransitions,
+    Metrics,
+    Problem,
+    PyTree,
+    ScoreFn,
+    Starts,
+    StateAction,
+    Transition,
+)
 
 
 @struct.dataclass
@@ -43,6 +53,7 @@ class Demos:
       terminated: `[N]` bool, whether the task ended there, for critics; or None.
       trajectory: `[N]` int32, which trajectory (numbered from 0) a pair is from; None where that is not known.
       oracle: the expert itself, for methods that ask it; or None.
+      starts: `[N]` the simulator's state before each pair, for episodes that start there; or None.
     """
 
     expert: StateAction | None
@@ -51,6 +62,7 @@ class Demos:
     terminated: Array | None = None
     trajectory: Array | None = None
     oracle: AsksExpert | None = None
+    starts: Starts | None = None
 
 
 class Failures(Part):

@@ -27,8 +27,7 @@ def shown(words, capsys):
 
 
 def flags(text):
-    """`flag's name -> default` of the lines that begin with one, behind the name of a part perhaps, and of those that are
-    listed below them."""
+    """`flag's name -> default` of lines that begin with one, behind a part's name perhaps, and of the list below."""
     table, _, below = text.partition("Of every method")[0].partition("Of smaller parts")
     lines = (re.match(r"(?:\w+)? *--([\w.-]+) +(\S+) ", line) for line in table.splitlines())
     listed = re.finditer(r"--([\w.-]+)\s+([^\s,]+)", below.partition("):")[2])
