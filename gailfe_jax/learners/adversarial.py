@@ -115,11 +115,11 @@ class Adversarial(Learner):
 
     def _stepped(self, demos: Demos | None) -> Env:
         """The environment that is trained in: some of its episodes start as demonstrated, where that is asked for."""
-        share, starts = self.rollout.demonstrated_starts, None if demos is None else demos.starts
-        if not share or starts is None:
-            return self.env
         env: Any = self.env
-        return env.starting_from(starts, share)
+        share = self.rollout.demonstrated_starts if self.needs_demonstrations else 0.0
+        if not share or demos is None or demos.starts is None:
+            return env
+        return env.starting_from(demos.starts, share)
 
     def improve(self, state: Improved, seen: Seen, key_reward: Array, key_policy: Array) -> tuple[Improved, Metrics]:
         """Fits the reward, moves the multiplier, steps the policy.
