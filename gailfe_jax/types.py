@@ -303,11 +303,26 @@ class EnvState:
     key: Array
 
 
+@struct.dataclass
+class Starts:
+    """`N` states of a simulator that episodes can start in.
+
+    Attributes:
+      qpos: `[N, nq]` f32.
+      qvel: `[N, nv]` f32.
+    """
+
+    qpos: Array
+    qvel: Array
+
+
 class Env(Protocol):
     """An environment as two pure functions for one environment; batching is `vmap`. Resets itself when done.
 
     One whose state lives outside JAX has a third, `restart(state) -> EnvState`: what a state that was read from a file
-    goes on as, which is the start of a new episode.
+    goes on as, which is the start of a new episode. One whose simulator can be set has two more:
+    `starts_of(states [n, s], obs [n, o]) -> Starts`, which reads stored simulator states on the host, and
+    `starting_from(starts, share) -> Env`, the same environment with that share of its episodes starting there.
     """
 
     spec: EnvSpec

@@ -17,7 +17,7 @@ from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.methods import find_method, with_policy
 from gailfe_jax.learners.sources import Demos
-from gailfe_jax.types import Env, StateAction
+from gailfe_jax.types import Env, Starts, StateAction
 
 SIZES: dict[str, Any] = {
     "rollout.num_envs": 4, "rollout.unroll_length": 8, "policy.hidden": (8,), "policy.value_minibatch": 16,
@@ -62,7 +62,8 @@ def noise_demos(env: Env, pairs: int = 60, expert: Any = None) -> Demos:
     trajectory = jnp.arange(pairs, dtype=jnp.int32) // (pairs // 6)
     oracle = None if expert is None else Oracle.of(expert)
     ended = jnp.zeros(pairs, bool)
-    return Demos(StateAction(obs, action), next_obs=following, terminated=ended, trajectory=trajectory, oracle=oracle)
+    starts = Starts(obs, jnp.zeros((pairs, 0)))
+    return Demos(StateAction(obs, action), None, following, ended, trajectory, oracle, starts)
 
 
 def toy_demonstrations(

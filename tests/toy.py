@@ -6,6 +6,7 @@ episode's start is drawn from the environment's key and everything behind it is 
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.envs import EpisodicEnv, register_task
-from gailfe_jax.types import EnvSpec, StepResult
+from gailfe_jax.types import EnvSpec, Starts, StepResult
 
 
 class _Point(EpisodicEnv):
@@ -22,9 +23,21 @@ class _Point(EpisodicEnv):
     growth: float
     spread: float
 
+    shown: tuple[Starts, float] | None = None
+
     def start(self, key: jax.Array) -> tuple[Any, jax.Array]:
         obs = self.spread * jax.random.uniform(key, (2,), minval=-1.0)
+        if self.shown is not None:
+            starts, share = self.shown
+            coin, row = jax.random.split(jax.random.fold_in(key, 1))
+            there = starts.qpos[jax.random.randint(row, (), 0, len(starts.qpos))]
+            obs = jnp.where(jax.random.bernoulli(coin, share), there, obs)
         return obs, obs
+
+    def starting_from(self, starts: Starts, share: float) -> _Point:
+        env = copy.copy(self)
+        env.shown = starts, share
+        return env
 
     def advance(self, phys: Any, action: jax.Array) -> tuple[Any, StepResult]:
         obs = self.growth * phys + 0.5 * action

@@ -128,7 +128,8 @@ def products(step: ReplayedUpdate, spec: EnvSpec) -> list[Product]:
 
     ensemble = critics.ensemble
     # A target's action and values; values, and their gradient, which stops at the input.
-    fit = forward(actor) + ensemble * (2 * forward(critic) + to_weights(critic) + to_inputs(critic[1:]))
+    fit = forward(actor) + (critics.subset or ensemble) * forward(critic)
+    fit += ensemble * (forward(critic) + to_weights(critic) + to_inputs(critic[1:]))
     # Through the critics to the action, and from there to the policy's weights.
     climb = forward(actor) + ensemble * (forward(critic) + to_inputs(critic)) + to_weights(actor) + to_inputs(actor[1:])
     return step.policy_delay * fit + climb

@@ -79,7 +79,7 @@ class StepReplay:
             size=jnp.minimum(state.size + self.unroll_length, self.rows),
         )
 
-    def sample(self, state: StepReplayState, key: Array, n: int, length: int = 1) -> PyTree:
+    def sample(self, state: StepReplayState, key: Array, n: int, length: int = 1, newest: int | None = None) -> PyTree:
         """`[n, H, ...]` windows of consecutive steps, drawn uniformly, with replacement.
 
         A window may go beyond an episode's end. While the ring holds no window, what is drawn means nothing.
@@ -89,9 +89,16 @@ class StepReplay:
           key: `[]`.
           n: windows.
           length: `H`, at most an unroll's steps.
+          newest: only from the last so many steps, of all environments together and rounded up to whole rows of them;
+            None for all that are held.
         """
         key_row, key_env = jax.random.split(key)
-        start = jax.random.randint(key_row, (n, 1), 0, jnp.maximum(state.size - length + 1, 1))
+        starts = jnp.maximum(state.size - length + 1, 1)
+        if newest is None:
+            start = jax.random.randint(key_row, (n, 1), 0, starts)
+        else:
+            rows = max(-(-newest // self.num_envs), length)
+            start = starts - 1 - jax.random.randint(key_row, (n, 1), 0, jnp.minimum(starts, rows - length + 1))
         row = (state.head - state.size + start + jnp.arange(length)) % self.rows
         env = jax.random.randint(key_env, (n, 1), 0, self.num_envs)
         return jax.tree.map(lambda x: x[row, env], state.steps)

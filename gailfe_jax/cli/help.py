@@ -21,6 +21,7 @@ from gailfe_jax.learners.setup import Setup
 from gailfe_jax.policies.registry import POLICY_UPDATES
 
 _WIDTH = 118  # Where nobody says how wide the terminal is.
+_MOST_ROWS = 63  # With the lines around them they fit on 70.
 _COMMON = ("environment", "demos", "run")
 
 
@@ -45,18 +46,24 @@ def show_help(kind: type, command: str, setup: Setup, topic: str | None, method_
 
 
 def _show_method(console: Console, command: str, setup: Setup) -> None:
-    """One line for each setting of the method; the others by name."""
+    """One line for each setting of the method; the others by name, as are those of parts inside its parts where all
+    would be too many."""
     method = setup.method
     summary, source = about(method)
     console.print(Text(f"gailfe {command} {method.name}: {summary}" + (f" ({source})" if source else "")))
     choices = policy_choices(method)
     # The flags' first words name the part.
-    rows = [_row("", leaf) for _, leaf in _labelled(setup, "method")]
+    leaves = [leaf for _, leaf in _labelled(setup, "method")]
+    inner = [leaf for leaf in leaves if leaf.name.count(".") > 1] if len(leaves) >= _MOST_ROWS else []
+    rows = [_row("", leaf) for leaf in leaves if leaf not in inner]
     if choices:
         step = "How the policy steps: " + ", ".join(f"{n} ({POLICY_UPDATES[n].summary})" for n in choices)
         rows.insert(0, ("", "--policy", policy_name(method), step))
     _print_rows(console, rows)
-    common = [f"{_flag(leaf)} {_shown(leaf)}" for part in _COMMON for _, leaf in _labelled(setup, part)]
+    if inner:
+        word = inner[0].name.rpartition(".")[0]
+        console.print(Text(f"Of smaller parts (--help {word} explains one): {', '.join(map(_brief, inner))}"))
+    common = [_brief(leaf) for part in _COMMON for _, leaf in _labelled(setup, part)]
     console.print(Text(f"Of every method (gailfe {command} --help explains them): {', '.join(common)}"))
     console.print(Text(f"In full: gailfe {command} {method.name} --help NAME, for a setting or a part such as reward."))
 
@@ -148,6 +155,10 @@ def _row(label: str, leaf: Leaf) -> tuple[str, str, str, str]:
 
 def _flag(leaf: Leaf) -> str:
     return f"--{leaf.name.replace('_', '-')}"
+
+
+def _brief(leaf: Leaf) -> str:
+    return f"{_flag(leaf)} {_shown(leaf)}"
 
 
 def _shown(leaf: Leaf) -> str:

@@ -9,10 +9,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.parallel.seeds import computed_where
-from gailfe_jax.types import MOST_STEPS, Array, EnvSpec, EnvState, Fields, Physics, PyTree, StepResult, Task, TimeStep
+from gailfe_jax.types import (
+    MOST_STEPS,
+    Array,
+    EnvSpec,
+    EnvState,
+    Fields,
+    Physics,
+    PyTree,
+    Starts,
+    StepResult,
+    Task,
+    TimeStep,
+)
 
 
 class EpisodicEnv(abc.ABC):
@@ -124,9 +137,47 @@ class MujocoEnv(EpisodicEnv):
     def _draw(self, key: Array) -> tuple[Array, Array]:
         return self.task.start(key, self.physics.init_qpos, self.physics.init_qvel)
 
+    def starts_of(self, states: np.ndarray, obs: np.ndarray) -> Starts:
+        """Positions and velocities of stored simulator states, for `starting_from`.
+
+        Args:
+          states: `[n, s]` time, positions, velocities, and what else the C engine keeps.
+          obs: `[n, o]` what was observed there, by which they are checked where it hangs on these alone.
+
+        Raises:
+          GailfeError: states of another model, or actuators that have a state too, which no start sets.
+        """
+        from gailfe_jax.envs.physics.pools import prefix_size
+
+        model: Any = self.physics.model  # type: ignore[attr-defined]
+        least, most = 1 + model.nq + model.nv, prefix_size(model)
+        name = self.spec.name
+        if not least <= states.shape[1] <= most:
+            raise GailfeError(f"has {states.shape[1]} numbers; expected {name}'s {least} to {most}")
+        if model.na:
+            raise GailfeError(f"cannot be started in: actuators of {name} have a state of their own")
+        qpos, qvel = states[:, 1 : 1 + model.nq], states[:, 1 + model.nq : least]
+        if not self.task.fields:
+            seen = self.task.observe(np, Fields(qpos=qpos, qvel=qvel))
+            if not np.allclose(seen, obs, rtol=1e-3, atol=1e-3):
+                raise GailfeError(f"is not what was observed; expected states of {name}, each before its action")
+        return Starts(jnp.asarray(qpos, jnp.float32), jnp.asarray(qvel, jnp.float32))
+
+    def starting_from(self, starts: Starts, share: float) -> MujocoEnv:
+        """The same environment, of whose episodes a `share` starts in a state drawn from `starts [N]` uniformly."""
+        return _StartingFrom(self.task, self.physics, starts, share)
+
     def start(self, key: Array) -> tuple[PyTree, Array]:
-        qpos, qvel = self._draw(key)
+        qpos, qvel = self._fresh(key)
         return self.physics.init(qpos, qvel), self._observe_fresh(jnp.array(True), qpos, qvel)
+
+    def _fresh(self, key: Array) -> tuple[Array, Array]:
+        """`(qpos, qvel)` where the episode starts that `key []` draws."""
+        return self._draw(key)
+
+    def _fresh_where(self, wanted: Array, key: Array, episode: Array) -> tuple[Array, Array]:
+        """The same of the `episode`-th episode, where it is `wanted`."""
+        return self._draw_where(wanted, key, episode)
 
     def _observe_fresh(self, done: Array, qpos: Array, qvel: Array) -> Array:
         if not self.task.fields:
@@ -134,9 +185,34 @@ class MujocoEnv(EpisodicEnv):
         return self.physics.observe_fresh(done, qpos, qvel)
 
     def _restart(self, phys: PyTree, obs: Array, done: Array, key: Array, episode: Array) -> tuple[PyTree, Array]:
-        qpos, qvel = self._draw_where(done, key, episode)
+        qpos, qvel = self._fresh_where(done, key, episode)
         obs = jnp.where(done, self._observe_fresh(done, qpos, qvel), obs)
         return self.physics.reset(phys, done, qpos, qvel), obs
 
     def advance(self, phys: PyTree, action: Array) -> tuple[PyTree, StepResult]:
         return self.physics.step(phys, action)
+
+
+class _StartingFrom(MujocoEnv):
+    """An environment of whose episodes a share starts in given states."""
+
+    def __init__(self, task: Task, physics: Physics, starts: Starts, share: float):
+        super().__init__(task, physics)
+        self._starts, self._share = starts, share
+        self._pick_where = computed_where(lambda key, episode: self._pick(jax.random.fold_in(key, episode)))
+
+    def _pick(self, key: Array) -> tuple[Array, Array]:
+        """`(whether to start in a given state [], which [])`; it touches no state, for all environments share them."""
+        coin, row = jax.random.split(jax.random.fold_in(key, 1))
+        return jax.random.bernoulli(coin, self._share), jax.random.randint(row, (), 0, len(self._starts.qpos))
+
+    def _fresh(self, key: Array) -> tuple[Array, Array]:
+        return self._chosen(self._pick(key), super()._fresh(key))
+
+    def _fresh_where(self, wanted: Array, key: Array, episode: Array) -> tuple[Array, Array]:
+        return self._chosen(self._pick_where(wanted, key, episode), super()._fresh_where(wanted, key, episode))
+
+    def _chosen(self, pick: tuple[Array, Array], usual: tuple[Array, Array]) -> tuple[Array, Array]:
+        there, row = pick
+        given = self._starts.qpos[row], self._starts.qvel[row]
+        return jnp.where(there, given[0], usual[0]), jnp.where(there, given[1], usual[1])

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.types import MOST_STEPS, Array, Env, EnvSpec, EnvState, PyTree, TimeStep
+from gailfe_jax.types import MOST_STEPS, Array, Env, EnvSpec, EnvState, PyTree, Starts, TimeStep
 
 DEFAULT_DELAY = 20
 _NAME = re.compile(r"delayed(?P<every>\d*):(?P<task>.+)")
@@ -83,6 +83,17 @@ class DelayedReward:
             return state.replace(phys=DelayedState(state.phys, jnp.zeros_like(state.episode_return)))
 
         return restart
+
+    @property
+    def starts_of(self) -> Callable[..., Starts] | None:
+        """See `Env`; None where the environment has none."""
+        return getattr(self.env, "starts_of", None)
+
+    @property
+    def starting_from(self) -> Callable[[Starts, float], Env] | None:
+        """See `Env`; None where the environment has none."""
+        inner = getattr(self.env, "starting_from", None)
+        return None if inner is None else lambda starts, share: DelayedReward(inner(starts, share), self.every)
 
     def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
         earned = state.phys.pending

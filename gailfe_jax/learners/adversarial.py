@@ -37,6 +37,7 @@ from gailfe_jax.rewards.constraint import FailureConstraint
 from gailfe_jax.types import (
     Array,
     AuxiliaryFn,
+    Env,
     Metrics,
     Scalar,
     ScoreFn,
@@ -90,7 +91,7 @@ class Adversarial(Learner):
         method = self.scaled(self._factors(state.iteration))
         keys = Keys.of(state.key, state.iteration)
         # Collect an unroll with the policy.
-        env, transition, episode_metrics = method.collect(state, keys.unroll)
+        env, transition, episode_metrics = method.collect(state, keys.unroll, demos)
         executed = transition.replace(action=clip_action(self.env, transition.action))
         # File it in the sources, and draw what this iteration learns from.
         with phase("buffers"):
@@ -104,13 +105,21 @@ class Adversarial(Learner):
         state = improved.into(state).replace(iteration=state.iteration + 1, env=env, agent=agent, sources=sources)
         return state, metrics | past_metrics | episode_metrics | method.state_metrics(state, metrics)
 
-    def collect(self, state: LearnerState, key: Array) -> tuple[Any, Transition, Metrics]:
+    def collect(self, state: LearnerState, key: Array, demos: Demos | None = None) -> tuple[Any, Transition, Metrics]:
         """`(environments, unroll [T, B, ...], metrics of the episodes that ended)`, the unroll of all devices."""
         length = self.rollout.unroll_length
-        env, transition, totals = unroll(self.env, self.policy.act, state.agent, state.env, key, length)
+        env, transition, totals = unroll(self._stepped(demos), self.policy.act, state.agent, state.env, key, length)
         # Each device has stepped its own environments; from here on all of them see the whole unroll.
         transition, totals = gather_rows(transition, axis=1), sum_over_devices(totals)
         return env, transition, totals.metrics
+
+    def _stepped(self, demos: Demos | None) -> Env:
+        """The environment that is trained in: some of its episodes start as demonstrated, where that is asked for."""
+        env: Any = self.env
+        share = self.rollout.demonstrated_starts if self.needs_demonstrations else 0.0
+        if not share or demos is None or demos.starts is None:
+            return env
+        return env.starting_from(demos.starts, share)
 
     def improve(self, state: Improved, seen: Seen, key_reward: Array, key_policy: Array) -> tuple[Improved, Metrics]:
         """Fits the reward, moves the multiplier, steps the policy.
@@ -244,7 +253,7 @@ class Adversarial(Learner):
         return LearnerState(
             key=key_run,
             iteration=jnp.int32(0),
-            env=reset_envs(self.env, key_env, self.rollout.num_envs),
+            env=reset_envs(self._stepped(demos), key_env, self.rollout.num_envs),
             agent=agent,
             reward=reward,
             dual=None if self.constraint is None else self.constraint.init(),
@@ -263,6 +272,7 @@ class Adversarial(Learner):
             problem=self.problem,
             draws=self._draws,
             asks_ends=self.reward is not None and self.reward.asks_ends,
+            newest=(0.0, 1) if self.reward is None else self.reward.newest,
             transition_draws=None if model is None else (model.fit_steps, model.ensemble, model.minibatch),
             failures=None if self.failures is None else self.failures.buffer,
             self_demonstrations=None if self.self_demonstrations is None else self.self_demonstrations.buffer,
@@ -341,6 +351,8 @@ class Adversarial(Learner):
         if not self._imitates:
             found["policy.demonstrated"] = "no demonstrations are imitated"
             found["policy.obs_normaliser"] = "no demonstrations are imitated, so statistics are the policy's own"
+        if not self.needs_demonstrations:
+            found["rollout.demonstrated_starts"] = f"{self.name or 'the method'} learns without demonstrations"
         if self.reward is not None and not self._adds_reward:
             found["policy.normalise_reward"] = "the environment's reward is not maximised"
         if self.policy.model_based and self.true_reward is not None:
@@ -351,6 +363,9 @@ class Adversarial(Learner):
             found["self_imitation.updates"] = "it goes by the true reward; expected true_reward.add, or the method ppo"
         if isinstance(self.policy, ReplayedUpdate):
             found["reward.replay"] = "the policy step's own replay is what the reward sees"
+        elif self.reward is not None:
+            why = "the policy steps on the newest unroll, and so does the reward"
+            found |= {f"reward.{name}": why for name in self.reward.read_from_replay}
         cycles = self.policy.model_based or (self.reward is not None and self.reward.constrainable)
         if not cycles:
             found["schedule.warm_restarts"] = "there is neither a discriminator nor a forward model"

@@ -51,6 +51,9 @@ class Rollout(Part):
     """Environments per seed."""
     unroll_length: int = setting(128, least=1)
     """Steps of each environment per iteration; num_envs * unroll_length is the iteration's batch."""
+    demonstrated_starts: float = setting(0.0, least=0, most=1)
+    """Share of the episodes that start in a demonstrated state, drawn uniformly: for tasks on MuJoCo and demonstrations
+    that hold simulator states. Evaluation starts as the task does."""
 
     @property
     def batch_size(self) -> int:
@@ -146,6 +149,12 @@ class Learner(Part, abc.ABC):
         refuse_unread(self.bind(problem))
         learner = self.resolve().judged(annotator, success).bind(problem)
         learner.policy.verify_actions()
+        share = self.rollout.demonstrated_starts
+        if share and getattr(env, "starting_from", None) is None:
+            raise GailfeError(
+                f"rollout.demonstrated_starts: got {share:g}; {env.spec.name} has no simulator that can be set to a "
+                "state; expected 0"
+            )
         reader = learner.reads_reward()
         if reader is not None and not env.spec.has_reward:
             raise GailfeError(f"{reader}, and {env.spec.name} has no reward; expected a task that has one")

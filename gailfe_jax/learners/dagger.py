@@ -60,7 +60,10 @@ class DAgger(Learner):
         return False
 
     def unread(self) -> dict[str, str]:
-        return {"policy.obs_normaliser": "dagger standardises by running statistics of what it visits"}
+        return {
+            "policy.obs_normaliser": "dagger standardises by running statistics of what it visits",
+            "rollout.demonstrated_starts": "dagger asks the expert itself",
+        }
 
     @property
     def aggregate(self) -> Replay:

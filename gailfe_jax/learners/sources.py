@@ -29,7 +29,17 @@ from gailfe_jax.nn.optimisers import shuffled_minibatches
 from gailfe_jax.parallel.memory import tree_bytes
 from gailfe_jax.policies.base import Objective
 from gailfe_jax.rewards.base import RewardBatch
-from gailfe_jax.types import Array, ForwardTransitions, Metrics, Problem, PyTree, ScoreFn, StateAction, Transition
+from gailfe_jax.types import (
+    Array,
+    ForwardTransitions,
+    Metrics,
+    Problem,
+    PyTree,
+    ScoreFn,
+    Starts,
+    StateAction,
+    Transition,
+)
 
 
 @struct.dataclass
@@ -43,6 +53,7 @@ class Demos:
       terminated: `[N]` bool, whether the task ended there, for critics; or None.
       trajectory: `[N]` int32, which trajectory (numbered from 0) a pair is from; None where that is not known.
       oracle: the expert itself, for methods that ask it; or None.
+      starts: `[N]` the simulator's state before each pair, for episodes that start there; or None.
     """
 
     expert: StateAction | None
@@ -51,6 +62,7 @@ class Demos:
     terminated: Array | None = None
     trajectory: Array | None = None
     oracle: AsksExpert | None = None
+    starts: Starts | None = None
 
 
 class Failures(Part):
@@ -167,6 +179,7 @@ class Sources:
       transition_draws: `(K, E, m)` transitions that a forward model sees; None without one.
       experience_draws: `(K, m, H)` windows of steps that a policy step from replay sees; None without one.
       demonstrated: share of them that are demonstrated steps.
+      newest: `(share, steps)` of the reward's replayed pairs, see `Reward.newest`.
       asks_ends: whether the reward is to know which pairs the task ended with.
       failures, self_demonstrations, policy_replay, transitions, episodes, experience: as in `SourceStates`.
     """
@@ -176,6 +189,7 @@ class Sources:
     transition_draws: tuple[int, int, int] | None = None
     experience_draws: tuple[int, int, int] | None = None
     demonstrated: float = 0.0
+    newest: tuple[float, int] = (0.0, 1)
     asks_ends: bool = False
     failures: LabelledTrajectories | None = None
     self_demonstrations: TopK | LabelledTrajectories | None = None
@@ -321,9 +335,20 @@ class Sources:
             return None
         assert self.draws is not None
         steps, size = self.draws
-        drawn: Transition = self.experience.sample(states.experience, key, steps * size)
-        pairs = StateAction(*(x.reshape(steps, size, -1) for x in (drawn.obs, drawn.action)))
-        return pairs, drawn.terminated.reshape(steps, size)
+        share, span = self.newest
+        count = round(share * size)
+
+        def rows(key: Array, count: int, newest: int | None) -> tuple[Array, ...]:
+            """`count` steps of each minibatch: observations, actions, and whether the task ended."""
+            assert self.experience is not None
+            drawn: Transition = self.experience.sample(states.experience, key, steps * count, newest=newest)
+            return tuple(x.reshape(steps, count, *x.shape[2:]) for x in (drawn.obs, drawn.action, drawn.terminated))
+
+        obs, action, ended = rows(key, size - count, None)
+        if count:
+            late = rows(jax.random.fold_in(key, 1), count, span)
+            obs, action, ended = (jnp.concatenate(x, axis=1) for x in zip((obs, action, ended), late, strict=True))
+        return StateAction(obs, action), ended
 
     def _policy_pairs(self, executed: Transition, key: Array) -> tuple[StateAction, Array]:
         """`[K, m]` pairs of the fresh batch, pass after pass over it as far as the steps need, and whether the task

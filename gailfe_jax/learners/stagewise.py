@@ -31,6 +31,9 @@ class Stagewise(Part):
     fit_steps: int = setting(200, least=1)
     """Steps of maximum likelihood for each policy, at policy.lr, which falls linearly to zero."""
 
+    def unread(self) -> dict[str, str]:
+        return {"rollout.demonstrated_starts": "the expert itself is asked"}
+
 
 def checked(env: Env, expert: AnyPolicy, settings: Stagewise | None, seeds: Sequence[int]) -> Stagewise:
     """The settings bound to the environment, once the expert fits it.

@@ -20,7 +20,8 @@ class Objective:
     Attributes:
       score: the fitted reward; None for the environment's own.
       true_reward: whether the environment's reward is added to the score.
-      auxiliary: what the policy maximises besides, in units of the advantages' standard deviation; or None.
+      auxiliary: what the policy maximises besides, in units of the advantages' or values' standard deviation; or
+        None.
       transitions: `[K, E, m]` past transitions that a forward model is fitted to; None without one.
       experience: `[K, m, H]` windows of past steps that a step from replay learns from; None for others.
       after_end: `[]` the score of every step behind the task's end, for ever; None for zero.

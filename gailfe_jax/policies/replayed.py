@@ -18,7 +18,7 @@ from gailfe_jax.config.parts import setting, subpart, traced
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.nn.distributions import UNBOUNDED
 from gailfe_jax.nn.optimisers import adam, adam_step
-from gailfe_jax.parallel.devices import draw_rows, local_rows, mean_over_devices
+from gailfe_jax.parallel.devices import draw_rows, gather_rows, local_rows, mean_over_devices
 from gailfe_jax.policies.actor import AgentState
 from gailfe_jax.policies.base import Objective, PolicyUpdate
 from gailfe_jax.policies.critics import Critics
@@ -32,11 +32,13 @@ class ReplayedState(AgentState):
     Attributes:
       target: `[E]` the critics' slow copies.
       seen: `[]` int32, environment steps so far.
+      reward_range: `[2]` the least and the greatest reward drawn lately, and zero; () where nothing is bounded by it.
       extra: what the step itself keeps.
     """
 
     target: PyTree
     seen: Array
+    reward_range: PyTree
     extra: PyTree
 
 
@@ -50,6 +52,7 @@ class Minibatch:
       reward: `[m]` discounted sum over the window, up to its episode's end.
       discount: `[m]` of the value where the window ends: 0 after a fall.
       next_x: `[m, o]` normalised observation there.
+      rewards: `[m, H]` of the steps one by one, where values are bounded by them; or None.
       windows: `[m, H]` the steps themselves, for what a step learns besides; or None.
     """
 
@@ -58,6 +61,7 @@ class Minibatch:
     reward: Array
     discount: Array
     next_x: Array
+    rewards: Array | None = None
     windows: Transition | None = None
 
 
@@ -116,6 +120,12 @@ class ReplayedUpdate(PolicyUpdate):
             raise GailfeError(
                 f"policy.n_step: got {self.n_step}; expected at most rollout.unroll_length = {unroll_length}"
             )
+        critics = self.critics
+        if critics.subset > critics.ensemble:
+            raise GailfeError(
+                f"policy.critics.subset: got {critics.subset}; expected at most policy.critics.ensemble = "
+                f"{critics.ensemble}, or 0 for all"
+            )
         if self.update_ratio * batch < 0.5 * self.policy_delay:
             raise GailfeError(
                 f"policy.update_ratio: got {self.update_ratio:g}; expected one update of the policy in each iteration "
@@ -163,7 +173,8 @@ class ReplayedUpdate(PolicyUpdate):
         fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
         extra = self.init_extra(base.policy, jax.random.fold_in(key, 3))
         fields |= {"value": critics, "value_opt": adam(critics)}
-        return ReplayedState(**fields, target=critics, seen=jnp.int32(0), extra=extra)
+        paid = jnp.zeros(2) if self.critics.bounded else ()
+        return ReplayedState(**fields, target=critics, seen=jnp.int32(0), reward_range=paid, extra=extra)
 
     def init_normaliser(self, state: ReplayedState, demos: StateAction) -> ReplayedState:
         state = super().init_normaliser(state, demos)
@@ -219,10 +230,19 @@ class ReplayedUpdate(PolicyUpdate):
         keys = jax.random.split(key, batches.reward.shape[0])
 
         def round_of(state: ReplayedState, inputs: tuple[Minibatch, Array]) -> tuple[ReplayedState, Metrics]:
+            def fit(state: ReplayedState, inputs: tuple[Minibatch, Array]) -> tuple[ReplayedState, Metrics]:
+                batch, key = inputs
+                return self.critic_step(state, batch, objective, key)
+
             metrics: Metrics = {}
-            for i in range(self.policy_delay):
-                batch, key = jax.tree.map(lambda x, i=i: x[i], inputs)
-                state, metrics = self.critic_step(state, batch, objective, key)
+            if self.policy_delay > 2:
+                # A loop, so that many updates make no larger program.
+                state, fitted = jax.lax.scan(fit, state, inputs)
+                metrics = jax.tree.map(lambda x: x[-1], fitted)
+            else:
+                for i in range(self.policy_delay):
+                    state, metrics = fit(state, jax.tree.map(lambda x, i=i: x[i], inputs))
+            batch, key = jax.tree.map(lambda x: x[-1], inputs)
             state, actor_metrics = self.actor_step(state, batch, objective, jax.random.fold_in(key, 1))
             return state, metrics | actor_metrics
 
@@ -262,6 +282,7 @@ class ReplayedUpdate(PolicyUpdate):
             reward=total,
             discount=discount,
             next_x=state.obs_stats.normalise(last),
+            rewards=reward if self.critics.bounded else None,
             windows=steps if self.keeps_windows else None,
         )
 
@@ -282,20 +303,55 @@ class ReplayedUpdate(PolicyUpdate):
         self, state: ReplayedState, batch: Minibatch, objective: Objective, key: Array
     ) -> tuple[ReplayedState, Metrics]:
         """One update of all critics towards one target, and of their slow copies towards them."""
+        state, metrics = self._remember_rewards(state, batch, objective)
         target = batch.reward + batch.discount * self.next_value(state, batch, objective, key)
 
         def loss(params: PyTree) -> tuple[Array, Array]:
             values = self.critics.values(params, batch.x, batch.action)
-            return jnp.sum(jnp.mean(jnp.square(values - target), axis=-1)), values
+            return self.critics.loss(values, target), values
 
         (value, values), grads = jax.value_and_grad(loss, has_aux=True)(state.value)
         params, opt = adam_step(mean_over_devices(grads), state.value_opt, state.value, self.critics.lr)
-        metrics = {
+        metrics |= {
             "value_loss": value / self.critics.ensemble,
             "value_mean": jnp.mean(values),
             "target_std": jnp.std(target),
         }
         return state.replace(value=params, value_opt=opt, target=self.critics.follow(state.target, params)), metrics
+
+    def _remember_rewards(
+        self, state: ReplayedState, batch: Minibatch, objective: Objective
+    ) -> tuple[ReplayedState, Metrics]:
+        """Takes a minibatch's rewards into the range that bounds values, where one does."""
+        if batch.rewards is None:
+            return state, {}
+        paid = gather_rows(batch.rewards)
+        after = 0.0 if objective.after_end is None else self.reward_scale * objective.after_end
+        low = jnp.minimum(jnp.minimum(jnp.min(paid), after), 0.0)
+        high = jnp.maximum(jnp.maximum(jnp.max(paid), after), 0.0)
+        # Wider at once, narrower as slowly as the critics' slow copies forget.
+        old_low, old_high = state.reward_range
+        low = jnp.minimum(low, old_low + self.critics.tau * (low - old_low))
+        high = jnp.maximum(high, old_high + self.critics.tau * (high - old_high))
+        return state.replace(reward_range=jnp.stack([low, high])), {"reward_low": low, "reward_high": high}
+
+    def within(self, state: ReplayedState, values: Array, bonus: Array | None = None) -> Array:
+        """`values [m]` of states, clipped to what rewards of the range, with the mean `bonus [m]` beside them, come to
+        if they are paid for ever; as they are where nothing is bounded."""
+        if not self.critics.bounded:
+            return values
+        low, high = state.reward_range
+        if bonus is not None:
+            mean = mean_over_devices(jnp.mean(bonus))
+            low, high = low + jnp.minimum(mean, 0.0), high + jnp.maximum(mean, 0.0)
+        steps = 1 / jnp.maximum(1 - self.gamma, 1e-6)
+        return jnp.clip(values, steps * low, steps * high)
+
+    def beside(self, state: ReplayedState, policy: PyTree, objective: Objective, values: Array) -> Array:
+        """`[]` what the policy maximises besides, in units of the standard deviation of `values [m]`."""
+        if objective.auxiliary is None:
+            return jnp.float32(0.0)
+        return spread(jax.lax.stop_gradient(values)) * self.auxiliary(state, policy, objective.auxiliary)
 
     def ascended(self, state: ReplayedState, x: Array, action: Array) -> Array:
         """`[m]` what the policy ascends: the critics' values of `action [m, a]`, in units of its bounds."""
@@ -309,3 +365,9 @@ class ReplayedUpdate(PolicyUpdate):
         descent = jax.tree.map(jnp.negative, mean_over_devices(ascent))
         policy, opt = adam_step(descent, state.policy_opt, state.policy, self.lr)
         return policy, opt, aux
+
+
+def spread(values: Array) -> Array:
+    """`[]` the standard deviation of `values [m]`, of all devices' rows."""
+    mean = mean_over_devices(jnp.mean(values))
+    return jnp.sqrt(mean_over_devices(jnp.mean(jnp.square(values - mean))))

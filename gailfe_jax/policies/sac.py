@@ -98,8 +98,9 @@ class SAC(ReplayedUpdate):
     def next_value(self, state: ReplayedState, batch: Minibatch, objective: Objective, key: Array) -> Array:
         """`[m]` the least value of an action that is drawn there, and the price of its entropy."""
         action, log_prob = self.drawn(state.policy, batch.next_x, key)
-        values = self.critics.values(state.target, batch.next_x, action)
-        return jnp.min(values, axis=0) - self.price(state) * log_prob
+        least = self.critics.least(state.target, batch.next_x, action, jax.random.fold_in(key, 1))
+        bonus = -self.price(state) * log_prob
+        return self.within(state, least + bonus, bonus)
 
     def gain(self, state: ReplayedState, policy: PyTree, batch: Minibatch, objective: Objective, key: Array) -> Gain:
         """What the policy with parameters `policy` is worth at a minibatch."""
@@ -114,7 +115,7 @@ class SAC(ReplayedUpdate):
 
         def ascend(policy: PyTree) -> tuple[Array, Gain]:
             gain = self.gain(state, policy, batch, objective, key)
-            return jnp.mean(gain.total) + self.auxiliary(state, policy, objective.auxiliary), gain
+            return jnp.mean(gain.total) + self.beside(state, policy, objective, gain.value), gain
 
         policy, opt, gain = self.policy_gradient_step(state, ascend)
         entropy, price, extra = -jnp.mean(gain.log_prob), self.price(state), state.extra

@@ -191,13 +191,11 @@ class SVG(SAC):
         following, disagreement = self.model.predict(state.extra.model, obs, action)
         believed = (disagreement <= self.disagreement_limit) & (jnp.arange(len(obs)) >= len(obs) - count)
         going = self._going(state.extra, obs, action)
-        made = Minibatch(
-            x=batch.x,
+        made = batch.replace(
             action=unit,
             reward=self.reward_scale * objective.score(obs, action) + (1 - going) * self.after_end(objective),
             discount=self.gamma * going,
             next_x=state.obs_stats.normalise(following),
-            windows=batch.windows,
         )
 
         return _where(believed, made, batch)

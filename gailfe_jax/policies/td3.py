@@ -87,7 +87,8 @@ class TD3(ReplayedUpdate):
         noise = self.target_noise * draw_rows(lambda rows: jax.random.normal(key, rows.shape), action)
         limit = self.target_noise_limit
         action = jnp.clip(action + jnp.clip(noise, -limit, limit), -1, 1)
-        return jnp.min(self.critics.values(state.target, batch.next_x, action), axis=0)
+        least = self.critics.least(state.target, batch.next_x, action, jax.random.fold_in(key, 1))
+        return self.within(state, least)
 
     def actor_step(
         self, state: ReplayedState, batch: Minibatch, objective: Objective, key: Array
@@ -96,8 +97,9 @@ class TD3(ReplayedUpdate):
 
         def gain(policy: PyTree) -> tuple[Array, Array]:
             action = clip_inward(self._action(policy, batch.x), jnp.float32(-1), jnp.float32(1))
-            value = jnp.mean(self.ascended(state, batch.x, action))
-            return value + self.auxiliary(state, policy, objective.auxiliary), value
+            values = self.ascended(state, batch.x, action)
+            value = jnp.mean(values)
+            return value + self.beside(state, policy, objective, values), value
 
         policy, opt, value = self.policy_gradient_step(state, gain)
         slow = self.critics.follow(state.extra, policy)

@@ -80,6 +80,7 @@ class Reward(Part, abc.ABC):
       learns_from_failures: whether failures are a term of the reward itself.
       constrainable: whether failures can constrain it by a multiplier.
       differentiable: whether a policy step can carry its gradient back to the action.
+      read_from_replay: names of its settings that nothing reads unless the policy steps from replay.
     """
 
     summary: ClassVar[str] = ""
@@ -89,6 +90,7 @@ class Reward(Part, abc.ABC):
     learns_from_failures: ClassVar[bool] = False
     constrainable: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    read_from_replay: ClassVar[tuple[str, ...]] = ()
 
     @property
     def asks_ends(self) -> bool:
@@ -97,8 +99,14 @@ class Reward(Part, abc.ABC):
 
     @property
     def draws(self) -> tuple[int, int]:
-        """How many draws of how many policy pairs `fit` takes: `(K, m)`; one draw of all pairs of the unroll."""
+        """How many draws of how many policy pairs `fit` takes: `(K, m)`; one draw of all pairs of the unroll. Where the
+        policy steps on the newest unroll, `m` is cut to what that holds."""
         return 1, self.problem.batch_size
+
+    @property
+    def newest(self) -> tuple[float, int]:
+        """`(share, steps)`: from replay, that share of its policy pairs is drawn from the newest so many steps."""
+        return 0.0, 1
 
     def verify(self) -> None:
         """Refuses what its class cannot declare, such as names of a table; raises GailfeError."""

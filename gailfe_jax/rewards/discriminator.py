@@ -16,6 +16,7 @@ from gailfe_jax.config.parts import setting, traced
 from gailfe_jax.nn.mlp import MLP
 from gailfe_jax.nn.normaliser import RunningStats
 from gailfe_jax.nn.optimisers import adam, adam_step
+from gailfe_jax.nn.spectral import directions, limited
 from gailfe_jax.parallel.devices import local_rows, mean_over_devices
 from gailfe_jax.parallel.seeds import isolated_compilation
 from gailfe_jax.rewards.base import Reward, RewardBatch, join, where_tree
@@ -70,11 +71,13 @@ class DiscriminatorState:
       params: of the logit network.
       opt: Adam's state.
       stats: normaliser of `[obs, action]`, the same when D is trained and when it scores.
+      stretched: the directions in which its layers stretch most, where that is limited; else ().
     """
 
     params: PyTree
     opt: PyTree
     stats: RunningStats
+    stretched: PyTree = ()
 
 
 class Discriminator(Reward):
@@ -83,6 +86,7 @@ class Discriminator(Reward):
     summary = "imitation against a discriminator"
     source = "Ho & Ermon 2016"
     constrainable = True
+    read_from_replay = ("recent", "recent_steps")
 
     form: Literal["-log_d", "1-d", "log_1-d", "logit"] = setting("-log_d")
     """What the policy maximises. -log_d and 1-d (MAIL's) pay for staying alive; log_1-d, always negative, pays for
@@ -97,6 +101,10 @@ class Discriminator(Reward):
     """Most pairs of each kind (policy, expert, failure) per gradient step."""
     replay: int = setting(0, least=0)
     """Past policy pairs shown beside the fresh batch; 0 shows the fresh batch only."""
+    recent: float = setting(0.0, least=0, most=1)
+    """From replay: this share of the policy's pairs in each minibatch is of the newest steps, the rest of all."""
+    recent_steps: int = setting(4_000, least=1)
+    """How many steps, of all environments of a seed together, are the newest."""
     lr: float = traced(3e-4, step_size="reward")
     """Adam learning rate of the discriminator."""
     entropy: float = traced(1e-3)
@@ -105,6 +113,11 @@ class Discriminator(Reward):
     """Add a gradient penalty to the discriminator's loss."""
     gradient_penalty_weight: float = traced(1.0)
     """Weight of the gradient penalty."""
+    spectral_norm: bool = setting(False)
+    """Hold every layer's greatest singular value down to spectral_limit, after each step: the logit's slope is nowhere
+    more than the product of the limits, in standardised units."""
+    spectral_limit: float = traced(1.0)
+    """Greatest singular value that a layer of the discriminator may have."""
     expert_noise: float = traced(0.0)
     """Standard deviation of Gaussian noise on the expert's pairs, in standardised units."""
     absorbing: bool = setting(False)
@@ -112,12 +125,24 @@ class Discriminator(Reward):
     neither pays for falling nor for staying alive (Kostrikov et al. 2019)."""
 
     def unread(self) -> dict[str, str]:
-        return {} if self.gradient_penalty else {"gradient_penalty_weight": "gradient_penalty is false"}
+        found: dict[str, str] = {}
+        if not self.gradient_penalty:
+            found["gradient_penalty_weight"] = "gradient_penalty is false"
+        if not self.spectral_norm:
+            found["spectral_limit"] = "spectral_norm is false"
+        if not self.recent:
+            found["recent_steps"] = "recent is 0"
+        return found
 
     @property
     def draws(self) -> tuple[int, int]:
         """How many draws of how many policy pairs `fit` takes: `(K, m)`, one for each gradient step."""
         return self.steps, self.minibatch
+
+    @property
+    def newest(self) -> tuple[float, int]:
+        """See `Reward.newest`."""
+        return self.recent, self.recent_steps
 
     @property
     def policy_replay(self) -> int:
@@ -132,8 +157,12 @@ class Discriminator(Reward):
         """Fresh state; the normaliser starts from the demonstrations `[N]`, where there are any."""
         size = self.problem.pair_size
         params = self._net.init(key, jnp.zeros((1, size + self.absorbing)))
+        stretched: PyTree = ()
+        if self.spectral_norm:
+            params, stretched = limited(params, directions(params, key), self.spectral_limit)
         stats = RunningStats.init(size)
-        return DiscriminatorState(params, adam(params), stats if expert is None else stats.update(join(expert)))
+        stats = stats if expert is None else stats.update(join(expert))
+        return DiscriminatorState(params, adam(params), stats, stretched)
 
     def logit(self, state: DiscriminatorState, obs: Array, action: Array) -> Array:
         """`[...]` logits at `obs [..., o]`, `action [..., a]`."""
@@ -219,7 +248,7 @@ class Discriminator(Reward):
             return jnp.mean(log_d(self._apply(params, failure_x)))
 
         def step(carry, inputs):
-            params, opt = carry
+            params, opt, stretched = carry
             policy_x, expert_x, failure_x, key = inputs
             grads, metrics = gail_gradient(params, policy_x, expert_x, key)
             if failure_x is not None:
@@ -235,16 +264,19 @@ class Discriminator(Reward):
                 grads = jax.lax.cond(active, constrain, lambda grads: grads, grads)
             grads = mean_over_devices(grads)
             params, opt = isolated_compilation(adam_step)(grads, opt, params, self.lr)
-            return (params, opt), metrics
+            if self.spectral_norm:
+                params, stretched = isolated_compilation(limited)(params, stretched, self.spectral_limit)
+            return (params, opt, stretched), metrics
 
         keys = jax.random.split(key_mix, steps)
-        (params, opt), metrics = jax.lax.scan(step, (state.params, state.opt), (policy, expert, failures, keys))
+        start = state.params, state.opt, state.stretched
+        (params, opt, stretched), metrics = jax.lax.scan(step, start, (policy, expert, failures, keys))
         metrics = mean_over_devices(jax.tree.map(lambda x: x[-1], metrics))
         if failures is not None and present is not None:
             gain = mean_over_devices(failure_gain(params, failures[-1]))
             metrics["failure_log_d"] = jnp.where(present, gain, jnp.nan)
         metrics["discriminator_accuracy"] = 0.5 * (metrics["disc_accuracy_policy"] + metrics["disc_accuracy_expert"])
-        fitted = DiscriminatorState(params, opt, stats)
+        fitted = DiscriminatorState(params, opt, stats, stretched)
         if batch.expert is None and batch.has_self is not None:
             fitted = where_tree(batch.has_self, fitted, state)
         return fitted, metrics

@@ -1,8 +1,8 @@
 """Rewards that are linear in features of state and action (FEM, GTAL, IRLF).
 
 Each plays the discriminator's part: `fit` on one iteration's pairs, `score` as the reward to maximise. With features
-`phi` and their means `mu_E` over the demonstrations, `mu_pi` over this iteration's whole batch and `mu_F` over
-failures, the reward is `w . phi(s, a)` less an offset.
+`phi` and their means `mu_E` over the demonstrations, `mu_pi` over this iteration's whole batch (from replay: over what
+is drawn) and `mu_F` over failures, the reward is `w . phi(s, a)` less an offset.
 
 The means are per step (as in the public code of GAIL's baselines), where Abbeel & Ng 2004 sum discounted features over
 an episode: a feature that is constant then has no weight, so nothing says how long an episode should last. What the
@@ -55,6 +55,7 @@ class LinearReward(Reward):
     """Base of the linear rewards."""
 
     learns_from_self = False
+    read_from_replay = ("minibatch", "recent", "recent_steps")
 
     features: str = setting("quadratic")
     """Features of x, the standardised observation and action: linear [x, 1], quadratic [x, (0.01 x)^2, 1], moments
@@ -62,6 +63,26 @@ class LinearReward(Reward):
     offset: Literal["policy", "positive", "negative", "none"] = setting("policy")
     """What the reward w . phi is counted from: policy, its mean over the batch; positive, its least value so far, which
     pays for staying alive; negative, its greatest, which pays for ending the episode; none, zero."""
+
+    minibatch: int = setting(2_048, least=1)
+    """From replay: the policy's pairs in each fit, an unroll's at least."""
+    recent: float = setting(0.0, least=0, most=1)
+    """From replay: this share of the policy's pairs in each minibatch is of the newest steps, the rest of all."""
+    recent_steps: int = setting(4_000, least=1)
+    """How many steps, of all environments of a seed together, are the newest."""
+
+    def unread(self) -> dict[str, str]:
+        return {} if self.recent else {"recent_steps": "recent is 0"}
+
+    @property
+    def draws(self) -> tuple[int, int]:
+        """One draw: of all pairs of the unroll, or of as many from replay, and `minibatch` where that is more."""
+        return 1, max(self.minibatch, self.problem.batch_size)
+
+    @property
+    def newest(self) -> tuple[float, int]:
+        """See `Reward.newest`."""
+        return self.recent, self.recent_steps
 
     def verify(self) -> None:
         find_features(self.features)

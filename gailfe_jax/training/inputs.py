@@ -18,7 +18,7 @@ from gailfe_jax.artifacts.policy import check_policy, expert_names, load_expert
 from gailfe_jax.config.run import DemoSettings
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
 from gailfe_jax.data.formats import load_demonstrations
-from gailfe_jax.data.trajectories import Demonstrations
+from gailfe_jax.data.trajectories import Demonstrations, StateActionPairs, Trajectories
 from gailfe_jax.data.validation import PARTS, check_choices
 from gailfe_jax.envs import also_called, warn_if_changed
 from gailfe_jax.errors import GailfeError
@@ -30,7 +30,7 @@ from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.cloning import BC
 from gailfe_jax.learners.sources import Demos, Failures
 from gailfe_jax.policies.replayed import ReplayedUpdate
-from gailfe_jax.types import Env, EnvSpec, Problem, StateAction
+from gailfe_jax.types import Env, EnvSpec, Problem, Starts, StateAction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +132,36 @@ def prepare_inputs(
         trajectory = pairs.trajectory.astype(np.int32)
         content.update(trajectory.tobytes())
         demos = demos.replace(trajectory=jnp.asarray(trajectory))
+    # Where the environment has no such starts, the method is refused once it is put there.
+    if method.rollout.demonstrated_starts and getattr(env, "starting_from", None) is not None:
+        states = _states(expert, pairs, settings.demos or "demos")
+        content.update(states.tobytes())
+        demos = demos.replace(starts=_starts(env, states, pairs.obs, settings.demos or "demos"))
     record["content_sha256"] = content.hexdigest()
     return Inputs(demos, annotator, success, expert_return, record, reference)
+
+
+def _states(expert: Trajectories, pairs: StateActionPairs, name: str) -> np.ndarray:
+    """`[m, s]` the simulator's state before each pair; `name` is what to call the demonstrations.
+
+    Raises:
+      GailfeError: they hold none.
+    """
+    if expert.simulator_state is None:
+        raise GailfeError(
+            f"rollout.demonstrated_starts: {name} holds no simulator states; expected a file of gailfe demos, made on "
+            "the engine mujoco_c"
+        )
+    return expert.simulator_state[expert.offsets[pairs.trajectory] + pairs.step]
+
+
+def _starts(env: Env, states: np.ndarray, obs: np.ndarray, name: str) -> Starts:
+    """What `rollout.demonstrated_starts` draws from."""
+    known: Any = env
+    try:
+        return known.starts_of(states, obs)
+    except GailfeError as error:
+        raise GailfeError(f"{name}: field 'expert/simulator_state': {error}") from None
 
 
 def _refuse_unread(

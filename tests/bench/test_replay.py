@@ -25,6 +25,9 @@ def test_the_products_of_a_round_are_counted_by_hand():
     assert sorted(replay.products(TD3(**sizes), SPEC)) == sorted(target + fit + climb + descend)
     wide = replay.products(SAC(**sizes), SPEC)
     assert (7, 5, 4) in wide and wide.count((7, 5, 4)) == len([p for p in target + fit + climb if p == (7, 5, 4)]) + 2
+    many = TD3(**sizes | {"critics": Critics(hidden=(4,), ensemble=3, subset=2)})
+    target, fit, climb = target[:2] + 2 * target[2:], 3 * fit, climb[:2] + 3 * climb[2:]
+    assert sorted(replay.products(many, SPEC)) == sorted(target + fit + climb + descend)
 
 
 @pytest.mark.slow

@@ -48,6 +48,19 @@ def test_windows_are_consecutive_steps_of_one_environment_and_all_come(unrolls, 
     assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected))
 
 
+@pytest.mark.parametrize(("newest", "first"), [(1, 11), (7, 9), (9, 9), (1000, 0)])
+def test_the_newest_steps_are_drawn_alike_and_no_others(newest, first):
+    replay = StepReplay(capacity=3 * ENVS * LENGTH, num_envs=ENVS, unroll_length=LENGTH)
+    # Twelve steps of each environment are held; 7 steps of three environments are rounded up to three rows.
+    _, time = replay.sample(filled(replay, 3), jax.random.key(0), 3000, 1, newest)
+    times, counts = np.unique(time, return_counts=True)
+    np.testing.assert_array_equal(times, range(first, 12))
+    assert np.all(np.abs(counts - 3000 / len(counts)) < 5 * np.sqrt(3000 / len(counts)))
+    # A window that does not fit is the newest there is, and while there is less, all is new.
+    _, time = replay.sample(filled(replay, 1), jax.random.key(0), 200, 3, newest)
+    assert set(time[:, 0].tolist()) == ({0, 1} if newest == 1000 else {1})
+
+
 def test_vmap_over_seeds_equals_a_loop(fully_optimised):
     replay = StepReplay(2 * ENVS * LENGTH, ENVS, LENGTH)
     states = jax.vmap(lambda _: replay.init(STEP))(jnp.arange(2))

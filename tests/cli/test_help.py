@@ -27,10 +27,11 @@ def shown(words, capsys):
 
 
 def flags(text):
-    """`flag's name -> default` of the lines that begin with one, behind the name of a part perhaps."""
-    table = text.partition("Of every method")[0]
+    """`flag's name -> default` of lines that begin with one, behind a part's name perhaps, and of the list below."""
+    table, _, below = text.partition("Of every method")[0].partition("Of smaller parts")
     lines = (re.match(r"(?:\w+)? *--([\w.-]+) +(\S+) ", line) for line in table.splitlines())
-    return {match[1].replace("-", "_"): match[2] for match in lines if match}
+    listed = re.finditer(r"--([\w.-]+)\s+([^\s,]+)", below.partition("):")[2])
+    return {match[1].replace("-", "_"): match[2] for match in (*lines, *listed) if match}
 
 
 @pytest.mark.parametrize("env", ["hopper", "halfcheetah"])

@@ -36,6 +36,11 @@ ENV = Cliff()
 SWITCHES = ("self_imitation.updates", "true_reward.add", "self_demonstrations.use")
 # Settings that can be given beside others: each is on in one case at least.
 _ON = {"start.steps": 2, "schedule.warmup_iterations": 1, "policy.average": 0.9, "likelihood.add": True}
+_BOUNDS = {
+    "reward.recent": 0.5, "reward.spectral_norm": True, "policy.critics.ensemble": 3, "policy.critics.subset": 2,
+    "policy.critics.bounded": True, "policy.critics.huber": 1.0, "policy.policy_delay": 3,
+    "rollout.demonstrated_starts": 0.5,
+}  # fmt: skip
 _OWN = {"self_demonstrations.use": "both", "self_demonstrations.episodes": "survived", "reward.replay": 20}
 
 
@@ -65,6 +70,7 @@ def cases() -> list[Case]:
     return [
         *plain,
         Case("gailfe", None, _ON | _OWN | {"schedule.anneal": True}, quick=True),
+        Case("gail", "td3", _BOUNDS, quick=True),
         Case("gailfe", "ppo", {"constraint.multiplier": "fixed", "reward.gradient_penalty": False}),
         Case("gail", "ppo", {"true_reward.add": True, "self_imitation.updates": 2}, quick=True),
         Case("mail", None, {"policy.step": "adam", "policy.rollouts": "model", "policy.model.ensemble": 2}, quick=True),

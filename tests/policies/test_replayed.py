@@ -237,6 +237,10 @@ def test_it_acts_at_random_first_and_its_statistics_stand_still_then():
         ({"policy.replay": 63}, "policy.replay: got 63; expected at least rollout.num_envs . unroll_length = 64"),
         ({"policy.n_step": 9}, "policy.n_step: got 9; expected at most rollout.unroll_length = 8"),
         ({"policy.update_ratio": 0.001}, "policy.update_ratio: got 0.001; expected one update of the policy in each"),
+        (
+            {"policy.critics.subset": 3},
+            "policy.critics.subset: got 3; expected at most policy.critics.ensemble = 2, or 0",
+        ),
         ({"policy.mixture": 2}, "policy.mixture: got 2; nothing reads it: a step from replay"),
     ],
 )
@@ -288,6 +292,49 @@ def test_a_share_of_each_minibatch_is_demonstrated_and_ends_there():
     assert len(np.unique(theirs[..., 0])) > 10
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.5, 4), (1.0, 8)])
+def test_a_share_of_the_rewards_minibatches_is_of_the_newest_steps(share, count):
+    method = with_policy(put(find_method("gail"), {"rollout.num_envs": 4, "rollout.unroll_length": 2}), "td3")
+    values = {"reward.minibatch": 8, "reward.steps": 16, "reward.recent": share, "reward.absorbing": True}
+    if share:
+        values["reward.recent_steps"] = 8
+    sources = put(method, values).on(Cliff()).sources
+    flat = jnp.zeros((2, 4))
+
+    def unroll(number):
+        rows = jnp.full((2, 4, 2), float(number))
+        return Transition(rows, rows, flat, rows, flat, flat + number == 9, flat > 0)
+
+    @jax.jit
+    def drawn(key):
+        states, found = sources.init(None), None
+        for number in range(10):
+            states, found = sources.add_and_sample(states, unroll(number), Keys.of(key, jnp.int32(number)).sample)
+        return found.batch
+
+    batch = drawn(jax.random.key(0))
+    seen = np.asarray(batch.policy.obs[..., 0])
+    assert seen.shape == (16, 8) and (seen[:, 8 - count :] == 9).all()
+    # The others are of all steps alike, the newest among them.
+    if count < 8:
+        assert set(seen[:, : 8 - count].ravel().tolist()) == set(map(float, range(10)))
+    np.testing.assert_array_equal(batch.policy_ended, seen == 9)
+
+
+def test_a_linear_reward_sees_many_pairs_of_a_replay():
+    fem = put(find_method("fem"), {"rollout.num_envs": 4, "rollout.unroll_length": 2})
+    assert fem.on(Cliff())._draws == (1, 8)
+    replayed = with_policy(fem, "sac")
+    assert replayed.on(Cliff())._draws == (1, 2048)
+    assert put(replayed, {"reward.minibatch": 3}).on(Cliff())._draws == (1, 8)
+
+
+@pytest.mark.parametrize("name", ["gail", "fem"])
+def test_an_unroll_has_no_newest_steps(name):
+    with pytest.raises(GailfeError, match=r"^reward.recent: got 0.5; nothing reads it: the policy steps on the newest"):
+        put(find_method(name), {"reward.recent": 0.5}).on(Cliff())
+
+
 def test_demonstrated_steps_need_demonstrations_that_are_imitated():
     for name, values, message in (
         ("sac", {}, "policy.demonstrated: got 0.5; nothing reads it: no demonstrations are imitated"),
@@ -296,3 +343,137 @@ def test_demonstrated_steps_need_demonstrations_that_are_imitated():
         method = find_method(name) if name == "sac" else with_policy(find_method(name), "sac")
         with pytest.raises(GailfeError, match=f"^{message}"):
             put(method, {"policy.demonstrated": 0.5} | values).on(Cliff())
+
+
+def test_targets_take_the_least_of_a_drawn_subset():
+    step = linear(SAC, critics=Critics(hidden=(), layer_norm=False, ensemble=4, subset=2))
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    values = q_values(state.value, batch.x, batch.action)
+    pairs = {(i, j): np.minimum(values[i], values[j]) for i in range(4) for j in range(i)}
+    seen = set()
+    for i in range(40):
+        found = step.critics.least(state.value, batch.x, batch.action, jax.random.key(i))
+        seen |= {pair for pair, least in pairs.items() if np.allclose(found, least, rtol=1e-5)}
+    assert seen == set(pairs)
+    all_of_two = linear(SAC).critics
+    two = jax.tree.map(lambda x: x[:2], state.value)
+    np.testing.assert_allclose(
+        all_of_two.least(two, batch.x, batch.action, jax.random.key(0)), values[:2].min(axis=0), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", [SAC, TD3])
+def test_what_is_maximised_besides_goes_by_the_spread_of_the_values(kind):
+    step = linear(kind)
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    # Ten times the value is ten times the gain, and what is beside it keeps its share.
+    larger = state.replace(value=jax.tree.map(lambda x: 10 * x, state.value))
+    aim = Objective(auxiliary=lambda policy, rows: jnp.mean(policy(jnp.ones((3, 2))).log_prob(jnp.ones((3, 2)))))
+    found = [step.beside(s, s.policy, aim, step.ascended(s, batch.x, batch.action)) for s in (state, larger)]
+    np.testing.assert_allclose(found[1], 10 * found[0], rtol=1e-5)
+    assert float(step.beside(state, state.policy, Objective(), jnp.ones(3))) == 0.0
+
+
+def fitted(step, state, batch, objective=None, key=2):
+    """The critics' kernels `[E, o + a]` after one update, and its metrics."""
+    after, metrics = step.critic_step(state, batch, objective or Objective(), jax.random.key(key))
+    return kernels(after.value)[0][..., 0], metrics, after
+
+
+def test_targets_stay_within_what_the_rewards_come_to_for_ever():
+    step = linear(TD3, target_noise=0.0, gamma=0.5, critics=Critics(hidden=(), layer_norm=False, bounded=True, tau=0.1))
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    paid = jnp.array([[3.0], [1.0], [2.0], [1.0], [1.0]])
+    # Critics that promise far more than 3 / (1 - 0.5), and far less than 0.
+    state = state.replace(target=jax.tree.map(lambda x: 100 * x, state.target))
+    batch = batch.replace(rewards=paid)
+    following = np.clip(step.to_units(step.policy(state.policy, batch.next_x).mode), -1, 1)
+    promised = q_values(state.target, batch.next_x, following).min(axis=0)
+    assert promised.max() > 6 and promised.min() < 0
+    target = batch.reward + batch.discount * np.clip(promised, 0, 6)
+    values = q_values(state.value, batch.x, batch.action)
+    grad = 2 / 5 * np.einsum("em,mi->ei", values - target, np.concatenate([batch.x, batch.action], axis=1))
+    found, metrics, after = fitted(step, state, batch)
+    np.testing.assert_allclose(found, kernels(state.value)[0][..., 0] - adams_first(grad, 1e-3), rtol=1e-4)
+    assert float(metrics["reward_low"]) == 0.0 and float(metrics["reward_high"]) == 3.0
+    # A new extreme counts at once, an old one fades by tau; what is behind the end is paid, too.
+    _, metrics, _ = fitted(step, after, batch.replace(rewards=paid - 2), Objective(after_end=jnp.float32(-4.0)))
+    np.testing.assert_allclose([metrics["reward_low"], metrics["reward_high"]], [-4.0, 3 - 0.1 * (3 - 1)], rtol=1e-6)
+    assert state.reward_range.shape == (2,) and linear(TD3).init(jax.random.key(1)).reward_range == ()
+
+
+def test_a_bound_leaves_room_for_what_entropy_is_paid():
+    critics = Critics(hidden=(), layer_norm=False, bounded=True)
+    step, free = (linear(SAC, init_temperature=2.0, gamma=0.5, critics=c) for c in (critics, LINEAR["critics"]))
+    state, batch = step.init(jax.random.key(1)), minibatch()
+    state = state.replace(reward_range=jnp.array([-1.0, 3.0]))
+    key = jax.random.key(4)
+    loud = state.replace(target=jax.tree.map(lambda x: 100 * x, state.target))
+    plain = free.next_value(loud, batch, Objective(), key)
+    _, log_prob = step.drawn(state.policy, batch.next_x, key)
+    bonus = -2.0 * float(np.mean(log_prob))
+    low, high = -1 + min(bonus, 0), 3 + max(bonus, 0)
+    found = step.next_value(loud, batch, Objective(), key)
+    np.testing.assert_allclose(found, np.clip(plain, low / 0.5, high / 0.5), rtol=1e-5)
+    assert bonus != 0 and (np.asarray(plain) > 2 * high).any() and (np.asarray(plain) < 2 * low).any()
+
+
+def test_the_rewards_that_bound_values_are_those_of_single_steps():
+    step = linear(TD3, n_step=3, reward_scale=2.0, critics=Critics(hidden=(), layer_norm=False, bounded=True))
+    flat, obs = jnp.array([[[1.0, 2.0, 4.0]]]), jnp.zeros((1, 1, 3, 2))
+    steps = Transition(obs, obs + 3, flat, obs, flat, flat < 0, flat < 0)
+    made = step.minibatches(step.init(jax.random.key(0)), Objective(experience=steps))
+    np.testing.assert_array_equal(made.rewards, [[[2.0, 4.0, 8.0]]])
+
+
+def test_large_errors_count_linearly():
+    critics = Critics(hidden=(), huber=1.0)
+    values, target = jnp.array([[1.0, 5.0], [-1.0, 0.0]]), jnp.array([0.0, 1.0])
+    # Errors 1, 4, -1, -1: their root mean square is sqrt(19 / 4).
+    knee = np.sqrt(19 / 4)
+    expected = (1 + knee * (8 - knee)) / 2 + (1 + 1) / 2
+    np.testing.assert_allclose(critics.loss(values, target), expected, rtol=1e-6)
+    slope = jax.grad(lambda v: critics.loss(v, target))(values)
+    np.testing.assert_allclose(slope, [[1.0, knee], [-1.0, -1.0]], rtol=1e-6)
+    assert float(Critics(hidden=()).loss(values, target)) == (1 + 16 + 1 + 1) / 2
+
+
+@pytest.mark.parametrize("delay", [2, 5])
+def test_many_updates_are_the_updates_one_by_one(delay):
+    step = linear(TD3, update_ratio=2.5, policy_delay=delay, minibatch=5)
+    state = step.init(jax.random.key(0))
+    count, size, length = step.draws(8)
+    assert count == 20 // delay * delay
+    rows = jnp.asarray(np.random.default_rng(0).normal(size=(count, size, length, 2)), jnp.float32)
+    flat = rows[..., 0]
+    steps = Transition(rows, rows + 3, flat, rows + 0.1, flat, flat > 1, flat < -1)
+    unroll = jax.tree.map(lambda x: x[:4, :2, 0], steps)
+    aim, key = Objective(experience=steps), jax.random.key(5)
+    together, _ = step.update(state, unroll, aim, key)
+    one = state.replace(obs_stats=state.obs_stats)
+    batches, keys = step.minibatches(one, aim), jax.random.split(key, count)
+    for i in range(count):
+        batch = jax.tree.map(lambda x, i=i: x[i], batches)
+        one, _ = step.critic_step(one, batch, aim, keys[i])
+        if (i + 1) % delay == 0:
+            one, _ = step.actor_step(one, batch, aim, jax.random.fold_in(keys[i], 1))
+    for name in ("policy", "value", "target"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+            getattr(together, name),
+            getattr(one, name),
+        )
+
+
+def test_more_updates_make_no_larger_program():
+    def operations(ratio, delay):
+        step = linear(SAC, update_ratio=ratio, policy_delay=delay)
+        shape = step.draws(8)
+        rows, flat = jnp.zeros((*shape, 2)), jnp.zeros(shape)
+        steps = Transition(rows, rows, flat, rows, flat, flat > 0, flat > 0)
+        unroll = jax.tree.map(lambda x: x[:1, :1, 0], steps)
+        update = lambda state, key: step.update(state, unroll, Objective(experience=steps), key)  # noqa: E731
+        jaxpr = jax.make_jaxpr(update)(step.init(jax.random.key(0)), jax.random.key(0))
+        return str(jaxpr).count(" = ")
+
+    assert operations(4.0, 4) == operations(20.0, 20)

@@ -171,3 +171,21 @@ def test_expert_noise_hides_the_expert(reward):
     _, sharp, _ = fit(reward, steps=40)
     _, blunt, _ = fit(made(expert_noise=5.0), steps=40)
     assert blunt["discriminator_accuracy"] < sharp["discriminator_accuracy"]
+
+
+def test_under_a_spectral_limit_no_slope_is_steeper_and_it_still_learns():
+    limit = {"hidden": (16, 16), "spectral_norm": True, "spectral_limit": 1.2}
+    state, metrics, demos = fit(made(**limit), steps=40)
+    free, _, _ = fit(made(hidden=(16, 16)), steps=40)
+
+    def greatest(state):
+        return [np.linalg.svd(layer["kernel"])[1][0] for layer in state.params["params"].values()]
+
+    assert max(greatest(free)) > 1.5 and 1.1 < max(greatest(state)) < 1.2 * 1.02
+    assert free.stretched == () and len(state.stretched) == 3
+    reward = made(**limit)
+    points = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), demos, pairs(5, (200,), 1.0))
+    x = state.stats.normalise(jnp.concatenate([points.obs, points.action], axis=-1))
+    slope = jax.vmap(jax.grad(lambda x: reward._apply(state.params, x)))(x)
+    assert np.linalg.norm(slope, axis=-1).max() < (1.2 * 1.02) ** 3
+    assert metrics["discriminator_accuracy"] > 0.85

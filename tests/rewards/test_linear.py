@@ -194,7 +194,8 @@ def test_the_reward_is_linear_in_the_features_and_of_the_sign_that_is_asked_for(
 
 
 def test_all_demonstrations_and_the_whole_batch_enter_the_means():
-    reward = made(FeatureMatching, 4, 10)
+    assert made(FeatureMatching, 4, 10).draws == (1, 2048)
+    reward = made(FeatureMatching, 4, 10, minibatch=39)
     assert reward.draws == (1, 40)
     state, metrics, data = fit(reward)
     difference = gap(reward, state, DEMOS, data.policy)

@@ -11,6 +11,7 @@ import pytest
 
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.run import DemoSettings
+from gailfe_jax.config.tree import put
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
@@ -65,6 +66,19 @@ def test_dagger_resumes_and_asks_the_same_expert(expert_file, tmp_path):
 
 
 @pytest.mark.slow
+def test_from_replay_with_all_that_bounds_it_it_equals_an_uninterrupted_one(go, tmp_path):
+    """The state holds the range of rewards, where the discriminator's layers stretch most, and the replay."""
+    bounds = {
+        "policy.critics.ensemble": 4, "policy.critics.subset": 2, "policy.critics.bounded": True,
+        "policy.critics.huber": 1.0, "policy.policy_delay": 3, "policy.update_ratio": 0.5, "reward.recent": 0.5,
+        "reward.recent_steps": 40, "reward.spectral_norm": True,
+    }  # fmt: skip
+    whole, folder = cut(go, tmp_path, put(tiny("gailfe", "sac"), bounds))
+    assert_same_run(folder, whole.run_dir)
+    assert all(record["reward_high"] > 0 for record in metrics_of(whole.run_dir))
+
+
+@pytest.mark.slow
 def test_with_a_learned_model_it_equals_an_uninterrupted_one(go, tmp_path):
     """MAIL's step under GAILFE's constraint, from a clone: the state holds the model and its experience too."""
     whole, folder = cut(go, tmp_path, tiny("gailfe", "mail", start__steps=5))
@@ -73,13 +87,14 @@ def test_with_a_learned_model_it_equals_an_uninterrupted_one(go, tmp_path):
 
 
 @pytest.mark.slow
-def test_on_a_physics_engine_it_equals_an_uninterrupted_one(hopper_demos, tmp_path):
-    """The state holds the simulator's own."""
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_on_a_physics_engine_it_equals_an_uninterrupted_one(share, hopper_demos, tmp_path):
+    """The state holds the simulator's own; where episodes start is drawn from their keys."""
 
     def go(folder, run, method, **options):
         return train(method, "hopper", run, out=folder, demos=hopper_demos, **options)
 
-    whole, folder = cut(go, tmp_path, METHOD)
+    whole, folder = cut(go, tmp_path, put(METHOD, {"rollout.demonstrated_starts": share}))
     assert_same_run(folder, whole.run_dir)
 
 
