@@ -54,7 +54,7 @@ class PolicyUpdate(Actor, abc.ABC):
     def scored(self, steps: Transition, score: ScoreFn) -> Array:
         """What `score` pays for `steps [...]`: for the actions as the environment executed them."""
         low, high = self.problem.action_bounds
-        return score(steps.obs, jnp.clip(steps.action, low, high))
+        return score(steps.obs, jnp.clip(steps.action, low, high), steps.next_obs)
 
     @abc.abstractmethod
     def update(self, state: Any, transition: Transition, objective: Objective, key: Array) -> tuple[Any, Metrics]:

@@ -287,8 +287,8 @@ class MAIL(TrustRegion, ActorCritic):
                 window, noise, error = inputs
                 dist = self.policy(params, state.obs_stats.normalise(obs))
                 action = self._executed(dist.retrace(noise), low, high)
-                gain = gain + discount * score(obs, action)
                 next_obs = self.model.predict(state.model, obs, action)[0] + error
+                gain = gain + discount * score(obs, action, next_obs)
                 discount = discount * self.gamma
                 # The time limit cuts the episode, not the task: its value goes on.
                 cut = window.done & ~window.terminated
@@ -326,7 +326,7 @@ class MAIL(TrustRegion, ActorCritic):
                 dist = self.policy(params, state.obs_stats.normalise(obs))
                 action = self._executed(dist.from_noise(noise), low, high)
                 next_obs, disagreement = self.model.predict(state.model, obs, action)
-                reward = score(obs, action) - self.disagreement_weight * disagreement
+                reward = score(obs, action, next_obs) - self.disagreement_weight * disagreement
                 alive = alive * (disagreement <= self.disagreement_limit)
                 # A stopped rollout stays where it was believed last, and is worth what that state is.
                 gain = gain + alive * discount * reward

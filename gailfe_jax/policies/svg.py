@@ -194,7 +194,7 @@ class SVG(SAC):
         made = Minibatch(
             x=batch.x,
             action=unit,
-            reward=self.reward_scale * objective.score(obs, action) + (1 - going) * self.after_end(objective),
+            reward=self.reward_scale * objective.score(obs, action, following) + (1 - going) * self.after_end(objective),
             discount=self.gamma * going,
             next_x=state.obs_stats.normalise(following),
             windows=batch.windows,
@@ -203,15 +203,24 @@ class SVG(SAC):
         return _where(believed, made, batch)
 
     def _step_ahead(
-        self, state: ReplayedState, policy: PyTree, at: Ahead, noise: Array, objective: Objective
+        self,
+        state: ReplayedState,
+        policy: PyTree,
+        at: Ahead,
+        noise: Array,
+        objective: Objective,
+        error: Array | None = None,
     ) -> tuple[Ahead, Array]:
-        """One step in the model with a policy whose noise is given; also the log-density `[m]` of its action."""
+        """One step in the model, whose `error [m, o]` is made up for where it is known, with a policy whose noise is
+        given; also the log-density `[m]` of its action."""
         assert objective.score is not None
         dist: Squashed = self.policy(policy, state.obs_stats.normalise(at.obs))  # type: ignore[assignment]
         u = dist.inner.from_noise(noise)
         action, log_prob = self.from_units(jnp.tanh(u)), dist.unit_log_prob(u)
-        reward = self.reward_scale * objective.score(at.obs, action) - self.price(state) * log_prob
         following, _ = self.model.predict(state.extra.model, at.obs, action)
+        following = following if error is None else following + error
+        paid = objective.score(at.obs, action, following)
+        reward = self.reward_scale * paid - self.price(state) * log_prob
         going = self._going(state.extra, at.obs, action)
         gain = at.gain + at.discount * (reward + (1 - going) * self.after_end(objective))
         return Ahead(following, gain, at.discount * self.gamma * going), log_prob
@@ -275,9 +284,9 @@ class SVG(SAC):
             error = jax.lax.stop_gradient(step.next_obs - predicted)
             # What really happened: nothing is guessed of the end, and what is behind it is no matter of the policy's.
             aim = dataclasses.replace(objective, after_end=None)
-            after, log_prob = self._step_ahead(state, policy, at, noise, aim)
+            after, log_prob = self._step_ahead(state, policy, at, noise, aim, error)
             discount = at.discount * self.gamma * jnp.where(step.terminated, 0.0, 1.0)
-            after = Ahead(after.obs + error, after.gain, discount)
+            after = Ahead(after.obs, after.gain, discount)
             at = _where(going, after, at)
             going = going & ~step.done
             first = log_prob if i == 0 else first

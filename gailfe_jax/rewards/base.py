@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.config.parts import Part
-from gailfe_jax.types import Array, Metrics, PyTree, StateAction
+from gailfe_jax.types import Array, Metrics, PyTree, ScoreFn, StateAction
+
+
+RewardT = TypeVar("RewardT", bound="Reward")
+
+
+def join(pairs: StateAction) -> Array:
+    """`[..., o + a]` observations and actions in one row."""
+    return jnp.concatenate([pairs.obs, pairs.action], axis=-1)
 
 
 @struct.dataclass
 class RewardBatch:
-    """What one iteration's fit sees; `K` steps of `m` pairs.
+    """What one iteration's fit sees; `K` steps of `m` pairs, which hold `next_obs` where the reward asks for it.
 
     Attributes:
       policy: `[K, m]` pairs of the policy.
@@ -51,22 +60,23 @@ class RewardBatch:
             return ended
         return ended & ~((jnp.arange(size) < size // 2) & self.has_self)
 
-    def positives(self, key: Array) -> Array:
+    def positives(self, key: Array, row: Callable[[StateAction], Array] = join) -> Array:
         """`[K, m, o + a]` the pairs that are taken for good: demonstrations, the agent's own episodes, or half of each.
 
-        Demonstrations are drawn uniformly by `key []`. While there are no own episodes all are demonstrations.
+        Demonstrations are drawn uniformly by `key []`. While there are no own episodes all are demonstrations. What is
+        seen of pairs `[...]` is their `row [..., k]`.
         """
         demos = self.expert
         if demos is None:
             assert self.self_demonstrations is not None
-            return join(self.self_demonstrations)
+            return row(self.self_demonstrations)
         steps, size = self.policy.obs.shape[:2]
         rows = jax.random.randint(key, (steps, size), 0, demos.obs.shape[0])
-        expert = join(jax.tree.map(lambda x: x[rows], demos))
+        expert = row(jax.tree.map(lambda x: x[rows], demos))
         if self.self_demonstrations is None or self.has_self is None:
             return expert
         half = jnp.arange(size)[:, None] < size // 2
-        return jnp.where(half & self.has_self, join(self.self_demonstrations), expert)
+        return jnp.where(half & self.has_self, row(self.self_demonstrations), expert)
 
 
 class Reward(Part, abc.ABC):
@@ -96,12 +106,30 @@ class Reward(Part, abc.ABC):
         return False
 
     @property
+    def asks_next(self) -> bool:
+        """Whether it judges where actions led: its pairs then hold `next_obs`, and so do the arguments of `score`."""
+        return False
+
+    @property
+    def asks_actions(self) -> bool:
+        """Whether it judges actions; what does not imitates demonstrations without any."""
+        return True
+
+    @property
     def draws(self) -> tuple[int, int]:
         """How many draws of how many policy pairs `fit` takes: `(K, m)`; one draw of all pairs of the unroll."""
         return 1, self.problem.batch_size
 
     def verify(self) -> None:
         """Refuses what its class cannot declare, such as names of a table; raises GailfeError."""
+
+    def knowing(self: RewardT, names: Callable[[], Mapping[str, tuple[int, ...]]]) -> RewardT:
+        """A copy that knows what the environment calls its observation's numbers: `name -> which`.
+
+        Raises:
+          GailfeError: it is to judge numbers that are not there.
+        """
+        return self
 
     @property
     def policy_replay(self) -> int:
@@ -118,16 +146,18 @@ class Reward(Part, abc.ABC):
 
     @abc.abstractmethod
     def score(self, state: Any, obs: Array, action: Array) -> Array:
-        """`[...]` the reward at `obs [..., o]`, `action [..., a]`, the executed one."""
+        """`[...]` the reward at `obs [..., o]`, `action [..., a]`, the executed one; `next_obs [..., o]` is the third
+        argument of what asks for it."""
+
+    def scorer(self, state: Any) -> ScoreFn:
+        """`score` with this state, as policy steps call it."""
+        if self.asks_next:
+            return lambda obs, action, next_obs=None: self.score(state, obs, action, next_obs)  # type: ignore[call-arg]
+        return lambda obs, action, next_obs=None: self.score(state, obs, action)
 
     def after_end(self, state: Any) -> Array | None:
         """`[]` the reward of every step behind the task's end, for ever; None for zero."""
         return None
-
-
-def join(pairs: StateAction) -> Array:
-    """`[..., o + a]` observations and actions in one row."""
-    return jnp.concatenate([pairs.obs, pairs.action], axis=-1)
 
 
 def where_tree(condition: Array, x: PyTree, y: PyTree) -> PyTree:
