@@ -332,10 +332,10 @@ class Demonstrations:
     ) -> Demonstrations:
         """Demonstrations of recorded episodes, in any dtype of numbers; docs/data.md says what is derived.
 
-        An episode is a `gailfe_jax.Episode`, or a mapping with `obs` (`[T, o]` or `[T + 1, o]`) and `action`
-        (`[T, a]`), and perhaps `next_obs`, `reward`, `simulator_state`, `failed`, and `terminated` and `truncated`: a
-        bool each, or one a step. Episodes that failed go to the failures. `provenance["notes"]` says what was derived,
-        cast and left out.
+        An episode is a `gailfe_jax.Episode`, or a mapping with `obs` (`[T, o]` or `[T + 1, o]`) and `action` (`[T, a]`,
+        or None where nobody recorded any), and perhaps `next_obs`, `reward`, `simulator_state`, `failed`, and
+        `terminated` and `truncated`: a bool each, or one a step. Episodes that failed go to the failures.
+        `provenance["notes"]` says what was derived, cast and left out.
 
         Args:
           episodes: in their order.

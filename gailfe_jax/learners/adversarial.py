@@ -336,7 +336,9 @@ class Adversarial(Learner):
     def needs_actions(self) -> str | None:
         if self._imitates and self.reward is not None and self.reward.asks_actions:
             free = isinstance(self.reward, Discriminator)
-            return f"{self.name} judges them; expected " + ("reward.inputs transitions or states" if free else WITHOUT_ACTIONS)
+            return f"{self.name} judges them; expected " + (
+                "reward.inputs transitions or states" if free else WITHOUT_ACTIONS
+            )
         if self.start.steps:
             return "start.steps clones them; expected 0"
         if self.likelihood is not None and self.likelihood.add:

@@ -194,7 +194,8 @@ class SVG(SAC):
         made = Minibatch(
             x=batch.x,
             action=unit,
-            reward=self.reward_scale * objective.score(obs, action, following) + (1 - going) * self.after_end(objective),
+            reward=self.reward_scale * objective.score(obs, action, following)
+            + (1 - going) * self.after_end(objective),
             discount=self.gamma * going,
             next_x=state.obs_stats.normalise(following),
             windows=batch.windows,

@@ -13,7 +13,6 @@ from flax import struct
 from gailfe_jax.config.parts import Part
 from gailfe_jax.types import Array, Metrics, PyTree, ScoreFn, StateAction
 
-
 RewardT = TypeVar("RewardT", bound="Reward")
 
 

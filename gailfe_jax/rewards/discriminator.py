@@ -149,7 +149,7 @@ class Discriminator(Reward):
         return DiscriminatorState(params, adam(params), stats if expert is None else stats.update(self.judged(expert)))
 
     def logit(self, state: DiscriminatorState, obs: Array, action: Array, next_obs: Array | None = None) -> Array:
-        """`[...]` logits at `obs [..., o]`, `action [..., a]` and, where transitions are judged, `next_obs [..., o]`."""
+        """`[...]` logits at `obs [..., o]`, `action [..., a]`, and `next_obs [..., o]` where transitions are judged."""
         pairs = StateAction(obs, action, next_obs)
         return self._apply(state.params, self._row(state.stats.normalise(self.judged(pairs))))
 

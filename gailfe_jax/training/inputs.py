@@ -198,7 +198,11 @@ def _collected(
     """
     held = demonstrations.failures
     if failures.source != "own" and held.num_trajectories:
-        return failures.bind(Problem(env.spec, method.rollout.num_envs, method.rollout.unroll_length)).buffer(_asks_next(method)).pad(held)
+        return (
+            failures.bind(Problem(env.spec, method.rollout.num_envs, method.rollout.unroll_length))
+            .buffer(_asks_next(method))
+            .pad(held)
+        )
     if failures.source == "collected":
         raise GailfeError(f"demos: failures.source is collected, but {settings.demos or 'they'} have no failures")
     return None
