@@ -225,7 +225,7 @@ class Adversarial(Learner):
         alpha = self.true_reward.alpha if self.true_reward is not None and self._adds_reward else 1.0
         weight = jnp.asarray(alpha, jnp.float32)
         weight = weight if has_self is None else jnp.where(has_self, weight, 0.0)
-        return lambda obs, action, next_obs=None: weight * score(obs, action, next_obs)
+        return dataclasses.replace(score, weight=weight)
 
     def _auxiliary(self, expert: StateAction | None, key: Array) -> AuxiliaryFn | None:
         """The weighted log-likelihood of as many demonstrated pairs as the policy steps on, where it is asked for."""

@@ -20,7 +20,7 @@ from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.nn.squashed import Squashed
 from gailfe_jax.parallel.devices import draw_rows, mean_over_devices
 from gailfe_jax.parallel.phases import phase
-from gailfe_jax.policies.base import Objective
+from gailfe_jax.policies.base import Objective, asks_next
 from gailfe_jax.policies.forward_model import ForwardModel, ModelState
 from gailfe_jax.policies.replayed import Minibatch, ReplayedState
 from gailfe_jax.policies.sac import SAC, Gain, Temperature
@@ -212,16 +212,23 @@ class SVG(SAC):
         objective: Objective,
         error: Array | None = None,
     ) -> tuple[Ahead, Array]:
-        """One step in the model, whose `error [m, o]` is made up for where it is known, with a policy whose noise is
-        given; also the log-density `[m]` of its action."""
+        """One step in the model with a policy whose noise is given; also the log-density `[m]` of its action. Where the
+        model's `error [m, o]` is known, it is the real outcome that is judged."""
         assert objective.score is not None
         dist: Squashed = self.policy(policy, state.obs_stats.normalise(at.obs))  # type: ignore[assignment]
         u = dist.inner.from_noise(noise)
         action, log_prob = self.from_units(jnp.tanh(u)), dist.unit_log_prob(u)
+
+        def paid(outcome: Array | None) -> Array:
+            assert objective.score is not None
+            scored = objective.score(at.obs, action, outcome)
+            return self.reward_scale * scored - self.price(state) * log_prob
+
+        late = asks_next(objective.score)
+        reward = jnp.float32(0.0) if late else paid(None)
         following, _ = self.model.predict(state.extra.model, at.obs, action)
-        following = following if error is None else following + error
-        paid = objective.score(at.obs, action, following)
-        reward = self.reward_scale * paid - self.price(state) * log_prob
+        if late:
+            reward = paid(following if error is None else following + error)
         going = self._going(state.extra, at.obs, action)
         gain = at.gain + at.discount * (reward + (1 - going) * self.after_end(objective))
         return Ahead(following, gain, at.discount * self.gamma * going), log_prob
@@ -287,7 +294,7 @@ class SVG(SAC):
             aim = dataclasses.replace(objective, after_end=None)
             after, log_prob = self._step_ahead(state, policy, at, noise, aim, error)
             discount = at.discount * self.gamma * jnp.where(step.terminated, 0.0, 1.0)
-            after = Ahead(after.obs, after.gain, discount)
+            after = Ahead(after.obs + error, after.gain, discount)
             at = _where(going, after, at)
             going = going & ~step.done
             first = log_prob if i == 0 else first

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from gailfe_jax.config.parts import Part
-from gailfe_jax.types import Array, Metrics, PyTree, ScoreFn, StateAction
+from gailfe_jax.types import Array, Metrics, PyTree, StateAction
 
 RewardT = TypeVar("RewardT", bound="Reward")
 
@@ -148,15 +150,32 @@ class Reward(Part, abc.ABC):
         """`[...]` the reward at `obs [..., o]`, `action [..., a]`, the executed one; `next_obs [..., o]` is the third
         argument of what asks for it."""
 
-    def scorer(self, state: Any) -> ScoreFn:
+    def scorer(self, state: Any) -> Scorer:
         """`score` with this state, as policy steps call it."""
-        if self.asks_next:
-            return lambda obs, action, next_obs=None: self.score(state, obs, action, next_obs)  # type: ignore[call-arg]
-        return lambda obs, action, next_obs=None: self.score(state, obs, action)
+        return Scorer(functools.partial(self.score, state), self.asks_next)
 
     def after_end(self, state: Any) -> Array | None:
         """`[]` the reward of every step behind the task's end, for ever; None for zero."""
         return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """A fitted reward's `ScoreFn`.
+
+    Attributes:
+      score: `(obs, action) -> [...]`, or `(obs, action, next_obs) -> [...]`.
+      asks_next: which of the two.
+      weight: `[]` what it is multiplied by; None for 1.
+    """
+
+    score: Callable[..., Array]
+    asks_next: bool
+    weight: Array | None = None
+
+    def __call__(self, obs: Array, action: Array, next_obs: Array | None = None, /) -> Array:
+        paid = self.score(obs, action, next_obs) if self.asks_next else self.score(obs, action)
+        return paid if self.weight is None else self.weight * paid
 
 
 def where_tree(condition: Array, x: PyTree, y: PyTree) -> PyTree:

@@ -119,10 +119,14 @@ def test_an_environment_s_names_choose():
     assert observed_names(make_env("cartpole"))["pole angle"] == (2,)
     arm = make_env("examples/arm/arm.toml")
     names = observed_names(arm)
-    assert names["joint:elbow.qpos"] == (1,) and names["qvel[:2]"] == (2, 3) and names["site:tip.x - body:goal.x"] == (4,)
+    assert (
+        names["joint:elbow.qpos"] == (1,) and names["qvel[:2]"] == (2, 3) and names["site:tip.x - body:goal.x"] == (4,)
+    )
     method = find_method("gail").replace(reward=Discriminator(features="qpos[:2],*goal*"))
     assert method.on(arm).reward.columns == (0, 1, 4, 5)
-    with pytest.raises(GailfeError, match=r"^reward\.features: no number observed is called 'joint:elbo.qpos'; did you"):
+    with pytest.raises(
+        GailfeError, match=r"^reward\.features: no number observed is called 'joint:elbo.qpos'; did you"
+    ):
         method.replace(reward=Discriminator(features="joint:elbo.qpos")).on(arm)
     # What has no names is called by its places.
     assert method.replace(reward=Discriminator(features="obs[1]")).on(Cliff()).reward.columns == (1,)
