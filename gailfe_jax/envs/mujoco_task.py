@@ -65,7 +65,7 @@ def mujoco_task(
         action_size=1,
         observe=observe,
         reward=reward or _nothing,
-        terminated=terminated or _never,
+        terminated=terminated or never_ends,
         start=start or _as_it_is,
         annotator=annotator,
         has_reward=reward is not None,
@@ -120,7 +120,8 @@ def _nothing(xp: Any, before: Fields, data: Fields, action: Any, dt: float) -> A
     return xp.zeros_like(data.qpos[..., 0])
 
 
-def _never(xp: Any, data: Fields) -> Any:
+def never_ends(xp: Any, data: Fields) -> Any:
+    """A `Task.terminated` of what nothing ends but the time limit."""
     return xp.zeros(data.qpos.shape[:-1], bool)
 
 

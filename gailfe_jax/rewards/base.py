@@ -124,6 +124,11 @@ class Reward(Part, abc.ABC):
     def verify(self) -> None:
         """Refuses what its class cannot declare, such as names of a table; raises GailfeError."""
 
+    @property
+    def bias(self) -> str | None:
+        """What its sign teaches by itself where episodes can end early, in words; None where it teaches nothing."""
+        return None
+
     def knowing(self: RewardT, names: Callable[[], Mapping[str, tuple[int, ...]]]) -> RewardT:
         """A copy that knows what the environment calls its observation's numbers: `name -> which`.
 

@@ -208,6 +208,14 @@ class Discriminator(Reward):
     def asks_actions(self) -> bool:
         return self.inputs == "state-action"
 
+    @property
+    def bias(self) -> str | None:
+        if self.absorbing or self.form == "logit":
+            return None
+        if self.form == "log_1-d":
+            return "is negative in every step, so that ending early pays by itself"
+        return "is positive in every step, so that staying alive pays by itself"
+
     def after_end(self, state: DiscriminatorState) -> Array | None:
         """`[]` the reward of the absorbing state; None without one."""
         if not self.absorbing:

@@ -44,6 +44,7 @@ class Inputs:
       expert_return: mean return of the expert, by which returns are normalised; None if unknown.
       record: what config.json says of them.
       reference: demonstrated pairs that policies are compared with where there is no reward; None with one.
+      shown_ends: whether the task ended some of the demonstrations or failures.
     """
 
     demos: Demos | None = None
@@ -52,6 +53,7 @@ class Inputs:
     expert_return: float | None = None
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
     reference: Reference | None = None
+    shown_ends: bool = False
 
 
 def prepare_inputs(
@@ -138,7 +140,8 @@ def prepare_inputs(
         content.update(trajectory.tobytes())
         demos = demos.replace(trajectory=jnp.asarray(trajectory))
     record["content_sha256"] = content.hexdigest()
-    return Inputs(demos, annotator, success, expert_return, record, reference)
+    ends = any(getattr(demonstrations, part).terminated.any() for part in PARTS)
+    return Inputs(demos, annotator, success, expert_return, record, reference, ends)
 
 
 def _refuse_unread(
