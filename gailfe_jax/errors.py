@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import reprlib
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -79,6 +81,26 @@ def where_raised(error: BaseException, *machinery: str) -> str:
     """`my_env.py, line 12`: the innermost frame of an exception that is not in the folders `machinery`; "" if none."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(machinery)]
     return f"{pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+
+
+def failed(what: str, error: BaseException) -> GailfeError:
+    """What the user is told of code of theirs that raised: what it is, how it failed, and in which line.
+
+    Args:
+      what: the function, in words.
+      error: what it raised.
+    """
+    cause = one_line(error, first=True)
+    # What it called of ours and of the array packages is not where the mistake is.
+    place = where_raised(error, *_machinery())
+    return GailfeError(f"{what} fails ({type(error).__name__}: {cause})" + (f" in {place}" if place else ""))
+
+
+def _machinery() -> tuple[str, ...]:
+    """The folders of this package and of those that hold arrays, as frames of a traceback begin."""
+    names = ("gailfe_jax", "jax", "jaxlib", "numpy")
+    found = (getattr(sys.modules.get(name), "__file__", None) for name in names)
+    return tuple(f"{pathlib.Path(file).parent}{os.sep}" for file in found if file)
 
 
 def refusal(error: BaseException) -> str:

@@ -15,11 +15,18 @@ PyTree: TypeAlias = Any
 Scalar: TypeAlias = jax.Array | float
 """A traced setting: a `[]` array inside a program, a plain number in Python."""
 Metrics: TypeAlias = dict[str, Array]
-ScoreFn: TypeAlias = Callable[[Array, Array], Array]
-"""A cost's reward: `(obs [..., o], action [..., a]) -> [...]`."""
 AuxiliaryFn: TypeAlias = Callable[[Callable[[Array], Any], jax.Array | None], Array]
 """What a policy maximises besides its reward: `(obs [..., o] -> its distribution, rows) -> []`; `rows [m]` of a batch
 name the minibatch it goes beside, None the whole batch."""
+
+
+class ScoreFn(Protocol):
+    """A fitted reward, as policy steps are given it."""
+
+    def __call__(self, obs: Array, action: Array, next_obs: Array | None = None, /) -> Array:
+        """`[...]` what is paid for `action [..., a]` at `obs [..., o]`, which led to `next_obs [..., o]` before any
+        reset; a reward that does not ask where actions lead needs no `next_obs`."""
+        ...
 
 
 def is_key(x: Any) -> bool:
@@ -80,11 +87,13 @@ class StateAction:
 
     Attributes:
       obs: `[..., o]`.
-      action: `[..., a]` as the environment executed it, inside its bounds.
+      action: `[..., a]` as the environment executed it, inside its bounds; `[..., 0]` where nobody recorded actions.
+      next_obs: `[..., o]` where it led, before any reset; None where nothing asks.
     """
 
     obs: Array
     action: Array
+    next_obs: Array | None = None
 
 
 @struct.dataclass
@@ -166,6 +175,7 @@ class Task:
       annotator: which episodes are failures where the user names no annotator (see `gailfe_jax.data.annotators`).
       has_reward: whether `reward` means anything; False where it is zero for want of one.
       source: absolute path of the file that the task was read from, or None.
+      observed: `(text, how many numbers)` of each part of the observation as that file has it; empty without one.
     """
 
     name: str
@@ -184,6 +194,7 @@ class Task:
     annotator: str = "terminated"
     has_reward: bool = True
     source: str | None = None
+    observed: tuple[tuple[str, int], ...] = ()
 
 
 class Physics(Protocol):

@@ -40,9 +40,31 @@ def recorded(cell):
     return place.env, method
 
 
+# Written, and not run yet: to be taken out when their results are committed.
+WAITING = {"absorbing", "observation_only"}
+
+
 def test_all_experiments_have_results():
     scripts = {path.stem for path in (ROOT / "experiments").glob("*.py")} - {"cells"}
-    assert scripts == set(NAMES)
+    assert scripts - WAITING == set(NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(WAITING))
+def test_experiments_that_wait_are_ready(name, load, tmp_path, monkeypatch, capsys):
+    """Their cells go together and are drawn, from results made up here."""
+    experiment, cells = load(name)
+    assert len({cell.name for cell in experiment.CELLS}) == len({cell.label + cell.env for cell in experiment.CELLS})
+    for cell in experiment.CELLS:
+        cell.method.verify()
+        env, method = recorded(json.loads(json.dumps(cell.record())))
+        assert env == cell.env and repr(method) == repr(cell.method), cell.name
+    monkeypatch.setattr(cells, "RESULTS", tmp_path)
+    (tmp_path / name).mkdir()
+    made = {"steps": [1, 2], "evaluations": {"return_mean": [[1.0, 2.0], [2.0, 3.0]]}, "expert_return": 4.0}
+    made |= {"final_gymnasium_returns": [[1.0, 2.0], [3.0, 4.0]], "final_lengths": [[5, 6], [7, 8]]}
+    experiment.draw({cell.name: made for cell in experiment.CELLS})
+    assert capsys.readouterr().out.count("\n") == len(experiment.CELLS) + 2
+    assert (tmp_path / name / f"{name}.png").is_file() and (tmp_path / name / "summary.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ class Reference:
     """Demonstrated pairs that policies are compared with.
 
     Attributes:
-      pairs: `[n, o + a]`.
+      pairs: `[n, o + a]`; `[n, o]` where nobody recorded actions, and observations alone are compared.
       trajectory: `[n]` which pairs belong together.
       seed: of all draws: the same pairs give the same numbers.
     """
@@ -119,7 +119,7 @@ class Reference:
     def compare_visited(self, obs: np.ndarray, action: np.ndarray, inside: np.ndarray) -> Distance | None:
         """`compare` of `obs [T, E, o]`, `action [T, E, a]` where `inside [T, E]`; None for what is too little or not
         finite."""
-        pairs = np.concatenate([obs, action], axis=-1)[inside]
+        pairs = np.concatenate([obs, action], axis=-1)[inside][:, : self.pairs.shape[1]]
         if len(pairs) < 4 or not np.isfinite(pairs).all():
             return None
         return self.compare(pairs, np.broadcast_to(np.arange(inside.shape[1]), inside.shape)[inside])

@@ -63,6 +63,8 @@ def calibrate(run_dir: str | pathlib.Path, demos: str, *, episodes: int = 10, se
     seeds, pooled = [], []
     for file, policy in zip(files, load_policies(run_dir), strict=True):
         judge = Confidence.load(file)
+        if judge.action_size and not expert.acted:
+            raise GailfeError(f"{demos}: hold no actions, and {file} judges them; expected demonstrations with actions")
         act = lambda obs, policy=policy: np.clip(policy.act_rows(obs, deterministic=False, rng=rng), low, high)  # noqa: E731
         own = roll_out(env, act, episodes, seed)
         (fit_logit, fit_positive), (logit, positive) = (_logits(judge, expert, own, half, rng) for half in (0, 1))
@@ -105,5 +107,5 @@ def _logits(
     halves = [t.select(np.arange(half, t.num_trajectories, 2)) for t in (expert, own)]
     size = min(len(t.obs) for t in halves)
     rows = [rng.choice(len(t.obs), size, replace=False) for t in halves]
-    logit = [judge.logit(t.obs[r], t.action[r]) for t, r in zip(halves, rows, strict=True)]
+    logit = [judge.logit(t.obs[r], t.action[r], t.next_obs[r]) for t, r in zip(halves, rows, strict=True)]
     return np.concatenate(logit), np.repeat([True, False], size)

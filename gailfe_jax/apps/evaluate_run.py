@@ -27,7 +27,7 @@ from gailfe_jax.foreign.host_oracle import oracle_of
 from gailfe_jax.foreign.registry import is_foreign, read_expert
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
-from gailfe_jax.training.run_folder import copied_task, load_policies, load_run, refused_env
+from gailfe_jax.training.run_folder import copied_task, load_policies, load_run, refused_env, unknown_of_file
 from gailfe_jax.types import Array, Env
 
 MOST_EPISODES = 10**6
@@ -82,6 +82,8 @@ def policies_of(path: str | pathlib.Path, env: str | None = None) -> Judged:
     except GailfeError as error:
         # What the caller asks for has nothing to do with how the run came by its environment.
         held = record if env is None else {"imports": record.get("imports", [])}
+        if env is None and run_dir is None:
+            raise unknown_of_file(path, name, error) from None
         raise refused_env(path, held, error) from None
     for policy in policies:
         check_spaces(str(path), policy, made.spec)

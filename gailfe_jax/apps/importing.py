@@ -35,6 +35,7 @@ def import_demonstrations(
     annotator: str | Annotator = "default",
     keep_failed: bool = False,
     clip: bool = False,
+    actions: bool = True,
     command: str | None = None,
 ) -> Demonstrations:
     """Demonstrations of a recording; docs/data.md says what is read and what is derived.
@@ -53,6 +54,7 @@ def import_demonstrations(
       annotator: what counts as failed.
       keep_failed: sort by no annotator.
       clip: clip actions to the environment's bounds instead of refusing them.
+      actions: whether actions are read; without, demonstrations hold what was observed alone.
       command: for the provenance.
 
     Raises:
@@ -71,14 +73,14 @@ def import_demonstrations(
         label=success if success is not None else column,
         label_means_failed=success is None,
         time_limit=None if spec is None else spec.max_episode_steps,
+        actions="required" if actions else "none",
     )
     recording = read_recording(name, request, format)
     built = [build(name, recording.episodes, spec=spec, ends=ends, clip=clip)]
     notes = [*recording.notes, *built[0].notes]
     if beside:
-        others = read_recording(
-            str(failures), Request.of_words(mapping, time_limit=request.time_limit)
-        )  # in a layout of its own
+        same = Request.of_words(mapping, time_limit=request.time_limit, actions=request.actions)
+        others = read_recording(str(failures), same)  # in a layout of its own
         built.append(build(str(failures), others.episodes, spec=spec, ends=ends, clip=clip))
         notes += [f"{failures}: {note}" for note in (*others.notes, *built[1].notes)]
     refuse_idle_ends(name, ends, built)
@@ -120,7 +122,7 @@ def _check_sizes(name: str, trajectories: Trajectories, spec: EnvSpec | None) ->
     """Raises GailfeError where observations or actions have other sizes than the environment's."""
     for field, size in () if spec is None else (("obs", spec.obs_size), ("action", spec.action_size)):
         found = getattr(trajectories, field).shape[1]
-        if spec is not None and found != size:
+        if spec is not None and found != size and (found or field != "action"):
             raise GailfeError(
                 f"{name}: field '{field}': size {found}, expected the {size} of {spec.name}; --map {field}=NAME,... "
                 "chooses columns"

@@ -15,10 +15,12 @@ from gailfe_jax.data.recordings import read_recording
 from gailfe_jax.data.recordings.fields import Request
 from gailfe_jax.data.trajectories import Trajectories
 from gailfe_jax.envs import make_env
+from gailfe_jax.envs.meaning import meaning_of
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Env, EnvSpec
 
 _REPLAYED = 256  # pairs in one call of the engine
+_NAMED = 24  # numbers of an observation whose names are listed
 _SAME = 1e-4
 """How far a replayed observation may be off, as a share of how large such numbers are."""
 
@@ -84,7 +86,8 @@ def inspect_demonstrations(
     name = os.fspath(source)
     made = make_env(env) if isinstance(env, str) else env
     spec = None if made is None else made.spec
-    request = Request.of_words(mapping, time_limit=None if spec is None else spec.max_episode_steps)
+    limit = None if spec is None else spec.max_episode_steps
+    request = Request.of_words(mapping, time_limit=limit, actions="optional")
     recording = read_recording(name, request, format)
     notes = list(recording.notes)
     if made is None and recording.env_id:
@@ -108,10 +111,21 @@ def inspect_demonstrations(
         part: [*inspect_part(held, spec), *([] if made is None else replay(held, made))] for part, held in parts.items()
     }
     mends = [f.name for found in findings.values() for f in found if f.warns]
+    if made is not None:
+        findings["expert"] += _observed(made)
     advice = advise(parts["expert"], int(failed.sum()), spec, mends)
     return Inspection(
         name, recording.format, recording.env_id, spec, parts, findings, [*notes, *told], advice
     )  # fmt: skip
+
+
+def _observed(env: Env) -> list[Finding]:
+    """What the numbers of an observation are called, where that is known."""
+    names = [name for name, unit in meaning_of(env).obs if not name.startswith("obs[")]
+    if not names:
+        return []
+    shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return [Finding("observed", names, f"observed, by the names that --reward.features takes: {shown}")]
 
 
 def _known(env_id: str) -> Env | None:

@@ -18,7 +18,10 @@ from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, Layers, forward, layer_t
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
 
-_FORMAT = "gailfe_jax discriminator 1"
+_FORMAT, _FORMAT_OF_INPUTS = "gailfe_jax discriminator 1", "gailfe_jax discriminator 2"
+"""The second says what is judged, where that is another thing than pairs of all that is observed and done."""
+INPUTS = ("state-action", "states", "transitions")
+"""What may be judged: `[obs, action]`, `[obs]`, or `[obs, next_obs - obs]`."""
 FOLDER = "discriminators"
 """Where a run folder keeps them, one file per seed."""
 
@@ -30,11 +33,13 @@ class Confidence:
     Attributes:
       layers: `(kernel [i, j], bias [j])` of the logit network of `D = P(policy)`.
       activation: `tanh` or `relu`.
-      mean, std: `[o + a]` of its inputs.
+      mean, std: `[k]` of its inputs, `[o + a]` for pairs of all that is observed and done.
       obs_size: `o`.
       slope, offset: Platt's scaling of the logit, found by `gailfe confidence`; 1 and 0 before.
       calibrated: whether they have been.
       metadata: where it comes from, as text.
+      inputs: one of `INPUTS`.
+      features: which numbers of an observation it sees; None for all of them.
     """
 
     layers: Layers
@@ -46,42 +51,78 @@ class Confidence:
     offset: float = 0.0
     calibrated: bool = False
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    inputs: str = "state-action"
+    features: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises GailfeError where its parts do not fit one another."""
+        if self.inputs not in INPUTS:
+            raise GailfeError(f"inputs: got {self.inputs!r}; expected one of {', '.join(INPUTS)}")
+        rest = len(self.mean) - self._seen_size
+        wanted = {"state-action": rest > 0, "states": rest == 0, "transitions": rest == self._seen_size}
+        fits = all(0 <= index < self.obs_size for index in self.features or ())
+        if not fits or not wanted[self.inputs] or len(self.layers[0][0]) != len(self.mean):
+            raise GailfeError(
+                f"inputs: {len(self.mean)} numbers do not fit {self.inputs} of {self._seen_size} observed"
+            )
+
+    @property
+    def _seen_size(self) -> int:
+        return self.obs_size if self.features is None else len(self.features)
 
     @property
     def action_size(self) -> int:
-        """`a`."""
-        return len(self.mean) - self.obs_size
+        """`a`; 0 where actions are not judged."""
+        return len(self.mean) - self._seen_size if self.inputs == "state-action" else 0
 
-    def logit(self, obs: Any, action: Any) -> np.ndarray:
+    def logit(self, obs: Any, action: Any = None, next_obs: Any = None) -> np.ndarray:
         """`[...]` the discriminator's own logit, positive where it takes the pair for the policy's.
 
         Args:
           obs: `[..., o]`.
-          action: `[..., a]` inside its bounds.
+          action: `[..., a]` inside its bounds; only read where `inputs` is `state-action`.
+          next_obs: `[..., o]` where it led; only read where `inputs` is `transitions`.
 
         Raises:
-          GailfeError: other sizes, or what is not finite.
+          GailfeError: something is missing, other sizes, or what is not finite.
         """
-        parts = []
-        for name, value, size in (("obs", obs, self.obs_size), ("action", action, self.action_size)):
-            array = np.asarray(value)
+        seen = slice(None) if self.features is None else list(self.features)
+        parts = self._parts({"obs": obs, "action": action, "next_obs": next_obs})
+        rows = [parts["obs"][..., seen]]
+        if self.inputs == "state-action":
+            rows.append(parts["action"])
+        elif self.inputs == "transitions":
+            rows.append((parts["next_obs"] - parts["obs"])[..., seen])
+        x = normalise(np.concatenate(rows, axis=-1), self.mean, self.std)
+        return forward(self.layers, x, ACTIVATIONS[self.activation])[..., 0]
+
+    def _parts(self, given: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Those of `given` that are judged, checked, in float64."""
+        sizes = {"obs": self.obs_size}
+        sizes |= {"state-action": {"action": self.action_size}, "transitions": {"next_obs": self.obs_size}}.get(
+            self.inputs, {}
+        )
+        parts: dict[str, np.ndarray] = {}
+        for name, size in sizes.items():
+            if given[name] is None:
+                raise GailfeError(f"{name}: missing; this discriminator judges {self.inputs}")
+            array = np.asarray(given[name])
             if array.dtype.kind not in "fiub":
                 raise GailfeError(f"{name}: expected real numbers, got {array.dtype}")
             if array.ndim == 0 or array.shape[-1] != size:
                 raise GailfeError(f"{name}: expected shape [..., {size}], got {list(array.shape)}")
             if not np.isfinite(array).all():
                 raise GailfeError(f"{name}: expected finite numbers, got nan or infinity")
-            parts.append(array.astype(np.float64))
-        if parts[0].shape[:-1] != parts[1].shape[:-1]:
-            raise GailfeError(
-                f"action: expected as many as obs {list(parts[0].shape[:-1])}, got {list(parts[1].shape)}"
-            )
-        x = normalise(np.concatenate(parts, axis=-1), self.mean, self.std)
-        return forward(self.layers, x, ACTIVATIONS[self.activation])[..., 0]
+            parts[name] = array.astype(np.float64)
+            if array.shape[:-1] != parts["obs"].shape[:-1]:
+                raise GailfeError(
+                    f"{name}: expected as many as obs {list(parts['obs'].shape[:-1])}, got {list(array.shape)}"
+                )
+        return parts
 
-    def __call__(self, obs: Any, action: Any) -> np.ndarray:
+    def __call__(self, obs: Any, action: Any = None, next_obs: Any = None) -> np.ndarray:
         """`[...]` probability that the pair is the expert's, where both are equally likely before; as in `logit`."""
-        return sigmoid(-(self.slope * self.logit(obs, action) + self.offset))
+        return sigmoid(-(self.slope * self.logit(obs, action, next_obs) + self.offset))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes a safetensors file, whole or not at all."""
@@ -94,7 +135,10 @@ class Confidence:
             "calibrated": str(int(self.calibrated)),
             "metadata": json.dumps(self.metadata, sort_keys=True),
         }
-        return write_tensors(path, _FORMAT, tensors, header)
+        if self.inputs == "state-action" and self.features is None:
+            return write_tensors(path, _FORMAT, tensors, header)
+        header |= {"inputs": self.inputs, "features": json.dumps(self.features)}
+        return write_tensors(path, _FORMAT_OF_INPUTS, tensors, header)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Confidence:
@@ -103,8 +147,9 @@ class Confidence:
         Raises:
           GailfeError: the file is missing, foreign or damaged; the message names it.
         """
-        tensors, header = read_tensors(path, _FORMAT)
+        tensors, header = read_tensors(path, _FORMAT, _FORMAT_OF_INPUTS)
         try:
+            features = json.loads(header.get("features", "null"))
             return cls(
                 layers=pop_layers(tensors),
                 activation={name: name for name in ACTIVATIONS}[header["activation"]],
@@ -115,8 +160,10 @@ class Confidence:
                 offset=float(header["offset"]),
                 calibrated=header["calibrated"] == "1",
                 metadata=json.loads(header["metadata"]),
+                inputs=header.get("inputs", "state-action"),
+                features=None if features is None else tuple(int(index) for index in features),
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise GailfeError(f"{path}: not a valid discriminator ({error})") from None
 
 
@@ -138,7 +185,9 @@ def confidence_files(run: str | os.PathLike[str]) -> list[Path]:
     return sorted(numbered, key=lambda path: int(path.stem.removeprefix("seed_")))
 
 
-def confidence(policy_run: str | os.PathLike[str], obs: Any, action: Any, *, seed_index: int = 0) -> np.ndarray:
+def confidence(
+    policy_run: str | os.PathLike[str], obs: Any, action: Any = None, next_obs: Any = None, *, seed_index: int = 0
+) -> np.ndarray:
     """How much like the expert's a run's discriminator finds `action` at `obs`.
 
     In a control loop load it once: `Confidence.load("runs/x/discriminators/seed_0.safetensors")`.
@@ -146,7 +195,8 @@ def confidence(policy_run: str | os.PathLike[str], obs: Any, action: Any, *, see
     Args:
       policy_run: run folder of an imitation method; calibrate it first with `gailfe confidence`.
       obs: `[..., o]`.
-      action: `[..., a]`.
+      action: `[..., a]`; only read by a discriminator of state-action pairs.
+      next_obs: `[..., o]` where the action led; only read by one of transitions.
       seed_index: which of the run's seeds.
 
     Returns:
@@ -158,4 +208,4 @@ def confidence(policy_run: str | os.PathLike[str], obs: Any, action: Any, *, see
     files = confidence_files(policy_run)
     if not 0 <= seed_index < len(files):
         raise GailfeError(f"seed_index: got {seed_index}; expected 0 to {len(files) - 1}")
-    return Confidence.load(files[seed_index])(obs, action)
+    return Confidence.load(files[seed_index])(obs, action, next_obs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import pathlib
 import statistics
@@ -62,8 +61,7 @@ def _measure(env: Env, horizon: int, windows: int, repeats: int) -> dict[str, An
     fitted = reward.init(keys[3], StateAction(obs[0], action[0]))
 
     def gradient(state, fitted, cut):
-        score = functools.partial(reward.score, fitted)
-        return jax.grad(policy.real_rollout(state, state.policy, cut, score))(state.policy)
+        return jax.grad(policy.real_rollout(state, state.policy, cut, reward.scorer(fitted)))(state.policy)
 
     start = time.perf_counter()
     compiled = jax.jit(gradient).lower(state, fitted, cut).compile()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 import pathlib
 import statistics
@@ -139,7 +138,7 @@ def _quantities(learner: Any, state: Any, demos: Demos | None) -> Quantities:
         drawn = drawn.replace(expert=demos.expert, multiplier=jnp.float32(0.0))
         reward, _ = learner.reward.fit(state.reward, drawn, keys.reward)
         found["discriminator's gradient"] = _of_discriminator(learner.reward, reward, drawn, keys.reward)
-        objective = seen.objective(functools.partial(learner.reward.score, reward))
+        objective = seen.objective(learner.reward.scorer(reward))
     policy = learner.policy
     # The value network stays the one that made the advantages.
     agent, batch, metrics = policy.make_batch(state.agent, transition, objective)

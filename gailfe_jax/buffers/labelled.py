@@ -87,10 +87,12 @@ class LabelledTrajectories(TrajectoryRing):
     def pad(self, trajectories: Trajectories) -> PaddedTrajectories:
         """The most recent (last) `capacity` of the trajectories as NumPy arrays for `preload`, on the host.
 
+        Actions that nobody recorded are NaN.
+
         Raises:
           GailfeError: other observation or action sizes, or a trajectory longer than `max_length`.
         """
-        sizes = (trajectories.obs.shape[1], trajectories.action.shape[1])
+        sizes = (trajectories.obs.shape[1], trajectories.action.shape[1] or self.action_size)
         if sizes != (self.obs_size, self.action_size):
             raise GailfeError(
                 f"failures: observation and action sizes are {sizes}, expected {(self.obs_size, self.action_size)}"
@@ -101,11 +103,13 @@ class LabelledTrajectories(TrajectoryRing):
         longest = int(lengths.max(initial=1))
         if longest > self.max_length:
             raise GailfeError(f"failures: a trajectory has {longest} steps, expected at most {self.max_length}")
-        data = np.zeros((count - first, longest, sum(sizes)), np.float32)
+        data = np.zeros((count - first, longest + self.follows, sum(sizes)), np.float32)
         for row, i in enumerate(range(first, count)):
             steps = slice(int(trajectories.offsets[i]), int(trajectories.offsets[i + 1]))
             data[row, : lengths[row], : self.obs_size] = trajectories.obs[steps]
-            data[row, : lengths[row], self.obs_size :] = trajectories.action[steps]
+            data[row, : lengths[row], self.obs_size :] = trajectories.action[steps] if trajectories.acted else np.nan
+            if self.follows:
+                data[row, lengths[row], : self.obs_size] = trajectories.next_obs[steps.stop - 1]
         return PaddedTrajectories(data=data, lengths=lengths.astype(np.int32))  # type: ignore[arg-type]
 
     def preload(self, state: LabelledState, failures: Trajectories | PaddedTrajectories) -> LabelledState:
@@ -119,10 +123,10 @@ class LabelledTrajectories(TrajectoryRing):
         if isinstance(failures, Trajectories):
             failures = self.pad(failures)
         count, longest = failures.data.shape[:2]
-        if count > self.capacity or longest > self.max_length:
+        if count > self.capacity or longest > self._slot_length:
             raise GailfeError(
                 f"failures: {count} trajectories of up to {longest} steps, "
-                f"expected at most {self.capacity} of {self.max_length}"
+                f"expected at most {self.capacity} of {self._slot_length}"
             )
         position = (state.head + jnp.arange(count, dtype=jnp.int32)) % self.capacity
         return dataclasses.replace(
@@ -164,7 +168,7 @@ class LabelledTrajectories(TrajectoryRing):
         truncated: Array,
     ) -> LabelledState:
         done = terminated | truncated
-        pool, length = self._write(state, row)
+        pool, length = self._write(state, row, next_obs)
         episode_return = state.episode_return + reward
         flagged = state.flagged + flag.astype(jnp.int32)
         streak = jnp.where(flag, state.streak + 1, 0)
@@ -211,7 +215,7 @@ class LabelledTrajectories(TrajectoryRing):
 
         def view(env: Array) -> EpisodeView:
             mask = jnp.arange(self.max_length) < length[env]
-            rows = jnp.where(mask[:, None], pool[state.slot[env]], 0.0)
+            rows = jnp.where(mask[:, None], pool[state.slot[env]][: self.max_length], 0.0)
             return EpisodeView(
                 obs=rows[:, : self.obs_size],
                 action=rows[:, self.obs_size :],

@@ -27,7 +27,8 @@ class StorageState:
     """Trajectories of one seed. `N` capacity, `B` environments, `L` longest episode.
 
     Attributes:
-      storage: `[N + B, L, o + a]` f32, observation and action of every step (`[N, ...]` if nothing is collected).
+      storage: `[N + B, L, o + a]` f32, observation and action of every step (`[N, ...]` if nothing is collected); one
+        row more, whose observation is where the last action led, in what `follows`.
       order: `[N]` int32, the slot at each position.
       lengths: `[N]` int32, steps of the trajectory at each position; 0 where there is none yet.
       slot: `[B]` int32, each environment's working slot.
@@ -59,7 +60,8 @@ class PaddedTrajectories:
     """Trajectories of different lengths as one array, oldest first; what a buffer is preloaded with under `jit`.
 
     Attributes:
-      data: `[k, L', o + a]` f32, observation and action of every step, zeros past the end.
+      data: `[k, L', o + a]` f32, observation and action of every step, zeros past the end; for what `follows`, the
+        row behind the last step's holds where its action led.
       lengths: `[k]` int32.
     """
 
@@ -80,6 +82,7 @@ class TrajectoryStorage:
       max_length: `L`, the time limit of an episode. Steps beyond it are not stored.
       num_envs: `B`.
       obs_size, action_size: `o` and `a`.
+      follows: whether where each action led is kept, too: it stands in the next step's row.
 
     Raises:
       GailfeError: a size that is not positive.
@@ -90,6 +93,7 @@ class TrajectoryStorage:
     num_envs: int
     obs_size: int
     action_size: int
+    follows: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("capacity", "max_length", "num_envs", "obs_size", "action_size"):
@@ -104,10 +108,14 @@ class TrajectoryStorage:
     def _num_slots(self) -> int:
         return self.capacity + self.num_envs
 
+    @property
+    def _slot_length(self) -> int:
+        return self.max_length + self.follows
+
     def _empty(self) -> StorageState:
         # An array of its own for every field: a buffer that two fields share cannot be donated.
         return StorageState(
-            storage=jnp.zeros((self._num_slots, self.max_length, self.obs_size + self.action_size), jnp.float32),
+            storage=jnp.zeros((self._num_slots, self._slot_length, self.obs_size + self.action_size), jnp.float32),
             order=jnp.arange(self.capacity, dtype=jnp.int32),
             lengths=jnp.zeros((self.capacity,), jnp.int32),
             slot=self.capacity + jnp.arange(self.num_envs, dtype=jnp.int32),
@@ -115,10 +123,15 @@ class TrajectoryStorage:
             episode_return=jnp.zeros((self.num_envs,), jnp.float32),
         )
 
-    def _write(self, state: StorageState, row: Array) -> tuple[Array, Array]:
-        """Every environment's `row [B, o + a]` into its working slot: `(pool, length of the episode so far [B])`."""
+    def _write(self, state: StorageState, row: Array, next_obs: Array | None = None) -> tuple[Array, Array]:
+        """Every environment's `row [B, o + a]`, and where it led, into its working slot: `(pool, length of the episode
+        so far [B])`."""
         # Working slots are distinct by construction; saying so spares XLA a sequential scatter on some backends.
         pool = state.storage.at[state.slot, state.step].set(row, mode="drop", unique_indices=True)
+        if self.follows:
+            # The next step's row overwrites it by the same, but where there is none.
+            after = pool.at[state.slot, state.step + 1, : self.obs_size]
+            pool = after.set(next_obs, mode="drop", unique_indices=True)
         return pool, jnp.minimum(state.step + 1, self.max_length)
 
     def _effective_lengths(self, state: StorageState) -> Array:
@@ -128,7 +141,7 @@ class TrajectoryStorage:
     @property
     def memory_bytes(self) -> int:
         """Bytes of the pool on the device, per seed: `(N + B) * L * (o + a) * 4`."""
-        return self._num_slots * self.max_length * (self.obs_size + self.action_size) * 4
+        return self._num_slots * self._slot_length * (self.obs_size + self.action_size) * 4
 
     def num_trajectories(self, state: StorageState) -> Array:
         """`[]` int32, trajectories held."""
@@ -145,11 +158,11 @@ class TrajectoryStorage:
             "transitions": self.num_transitions(state).astype(jnp.float32),
         }
 
-    def sample(self, state: StorageState, key: Array, n: int) -> tuple[Array, Array]:
+    def sample(self, state: StorageState, key: Array, n: int) -> tuple[Array, ...]:
         """`n` pairs drawn uniformly, with replacement, from the transitions held.
 
         Returns:
-          obs `[n, o]` and action `[n, a]`; zeros while the buffer is empty.
+          obs `[n, o]` and action `[n, a]`, and next_obs `[n, o]` of what `follows`; zeros while the buffer is empty.
         """
         effective = self._effective_lengths(state)
         ends = jnp.cumsum(effective)
@@ -160,7 +173,11 @@ class TrajectoryStorage:
         step = state.lengths[position] - (ends[position] - draw)
         rows = state.storage[state.order[position], jnp.maximum(step, 0)]
         rows = jnp.where(total > 0, rows, 0.0)
-        return rows[:, : self.obs_size], rows[:, self.obs_size :]
+        pairs = rows[:, : self.obs_size], rows[:, self.obs_size :]
+        if not self.follows:
+            return pairs
+        after = state.storage[state.order[position], jnp.maximum(step, 0) + 1, : self.obs_size]
+        return *pairs, jnp.where(total > 0, after, 0.0)
 
     def _trajectories(self, state: StorageState, positions: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         """On the host, those of `positions` that hold one: `(obs [l, o], action [l, a])`."""

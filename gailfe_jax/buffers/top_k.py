@@ -72,11 +72,11 @@ class TopK(TrajectoryStorage):
           transition: `[T, B, ...]`.
         """
         row = jnp.concatenate([transition.obs, transition.action], axis=-1).astype(jnp.float32)
-        steps = (row, transition.reward, transition.done)
+        steps = (row, transition.next_obs if self.follows else None, transition.reward, transition.done)
         return jax.lax.scan(lambda carry, step: (self._add_step(carry, *step), None), state, steps)[0]
 
-    def _add_step(self, state: TopKState, row: Array, reward: Array, done: Array) -> TopKState:
-        pool, length = self._write(state, row)
+    def _add_step(self, state: TopKState, row: Array, next_obs: Array | None, reward: Array, done: Array) -> TopKState:
+        pool, length = self._write(state, row, next_obs)
         episode_return = state.episode_return + reward
         running = _mix(state.running, row)
         rank, count, _ = ranks(done)

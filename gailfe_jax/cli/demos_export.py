@@ -39,7 +39,7 @@ class Export:
         flags = write_recording(self.to, self.out, demonstrations, fps=self.fps)
         written = f"minari:{self.out.removeprefix('minari:')}" if self.to == "minari" else self.out
         # Nobody marked a failure, so nobody may look for one.
-        flags = flags or "--keep-failed"
+        flags = flags if demonstrations.failures.num_trajectories else f"{flags} --keep-failed"
         words = [
             "gailfe",
             "demos",

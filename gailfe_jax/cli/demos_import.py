@@ -41,6 +41,9 @@ class Import:
     """Keep episodes that an annotator would call failed as demonstrations."""
     clip_actions: bool = False
     """Clip actions to the environment's bounds, instead of refusing them."""
+    actions: bool = True
+    """Read actions. Without them demonstrations hold what was observed alone, which gail --reward.inputs transitions
+    imitates."""
 
     def __call__(self) -> int:
         from gailfe_jax.apps.importing import import_demonstrations
@@ -58,6 +61,7 @@ class Import:
             annotator=self.annotator,
             keep_failed=self.keep_failed,
             clip=self.clip_actions,
+            actions=self.actions,
             command=command_line(sys.argv),
         )
         save(demos, self.out)

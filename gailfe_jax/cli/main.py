@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gailfe_jax
 from gailfe_jax.cli.commands import COMMANDS, IMPORT_HELP
-from gailfe_jax.errors import GailfeError, GailfeWarning, raised_in_program, refusal
+from gailfe_jax.errors import GailfeError, GailfeWarning, one_line, raised_in_program, refusal
+
+_MUJOCO = os.path.join("mujoco", "__init__.py")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"gailfe: error: {refusal(error)}", file=sys.stderr)
         return 2
     except Exception as error:
-        said = raised_in_program(error)
+        said = raised_in_program(error) or _without_picture(error)
         if said is None:
             raise
         print(f"gailfe: error: {said}", file=sys.stderr)
@@ -43,6 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.args:
             print(f"gailfe: {error}", file=sys.stderr)
         return 130
+
+
+def _without_picture(error: Exception) -> str | None:
+    """What to say where MuJoCo cannot be imported with the platform that MUJOCO_GL names; None of any other error."""
+    wanted, frames = os.environ.get("MUJOCO_GL"), traceback.extract_tb(error.__traceback__)
+    inside = any(frame.name == "<module>" and frame.filename.endswith(_MUJOCO) for frame in frames)
+    if wanted is None or not inside:
+        return None
+    said = one_line(f"{type(error).__name__}: {error}", first=True)
+    return f"MUJOCO_GL: got {wanted!r}, with which MuJoCo does not load ({said}); expected egl, osmesa or glfw, or none"
 
 
 def _shown_in_one_line(others: Callable[..., None]) -> Callable[..., None]:

@@ -32,7 +32,7 @@ class Episode:
 
     Attributes:
       obs: `[T, o]` what each action was chosen on, or `[T + 1, o]` with the observation after the last one.
-      action: `[T, a]`, or `[T]` whole numbers where actions are choices.
+      action: `[T, a]`, or `[T]` whole numbers where actions are choices; None where nobody recorded any.
       next_obs: `[T, o]` the observation after each action, or None.
       reward: `[T]`, or None.
       end: `terminated`, `truncated`, `over`, `cut` or `unknown`; see `ENDS` and `OVER`.
@@ -42,7 +42,7 @@ class Episode:
     """
 
     obs: np.ndarray
-    action: np.ndarray
+    action: np.ndarray | None
     next_obs: np.ndarray | None = None
     reward: np.ndarray | None = None
     end: str = UNKNOWN
@@ -120,15 +120,16 @@ def build(
     if not parts:
         raise GailfeError(f"{name}: no episode with a pair that is whole, expected one or more")
     work.same_sizes(parts)
-    rows: dict[str, Any] = {
-        field: np.concatenate([part[field] for part in parts]) for field in ("obs", "action", "next_obs")
-    }
-    for field in ("reward", "simulator_state"):
+    rows: dict[str, Any] = {field: np.concatenate([part[field] for part in parts]) for field in ("obs", "next_obs")}
+    for field in ("action", "reward", "simulator_state"):
         held = [part[field] for part in parts if part[field] is not None]
         if held and len(held) < len(parts):
             work.say(f"{field}: left out, for {len(parts) - len(held)} of {len(parts)} episodes have none")
         rows[field] = np.concatenate(held) if held and len(held) == len(parts) else None
-    lengths = np.array([len(part["action"]) for part in parts])
+    if rows["action"] is None:
+        rows["action"] = np.zeros((len(rows["obs"]), 0), np.float32)
+        work.say("action: none; only what was observed can be imitated")
+    lengths = np.array([len(part["next_obs"]) for part in parts])
     offsets = offsets_of(lengths)
     last = np.zeros(int(offsets[-1]), np.bool_)
     last[offsets[1:] - 1] = True
@@ -163,8 +164,9 @@ class _Work:
         number = self.counts["seen"]
         self.counts["seen"] += 1
         where = f"{self.name}: {episode.name or f'episode {number}'}"
-        obs, action = self._matrix(where, "obs", episode.obs), self._actions(where, episode.action)
-        steps = len(action)
+        obs = self._matrix(where, "obs", episode.obs)
+        action = None if episode.action is None else self._actions(where, episode.action)
+        steps = _unacted_steps(episode) if action is None else len(action)
         if len(obs) not in (steps, steps + 1):
             raise GailfeError(
                 f"{where}: field 'obs': {len(obs)} observations of {steps} actions, expected {steps} or {steps + 1}"
@@ -197,7 +199,7 @@ class _Work:
             self.counts["earlier"] += 1
         return {
             "obs": obs[:kept],
-            "action": action[:kept],
+            "action": None if action is None else action[:kept],
             "next_obs": next_obs,
             "reward": None if reward is None else reward[:kept],
             "simulator_state": None if state is None else state[:kept],
@@ -330,3 +332,11 @@ class _Work:
         if count["clipped"]:
             lines.append(f"action: {count['clipped']} clipped to the bounds, by up to {self.beyond:.2g}")
         return lines
+
+
+def _unacted_steps(episode: Episode) -> int:
+    """`T` of an episode without actions: a step for each `next_obs` or reward, else one between two observations."""
+    for array in (episode.next_obs, episode.reward):
+        if array is not None:
+            return len(np.asarray(array))
+    return max(len(np.asarray(episode.obs)) - 1, 0)

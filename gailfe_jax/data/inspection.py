@@ -50,6 +50,8 @@ def inspect_part(trajectories: Trajectories, spec: EnvSpec | None) -> list[Findi
     found = [Finding("episodes", count, None), Finding("pairs", pairs, f"{_count(count, 'episode')}, {pairs:,} pairs")]
     low, middle, high = (int(x) for x in (lengths.min(), np.median(lengths), lengths.max()))
     found.append(Finding("lengths", [low, middle, high], f"lengths {_spread(low, middle, high)}"))
+    if not trajectories.acted:
+        found.append(Finding("actions", False, "no actions: what was observed is all that was recorded"))
     found += [_returns(trajectories), _ends(trajectories, spec), *_short(lengths), *_not_finite(trajectories)]
     found += [*_constant(trajectories), *_duplicates(trajectories)]
     if spec is not None:
@@ -87,7 +89,7 @@ def _short(lengths: np.ndarray) -> list[Finding]:
 def _not_finite(trajectories: Trajectories) -> list[Finding]:
     rows = np.zeros(trajectories.num_transitions, bool)
     for array in (trajectories.obs, trajectories.action, trajectories.next_obs, trajectories.reward):
-        if array is not None:
+        if array is not None and array.size:
             rows |= ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
     where = np.flatnonzero(rows)
     if not where.size:
@@ -133,9 +135,11 @@ def _fit(trajectories: Trajectories, spec: EnvSpec) -> list[Finding]:
     """Sizes, bounds and how often actions lie at them."""
     sizes = (trajectories.obs.shape[1], trajectories.action.shape[1])
     wanted = (spec.obs_size, spec.action_size)
-    if sizes != wanted:
+    if sizes[0] != wanted[0] or sizes[1] not in (0, wanted[1]):
         words = f"{sizes[0]} numbers observed and {sizes[1]} acted; {spec.name} has {wanted[0]} and {wanted[1]}"
         return [Finding("sizes", list(sizes), f"{words}: they do not fit", True)]
+    if not trajectories.acted:
+        return [Finding("sizes", list(sizes), f"sizes fit {spec.name}: {sizes[0]} observed")]
     found = [Finding("sizes", list(sizes), f"sizes fit {spec.name}: {sizes[0]} observed, {sizes[1]} acted")]
     action = trajectories.action
     if spec.discrete:
@@ -176,24 +180,37 @@ def advise(expert: Trajectories, failures: int, spec: EnvSpec | None, mends: Seq
     lines = []
     if blocking := [name for name in mends if name in ("not_finite", "sizes", "outside", "choices", "replay")]:
         lines.append(f"first mend: {', '.join(blocking)}")
-    episodes, pairs = expert.num_trajectories, expert.num_transitions
-    hold_out = "" if episodes > 1 else " (one episode: none can be held out, so it cannot stop early)"
-    lines.append(f"bc: clone {pairs:,} pairs{hold_out}; the quickest look at what is left to do")
-    few = " few episodes: compare seeds" if episodes < 4 else ""
-    lines.append(
-        f"gail, fem, gtal: need the environment beside the demonstrations;{few or ' enough episodes to begin with'}"
-    )
-    lines.append("gail --policy mail: its model starts from these pairs and where they led")
-    if failures:
-        lines.append(f"gailfe, irlf: {failures} failures are there")
-    else:
-        lines.append("gailfe: no failures are there, so it learns from the agent's own; irlf needs some")
+    few = " few episodes: compare seeds" if expert.num_trajectories < 4 else " enough episodes to begin with"
+    lines += _methods(expert, failures, few) if expert.acted else _methods_without_actions(failures, few)
     if expert.reward is None:
         lines.append("annotators that read the reward (return_below, bottom_quantile) cannot judge these: name another")
         lines.append("returns are not compared with the expert's; gailfe evaluate --demos shows the distance instead")
     elif spec is not None and not spec.has_reward:
         lines.append(f"{spec.name} has no reward: gailfe evaluate --demos shows the distance to the demonstrations")
     return lines
+
+
+def _methods(expert: Trajectories, failures: int, few: str) -> list[str]:
+    several = expert.num_trajectories > 1
+    hold_out = "" if several else " (one episode: none can be held out, so it cannot stop early)"
+    return [
+        f"bc: clone {expert.num_transitions:,} pairs{hold_out}; the quickest look at what is left to do",
+        f"gail, fem, gtal: need the environment beside the demonstrations;{few}",
+        "gail --policy mail: its model starts from these pairs and where they led",
+        f"gailfe, irlf: {failures} failures are there"
+        if failures
+        else "gailfe: no failures are there, so it learns from the agent's own; irlf needs some",
+    ]
+
+
+def _methods_without_actions(failures: int, few: str) -> list[str]:
+    there = f"{failures} failures are there" if failures else "no failures are there, so it learns from the agent's own"
+    return [
+        f"gail --reward.inputs transitions (or states), by any policy step: needs the environment beside these;{few}",
+        f"gailfe --reward.inputs transitions: {there}",
+        "not bc, fem, gtal and irlf, a start from a clone (start.steps), likelihood.add and policy.demonstrated: "
+        "they need actions",
+    ]
 
 
 def _bounds(trajectories: Trajectories) -> list[tuple[int, int]]:

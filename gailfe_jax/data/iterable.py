@@ -27,11 +27,13 @@ def as_episode(name: str, given: Any) -> Episode:
         return given
     if not isinstance(given, Mapping):
         raise GailfeError(f"{name}: got {type(given).__name__}; expected an Episode, or a mapping with obs and action")
+    # No actions are said, and not left out.
+    asked = Request(actions="none" if "action" in given and given["action"] is None else "required")
     arrays = {str(key): value for key, value in given.items() if value is not None}
     failed = arrays.pop("failed", None)
     columns = Columns(name, list(arrays), lambda key: np.asarray(arrays[key]))
     notes: list[str] = []
-    episode = one_episode(columns, Request(), notes, name)
+    episode = one_episode(columns, asked, notes, name)
     if failed is None:
         return episode
     fields: dict[str, Any] = {**vars(episode), "failed": bool(as_flags(name, "failed", np.asarray(failed)).any())}

@@ -64,7 +64,7 @@ class Trajectories:
 
     Attributes:
       obs: `[n, o]` f32, observation each action was chosen on.
-      action: `[n, a]` f32, action the environment received (within its bounds).
+      action: `[n, a]` f32, action the environment received (within its bounds); `[n, 0]` where nobody recorded any.
       next_obs: `[n, o]` f32, observation after the step, before any reset.
       reward: `[n]` f32, the environment's true reward, or None where nobody recorded it; for evaluation, learners do
         not see it.
@@ -126,6 +126,11 @@ class Trajectories:
     def num_transitions(self) -> int:
         """`n`."""
         return len(self.obs)
+
+    @property
+    def acted(self) -> bool:
+        """Whether actions are known."""
+        return self.action.shape[1] > 0
 
     @property
     def lengths(self) -> np.ndarray:
@@ -327,10 +332,10 @@ class Demonstrations:
     ) -> Demonstrations:
         """Demonstrations of recorded episodes, in any dtype of numbers; docs/data.md says what is derived.
 
-        An episode is a `gailfe_jax.Episode`, or a mapping with `obs` (`[T, o]` or `[T + 1, o]`) and `action`
-        (`[T, a]`), and perhaps `next_obs`, `reward`, `simulator_state`, `failed`, and `terminated` and `truncated`: a
-        bool each, or one a step. Episodes that failed go to the failures. `provenance["notes"]` says what was derived,
-        cast and left out.
+        An episode is a `gailfe_jax.Episode`, or a mapping with `obs` (`[T, o]` or `[T + 1, o]`) and `action` (`[T, a]`,
+        or None where nobody recorded any), and perhaps `next_obs`, `reward`, `simulator_state`, `failed`, and
+        `terminated` and `truncated`: a bool each, or one a step. Episodes that failed go to the failures.
+        `provenance["notes"]` says what was derived, cast and left out.
 
         Args:
           episodes: in their order.

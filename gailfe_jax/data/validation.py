@@ -48,6 +48,8 @@ def check_trajectories(
     """
     _check_arrays(trajectories, where)
     _check_boundaries(trajectories, where)
+    if not trajectories.acted:
+        return
     if discrete:
         check_choices(trajectories.action, f"{where}action'")
     else:
@@ -63,7 +65,8 @@ def _check_arrays(trajectories: Trajectories, where: str) -> None:
             casts = "; gailfe demos import casts" if getattr(array, "dtype", np.dtype(object)).kind in "iuf" else ""
             found = getattr(array, "dtype", None)
             raise GailfeError(f"{where}{field}': dtype {found}, expected {np.dtype(dtype)}{casts}")
-        if array.ndim != dimensions or (dimensions == 2 and array.shape[1] == 0):
+        # No numbers of an action say that nobody recorded them.
+        if array.ndim != dimensions or (dimensions == 2 and array.shape[1] == 0 and field != "action"):
             expected = "[n, size]" if dimensions == 2 else "one dimension"
             raise GailfeError(f"{where}{field}': shape {array.shape}, expected {expected}")
     steps = trajectories.num_transitions

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gailfe_jax.data.annotators import parse_annotator
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, failed
 from gailfe_jax.flat_env import FlatEnv, make_gymnasium, time_limit
 from gailfe_jax.types import MOST_STEPS, Env, EnvSpec, EnvState, Fields, Task, TimeStep, is_key
 
@@ -86,8 +86,7 @@ def _run(what: str, function: Callable[..., Any], *args: Any) -> Any:
     try:
         return function(*args)
     except Exception as error:  # Whatever a user's code raises.
-        cause = str(error).strip().split("\n")[0]
-        raise GailfeError(f"{what} fails ({type(error).__name__}: {cause})") from error
+        raise failed(what, error) from error
 
 
 def trace(what: str, function: Callable[..., Any], *args: Any) -> Any:

@@ -48,6 +48,21 @@ def meaning_of(env: Env) -> Meaning:
     return unknown if keys is None else dataclasses.replace(unknown, obs=keys)
 
 
+def observed_names(env: Env) -> dict[str, tuple[int, ...]]:
+    """What an observation's numbers may be called: `name -> which of them`.
+
+    Beside the names of `meaning_of`, those of a task file's `observe` stand for all the numbers that they make.
+    """
+    names: dict[str, tuple[int, ...]] = {}
+    for index, (name, _) in enumerate(meaning_of(env).obs):
+        names[name] = (*names.get(name, ()), index)
+    task, start = task_of(env), 0
+    for text, count in () if task is None else task.observed:
+        names.setdefault(text, tuple(range(start, start + count)))
+        start += count
+    return names
+
+
 def unknown_meaning(obs_size: int, action_size: int, *, discrete: bool) -> Meaning:
     """Where nothing is known but the sizes."""
     kind, unit = ("choice", "1") if discrete else ("action", UNKNOWN)

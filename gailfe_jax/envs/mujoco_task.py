@@ -49,6 +49,7 @@ def mujoco_task(
     Raises:
       GailfeError: the model does not load, has no actuators or an actuator without a range, or a function fails.
     """
+    from gailfe_jax.envs.physics.failures import named_failure
     from gailfe_jax.envs.physics.model import action_bounds, check_fields, fresh_fields, load_model
     from gailfe_jax.envs.physics.names import Names
 
@@ -65,7 +66,7 @@ def mujoco_task(
         action_size=1,
         observe=observe,
         reward=reward or _nothing,
-        terminated=terminated or _never,
+        terminated=terminated or never_ends,
         start=start or _as_it_is,
         annotator=annotator,
         has_reward=reward is not None,
@@ -80,17 +81,12 @@ def mujoco_task(
     check_fields(dataclasses.replace(task, fields=tuple(fields)), "mujoco_c", known)
     arrays = fresh_fields(task, tuple(known), 1)
     data, before = _Recording(arrays), _Recording(arrays)
-    try:
+    with named_failure(task, "observe", "the initial state"):
         obs = np.asarray(task.observe(np, data))
+    with named_failure(task, "terminated", "the initial state"):
         task.terminated(np, data)
+    with named_failure(task, "reward", "the initial state"):
         task.reward(np, before, data, np.zeros((1, loaded.nu), np.float32), 1.0)
-    except GailfeError:
-        raise
-    except Exception as error:  # Whatever a user's code raises.
-        cause = str(error).strip().split("\n")[0]
-        raise GailfeError(
-            f"{where}: a function fails on the initial state ({type(error).__name__}: {cause})"
-        ) from error
     if obs.ndim != 2 or obs.shape[0] != 1 or not obs.size:
         raise GailfeError(f"{where}: observe gives {list(obs.shape)} for one state; expected [1, o]")
     read = (data.read | before.read | set(fields)) - {"qpos", "qvel"}
@@ -120,7 +116,8 @@ def _nothing(xp: Any, before: Fields, data: Fields, action: Any, dt: float) -> A
     return xp.zeros_like(data.qpos[..., 0])
 
 
-def _never(xp: Any, data: Fields) -> Any:
+def never_ends(xp: Any, data: Fields) -> Any:
+    """A `Task.terminated` of what nothing ends but the time limit."""
     return xp.zeros(data.qpos.shape[:-1], bool)
 
 

@@ -40,8 +40,10 @@ def write_tensors(
     return path
 
 
-def read_tensors(path: str | os.PathLike[str], file_format: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Reads a file that `write_tensors` wrote: `(tensors, header)`.
+def read_tensors(
+    path: str | os.PathLike[str], file_format: str, *newer: str
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Reads a file that `write_tensors` wrote in `file_format`, or in one that is `newer`: `(tensors, header)`.
 
     Raises:
       GailfeError: the file is missing, foreign or damaged; the message names it.
@@ -56,7 +58,7 @@ def read_tensors(path: str | os.PathLike[str], file_format: str) -> tuple[dict[s
         raise GailfeError(
             f"{path}: expected a {kind} file in safetensors format; this one is foreign or cut off"
         ) from None
-    if header.get("format") != file_format:
+    if header.get("format") not in (file_format, *newer):
         raise GailfeError(
             f"{path}: expected a file of {file_format!r}, found {header.get('format', 'another content')!r}"
         )

@@ -4,7 +4,6 @@ step the policy."""
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -16,9 +15,10 @@ from gailfe_jax.buffers.replay import Replay
 from gailfe_jax.buffers.steps import StepReplay
 from gailfe_jax.config.parts import subpart
 from gailfe_jax.data.annotators import Annotator
+from gailfe_jax.envs.meaning import observed_names
 from gailfe_jax.envs.rollout import clip_action, unroll
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.base import Learner, LearnerState, reset_envs
+from gailfe_jax.learners.base import WITHOUT_ACTIONS, Learner, LearnerState, reset_envs
 from gailfe_jax.learners.keys import Keys
 from gailfe_jax.learners.schedule import LikelihoodTerm, Schedule, TrueReward
 from gailfe_jax.learners.self_imitation import SelfImitation
@@ -34,6 +34,7 @@ from gailfe_jax.policies.replayed import ReplayedUpdate
 from gailfe_jax.policies.trpo import TRPO
 from gailfe_jax.rewards.base import Reward, RewardBatch
 from gailfe_jax.rewards.constraint import FailureConstraint
+from gailfe_jax.rewards.discriminator import Discriminator
 from gailfe_jax.types import (
     Array,
     AuxiliaryFn,
@@ -98,7 +99,7 @@ class Adversarial(Learner):
             sources, drawn = method.sources.add_and_sample(state.sources, executed, keys.sample, demos)
         # Fit the reward, move the multiplier, step the policy.
         improved, metrics = per_seed(Adversarial.improve)(
-            method, Improved.of(state), Seen.of(transition, drawn, demos), keys.reward, keys.policy
+            method, Improved.of(state), method.seen(transition, drawn, demos), keys.reward, keys.policy
         )
         # Imitate the agent's own past where it did better than was thought.
         agent, sources, past_metrics = method.imitate_past(improved.agent, sources, executed, keys.self_imitation)
@@ -193,6 +194,18 @@ class Adversarial(Learner):
             expert=self._shown(seen.expert), multiplier=self._multiplier(dual), expert_ended=ended
         )
 
+    def seen(self, transition: Transition, drawn: Drawn, demos: Demos | None) -> Seen:
+        """What an iteration learns from: its unroll, what was drawn from the sources, and demonstrations."""
+        if demos is None:
+            return Seen(transition, drawn, None, None)
+        return Seen(transition, drawn, self._expert(demos), demos.terminated)
+
+    def _expert(self, demos: Demos | None) -> StateAction | None:
+        """Demonstrated pairs, with where they led if the reward asks."""
+        if demos is None or demos.expert is None or self.reward is None or not self.reward.asks_next:
+            return None if demos is None else demos.expert
+        return demos.expert.replace(next_obs=demos.next_obs)
+
     def _shown(self, expert: StateAction | None) -> StateAction | None:
         """The demonstrations, where the reward takes them for good."""
         return None if self._alone else expert
@@ -213,14 +226,14 @@ class Adversarial(Learner):
     def _score(self, state: Any, batch: RewardBatch) -> ScoreFn:
         """The fitted reward; alpha times it beside the true one, none while there is nothing good to compare with."""
         assert self.reward is not None
-        score = functools.partial(self.reward.score, state)
+        score = self.reward.scorer(state)
         has_self = batch.has_self if self._alone else None
         if has_self is None and not self._adds_reward:
             return score
         alpha = self.true_reward.alpha if self.true_reward is not None and self._adds_reward else 1.0
         weight = jnp.asarray(alpha, jnp.float32)
         weight = weight if has_self is None else jnp.where(has_self, weight, 0.0)
-        return lambda obs, action: weight * score(obs, action)
+        return dataclasses.replace(score, weight=weight)
 
     def _auxiliary(self, expert: StateAction | None, key: Array) -> AuxiliaryFn | None:
         """The weighted log-likelihood of as many demonstrated pairs as the policy steps on, where it is asked for."""
@@ -240,7 +253,7 @@ class Adversarial(Learner):
         """Fresh state of one seed from `key []`."""
         key_agent, key_env, key_reward, key_run, key_clone = jax.random.split(key, 5)
         agent = per_seed(type(self.policy).init)(self.policy, key_agent)
-        expert = None if demos is None else demos.expert
+        expert = self._expert(demos)
         if demos is not None and expert is not None:
             if self.policy.obs_normaliser == "demonstrations" or self.start.steps:
                 agent = per_seed(type(self.policy).init_normaliser)(self.policy, agent, expert)
@@ -260,6 +273,11 @@ class Adversarial(Learner):
             sources=self.sources.init(demos),
         )
 
+    def knowing(self, env: Env) -> Adversarial:
+        if self.reward is None:
+            return self
+        return self.replace(reward=self.reward.knowing(lambda: observed_names(env)))
+
     @property
     def sources(self) -> Sources:
         """The buffers of this method."""
@@ -267,6 +285,7 @@ class Adversarial(Learner):
         model = policy.model if isinstance(policy, MAIL) else None
         replayed = policy if isinstance(policy, ReplayedUpdate) else None
         replay = 0 if self.reward is None or replayed is not None else self.reward.policy_replay
+        asks_next = self.reward is not None and self.reward.asks_next
         rollout = self.rollout
         return Sources(
             problem=self.problem,
@@ -274,8 +293,11 @@ class Adversarial(Learner):
             asks_ends=self.reward is not None and self.reward.asks_ends,
             newest=(0.0, 1) if self.reward is None else self.reward.newest,
             transition_draws=None if model is None else (model.fit_steps, model.ensemble, model.minibatch),
-            failures=None if self.failures is None else self.failures.buffer,
-            self_demonstrations=None if self.self_demonstrations is None else self.self_demonstrations.buffer,
+            asks_next=asks_next,
+            failures=None if self.failures is None else self.failures.buffer(asks_next),
+            self_demonstrations=None
+            if self.self_demonstrations is None
+            else self.self_demonstrations.buffer(asks_next),
             policy_replay=Replay(replay) if replay else None,
             transitions=None if model is None else Replay(model.capacity),
             episodes=past.episodes if past is not None and past.updates else None,
@@ -318,6 +340,20 @@ class Adversarial(Learner):
             return f"self_demonstrations.episodes: {own.episodes} goes by returns"
         if failures is not None and failures.source != "collected" and failures.judge and failures.judge.reads_reward:
             return f"failures.annotator: {failures.judge.name} reads the reward"
+        return None
+
+    def needs_actions(self) -> str | None:
+        if self._imitates and self.reward is not None and self.reward.asks_actions:
+            free = isinstance(self.reward, Discriminator)
+            return f"{self.name} judges them; expected " + (
+                "reward.inputs transitions or states" if free else WITHOUT_ACTIONS
+            )
+        if self.start.steps:
+            return "start.steps clones them; expected 0"
+        if self.likelihood is not None and self.likelihood.add:
+            return "likelihood.add makes them likely; expected false"
+        if self._imitates and getattr(self.policy, "demonstrated", 0.0):
+            return "policy.demonstrated replays them; expected 0"
         return None
 
     @property
@@ -430,10 +466,3 @@ class Seen:
     drawn: Drawn
     expert: StateAction | None
     expert_ended: Array | None
-
-    @classmethod
-    def of(cls, transition: Transition, drawn: Drawn, demos: Demos | None) -> Seen:
-        """That of an iteration."""
-        if demos is None:
-            return cls(transition, drawn, None, None)
-        return cls(transition, drawn, demos.expert, demos.terminated)

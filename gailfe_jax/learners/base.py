@@ -19,6 +19,8 @@ from gailfe_jax.policies.actor import Actor
 from gailfe_jax.types import Array, Env, EnvState, Metrics, Problem, Scalar
 
 LearnerT = TypeVar("LearnerT", bound="Learner")
+WITHOUT_ACTIONS = "demonstrations with actions, or gail with --reward.inputs transitions"
+"""What is expected by a method that imitates actions and is shown none."""
 
 
 @struct.dataclass
@@ -158,11 +160,23 @@ class Learner(Part, abc.ABC):
         reader = learner.reads_reward()
         if reader is not None and not env.spec.has_reward:
             raise GailfeError(f"{reader}, and {env.spec.name} has no reward; expected a task that has one")
-        return learner.replace(env=env, total_iterations=total_iterations)
+        return learner.knowing(env).replace(env=env, total_iterations=total_iterations)
 
     def reads_reward(self) -> str | None:
         """Which setting goes by the environment's own reward, in words; None where nothing does."""
         return None
+
+    def needs_actions(self) -> str | None:
+        """Who reads the demonstrations' actions and what to do without, in words; None where nobody does."""
+        return f"{self.name} imitates them; expected {WITHOUT_ACTIONS}" if self.needs_demonstrations else None
+
+    def knowing(self: LearnerT, env: Env) -> LearnerT:
+        """A copy that knows what the environment's numbers are called.
+
+        Raises:
+          GailfeError: a setting names others.
+        """
+        return self
 
     def judged(self: LearnerT, annotator: Annotator | None, success: Annotator | None) -> LearnerT:
         """A copy that knows what counts as a failure and as a success."""

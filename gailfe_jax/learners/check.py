@@ -38,10 +38,10 @@ def check_parts(method: Learner, demos: Demos | None) -> None:
         _, transition, _ = method.collect(state, key)
         sample = Keys.of(state.key, state.iteration).sample
         _, drawn = method.sources.add_and_sample(state.sources, transition, sample, demos)
-        return Improved.of(state), Seen.of(transition, drawn, demos)
+        return Improved.of(state), method.seen(transition, drawn, demos)
 
     def score(method: Adversarial, state: Any, *pairs: Any) -> Any:
-        return method.reward.score(state, *pairs)  # type: ignore[union-attr]
+        return method.reward.scorer(state)(*pairs)  # type: ignore[union-attr]
 
     def fit(method: Adversarial, state: Any, seen: Seen) -> Any:
         return method.reward.fit(state, method.shown_batch(seen, None), key)  # type: ignore[union-attr]
@@ -52,14 +52,13 @@ def check_parts(method: Learner, demos: Demos | None) -> None:
         return method.policy.update(state.agent, seen.transition, objective, key)
 
     if method.reward is not None:
-        expert = None if demos is None else demos.expert
-        trace(f"{reward}.init", lambda method: method.reward.init(key, expert), inside)
+        trace(f"{reward}.init", lambda method: method.reward.init(key, method._expert(demos)), inside)
     trace(f"{policy}.init", lambda method: method.policy.init(key), inside)
     state, seen = trace(f"{method.name}: its first unroll", begin, inside)
     if method.reward is not None:
         _check_step(f"{reward}.fit", state.reward, trace(f"{reward}.fit", fit, inside, state.reward, seen))
         unroll = seen.transition
-        scored = trace(f"{reward}.score", score, inside, state.reward, unroll.obs, unroll.action)
+        scored = trace(f"{reward}.score", score, inside, state.reward, unroll.obs, unroll.action, unroll.next_obs)
         if kind_of(scored) != kind_of(unroll.reward):
             raise GailfeError(f"{reward}.score gives {kind_of(scored)}; expected {kind_of(unroll.reward)}, one a pair")
     _check_step(f"{policy}.update", state.agent, trace(f"{policy}.update", update, inside, state, seen))

@@ -67,6 +67,13 @@ COMBINATIONS = (
     Combination("GAIL by TD3", "the same by a deterministic policy (Kostrikov et al. 2019)", "gail", "td3"),
     Combination("GAIL+BC", "GAIL beside the demonstrations' likelihood", "gail", settings={"likelihood.add": True}),
     Combination("GAIL+reward", "the true reward, shaped by demonstrations", "gail", settings={"true_reward.add": True}),
+    Combination(
+        "GAIL from observations", "demonstrations without actions (GAIfO, Torabi et al. 2018)", "gail",
+        settings={"reward.inputs": "transitions"},
+    ),
+    Combination(
+        "GAIL from states by SAC", "the same of states alone, from replay", "gail", "sac", {"reward.inputs": "states"}
+    ),
     Combination("GAILFE", "failures constrain the discriminator", "gailfe"),
     Combination("GAILFE by PPO", "the same by first-order steps", "gailfe", "ppo"),
     Combination("GAILFE by SAC", "the constraint with steps from replay", "gailfe", "sac"),
@@ -77,11 +84,19 @@ COMBINATIONS = (
     Combination(
         "GAILFE+best", "its own best join the demonstrations", "gailfe", settings={"self_demonstrations.use": "both"}
     ),
+    Combination(
+        "GAILFE from observations", "demonstrations and failures without actions", "gailfe", "ppo",
+        {"reward.inputs": "transitions"},
+    ),
     Combination("GAILFE x MAIL", "the constraint with the step through a model", "gailfe", "mail"),
     Combination("MAIL", "the gradient through a learned model along real steps", "mail"),
     Combination(
         "MAIL in the model", "the same along the model's own rollouts", "mail",
         settings={"policy.rollouts": "model", "policy.model.ensemble": 3},
+    ),
+    Combination(
+        "MAIL from observations", "the gradient of the model's next state, without actions", "mail",
+        settings={"reward.inputs": "transitions"},
     ),
     Combination("MAIL by Adam", "no trust region", "mail", settings={"policy.step": "adam"}),
     Combination("MAIL from replay", "the same from replayed states, critics behind it", "gail", "svg"),

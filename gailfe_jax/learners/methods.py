@@ -166,7 +166,7 @@ def find_method(name: str) -> Learner:
     """
     expect("algo", name, str, "the name of a method")
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=2)
+        near = difflib.get_close_matches(name, METHODS, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(METHODS)}"
         raise GailfeError(f"algo: unknown algorithm {name!r}; {hint}")
     return METHODS[name]

@@ -80,14 +80,14 @@ class Failures(Part):
 
     judge: Annotator = bound()
 
-    @property
-    def buffer(self) -> LabelledTrajectories:
-        """The ring of failed trajectories."""
+    def buffer(self, follows: bool = False) -> LabelledTrajectories:
+        """The ring of failed trajectories; with where each action led, if asked for."""
         return LabelledTrajectories(
             capacity=self.capacity,
             annotator=self.judge or terminated(),
             last_steps=self.last_steps,
             collect=self.source != "collected",
+            follows=follows,
             **_sizes(self.problem),
         )
 
@@ -108,14 +108,12 @@ class SelfDemonstrations(Part):
     def unread(self) -> dict[str, str]:
         return dict.fromkeys(("episodes", "capacity"), "self_demonstrations.use is none") if self.use == "none" else {}
 
-    @property
-    def buffer(self) -> TopK | LabelledTrajectories | None:
-        """The best episodes, or a ring of those that were judged a success."""
+    def buffer(self, follows: bool = False) -> TopK | LabelledTrajectories | None:
+        """The best episodes, or a ring of those that were judged a success; with where each action led, if asked."""
         if self.use == "none":
             return None
-        if self.judge is None:
-            return TopK(capacity=self.capacity, **_sizes(self.problem))
-        return LabelledTrajectories(capacity=self.capacity, annotator=self.judge, **_sizes(self.problem))
+        kept: dict[str, Any] = {"capacity": self.capacity, "follows": follows} | _sizes(self.problem)
+        return TopK(**kept) if self.judge is None else LabelledTrajectories(annotator=self.judge, **kept)
 
 
 def _sizes(problem: Problem) -> dict[str, Any]:
@@ -181,6 +179,7 @@ class Sources:
       demonstrated: share of them that are demonstrated steps.
       newest: `(share, steps)` of the reward's replayed pairs, see `Reward.newest`.
       asks_ends: whether the reward is to know which pairs the task ended with.
+      asks_next: whether it is to know where actions led.
       failures, self_demonstrations, policy_replay, transitions, episodes, experience: as in `SourceStates`.
     """
 
@@ -191,6 +190,7 @@ class Sources:
     demonstrated: float = 0.0
     newest: tuple[float, int] = (0.0, 1)
     asks_ends: bool = False
+    asks_next: bool = False
     failures: LabelledTrajectories | None = None
     self_demonstrations: TopK | LabelledTrajectories | None = None
     policy_replay: Replay | None = None
@@ -209,7 +209,7 @@ class Sources:
         obs, action = jnp.zeros(self.problem.spec.obs_size), jnp.zeros(self.problem.spec.action_size)
         number, mark = jnp.float32(0.0), jnp.bool_(False)
         rows: dict[str, Any] = {
-            "policy_replay": StateAction(obs, action),
+            "policy_replay": self._pairs(obs, action, obs),
             "transitions": ForwardTransitions(obs, action, obs),
             "experience": Transition(obs, action, number, obs, number, mark, mark),
         }
@@ -219,6 +219,10 @@ class Sources:
             if buffer is not None:
                 found[name] = functools.partial(buffer.init, rows[name]) if name in rows else buffer.init
         return found
+
+    def _pairs(self, obs: Array, action: Array, next_obs: Array) -> StateAction:
+        """Pairs as the reward is shown them."""
+        return StateAction(obs, action, next_obs if self.asks_next else None)
 
     def bytes(self) -> dict[str, int]:
         """What each buffer of one seed takes on the device."""
@@ -236,7 +240,8 @@ class Sources:
         """What `add_and_sample` draws of one seed takes on the device."""
         obs, action = self.problem.spec.obs_size, self.problem.spec.action_size
         kinds = 1 + (self.failures is not None) + (self.self_demonstrations is not None)
-        pairs = 0 if self.draws is None else math.prod(self.draws) * kinds * (obs + action)
+        pair = obs + action + (obs if self.asks_next else 0)
+        pairs = 0 if self.draws is None else math.prod(self.draws) * kinds * pair
         moves = 0 if self.transition_draws is None else math.prod(self.transition_draws) * (2 * obs + action)
         steps = 0 if self.experience_draws is None else math.prod(self.experience_draws) * (2 * obs + action + 3)
         return 4 * (pairs + moves + steps)
@@ -308,7 +313,7 @@ class Sources:
     ) -> tuple[SourceStates, RewardBatch]:
         assert self.draws is not None
         steps, size = self.draws
-        fresh = _rows(StateAction(executed.obs, executed.action))
+        fresh = _rows(self._pairs(executed.obs, executed.action, executed.next_obs))
         policy, ended = self._past_pairs(states, keys.policy) or self._policy_pairs(executed, keys.policy)
         if self.policy_replay is not None and states.policy_replay is not None:
             replay = self.policy_replay.add(states.policy_replay, fresh)
@@ -338,31 +343,32 @@ class Sources:
         share, span = self.newest
         count = round(share * size)
 
-        def rows(key: Array, count: int, newest: int | None) -> tuple[Array, ...]:
-            """`count` steps of each minibatch: observations, actions, and whether the task ended."""
+        def rows(key: Array, count: int, newest: int | None) -> tuple[StateAction, Array]:
+            """`[K, count]` steps of each minibatch, and whether the task ended."""
             assert self.experience is not None
             drawn: Transition = self.experience.sample(states.experience, key, steps * count, newest=newest)
-            return tuple(x.reshape(steps, count, *x.shape[2:]) for x in (drawn.obs, drawn.action, drawn.terminated))
+            pairs = self._pairs(*(x.reshape(steps, count, -1) for x in (drawn.obs, drawn.action, drawn.next_obs)))
+            return pairs, drawn.terminated.reshape(steps, count)
 
-        obs, action, ended = rows(key, size - count, None)
+        drawn = rows(key, size - count, None)
         if count:
             late = rows(jax.random.fold_in(key, 1), count, span)
-            obs, action, ended = (jnp.concatenate(x, axis=1) for x in zip((obs, action, ended), late, strict=True))
-        return StateAction(obs, action), ended
+            drawn = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), drawn, late)
+        return drawn
 
     def _policy_pairs(self, executed: Transition, key: Array) -> tuple[StateAction, Array]:
         """`[K, m]` pairs of the fresh batch, pass after pass over it as far as the steps need, and whether the task
         ended there."""
         assert self.draws is not None
         steps, size = self.draws
-        fresh = _rows(StateAction(executed.obs, executed.action))
+        fresh = _rows(self._pairs(executed.obs, executed.action, executed.next_obs))
         # What does not fill a step is left out of its pass.
         each = len(fresh.obs) // size
         cut = functools.partial(shuffled_minibatches, size=len(fresh.obs), count=each)
         passes = jax.vmap(cut)(jax.random.split(key, -(-steps // each)))
         rows = passes[..., :size].reshape(-1, size)[:steps]
         ended = executed.terminated.reshape(-1)[rows] if self.asks_ends else jnp.zeros(())
-        return StateAction(fresh.obs[rows], fresh.action[rows]), ended
+        return jax.tree.map(lambda x: x[rows], fresh), ended
 
     def _drawn(self, buffer: TopK | LabelledTrajectories, held: Any, key: Array) -> tuple[StateAction, Array]:
         """`([K, m] pairs, whether there are any)`."""

@@ -13,6 +13,14 @@ from gailfe_jax.policies.actor import Actor
 from gailfe_jax.types import Array, AuxiliaryFn, ForwardTransitions, Metrics, ScoreFn, Transition
 
 
+def asks_next(score: ScoreFn) -> bool:
+    """Whether a score is to be told where actions lead; of what does not say it, too.
+
+    What is not asked for is not waited for: programs of rewards of pairs are as they were, to the last bit.
+    """
+    return getattr(score, "asks_next", True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Objective:
     """What a policy step maximises, and what else it learns from.
@@ -55,7 +63,7 @@ class PolicyUpdate(Actor, abc.ABC):
     def scored(self, steps: Transition, score: ScoreFn) -> Array:
         """What `score` pays for `steps [...]`: for the actions as the environment executed them."""
         low, high = self.problem.action_bounds
-        return score(steps.obs, jnp.clip(steps.action, low, high))
+        return score(steps.obs, jnp.clip(steps.action, low, high), steps.next_obs)
 
     @abc.abstractmethod
     def update(self, state: Any, transition: Transition, objective: Objective, key: Array) -> tuple[Any, Metrics]:

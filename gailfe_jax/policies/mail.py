@@ -19,7 +19,7 @@ from gailfe_jax.parallel.devices import local_rows, mean_over_devices
 from gailfe_jax.parallel.phases import phase
 from gailfe_jax.policies.actor import AgentState, CloneStart
 from gailfe_jax.policies.actor_critic import ActorCritic, Batch
-from gailfe_jax.policies.base import Objective
+from gailfe_jax.policies.base import Objective, asks_next
 from gailfe_jax.policies.forward_model import ForwardModel, ModelState
 from gailfe_jax.policies.surrogate import importance_surrogate
 from gailfe_jax.policies.trpo import TrustRegion, trust_region_step
@@ -276,6 +276,7 @@ class MAIL(TrustRegion, ActorCritic):
           `parameters -> []`, to be maximised.
         """
         low, high = self.problem.action_bounds
+        late = asks_next(score)
         dist = self.policy(policy, state.obs_stats.normalise(windows.obs))
         noise = dist.infer_noise(windows.action)
         predicted, _ = self.model.predict(state.model, windows.obs, jnp.clip(windows.action, low, high))
@@ -287,8 +288,9 @@ class MAIL(TrustRegion, ActorCritic):
                 window, noise, error = inputs
                 dist = self.policy(params, state.obs_stats.normalise(obs))
                 action = self._executed(dist.retrace(noise), low, high)
-                gain = gain + discount * score(obs, action)
+                gain = gain if late else gain + discount * score(obs, action)
                 next_obs = self.model.predict(state.model, obs, action)[0] + error
+                gain = gain + discount * score(obs, action, next_obs) if late else gain
                 discount = discount * self.gamma
                 # The time limit cuts the episode, not the task: its value goes on.
                 cut = window.done & ~window.terminated
@@ -326,7 +328,7 @@ class MAIL(TrustRegion, ActorCritic):
                 dist = self.policy(params, state.obs_stats.normalise(obs))
                 action = self._executed(dist.from_noise(noise), low, high)
                 next_obs, disagreement = self.model.predict(state.model, obs, action)
-                reward = score(obs, action) - self.disagreement_weight * disagreement
+                reward = score(obs, action, next_obs) - self.disagreement_weight * disagreement
                 alive = alive * (disagreement <= self.disagreement_limit)
                 # A stopped rollout stays where it was believed last, and is worth what that state is.
                 gain = gain + alive * discount * reward

@@ -20,7 +20,7 @@ from gailfe_jax.nn.optimisers import adam, adam_step
 from gailfe_jax.nn.squashed import Squashed
 from gailfe_jax.parallel.devices import draw_rows, mean_over_devices
 from gailfe_jax.parallel.phases import phase
-from gailfe_jax.policies.base import Objective
+from gailfe_jax.policies.base import Objective, asks_next
 from gailfe_jax.policies.forward_model import ForwardModel, ModelState
 from gailfe_jax.policies.replayed import Minibatch, ReplayedState
 from gailfe_jax.policies.sac import SAC, Gain, Temperature
@@ -193,7 +193,8 @@ class SVG(SAC):
         going = self._going(state.extra, obs, action)
         made = batch.replace(
             action=unit,
-            reward=self.reward_scale * objective.score(obs, action) + (1 - going) * self.after_end(objective),
+            reward=self.reward_scale * objective.score(obs, action, following)
+            + (1 - going) * self.after_end(objective),
             discount=self.gamma * going,
             next_x=state.obs_stats.normalise(following),
         )
@@ -201,15 +202,31 @@ class SVG(SAC):
         return _where(believed, made, batch)
 
     def _step_ahead(
-        self, state: ReplayedState, policy: PyTree, at: Ahead, noise: Array, objective: Objective
+        self,
+        state: ReplayedState,
+        policy: PyTree,
+        at: Ahead,
+        noise: Array,
+        objective: Objective,
+        error: Array | None = None,
     ) -> tuple[Ahead, Array]:
-        """One step in the model with a policy whose noise is given; also the log-density `[m]` of its action."""
+        """One step in the model with a policy whose noise is given; also the log-density `[m]` of its action. Where the
+        model's `error [m, o]` is known, it is the real outcome that is judged."""
         assert objective.score is not None
         dist: Squashed = self.policy(policy, state.obs_stats.normalise(at.obs))  # type: ignore[assignment]
         u = dist.inner.from_noise(noise)
         action, log_prob = self.from_units(jnp.tanh(u)), dist.unit_log_prob(u)
-        reward = self.reward_scale * objective.score(at.obs, action) - self.price(state) * log_prob
+
+        def paid(outcome: Array | None) -> Array:
+            assert objective.score is not None
+            scored = objective.score(at.obs, action, outcome)
+            return self.reward_scale * scored - self.price(state) * log_prob
+
+        late = asks_next(objective.score)
+        reward = jnp.float32(0.0) if late else paid(None)
         following, _ = self.model.predict(state.extra.model, at.obs, action)
+        if late:
+            reward = paid(following if error is None else following + error)
         going = self._going(state.extra, at.obs, action)
         gain = at.gain + at.discount * (reward + (1 - going) * self.after_end(objective))
         return Ahead(following, gain, at.discount * self.gamma * going), log_prob
@@ -273,7 +290,7 @@ class SVG(SAC):
             error = jax.lax.stop_gradient(step.next_obs - predicted)
             # What really happened: nothing is guessed of the end, and what is behind it is no matter of the policy's.
             aim = dataclasses.replace(objective, after_end=None)
-            after, log_prob = self._step_ahead(state, policy, at, noise, aim)
+            after, log_prob = self._step_ahead(state, policy, at, noise, aim, error)
             discount = at.discount * self.gamma * jnp.where(step.terminated, 0.0, 1.0)
             after = Ahead(after.obs + error, after.gain, discount)
             at = _where(going, after, at)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +15,17 @@ from flax import struct
 from gailfe_jax.config.parts import Part
 from gailfe_jax.types import Array, Metrics, PyTree, StateAction
 
+RewardT = TypeVar("RewardT", bound="Reward")
+
+
+def join(pairs: StateAction) -> Array:
+    """`[..., o + a]` observations and actions in one row."""
+    return jnp.concatenate([pairs.obs, pairs.action], axis=-1)
+
 
 @struct.dataclass
 class RewardBatch:
-    """What one iteration's fit sees; `K` steps of `m` pairs.
+    """What one iteration's fit sees; `K` steps of `m` pairs, which hold `next_obs` where the reward asks for it.
 
     Attributes:
       policy: `[K, m]` pairs of the policy.
@@ -51,22 +61,23 @@ class RewardBatch:
             return ended
         return ended & ~((jnp.arange(size) < size // 2) & self.has_self)
 
-    def positives(self, key: Array) -> Array:
+    def positives(self, key: Array, row: Callable[[StateAction], Array] = join) -> Array:
         """`[K, m, o + a]` the pairs that are taken for good: demonstrations, the agent's own episodes, or half of each.
 
-        Demonstrations are drawn uniformly by `key []`. While there are no own episodes all are demonstrations.
+        Demonstrations are drawn uniformly by `key []`. While there are no own episodes all are demonstrations. What is
+        seen of pairs `[...]` is their `row [..., k]`.
         """
         demos = self.expert
         if demos is None:
             assert self.self_demonstrations is not None
-            return join(self.self_demonstrations)
+            return row(self.self_demonstrations)
         steps, size = self.policy.obs.shape[:2]
         rows = jax.random.randint(key, (steps, size), 0, demos.obs.shape[0])
-        expert = join(jax.tree.map(lambda x: x[rows], demos))
+        expert = row(jax.tree.map(lambda x: x[rows], demos))
         if self.self_demonstrations is None or self.has_self is None:
             return expert
         half = jnp.arange(size)[:, None] < size // 2
-        return jnp.where(half & self.has_self, join(self.self_demonstrations), expert)
+        return jnp.where(half & self.has_self, row(self.self_demonstrations), expert)
 
 
 class Reward(Part, abc.ABC):
@@ -98,6 +109,16 @@ class Reward(Part, abc.ABC):
         return False
 
     @property
+    def asks_next(self) -> bool:
+        """Whether it judges where actions led: its pairs then hold `next_obs`, and so do the arguments of `score`."""
+        return False
+
+    @property
+    def asks_actions(self) -> bool:
+        """Whether it judges actions; what does not imitates demonstrations without any."""
+        return True
+
+    @property
     def draws(self) -> tuple[int, int]:
         """How many draws of how many policy pairs `fit` takes: `(K, m)`; one draw of all pairs of the unroll. Where the
         policy steps on the newest unroll, `m` is cut to what that holds."""
@@ -110,6 +131,19 @@ class Reward(Part, abc.ABC):
 
     def verify(self) -> None:
         """Refuses what its class cannot declare, such as names of a table; raises GailfeError."""
+
+    @property
+    def bias(self) -> str | None:
+        """What its sign teaches by itself where episodes can end early, in words; None where it teaches nothing."""
+        return None
+
+    def knowing(self: RewardT, names: Callable[[], Mapping[str, tuple[int, ...]]]) -> RewardT:
+        """A copy that knows what the environment calls its observation's numbers: `name -> which`.
+
+        Raises:
+          GailfeError: it is to judge numbers that are not there.
+        """
+        return self
 
     @property
     def policy_replay(self) -> int:
@@ -126,16 +160,35 @@ class Reward(Part, abc.ABC):
 
     @abc.abstractmethod
     def score(self, state: Any, obs: Array, action: Array) -> Array:
-        """`[...]` the reward at `obs [..., o]`, `action [..., a]`, the executed one."""
+        """`[...]` the reward at `obs [..., o]`, `action [..., a]`, the executed one; `next_obs [..., o]` is the third
+        argument of what asks for it."""
+
+    def scorer(self, state: Any) -> Scorer:
+        """`score` with this state, as policy steps call it."""
+        return Scorer(functools.partial(self.score, state), self.asks_next)
 
     def after_end(self, state: Any) -> Array | None:
         """`[]` the reward of every step behind the task's end, for ever; None for zero."""
         return None
 
 
-def join(pairs: StateAction) -> Array:
-    """`[..., o + a]` observations and actions in one row."""
-    return jnp.concatenate([pairs.obs, pairs.action], axis=-1)
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """A fitted reward's `ScoreFn`.
+
+    Attributes:
+      score: `(obs, action) -> [...]`, or `(obs, action, next_obs) -> [...]`.
+      asks_next: which of the two.
+      weight: `[]` what it is multiplied by; None for 1.
+    """
+
+    score: Callable[..., Array]
+    asks_next: bool
+    weight: Array | None = None
+
+    def __call__(self, obs: Array, action: Array, next_obs: Array | None = None, /) -> Array:
+        paid = self.score(obs, action, next_obs) if self.asks_next else self.score(obs, action)
+        return paid if self.weight is None else self.weight * paid
 
 
 def where_tree(condition: Array, x: PyTree, y: PyTree) -> PyTree:

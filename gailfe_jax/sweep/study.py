@@ -185,9 +185,16 @@ class Study:
         record = {"version": _VERSION, "words": self._words, "settings": saved | self._records} | imports
         write_json_atomic(self.folder / "sweep.json", record | self._origin)
         # A copy that is resumed on is there already.
-        envs = {point.setup.environment.env for point in points}
-        if len(envs) == 1 and not (self.folder / FOLDER).exists():
-            copy_task(find_env(points[0].setup.environment, points[0].setup.worlds)[2], self.folder / FOLDER)
+        if not (self.folder / FOLDER).exists():
+            self._copy_tasks(points)
+
+    def _copy_tasks(self, points: Sequence[Point]) -> None:
+        """Keeps a copy of each task file: of one in its folder, of several in one each, by the order of the points."""
+        setups = {point.setup.environment.env: point.setup for point in points}
+        files = [env for env in setups if task_file(env) is not None]
+        for number, env in enumerate(files if len(setups) > 1 else setups):
+            place = self.folder / FOLDER / (f"{number:04d}" if len(setups) > 1 else "")
+            copy_task(find_env(setups[env].environment, setups[env].worlds)[2], place)
 
     def _check_saved(self, saved: dict[str, Any]) -> None:
         """Refuses to go on with other settings than the folder's."""

@@ -20,6 +20,7 @@ from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.learners.methods import policy_name
 from gailfe_jax.policies.actor import Actor
 from gailfe_jax.rewards.discriminator import Discriminator
+from gailfe_jax.rewards.observed import ALL
 
 
 def to_policies(
@@ -108,6 +109,8 @@ def to_confidences(
             mean=stats.mean[i],
             std=std[i],
             obs_size=learner.env.spec.obs_size,
+            inputs=reward.inputs,
+            features=reward.columns,
             metadata=_metadata(learner, env_name, steps) | {"seed": str(int(seed))},
         )
         for i, seed in enumerate(seeds)
@@ -129,4 +132,8 @@ def _metadata(learner: Learner, env_name: str, steps: int) -> dict[str, str]:
     # A task out of a file is found by its path, and known by its name and by what its files hold.
     named = {} if task == env_name else {"task": task}
     named |= {} if record is None else {"task_files": json.dumps(record["files"], sort_keys=True)}
+    reward = learner.reward if isinstance(learner, Adversarial) else None
+    if isinstance(reward, Discriminator) and (reward.inputs != "state-action" or reward.features != ALL):
+        # What the policy was imitated from.
+        named |= {"reward_inputs": reward.inputs, "reward_features": reward.features}
     return {"env": env_name, "algo": learner.name, "steps": str(steps)} | named

@@ -44,6 +44,7 @@ class Inputs:
       expert_return: mean return of the expert, by which returns are normalised; None if unknown.
       record: what config.json says of them.
       reference: demonstrated pairs that policies are compared with where there is no reward; None with one.
+      shown_ends: whether the task ended some of the demonstrations or failures.
     """
 
     demos: Demos | None = None
@@ -52,6 +53,7 @@ class Inputs:
     expert_return: float | None = None
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
     reference: Reference | None = None
+    shown_ends: bool = False
 
 
 def prepare_inputs(
@@ -90,6 +92,9 @@ def prepare_inputs(
         if settings.demos is not None and pathlib.Path(settings.demos).is_file():
             record["sha256"] = file_sha256(settings.demos)
     _check_sizes(demonstrations, env.spec)
+    reader = None if demonstrations.expert.acted else method.needs_actions()
+    if reader is not None:
+        raise GailfeError(f"demos: {settings.demos or 'they'} hold no actions, and {reader}")
     warn_if_changed(settings.demos or "demos", demonstrations.provenance.get("task"), env)
     expert = demonstrations.expert
     if settings.trajectories is not None:
@@ -105,6 +110,8 @@ def prepare_inputs(
         expert_return = demo_return = None
         reference = reference_of(expert)
     content = hashlib.sha256(pairs.obs.tobytes() + pairs.action.tobytes())
+    if _asks_next(method):
+        content.update(pairs.next_obs.tobytes())
     record |= {
         "expert_trajectories": expert.num_trajectories,
         "expert_pairs": len(pairs),
@@ -138,7 +145,8 @@ def prepare_inputs(
         content.update(states.tobytes())
         demos = demos.replace(starts=_starts(env, states, pairs.obs, settings.demos or "demos"))
     record["content_sha256"] = content.hexdigest()
-    return Inputs(demos, annotator, success, expert_return, record, reference)
+    ends = any(getattr(demonstrations, part).terminated.any() for part in PARTS)
+    return Inputs(demos, annotator, success, expert_return, record, reference, ends)
 
 
 def _states(expert: Trajectories, pairs: StateActionPairs, name: str) -> np.ndarray:
@@ -191,15 +199,20 @@ def _load(method: Learner, env: Env, settings: DemoSettings) -> Demonstrations:
 
 
 def _check_sizes(demonstrations: Demonstrations, spec: EnvSpec) -> None:
-    sizes = (demonstrations.expert.obs.shape[1], demonstrations.expert.action.shape[1])
+    sizes = (demonstrations.expert.obs.shape[1], demonstrations.expert.action.shape[1] or spec.action_size)
     if sizes != (spec.obs_size, spec.action_size):
         raise GailfeError(
             f"demos: observation and action sizes are {sizes}; expected {(spec.obs_size, spec.action_size)} "
             f"for {spec.name}"
         )
-    if spec.discrete:
+    if spec.discrete and demonstrations.expert.acted:
         for part in PARTS:
             check_choices(getattr(demonstrations, part).action, f"demos: field '{part}/action'")
+
+
+def _asks_next(method: Learner) -> bool:
+    """Whether the method's reward judges where actions led."""
+    return isinstance(method, Adversarial) and method.reward is not None and method.reward.asks_next
 
 
 def _failures(method: Learner) -> Failures | None:
@@ -216,7 +229,11 @@ def _collected(
     """
     held = demonstrations.failures
     if failures.source != "own" and held.num_trajectories:
-        return failures.bind(Problem(env.spec, method.rollout.num_envs, method.rollout.unroll_length)).buffer.pad(held)
+        return (
+            failures.bind(Problem(env.spec, method.rollout.num_envs, method.rollout.unroll_length))
+            .buffer(_asks_next(method))
+            .pad(held)
+        )
     if failures.source == "collected":
         raise GailfeError(f"demos: failures.source is collected, but {settings.demos or 'they'} have no failures")
     return None

@@ -24,9 +24,11 @@ from gailfe_jax.config.run import (
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs import as_env, canonical_name, engine_of, make_env, on_c_engine, task_record
+from gailfe_jax.envs.ends import known_to_end
 from gailfe_jax.envs.physics import FEW_WORLDS
 from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.check import check_parts
 from gailfe_jax.learners.presets import preset
@@ -57,7 +59,7 @@ class Plan:
       identity: what config.json says the run is.
       device: where a run computes that stays off the machine's accelerator; None for where JAX would.
       notes: lines for people: an engine that `auto` chose by the number of environments, steps that are rounded up by
-        more than a tenth, and actions without bounds.
+        more than a tenth, actions without bounds, and a reward whose sign teaches how long an episode should last.
     """
 
     env_name: str
@@ -156,7 +158,8 @@ def make_plan(
     names = numbers.tolist() if seeds is None else list(range(len(numbers)))
     total_steps = chunks * chunk * batch
     chosen = "" if device is None or engine else _note(env, env_name, worlds)
-    notes = (chosen, _rounded(run.steps, total_steps, chunk * batch, batch), _unbounded(world.spec))
+    rounded = _rounded(run.steps, total_steps, chunk * batch, batch)
+    notes = (chosen, rounded, _unbounded(world.spec), _biased(learner, inputs))
     return Plan(
         env_name=env_name,
         learner=learner,
@@ -225,6 +228,20 @@ def _unbounded(spec: EnvSpec) -> str:
         return ""
     which = "actions have" if len(free) == spec.action_size else f"actions {', '.join(map(str, free))} have"
     return f"{spec.name}: {which} no bounds; nothing clips them, and a fresh policy draws within about 1 of 0"
+
+
+def _biased(learner: Learner, inputs: Inputs) -> str:
+    """A line where the fitted reward's sign by itself says how long an episode should last; else empty."""
+    reward = learner.reward if isinstance(learner, Adversarial) else None
+    if reward is None or reward.bias is None:
+        return ""
+    if not (known_to_end(learner.env) or inputs.shown_ends):
+        return ""
+    form = getattr(reward, "form", type(reward).__name__)
+    return (
+        f"warning: {learner.env.spec.name} can end early, and the reward ({form}) {reward.bias}; --reward.absorbing "
+        "takes that bias away"
+    )
 
 
 def _name_of(env: str | EnvSettings | Env) -> str:

@@ -246,12 +246,27 @@ def refused_env(where: object, record: Mapping[str, Any], error: GailfeError) ->
     if missing:
         return GailfeError(f"{error}; the run was made with {missing}")
     if "object" in record:
-        name = record["environment"].get("env")
-        return GailfeError(
-            f"{where}: trained on an object called {name!r}; expected a module that registers it by this name "
-            "(register_task), and --import with that module"
-        )
+        return _asks_registration(f"{where}: trained on an object called {record['environment'].get('env')!r}")
     return error
+
+
+def unknown_of_file(path: object, name: str, error: GailfeError) -> GailfeError:
+    """What to say where the environment that a policy file alone names is none that is known here.
+
+    Args:
+      path: of the file.
+      name: of the environment.
+      error: what `make_env` says.
+    """
+    if "unknown task" not in str(error):
+        return error
+    return _asks_registration(f"{path}: trained on {name!r}, which is no task that is known here")
+
+
+def _asks_registration(said: str) -> GailfeError:
+    return GailfeError(
+        f"{said}; expected a module that registers it by this name (register_task), and --import with that module"
+    )
 
 
 def check_same_task(run_dir: pathlib.Path, saved: Mapping[str, Any], now: Any) -> None:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 
@@ -13,3 +17,13 @@ import pytest
 )
 def test_bad_input_ends_in_one_line(refused, words, message):
     refused(words, message)
+
+
+def test_a_platform_that_mujoco_does_not_know_is_one_line(tmp_path):
+    """In a process of its own: this one has loaded MuJoCo."""
+    code = "import sys; from gailfe_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    place = os.environ | {"MUJOCO_GL": "nonsense", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code, "video", str(tmp_path)]
+    done = subprocess.run(command, env=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("gailfe: error: MUJOCO_GL: got 'nonsense', with which MuJoCo does not load (")

@@ -131,7 +131,7 @@ def others(leaf: Leaf) -> list[Any]:
     named = {
         "annotator": ["return_below:0.5"],
         "episodes": ["survived" if value == "top_k" else "top_k"],
-        "features": ["linear"],
+        "features": ["0" if value == "all" else "linear"],
     }
     last = leaf.name.rpartition(".")[2]
     if leaf.setting.choices:

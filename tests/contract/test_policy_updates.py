@@ -74,7 +74,7 @@ def objective_of(step: PolicyUpdate, transition: Transition) -> Objective:
         count, size, length = step.draws(PROBLEM.batch_size)
         rows = jnp.arange(count * size * length).reshape(count, size, length) % PROBLEM.batch_size
         experience = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[rows], transition)
-    score = lambda obs, action: -jnp.sum(jnp.square(1.2 * obs + 0.5 * action), axis=-1)  # noqa: E731
+    score = lambda obs, action, next_obs=None: -jnp.sum(jnp.square(1.2 * obs + 0.5 * action), axis=-1)  # noqa: E731
     return Objective(score=score, transitions=moves, experience=experience)
 
 

@@ -47,7 +47,11 @@ WRONG_CONTENT = {
     "wrong bool": (_edit("expert/terminated", lambda x: x.astype(np.int8)), "expert/terminated", "expected bool"),
     "wrong rank": (_edit("expert/reward", lambda x: x[:, None]), "expert/reward", "shape (9, 1)"),
     "flat obs": (_edit("failures/obs", lambda x: x[:, 0]), "failures/obs", "expected [n, size]"),
-    "no action dimensions": (_edit("expert/action", lambda x: x[:, :0]), "expert/action", "shape (9, 0)"),
+    "no actions in one part": (
+        _edit("expert/action", lambda x: x[:, :0]),
+        "failures/action",
+        "size 2, expected the expert's 0",
+    ),
     "too few steps": (_edit("expert/action", lambda x: x[:-1]), "expert/action", "8 steps, expected the 9"),
     "state too short": (_edit("expert/simulator_state", lambda x: x[1:]), "expert/simulator_state", "8 steps"),
     "narrow next_obs": (_edit("expert/next_obs", lambda x: x[:, 1:]), "expert/next_obs", "shape (9, 2)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import re
 import warnings
+from typing import Any
 
 import gymnasium
 import jax
@@ -16,6 +17,7 @@ import tomli_w
 from gailfe_jax.envs import make_env, register_task, registry
 from gailfe_jax.envs.check import check_env, check_task
 from gailfe_jax.envs.mujoco_task import mujoco_task
+from gailfe_jax.envs.physics import make_physics
 from gailfe_jax.envs.physics.mujoco_c import MujocoC
 from gailfe_jax.envs.task_file import load_task
 from gailfe_jax.envs.tasks import INVERTED_DOUBLE_PENDULUM, TASKS
@@ -284,6 +286,34 @@ def test_functions_that_do_not_work_are_one_line(observe, message, write):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def fails_here(xp, *data_and_more):
+    return np.zeros(3)[7]
+
+
+@pytest.mark.parametrize("function", ["observe", "reward", "terminated"])
+def test_a_function_that_raises_is_named_with_its_file_and_line(function, write):
+    line = fails_here.__code__.co_firstlineno + 1
+    said = rf"{function} of the initial state fails \(IndexError: .*\) in test_task_file\.py, line {line}$"
+    functions: dict[str, Any] = {"observe": lambda xp, data: data.qpos} | {function: fails_here}
+    model = write(arm()).with_suffix(".xml")
+    with pytest.raises(GailfeError, match=rf"^task 'task': {said}"):
+        mujoco_task(model, name="task", **functions)
+
+
+def test_a_function_that_raises_while_it_trains_is_named_too(write):
+    def reward(xp, before, data, action, dt):
+        return data.qpos[..., 0 if len(data.qpos) < 4 else 99]
+
+    task = mujoco_task(write(arm()).with_suffix(".xml"), name="task", observe=lambda xp, data: data.qpos, reward=reward)
+    physics: Any = make_physics(task, "mujoco_c")
+    nq, nv = physics.model.nq, physics.model.nv
+    rows, action = np.zeros((4, physics.nrow)), np.zeros((4, task.action_size), np.float32)
+    line = reward.__code__.co_firstlineno + 1
+    said = rf"reward of a step fails \(IndexError: .*\) in test_task_file\.py, line {line}$"
+    with pytest.raises(GailfeError, match=rf"^task 'task': {said}"):
+        physics.host_step(rows, np.ones(4, bool), np.zeros((4, nq)), np.zeros((4, nv)), action)
+
+
 NAMED = """<mujoco>
 <worldbody>
   <camera name="eye" pos="0 -1 0.5"/>
@@ -338,6 +368,7 @@ def test_every_kind_of_part_is_read_by_its_name(write):
         ("tendon:rope.lenght", "tendon:rope has no 'lenght'; did you mean length?"),
         ("tendon:rope", "tendon:rope has no 'value'; expected one of length, velocity"),
         ("camera:eyes.x", "the model has no camera 'eyes'; did you mean eye?"),
+        ("actuator:slwo", "the model has no actuator 'slwo'; did you mean slow?"),
         ("actuator:m1.act", "actuator:m1 has no activation; expected one with a dynamics of its own"),
         ("joint:elbow.qfrc_actuater", "joint:elbow has no 'qfrc_actuater'; did you mean qfrc_actuator?"),
     ],

@@ -67,7 +67,7 @@ def test_the_failure_buffer_holds_the_last_failed_episodes():
                 if step.terminated or step.truncated:
                     running[b] = []
         kept = failed[-CAPACITY:]
-        contents = learner.failures.buffer.contents(jax.tree.map(lambda x: x[0], after.sources.failures))
+        contents = learner.failures.buffer().contents(jax.tree.map(lambda x: x[0], after.sources.failures))
         assert len(contents) == len(kept)
         for (obs, action), episode in zip(contents, kept, strict=True):
             np.testing.assert_array_equal(obs, [step[0] for step in episode])

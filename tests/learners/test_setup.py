@@ -102,6 +102,8 @@ def test_a_record_of_it_reads_back_as_it_is(algo, policy):
         ("gtal", {"policy": "likelihood"}, r"^policy: got 'likelihood' for gtal; expected one of"),
         ("gail", {"policy": 3}, r"^policy: got 3; expected a name"),
         ("nonsense", {}, r"^algo: unknown algorithm 'nonsense'"),
+        ("gale", {}, r"^algo: unknown algorithm 'gale'; did you mean gailfe or gtal or gail\?$"),
+        ("gail", {"env": "hoper"}, r"^env: unknown task 'hoper'; did you mean hopper\?$"),
         ("gail", {"env": "nonsense"}, r"^env: unknown task 'nonsense'"),
         (
             "gasil",

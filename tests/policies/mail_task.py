@@ -50,7 +50,7 @@ def random_windows(key, horizon, width, spec=SPEC, done=None, terminated=None):
     return Windows(obs, action, next_obs, chained, none if terminated is None else terminated, done)
 
 
-def smooth_score(obs, action):
+def smooth_score(obs, action, next_obs=None):
     weights = jnp.cos(jnp.arange(obs.shape[-1] + action.shape[-1]) + 1.0)
     return jnp.tanh(jnp.concatenate([obs, action], -1) @ weights) - 0.1 * jnp.sum(jnp.square(action), -1)
 

@@ -121,7 +121,7 @@ def test_on_a_linear_quadratic_task_the_gradient_is_the_analytic_one():
     path32 = jnp.asarray(path, jnp.float32)
     none = jnp.zeros((8, 5), bool)
     windows = Windows(path32[:-1], path32[:-1] @ jnp.asarray(kernel, jnp.float32), path32[1:], path32[1:], none, none)
-    score = lambda s, u: -jnp.einsum("...i,ij,...j", s, q, s) - jnp.einsum("...i,ij,...j", u, r, u)  # noqa: E731
+    score = lambda s, u, _=None: -jnp.einsum("...i,ij,...j", s, q, s) - jnp.einsum("...i,ij,...j", u, r, u)  # noqa: E731
     gradient_of = jax.jit(lambda policy: jax.grad(mail.real_rollout(state, policy, windows, score))(policy))
     ours = gradient_of(policy)["params"]["mean"]["Dense_0"]["kernel"]
     np.testing.assert_allclose(ours * 8, gradient, rtol=1e-3, atol=1e-4 * np.abs(gradient).max())
@@ -145,7 +145,7 @@ def test_no_gradient_crosses_an_episodes_end(terminal_value):
     # The state that a reset draws moves nothing before it.
     def early_gain(following):
         changed = windows.replace(obs=windows.obs.at[4].set(following))
-        return mail.real_rollout(state, state.policy, changed, lambda s, a: 0 * s[..., 0])(state.policy)
+        return mail.real_rollout(state, state.policy, changed, lambda s, a, _=None: 0 * s[..., 0])(state.policy)
 
     if not terminal_value:
         assert not np.any(jax.jit(jax.grad(early_gain))(windows.obs[4]))
@@ -154,7 +154,7 @@ def test_no_gradient_crosses_an_episodes_end(terminal_value):
 def test_a_time_limit_is_valued_and_a_fall_is_not():
     mail, state = policy_and_state(MAIL_STEP.replace(terminal_value=True))
     end = jnp.zeros((8, 5), bool).at[-1].set(True)
-    nothing = lambda s, a: 0 * s[..., 0]  # noqa: E731
+    nothing = lambda s, a, _=None: 0 * s[..., 0]  # noqa: E731
     cut = random_windows(jax.random.key(7), 8, 5, done=end)
     fallen = cut.replace(terminated=end)
     worth = jax.jit(lambda w: mail.real_rollout(state, state.policy, w, nothing)(state.policy))
@@ -232,7 +232,7 @@ def test_the_two_gradients_estimate_the_same_one():
     path, action, log_prob = (jnp.stack(column) for column in zip(*rows))
     following = jnp.concatenate([path[1:], obs[None]])
     end = jnp.zeros((4, 4000), bool).at[-1].set(True)
-    score = lambda s, a: -jnp.sum(s**2, -1) - 0.1 * jnp.sum(a**2, -1)  # noqa: E731
+    score = lambda s, a, _=None: -jnp.sum(s**2, -1) - 0.1 * jnp.sum(a**2, -1)  # noqa: E731
     transition = Transition(path, action, log_prob, following, 0 * log_prob, end, jnp.zeros_like(end))
     make_batch = jax.jit(lambda state, transition: mail.make_batch(state, transition, Objective(score=score)))
     _, batch, metrics = make_batch(state.replace(policy=policy), transition)

@@ -135,7 +135,7 @@ def test_a_score_replaces_the_reward():
     wild = transition.replace(action=transition.action * 100)
     seen = []
 
-    def score(obs, action):
+    def score(obs, action, next_obs=None):
         seen.append(float(jnp.max(jnp.abs(action))))
         return jnp.full(obs.shape[:-1], 7.0)
 

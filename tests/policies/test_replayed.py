@@ -75,7 +75,7 @@ def test_targets_are_discounted_sums_up_to_the_end_of_the_episode():
     np.testing.assert_allclose(made.next_x, unit[np.arange(4), last])
     np.testing.assert_allclose(made.action, [[0.5, 0.5]] * 4)  # 3 is the middle of 2 and 4.
 
-    def score(obs, action):
+    def score(obs, action, next_obs=None):
         return obs[..., 0] + action[..., 1]
 
     scored = jax.tree.map(lambda x: x[0], step.minibatches(state, Objective(score=score, experience=steps)))

@@ -30,7 +30,7 @@ def made(**settings) -> SVG:
     return SVG(**(sizes | {"gamma": 0.9, "init_temperature": 1e-12} | settings)).bind(Problem(SPEC, 2, 4))
 
 
-def score(obs, action):
+def score(obs, action, next_obs=None):
     return jnp.sum(jnp.sin(obs), axis=-1) * 0.5 + jnp.sum(jnp.cos(0.7 * action) * obs, axis=-1)
 
 

@@ -56,7 +56,7 @@ def fit(reward, steps=1, has_failures=True, state=None):
 
 def gap(reward, state, good, bad):
     """Difference of the mean features, in NumPy."""
-    return np.mean(reward.features_at(state, *vars(good).values()), 0) - np.mean(
+    return np.mean(reward.features_at(state, good.obs, good.action), 0) - np.mean(
         reward.features_at(state, bad.obs[0], bad.action[0]), 0
     )
 

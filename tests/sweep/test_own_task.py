@@ -111,3 +111,19 @@ def test_a_sweep_keeps_the_files_of_its_task(path, tmp_path):
     study = Study(tmp_path / "sweep", False, None, ())
     study.add(space.build(space.grid(["policy.lr=1e-3,2e-3"]), {"algo": "ppo", "env": str(path)}))
     assert {file.name for file in (tmp_path / "sweep" / "task").iterdir()} == {"cart.toml", "cart.xml"}
+
+
+@pytest.mark.usefixtures("quick_programs")
+def test_a_sweep_over_several_task_files_keeps_each(path, tmp_path):
+    """Two folders may hold files of one name."""
+    path.write_text(path.read_text() + 'reward = "-qpos[0]**2"\n')
+    other = tmp_path / "other" / "cart.toml"
+    other.parent.mkdir()
+    other.write_text("max_episode_steps = 7\n" + path.read_text())
+    other.with_suffix(".xml").write_text(MODEL)
+    study = Study(tmp_path / "sweep", False, None, ())
+    study.add(space.build(space.grid([f"env={path},{other}"]), {"algo": "ppo", "env": str(path)}))
+    place = tmp_path / "sweep" / "task"
+    kept = sorted(file.relative_to(place).as_posix() for file in place.glob("*/*"))
+    assert kept == ["0000/cart.toml", "0000/cart.xml", "0001/cart.toml", "0001/cart.xml"]
+    assert load_task(place / "0001" / "cart.toml").max_episode_steps == 7

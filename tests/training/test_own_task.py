@@ -205,6 +205,13 @@ def test_a_run_on_an_object_says_so_where_its_name_is_unknown(own_registry, unpa
         assert main(words) == 2
         err = capsys.readouterr().err
         assert said in err and "--import" in err and err.count("\n") == 1
+    # A policy's file alone knows no more than the name.
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes((folder / "policies" / "seed_3.safetensors").read_bytes())
+    assert main(["evaluate", str(alone)]) == 2
+    err = capsys.readouterr().err
+    assert f"{alone}: trained on 'cliff', which is no task that is known here; expected a module that registers" in err
+    assert "--import" in err and err.count("\n") == 1
     assert main(["evaluate", str(folder), "--env", "clif"]) == 2
     assert "unknown task 'clif'" in capsys.readouterr().err
     register_task(Unpaid, name="cliff")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
+from gailfe_jax.config.tree import put
 from gailfe_jax.data.annotators import survived
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.envs import DelayedReward, make_env
@@ -19,6 +20,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import GAIL, find_method
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.training import plan
+from gailfe_jax.training.inputs import Inputs
 from gailfe_jax.training.loop import train
 from gailfe_jax.training.plan import find_env, make_plan
 from tests.tiny import tiny, tiny_run, toy_demonstrations
@@ -50,6 +52,43 @@ def test_steps_are_not_rounded_up_to_an_interval_that_nobody_chose():
                 f"steps: 1 are rounded up to {CHUNK}, whole iterations of {CHUNK} (environments times unroll length)",
             )
     assert made.notes[0].endswith("whole evaluation intervals of 49,984; a smaller --eval-every rounds less")
+
+
+SAID = {
+    "-log_d": "is positive in every step, so that staying alive pays by itself",
+    "1-d": "is positive in every step, so that staying alive pays by itself",
+    "log_1-d": "is negative in every step, so that ending early pays by itself",
+}
+
+
+@pytest.mark.parametrize("form", ["-log_d", "1-d", "log_1-d", "logit"])
+def test_a_reward_whose_sign_teaches_how_long_to_live_is_told(form):
+    def note(name, env, ends=False, **settings):
+        method = put(tiny(name), {"reward.form": form} | settings)
+        return plan._biased(method.on(env), Inputs(shown_ends=ends))
+
+    hopper, line = make_env("hopper"), ""
+    if form != "logit":
+        line = f"can end early, and the reward ({form}) {SAID[form]}; --reward.absorbing takes that bias away"
+    for name in ("gail", "gailfe", "mail", "gasil"):
+        assert note(name, hopper) == (line and f"warning: hopper {line}")
+        assert note(name, hopper, **{"reward.absorbing": True}) == ""
+    # Nothing ends these, as far as is known; and the cliff's demonstrations may show that something does.
+    assert note("gail", make_env("halfcheetah")) == note("gail", ENV) == ""
+    assert note("gail", ENV, ends=True) == (line and f"warning: cliff {line}")
+    for env in ("examples/arm/arm.toml", "delayed:walker2d", "cartpole"):
+        assert bool(note("gail", make_env(env))) == bool(line)
+
+
+def test_the_line_is_among_those_that_a_run_begins_with():
+    shown = toy_demonstrations(ENV, cliff_expert(), trajectories=2, failures=2)
+    made = make_plan(METHOD, ENV, tiny_run(), DemoSettings(), demonstrations=shown)
+    assert [note for note in made.notes if note.startswith("warning: cliff can end early, and the reward (-log_d)")]
+
+
+def test_what_has_no_such_reward_is_not_warned():
+    for name in ("ppo", "fem", "constant", "bc"):
+        assert plan._biased(tiny(name).on(make_env("hopper")), Inputs(shown_ends=True)) == ""
 
 
 def test_actions_without_bounds_are_told():

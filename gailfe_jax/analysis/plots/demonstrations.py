@@ -61,6 +61,8 @@ def demonstrations_picture(
         returns.set(xlabel="steps", ylabel="return", title="returns")
         if all(part.reward is None for part in parts.values()):
             returns.text(0.5, 0.5, "no rewards recorded", ha="center", va="center", transform=returns.transAxes)
+        if not any(part.acted for part in parts.values()):
+            action.text(0.5, 0.5, "no actions recorded", ha="center", va="center", transform=action.transAxes)
         obs.set(
             xlabel="number of the observation", ylabel="range (symmetric log)", yscale="symlog", title="observations"
         )

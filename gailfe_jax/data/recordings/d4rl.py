@@ -54,6 +54,9 @@ def write(path: str, demonstrations: Demonstrations, **options: Any) -> str:
         "timeouts": "truncated",
         "infos/simulator_state": "simulator_state",
     }
+    acted = demonstrations.expert.acted
+    if not acted:
+        del names["actions"]
     failed = np.repeat([False, True], [demonstrations.expert.num_transitions, demonstrations.failures.num_transitions])
     with replacing(path, suffix=".hdf5") as draft, h5py.File(draft, "w") as file:
         for name, field in names.items():
@@ -63,4 +66,4 @@ def write(path: str, demonstrations: Demonstrations, **options: Any) -> str:
         if failed.any():
             file.create_dataset(FAILED, data=failed, compression="gzip")
         file.attrs["env_id"] = demonstrations.env_id
-    return f"--failures {FAILED}" if failed.any() else ""
+    return " ".join(([f"--failures {FAILED}"] if failed.any() else []) + ([] if acted else ["--no-actions"]))

@@ -30,6 +30,8 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "simulator_state": ("simulator_state", "infos/simulator_state"),
 }
 _SHOWN = 12  # names of a listing
+ACTIONS = ("required", "optional", "none")
+"""Whether actions have to be there, may be missing, or are left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +43,14 @@ class Request:
       label: the column that says which episodes failed, or succeeded; None without one.
       label_means_failed: whether that column is true where an episode failed.
       time_limit: of the environment, by which episodes are split where nothing else tells; None where unknown.
+      actions: one of `ACTIONS`.
     """
 
     mapped: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     label: str | None = None
     label_means_failed: bool = True
     time_limit: int | None = None
+    actions: str = "required"
 
     @classmethod
     def of_words(cls, words: Sequence[str], **others: Any) -> Request:
@@ -66,6 +70,8 @@ class Request:
             if field in mapped:
                 raise GailfeError(f"map: {field} is given twice; expected each field once")
             mapped[field] = parts
+        if "action" in mapped and others.get("actions") == "none":
+            raise GailfeError("map: action is given beside --no-actions; expected one of them")
         return cls(mapped, **others)
 
 
@@ -191,10 +197,26 @@ class Columns:
         """
         found = self.array(request, field, notes, known)
         if found is None:
+            also = ", or --no-actions, where nobody recorded any" if field == "action" else ""
             raise GailfeError(
-                f"{self.where}: field '{field}': missing; {self._listing()}; expected --map {field}=NAME, which says it"
+                f"{self.where}: field '{field}': missing; {self._listing()}; expected --map {field}=NAME, which says "
+                f"it{also}"
             )
         return found
+
+    def actions(self, request: Request, notes: list[str]) -> np.ndarray | None:
+        """The actions; None where there are none, or none are asked for.
+
+        Raises:
+          GailfeError: they are missing and have to be there, or see `array`.
+        """
+        if request.actions == "required":
+            return self.must(request, "action", notes)
+        if request.actions == "optional":
+            return self.array(request, "action", notes)
+        if left := self.find(request, "action"):
+            notes.append(f"action: {', '.join(left[:_SHOWN])} left out, as --no-actions says")
+        return None
 
     def label(self, request: Request) -> np.ndarray | None:
         """The user's column of labels; None where none is asked for.

@@ -97,7 +97,7 @@ def write(path: str, demonstrations: Demonstrations, *, fps: int = 30, **options
     frame = np.concatenate([np.arange(length) for length in lengths])
     columns: dict[str, np.ndarray] = {
         "observation.state": whole.obs,
-        "action": whole.action,
+        **({"action": whole.action} if whole.acted else {}),
         "next.observation.state": whole.next_obs,
         **({} if whole.reward is None else {"next.reward": whole.reward}),
         "next.done": whole.terminated | whole.truncated,
@@ -152,7 +152,7 @@ def write(path: str, demonstrations: Demonstrations, *, fps: int = 30, **options
         "gailfe_env_id": demonstrations.env_id,
     }
     (folder / "meta" / "info.json").write_text(json.dumps(info, indent=2) + "\n")
-    return f"--failures {FAILED}" if failed.any() else ""
+    return " ".join(([f"--failures {FAILED}"] if failed.any() else []) + ([] if whole.acted else ["--no-actions"]))
 
 
 def _as_arrow(pyarrow: Any, array: np.ndarray) -> Any:

@@ -123,6 +123,8 @@ def write(path: str, demonstrations: Demonstrations, **options: Any) -> str:
     del options
     name = path[len(PREFIX) :] if path.lower().startswith(PREFIX) else path
     parts = [part for part in (demonstrations.expert, demonstrations.failures) if part.num_trajectories]
+    if not demonstrations.expert.acted:
+        raise GailfeError("action: missing, and a Minari dataset has to have it; expected --to d4rl or lerobot")
     if any(part.reward is None for part in parts):
         raise GailfeError("reward: missing, and a Minari dataset has to have it; expected --to d4rl or lerobot")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
@@ -45,9 +46,13 @@ def read(source: str, request: Request) -> Recording:
     episodes = []
     for part in PARTS:
         held = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{part}/")}
-        if "action" in held and len(held["action"]):
+        asked = request
+        if "action" in held and held["action"].shape[1:] == (0,):  # The file says that there are none.
+            del held["action"]
+            asked = dataclasses.replace(request, actions="none")
+        if "obs" in held and len(held["obs"]):
             columns = Columns(f"{source}: {part}", list(held), held.__getitem__)
-            episodes += [_labelled(episode, part, request) for episode in split(columns, request, notes)]
+            episodes += [_labelled(episode, part, request) for episode in split(columns, asked, notes)]
     recorded = provenance.get("expert_return")
     known = isinstance(recorded, int | float) and not isinstance(recorded, bool) and np.isfinite(recorded)
     return Recording(

@@ -19,15 +19,15 @@ def one_episode(columns: Columns, request: Request, notes: list[str], name: str 
     Raises:
       GailfeError: observations or actions are missing, or a mark ends the episode in its midst.
     """
-    obs, action = (columns.must(request, field, notes) for field in ("obs", "action"))
-    steps = len(action)
+    obs, action = columns.must(request, "obs", notes), columns.actions(request, notes)
+    optional = {field: columns.array(request, field, notes) for field in ("next_obs", "reward", "simulator_state")}
+    steps = _unacted_rows(columns, request, optional, len(obs)) if action is None else len(action)
     marks = {field: marks for field in _MARKS if (marks := _marks(columns, request, field, notes, steps)) is not None}
     for field, mark in marks.items():
         if mark[:-1].any():
             raise GailfeError(
                 f"{columns.where}: field '{field}': it ends at step {int(np.argmax(mark))} of {steps}, inside it"
             )
-    optional = {field: columns.array(request, field, notes) for field in ("next_obs", "reward", "simulator_state")}
     label = columns.label(request)
     return Episode(
         obs, action, **optional, end=_end(marks, steps - 1), failed=_failed(columns, request, label), name=name
@@ -44,20 +44,23 @@ def split(columns: Columns, request: Request, notes: list[str]) -> list[Episode]
     Raises:
       GailfeError: observations or actions are missing, or arrays that do not fit one another.
     """
-    obs, action = (np.asarray(columns.must(request, field, notes)) for field in ("obs", "action"))
+    obs, action = np.asarray(columns.must(request, "obs", notes)), columns.actions(request, notes)
+    action = None if action is None else np.asarray(action)
     fields = ("next_obs", "reward", "simulator_state")
     optional = {field: columns.array(request, field, notes) for field in fields}
     label = columns.label(request)
-    if obs.ndim == 3 and action.ndim in (2, 3):
+    if obs.ndim == 3 and (action is None or action.ndim in (2, 3)):
         return _stacked(columns, request, notes, obs, action, optional, label)
-    rows = len(action)
+    rows = len(obs) if action is None else len(action)
     for field, array in (("obs", obs), *optional.items()):
         if array is not None and len(array) != rows:
-            raise GailfeError(f"{columns.where}: field '{field}': {len(array)} rows, expected the {rows} of 'action'")
+            of = "obs" if action is None else "action"
+            raise GailfeError(f"{columns.where}: field '{field}': {len(array)} rows, expected the {rows} of '{of}'")
     marks = {field: marks for field in _MARKS if (marks := _marks(columns, request, field, notes, rows)) is not None}
     bounds, order = _bounds(columns, request, notes, rows, marks, obs, optional["next_obs"])
     if order is not None:
-        obs, action, label = obs[order], action[order], None if label is None else np.asarray(label)[order]
+        obs, action = obs[order], None if action is None else action[order]
+        label = None if label is None else np.asarray(label)[order]
         optional = {field: None if array is None else array[order] for field, array in optional.items()}
         marks = {field: mark[order] for field, mark in marks.items()}
     if label is not None and len(label) not in (rows, len(bounds) - 1):
@@ -69,7 +72,7 @@ def split(columns: Columns, request: Request, notes: list[str]) -> list[Episode]
         episodes.append(
             Episode(
                 obs[at],
-                action[at],
+                None if action is None else action[at],
                 **{field: None if array is None else array[at] for field, array in optional.items()},
                 end=_end(marks, stop - 1),
                 failed=_failed(columns, request, chosen),
@@ -84,12 +87,13 @@ def _stacked(
     request: Request,
     notes: list[str],
     obs: np.ndarray,
-    action: np.ndarray,
+    action: np.ndarray | None,
     optional: dict,
     label: object,
 ) -> list[Episode]:
     """Episodes side by side, `[k, T, ...]`, each up to the first mark that ends it."""
-    count, steps = action.shape[:2]
+    count = len(obs) if action is None else len(action)
+    steps = _unacted_rows(columns, request, optional, obs.shape[1], axis=1) if action is None else action.shape[1]
     marks = {}
     for field in _MARKS:
         found = columns.array(request, field, notes)
@@ -115,7 +119,7 @@ def _stacked(
         episodes.append(
             Episode(
                 obs[i, : min(stop + 1, obs.shape[1])],
-                action[i, :stop],
+                None if action is None else action[i, :stop],
                 **{field: None if array is None else array[i, :stop] for field, array in optional.items()},
                 end=_end({field: mark[i] for field, mark in marks.items()}, stop - 1),
                 failed=_failed(columns, request, None if labels is None else labels[i]),
@@ -123,6 +127,15 @@ def _stacked(
             )
         )
     return episodes
+
+
+def _unacted_rows(columns: Columns, request: Request, optional: dict, rows: int, axis: int = 0) -> int:
+    """How many steps there are without actions: as many as `rows` observed, or one fewer, as other columns say."""
+    for field in ("next_obs", "reward", *_MARKS):
+        array = optional[field] if field in optional else columns.array(request, field, [])
+        if array is not None and np.ndim(array) > axis and np.shape(array)[axis] in (rows, rows - 1):
+            return np.shape(array)[axis]
+    return max(rows - 1, 0)
 
 
 def _marks(columns: Columns, request: Request, field: str, notes: list[str], rows: int) -> np.ndarray | None:

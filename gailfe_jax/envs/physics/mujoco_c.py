@@ -24,6 +24,7 @@ import numpy as np
 from flax import struct
 from jax.experimental.buffer_callback import buffer_callback
 
+from gailfe_jax.envs.physics.failures import named_failure
 from gailfe_jax.envs.physics.model import action_bounds, check_fields, load_model, seconds_per_step
 from gailfe_jax.envs.physics.pools import Pool, make_pool, prefix_size
 from gailfe_jax.errors import GailfeError
@@ -177,9 +178,12 @@ class MujocoC:
             np.copyto(pool.ctrl, action)
             pool.step(self.task.frame_skip)
             data = self._data(pool)
-            obs = self.task.observe(np, data)
-            reward = self.task.reward(np, before, data, action, self.dt)
-            terminated = self.task.terminated(np, data)
+            with named_failure(self.task, "observe"):
+                obs = self.task.observe(np, data)
+            with named_failure(self.task, "reward"):
+                reward = self.task.reward(np, before, data, action, self.dt)
+            with named_failure(self.task, "terminated"):
+                terminated = self.task.terminated(np, data)
             out = np.empty((len(rows), self.nrow)) if out is None else out
             np.copyto(out[:, : self._prefix], pool.rows)
             at = self._prefix
@@ -213,7 +217,8 @@ class MujocoC:
         pool = self._pool(n)
         with pool.lock:
             pool.start(np.flatnonzero(done), *(x.reshape(n, -1) for x in (qpos, qvel)))
-            obs[...] = self.task.observe(np, self._data(pool)).reshape(obs.shape)
+            with named_failure(self.task, "observe", "a start"):
+                obs[...] = self.task.observe(np, self._data(pool)).reshape(obs.shape)
 
     def _observe_arrays(self, *args):
         out = np.empty((*np.shape(args[0]), self.task.obs_size), np.float32)

@@ -40,6 +40,23 @@ FLOAT32 = {"d4rl", "imitation", "lerobot 2.1", "lerobot 3.0"}
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_every_layout_holds_the_same_observations_where_actions_are_left_out(case):
+    file, layout, words, followed, ends = CASES[case]
+    if "imitation" in file or "lerobot" in file or "arrow" in file:
+        pytest.importorskip("pyarrow", reason="pyarrow is an optional extra")
+    words = [word for word in words if not word.startswith("action=")]
+    recording = read_recording(FILES / file, Request.of_words(words, actions="none"))
+    assert [episode.end for episode in recording.episodes] == list(ends)
+    # In the CSV file actions have names of their own.
+    assert ("as --no-actions says" in " ".join(recording.notes)) == (layout != "csv")
+    left = build(recording.name, recording.episodes, ends="truncated").trajectories
+    assert left.lengths.tolist() == [length if followed else length - 1 for length in LENGTHS] and not left.acted
+    for i, made in enumerate(episodes()):
+        obs = made["obs"].astype(np.float32)
+        np.testing.assert_array_equal(left.trajectory(i).next_obs, obs[1 : left.lengths[i] + 1])
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_every_layout_holds_the_same_episodes(case):
     file, layout, words, followed, ends = CASES[case]
     if "imitation" in file or "lerobot" in file or "arrow" in file:
