@@ -1,9 +1,4 @@
-"""Videos of trained policies, on machines with or without a display.
-
-An OpenGL platform is chosen once per process, when MuJoCo is first imported, and a driver that does not work may take
-the process down. So a child process renders: it starts with the right environment variables, and if one platform fails
-the next one gets a fresh child.
-"""
+"""Videos of trained policies, on machines with or without a display. A child process renders, see `analysis.opengl`."""
 
 from __future__ import annotations
 
@@ -22,6 +17,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from gailfe_jax.analysis.opengl import HINT, child_command, child_environment, platforms
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import replacing
@@ -122,17 +118,14 @@ def record_video(
             "max_steps": max_steps,
             "deterministic": deterministic,
         }
-        for backend in _backends():
+        for backend in platforms():
             outcome = _render_in_child(order, backend)
             if "error" in outcome:
                 raise GailfeError(outcome["error"])
             if "frames" in outcome:
                 return VideoResult(path, outcome["frames"], outcome["fps"], backend, tuple(outcome["returns"]))
             failures.append(f"{backend}: {outcome['no_picture']}")
-        raise GailfeError(
-            f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); "
-            "install libegl1 or libosmesa6, or set MUJOCO_GL to one that works"
-        )
+        raise GailfeError(f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); {HINT}")
 
 
 def _evaluation() -> ModuleType:
@@ -147,31 +140,17 @@ def _evaluation() -> ModuleType:
     return evaluate
 
 
-def _backends() -> list[str]:
-    wanted = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if wanted:
-        return [wanted]
-    if not sys.platform.startswith("linux"):
-        return ["glfw"]
-    return ["egl", "osmesa", *(["glfw"] if os.environ.get("DISPLAY") else [])]
-
-
 def _render_in_child(order: dict[str, Any], backend: str) -> dict[str, Any]:
     """The child's report: `frames`, `fps`, `returns`, or `error` (the user's), or `no_picture` (the platform's)."""
     result = Path(order["result"])
     result.unlink(missing_ok=True)
-    environment = os.environ | {
-        "MUJOCO_GL": backend,
-        # The child must find the same packages, wherever this process got them from.
-        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
-        "JAX_PLATFORMS": "cpu",
-    }
-    # Left there by whichever platform this process itself has loaded.
-    environment.pop("PYOPENGL_PLATFORM", None)
-    # -P: a user's logging.py in the working directory is not the standard library's.
-    command = [sys.executable, "-P", "-m", "gailfe_jax.analysis.video"]
     done = subprocess.run(
-        command, input=json.dumps(order), env=environment, capture_output=True, text=True, check=False
+        child_command("gailfe_jax.analysis.video"),
+        input=json.dumps(order),
+        env=child_environment(backend),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     try:
         return json.loads(result.read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ SHOWN = {
     "sweep": ["--out", "--grid", "--random", "--settings", "--resume", "--seeds", "--demos", "METHOD"],
     "expert": ["--out", "--env", "--run-dir", "--episodes", "--policy.lr"],
     "demos": ["--out", "--env", "--trajectories", "--failures", "--annotator", "--snapshots"],
+    "annotate": ["PATH", "--out", "--env", "--port", "--no-browser"],
     "evaluate": ["PATH", "--episodes", "--backend", "--json", "--expert"],
     "video": ["PATH", "--out", "--episodes"],
     "confidence": ["PATH", "--demos", "--episodes", "--seed"],
