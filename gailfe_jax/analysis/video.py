@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -43,12 +43,29 @@ class VideoResult:
     returns: tuple[float, ...]
 
 
+class Film(NamedTuple):
+    """An episode on film.
+
+    Attributes:
+      words: which one it is, such as `best`.
+      of: how many episodes it was chosen from.
+      episode_return: its undiscounted true return.
+      content: the MP4 file.
+    """
+
+    words: str
+    of: int
+    episode_return: float
+    content: bytes
+
+
 def record_video(
     policy: Policy,
     gymnasium_id: str,
     path: str | os.PathLike[str],
     *,
     episodes: int = 1,
+    first: int = 0,
     seed: int = 0,
     fps: float | None = None,
     width: int = 480,
@@ -69,6 +86,7 @@ def record_video(
         process has registered must be named as `module:id`, unless a module that `--import` named registers it.
       path: file to write, replaced if there; folders are made.
       episodes: how many.
+      first: the number of the first one.
       seed: of the episodes.
       fps: playing speed in frames per second; by default the environment's own, so it plays in real time.
       width, height: of the picture in pixels, even; environments other than MuJoCo's choose their own.
@@ -84,6 +102,8 @@ def record_video(
     for name, value in {"episodes": episodes, "max_steps": max_steps}.items():
         if value < 1:
             raise GailfeError(f"{name}: expected at least 1, got {value}")
+    if first < 0:
+        raise GailfeError(f"first: expected at least 0, got {first}")
     for name, value in {"width": width, "height": height}.items():
         if value < 16 or value % 2:
             raise GailfeError(f"{name}: expected an even number of pixels from 16, got {value}")
@@ -111,6 +131,7 @@ def record_video(
             "gymnasium_id": gymnasium_id,
             "called": called or gymnasium_id,
             "episodes": episodes,
+            "first": first,
             "seed": seed,
             "fps": fps,
             "width": width,
@@ -207,7 +228,7 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
     with contextlib.closing(env):
         evaluate.check_fit(policy, env, gymnasium_id)
         fps = float(order["fps"] or env.metadata.get("render_fps") or 30)
-        env.reset(seed=evaluate.episode_seed(seed, 0))
+        env.reset(seed=evaluate.episode_seed(seed, order["first"]))
         try:
             first = _frame(env, called)
         except GailfeError:
@@ -222,7 +243,7 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
             raise _NoPicture("the first frame is black")
         returns, frames = [], 0
         with _writer(order["video"], first, fps) as write:
-            for episode in range(order["episodes"]):
+            for episode in range(order["first"], order["first"] + order["episodes"]):
                 obs, _ = env.reset(seed=evaluate.episode_seed(seed, episode))
                 draw = evaluate.episode_draws(seed, episode, policy.noise_size)
                 write(_frame(env, called))
