@@ -1,9 +1,4 @@
-"""Videos of trained policies, on machines with or without a display.
-
-An OpenGL platform is chosen once per process, when MuJoCo is first imported, and a driver that does not work may take
-the process down. So a child process renders: it starts with the right environment variables, and if one platform fails
-the next one gets a fresh child.
-"""
+"""Videos of trained policies, on machines with or without a display. A child process renders, see `analysis.opengl`."""
 
 from __future__ import annotations
 
@@ -17,11 +12,12 @@ import tempfile
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 
+from gailfe_jax.analysis.opengl import HINT, child_command, child_environment, platforms
 from gailfe_jax.artifacts.policy import Policy, PolicyBatch
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import replacing
@@ -47,12 +43,29 @@ class VideoResult:
     returns: tuple[float, ...]
 
 
+class Film(NamedTuple):
+    """An episode on film.
+
+    Attributes:
+      words: which one it is, such as `best`.
+      of: how many episodes it was chosen from.
+      episode_return: its undiscounted true return.
+      content: the MP4 file.
+    """
+
+    words: str
+    of: int
+    episode_return: float
+    content: bytes
+
+
 def record_video(
     policy: Policy,
     gymnasium_id: str,
     path: str | os.PathLike[str],
     *,
     episodes: int = 1,
+    first: int = 0,
     seed: int = 0,
     fps: float | None = None,
     width: int = 480,
@@ -73,6 +86,7 @@ def record_video(
         process has registered must be named as `module:id`, unless a module that `--import` named registers it.
       path: file to write, replaced if there; folders are made.
       episodes: how many.
+      first: the number of the first one.
       seed: of the episodes.
       fps: playing speed in frames per second; by default the environment's own, so it plays in real time.
       width, height: of the picture in pixels, even; environments other than MuJoCo's choose their own.
@@ -88,6 +102,8 @@ def record_video(
     for name, value in {"episodes": episodes, "max_steps": max_steps}.items():
         if value < 1:
             raise GailfeError(f"{name}: expected at least 1, got {value}")
+    if first < 0:
+        raise GailfeError(f"first: expected at least 0, got {first}")
     for name, value in {"width": width, "height": height}.items():
         if value < 16 or value % 2:
             raise GailfeError(f"{name}: expected an even number of pixels from 16, got {value}")
@@ -115,6 +131,7 @@ def record_video(
             "gymnasium_id": gymnasium_id,
             "called": called or gymnasium_id,
             "episodes": episodes,
+            "first": first,
             "seed": seed,
             "fps": fps,
             "width": width,
@@ -122,17 +139,14 @@ def record_video(
             "max_steps": max_steps,
             "deterministic": deterministic,
         }
-        for backend in _backends():
+        for backend in platforms():
             outcome = _render_in_child(order, backend)
             if "error" in outcome:
                 raise GailfeError(outcome["error"])
             if "frames" in outcome:
                 return VideoResult(path, outcome["frames"], outcome["fps"], backend, tuple(outcome["returns"]))
             failures.append(f"{backend}: {outcome['no_picture']}")
-        raise GailfeError(
-            f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); "
-            "install libegl1 or libosmesa6, or set MUJOCO_GL to one that works"
-        )
+        raise GailfeError(f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); {HINT}")
 
 
 def _evaluation() -> ModuleType:
@@ -147,31 +161,17 @@ def _evaluation() -> ModuleType:
     return evaluate
 
 
-def _backends() -> list[str]:
-    wanted = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if wanted:
-        return [wanted]
-    if not sys.platform.startswith("linux"):
-        return ["glfw"]
-    return ["egl", "osmesa", *(["glfw"] if os.environ.get("DISPLAY") else [])]
-
-
 def _render_in_child(order: dict[str, Any], backend: str) -> dict[str, Any]:
     """The child's report: `frames`, `fps`, `returns`, or `error` (the user's), or `no_picture` (the platform's)."""
     result = Path(order["result"])
     result.unlink(missing_ok=True)
-    environment = os.environ | {
-        "MUJOCO_GL": backend,
-        # The child must find the same packages, wherever this process got them from.
-        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
-        "JAX_PLATFORMS": "cpu",
-    }
-    # Left there by whichever platform this process itself has loaded.
-    environment.pop("PYOPENGL_PLATFORM", None)
-    # -P: a user's logging.py in the working directory is not the standard library's.
-    command = [sys.executable, "-P", "-m", "gailfe_jax.analysis.video"]
     done = subprocess.run(
-        command, input=json.dumps(order), env=environment, capture_output=True, text=True, check=False
+        child_command("gailfe_jax.analysis.video"),
+        input=json.dumps(order),
+        env=child_environment(backend),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     try:
         return json.loads(result.read_text(encoding="utf-8"))
@@ -228,7 +228,7 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
     with contextlib.closing(env):
         evaluate.check_fit(policy, env, gymnasium_id)
         fps = float(order["fps"] or env.metadata.get("render_fps") or 30)
-        env.reset(seed=evaluate.episode_seed(seed, 0))
+        env.reset(seed=evaluate.episode_seed(seed, order["first"]))
         try:
             first = _frame(env, called)
         except GailfeError:
@@ -243,7 +243,7 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
             raise _NoPicture("the first frame is black")
         returns, frames = [], 0
         with _writer(order["video"], first, fps) as write:
-            for episode in range(order["episodes"]):
+            for episode in range(order["first"], order["first"] + order["episodes"]):
                 obs, _ = env.reset(seed=evaluate.episode_seed(seed, episode))
                 draw = evaluate.episode_draws(seed, episode, policy.noise_size)
                 write(_frame(env, called))

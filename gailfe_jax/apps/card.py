@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from gailfe_jax.analysis.statistics import bootstrap_interval
-from gailfe_jax.apps.chosen import EVALUATION, Chosen, choose_policy, fresh_evaluation
 from gailfe_jax.apps.export import meaning_or_unknown
 from gailfe_jax.envs.meaning import Meaning
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import write_text_atomic
 from gailfe_jax.nn.constants import OBS_CLIP
+from gailfe_jax.training.chosen import EVALUATION, Chosen, choose_policy, fresh_evaluation
 from gailfe_jax.training.logger import read_metrics
 from gailfe_jax.training.run_folder import load_run, policy_files
 
@@ -41,7 +41,7 @@ def write_card(
     Args:
       run_dir: the run folder.
       out: the file; README.md in the run folder by default.
-      seed: whose policy the card's example loads; by default the best (see `gailfe_jax.apps.chosen`).
+      seed: whose policy the card's example loads; by default the best (see `gailfe_jax.training.chosen`).
       name: what the card calls the model; by default method and task.
       license: of the model, as Hugging Face writes it (`apache-2.0`); none is written by default.
       overwrite: replace an existing file.

@@ -7,7 +7,6 @@ import tempfile
 import warnings
 from typing import NamedTuple
 
-from gailfe_jax.apps.chosen import Chosen, choose_policy
 from gailfe_jax.apps.evaluate_run import policies_of
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.envs.meaning import Meaning, meaning_of, unknown_meaning
@@ -16,6 +15,7 @@ from gailfe_jax.export.contract import contract
 from gailfe_jax.export.registry import TARGETS, find_target
 from gailfe_jax.io.atomic import write_bytes_atomic
 from gailfe_jax.io.digests import file_sha256
+from gailfe_jax.training.chosen import Chosen, choose_policy
 
 _SOURCE = ("env", "task", "algo", "generator", "seed", "steps", "expert_return")
 

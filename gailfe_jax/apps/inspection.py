@@ -14,7 +14,7 @@ from gailfe_jax.data.inspection import Finding, advise, inspect_part
 from gailfe_jax.data.recordings import read_recording
 from gailfe_jax.data.recordings.fields import Request
 from gailfe_jax.data.trajectories import Trajectories
-from gailfe_jax.envs import make_env
+from gailfe_jax.envs import known_env, make_env
 from gailfe_jax.envs.meaning import meaning_of
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Env, EnvSpec
@@ -91,7 +91,7 @@ def inspect_demonstrations(
     recording = read_recording(name, request, format)
     notes = list(recording.notes)
     if made is None and recording.env_id:
-        made = _known(recording.env_id)
+        made = known_env(recording.env_id)
         spec = None if made is None else made.spec
         if made is None:
             notes.append(
@@ -126,15 +126,6 @@ def _observed(env: Env) -> list[Finding]:
         return []
     shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     return [Finding("observed", names, f"observed, by the names that --reward.features takes: {shown}")]
-
-
-def _known(env_id: str) -> Env | None:
-    for name in (env_id, f"gym:{env_id}"):
-        try:
-            return make_env(name)
-        except GailfeError:
-            continue
-    return None
 
 
 def replay(trajectories: Trajectories, env: Env) -> list[Finding]:

@@ -21,10 +21,14 @@ COMMANDS = {
     "sweep": Command("gailfe_jax.cli.sweep", "Train many settings with the same seeds and compare them."),
     "expert": Command("gailfe_jax.cli.expert", "Train an expert by PPO on the true reward and keep its best policy."),
     "demos": Command("gailfe_jax.cli.demos", "Roll an expert out and write demonstrations, with failed attempts."),
+    "annotate": Command(
+        "gailfe_jax.cli.annotate", "Label recorded episodes on a local page: good, failed, failed from."
+    ),
     "evaluate": Command("gailfe_jax.cli.evaluate", "Evaluate a run's policies on fresh episodes."),
     "video": Command("gailfe_jax.cli.video", "Film a run's policy."),
     "confidence": Command("gailfe_jax.cli.confidence", "Calibrate a run's discriminators as a measure of confidence."),
     "export": Command("gailfe_jax.cli.export", "Write a policy as ONNX, jax.export, NumPy or C, and check it."),
+    "report": Command("gailfe_jax.cli.report", "Write one page about runs, sweeps or experiments, with charts."),
     "card": Command("gailfe_jax.cli.card", "Write a model card for a run, in Hugging Face's form."),
     "bench": Command("gailfe_jax.cli.bench", "Measure speed and memory beside the bare engine."),
     "algorithms": Command("gailfe_jax.cli.algorithms", "List the methods, and which parts go together."),

@@ -104,6 +104,10 @@ def run(words: Sequence[str]) -> int:
             rows = space.random(options.random, options.samples, options.sweep_seed)
         jobs = {"cluster": options.cluster, "cluster_options": options.cluster_options}
         result = sweep(space.build(rows, base, config=config), **shared, **jobs)
+    if result.summaries:
+        from gailfe_jax.cli.report import write_quick_report
+
+        write_quick_report(result.folder)
     if result.interrupted:
         print(f"interrupted; continue with: gailfe sweep --out {options.out} --resume", file=sys.stderr)
         return 130

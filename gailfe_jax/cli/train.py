@@ -23,8 +23,8 @@ from gailfe_jax.training.run_folder import check_same_task, copied_task, load_ru
 class Train:
     """Train a policy: imitation from demonstrations (and failures), or PPO or TRPO on the true reward.
 
-    It writes metrics.jsonl, TensorBoard events, config.json, checkpoints, policies, learning_curve.png and summary.json
-    into --out. Ctrl-C ends the running chunk, saves and stops; --resume goes on bit for bit.
+    It writes metrics.jsonl, TensorBoard events, config.json, checkpoints, policies, learning_curve.png, summary.json
+    and report.html into --out. Ctrl-C ends the running chunk, saves and stops; --resume goes on bit for bit.
     """
 
     out: str | None = None
@@ -115,6 +115,10 @@ def _train_as_told(words: Sequence[str]) -> int:
         setup.method, setup.environment, setup.run, demos=setup.demos, out=options.out, resume=options.resume,
         imports=imported_modules(),
     )  # fmt: skip
+    if result.run_dir is not None:
+        from gailfe_jax.cli.report import write_quick_report
+
+        write_quick_report(result.run_dir)
     if result.interrupted and result.run_dir is not None:
         print(f"interrupted; continue with: gailfe train --out {options.out} --resume", file=sys.stderr)
     return 130 if result.interrupted else 0

@@ -305,6 +305,16 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
     return _make(name, registration, engine_of(base, engine), changed, **options)
 
 
+def known_env(env_id: str) -> Env | None:
+    """The environment that a file names, here or in Gymnasium; None where it is not known on this machine."""
+    for name in (env_id, f"gym:{env_id}"):
+        try:
+            return make_env(name)
+        except GailfeError:
+            continue
+    return None
+
+
 def as_env(env: Any, engine: str = "auto", **options: Any) -> Env:
     """The environment itself: `env` if it is one (see `check_env`), the one of that name (see `make_env`), or that of
     another package's object (see `gailfe_jax.envs.others.adapt`).

@@ -12,7 +12,8 @@ import pytest
 
 from gailfe_jax.analysis import evaluation, video
 from gailfe_jax.analysis.evaluation import evaluate_policy
-from gailfe_jax.analysis.video import VideoResult, _backends, record_video
+from gailfe_jax.analysis.opengl import platforms
+from gailfe_jax.analysis.video import VideoResult, record_video
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io import user_modules
@@ -108,7 +109,7 @@ def test_a_platform_that_does_not_exist_is_one_line(tmp_path, monkeypatch):
 def test_the_next_platform_is_tried_and_every_episode_recorded(tmp_path, monkeypatch, recorded):
     path = tmp_path / "film.mp4"
     path.write_bytes(b"an older film")
-    monkeypatch.setattr(video, "_backends", lambda: ["holodeck", recorded.backend])
+    monkeypatch.setattr(video, "platforms", lambda: ["holodeck", recorded.backend])
     result = record_video(
         make_policy(), "HalfCheetah-v5", path, width=64, height=32, episodes=2, max_steps=3, fps=12.5, seed=2
     )
@@ -165,14 +166,14 @@ def test_order_of_platforms(monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.delenv("DISPLAY", raising=False)
-    assert _backends() == ["egl", "osmesa"]
+    assert platforms() == ["egl", "osmesa"]
     monkeypatch.setenv("DISPLAY", ":0")
-    assert _backends() == ["egl", "osmesa", "glfw"]
+    assert platforms() == ["egl", "osmesa", "glfw"]
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
-    assert _backends() == ["osmesa"]
+    assert platforms() == ["osmesa"]
     monkeypatch.delenv("MUJOCO_GL")
     monkeypatch.setattr("sys.platform", "darwin")
-    assert _backends() == ["glfw"]
+    assert platforms() == ["glfw"]
 
 
 ROBOT = """<mujoco>

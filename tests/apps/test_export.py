@@ -6,10 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from gailfe_jax.apps.chosen import choose_policy
 from gailfe_jax.apps.export import export_path
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError, GailfeWarning
+from gailfe_jax.training.chosen import choose_policy
 from tests.runs import contents, make_run, policy
 
 

@@ -25,12 +25,13 @@ class Picture:
       task: which task.
       width, height: in pixels.
       camera: name of a camera of the model.
+      plain: draw without shadows, reflections and smooth edges, which is several times as fast without a GPU.
 
     Raises:
       GailfeError: no pixel.
     """
 
-    def __init__(self, task: Task, width: int, height: int, camera: str | None = None):
+    def __init__(self, task: Task, width: int, height: int, camera: str | None = None, plain: bool = False):
         if min(width, height) < 1:
             raise GailfeError(f"width, height: got {width}, {height}; expected at least 1")
         # Of its own: the size of the picture is written to it.
@@ -38,7 +39,9 @@ class Picture:
         room = self._model.vis.global_
         room.offwidth, room.offheight = max(room.offwidth, width), max(room.offheight, height)
         self._data = mujoco.MjData(self._model)
-        self._size = height, width
+        self._size, self._plain = (height, width), plain
+        if plain:
+            self._model.vis.quality.offsamples = 0
         self.camera = _camera(self._model, camera)
         self._renderer: mujoco.Renderer | None = None
 
@@ -50,6 +53,9 @@ class Picture:
         """
         if self._renderer is None:
             self._renderer = mujoco.Renderer(self._model, *self._size)
+            if self._plain:
+                for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+                    self._renderer.scene.flags[flag] = 0
         self._data.qpos[:], self._data.qvel[:] = qpos, qvel
         mujoco.mj_forward(self._model, self._data)
         self._renderer.update_scene(self._data, self.camera)
