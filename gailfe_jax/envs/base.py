@@ -4,6 +4,7 @@ the adapters to other packages share."""
 from __future__ import annotations
 
 import abc
+import copy
 import numbers
 from typing import Any
 
@@ -114,8 +115,29 @@ def in_shape_of(before: PyTree, after: PyTree) -> PyTree:
     return jax.tree.map(lambda new, old: jnp.broadcast_to(jnp.asarray(new, old.dtype), old.shape), after, before)
 
 
+class _GivenStarts:
+    """Given states in which a share of the episodes starts."""
+
+    def __init__(self, starts: Starts, share: float):
+        self._starts, self._share = starts, share
+        self.pick_where = computed_where(lambda key, episode: self.pick(jax.random.fold_in(key, episode)))
+
+    def pick(self, key: Array) -> tuple[Array, Array]:
+        """`(whether to start in a given state [], which [])`; it touches no state, for all environments share them."""
+        coin, row = jax.random.split(jax.random.fold_in(key, 1))
+        return jax.random.bernoulli(coin, self._share), jax.random.randint(row, (), 0, len(self._starts.qpos))
+
+    def or_usual(self, pick: tuple[Array, Array], usual: tuple[Array, Array]) -> tuple[Array, Array]:
+        """`(qpos, qvel)` that were picked, or the `usual` ones."""
+        there, row = pick
+        given = self._starts.qpos[row], self._starts.qvel[row]
+        return jnp.where(there, given[0], usual[0]), jnp.where(there, given[1], usual[1])
+
+
 class MujocoEnv(EpisodicEnv):
     """`Env` for a `Task` on any `Physics` engine (see `gailfe_jax.types.Env`)."""
+
+    _given: _GivenStarts | None = None
 
     def __init__(self, task: Task, physics: Physics):
         self.task = task
@@ -165,7 +187,9 @@ class MujocoEnv(EpisodicEnv):
 
     def starting_from(self, starts: Starts, share: float) -> MujocoEnv:
         """The same environment, of whose episodes a `share` starts in a state drawn from `starts [N]` uniformly."""
-        return _StartingFrom(self.task, self.physics, starts, share)
+        env = copy.copy(self)
+        env._given = _GivenStarts(starts, share)
+        return env
 
     def start(self, key: Array) -> tuple[PyTree, Array]:
         qpos, qvel = self._fresh(key)
@@ -173,11 +197,13 @@ class MujocoEnv(EpisodicEnv):
 
     def _fresh(self, key: Array) -> tuple[Array, Array]:
         """`(qpos, qvel)` where the episode starts that `key []` draws."""
-        return self._draw(key)
+        usual, given = self._draw(key), self._given
+        return usual if given is None else given.or_usual(given.pick(key), usual)
 
     def _fresh_where(self, wanted: Array, key: Array, episode: Array) -> tuple[Array, Array]:
         """The same of the `episode`-th episode, where it is `wanted`."""
-        return self._draw_where(wanted, key, episode)
+        usual, given = self._draw_where(wanted, key, episode), self._given
+        return usual if given is None else given.or_usual(given.pick_where(wanted, key, episode), usual)
 
     def _observe_fresh(self, done: Array, qpos: Array, qvel: Array) -> Array:
         if not self.task.fields:
@@ -191,28 +217,3 @@ class MujocoEnv(EpisodicEnv):
 
     def advance(self, phys: PyTree, action: Array) -> tuple[PyTree, StepResult]:
         return self.physics.step(phys, action)
-
-
-class _StartingFrom(MujocoEnv):
-    """An environment of whose episodes a share starts in given states."""
-
-    def __init__(self, task: Task, physics: Physics, starts: Starts, share: float):
-        super().__init__(task, physics)
-        self._starts, self._share = starts, share
-        self._pick_where = computed_where(lambda key, episode: self._pick(jax.random.fold_in(key, episode)))
-
-    def _pick(self, key: Array) -> tuple[Array, Array]:
-        """`(whether to start in a given state [], which [])`; it touches no state, for all environments share them."""
-        coin, row = jax.random.split(jax.random.fold_in(key, 1))
-        return jax.random.bernoulli(coin, self._share), jax.random.randint(row, (), 0, len(self._starts.qpos))
-
-    def _fresh(self, key: Array) -> tuple[Array, Array]:
-        return self._chosen(self._pick(key), super()._fresh(key))
-
-    def _fresh_where(self, wanted: Array, key: Array, episode: Array) -> tuple[Array, Array]:
-        return self._chosen(self._pick_where(wanted, key, episode), super()._fresh_where(wanted, key, episode))
-
-    def _chosen(self, pick: tuple[Array, Array], usual: tuple[Array, Array]) -> tuple[Array, Array]:
-        there, row = pick
-        given = self._starts.qpos[row], self._starts.qvel[row]
-        return jnp.where(there, given[0], usual[0]), jnp.where(there, given[1], usual[1])
