@@ -166,6 +166,7 @@ class Task:
       annotator: which episodes are failures where the user names no annotator (see `gailfe_jax.data.annotators`).
       has_reward: whether `reward` means anything; False where it is zero for want of one.
       source: absolute path of the file that the task was read from, or None.
+      labels: what messages call each number of an observation, or nothing.
     """
 
     name: str
@@ -184,6 +185,11 @@ class Task:
     annotator: str = "terminated"
     has_reward: bool = True
     source: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+LARGEST_STATE = 1e10
+"""Of positions and velocities: beyond it MuJoCo takes a simulation for lost."""
 
 
 class Physics(Protocol):
@@ -211,6 +217,10 @@ class Physics(Protocol):
 
     def view(self, phys: PyTree) -> tuple[Array, Array]:
         """`(qpos [nq], qvel [nv])` in float32."""
+        ...
+
+    def is_finite(self, phys: PyTree) -> Array:
+        """`[]` bool, whether position and velocity of a stepped state are finite, and within `LARGEST_STATE`."""
         ...
 
     def reset(self, phys: PyTree, done: Array, qpos: Array, qvel: Array) -> PyTree:

@@ -15,7 +15,8 @@ from gailfe_jax.errors import GailfeError, GailfeWarning, raised_in_program, ref
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: 0 done, 2 bad input, 130 interrupted.
+    """Runs the command line and returns the exit code: 0 done, 2 bad input, 3 a seed has diverged, 130
+    interrupted.
 
     Raises:
       SystemExit: after a command's help (0).

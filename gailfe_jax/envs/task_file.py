@@ -134,10 +134,13 @@ def _load(path: pathlib.Path, changed: Any) -> Task:
         annotator=record.get("annotator"),
     )
     data = Fields(**fresh_fields(task, task.fields, 1))
+    labels: list[str] = []
     for text, row in zip(record["observe"], rows, strict=True):
-        if not np.isfinite(row.vector(np, data)).all():
+        value = row.vector(np, data)
+        if not np.isfinite(value).all():
             raise GailfeError(f"{where}: observe: {text!r} is not finite in the model's initial state")
-    return dataclasses.replace(task, gymnasium_id=record.get("gymnasium_id"), source=str(path))
+        labels += [text] * value.shape[-1]
+    return dataclasses.replace(task, gymnasium_id=record.get("gymnasium_id"), source=str(path), labels=tuple(labels))
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

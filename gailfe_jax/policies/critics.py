@@ -26,7 +26,7 @@ class Critics(Part):
     """Standardise the critics' hidden layers over their units, which bounds what they say of actions never tried."""
     lr: float = traced(1e-3, step_size="value")
     """Adam learning rate of the critics."""
-    tau: float = traced(0.01)
+    tau: float = traced(0.01, least=0, most=1)
     """Share of the critics that their targets' slow copies take over at each update."""
 
     @property

@@ -99,13 +99,13 @@ class Discriminator(Reward):
     """Past policy pairs shown beside the fresh batch; 0 shows the fresh batch only."""
     lr: float = traced(3e-4, step_size="reward")
     """Adam learning rate of the discriminator."""
-    entropy: float = traced(1e-3)
+    entropy: float = traced(1e-3, least=0)
     """Weight of the Bernoulli entropy bonus."""
     gradient_penalty: bool = setting(True)
     """Add a gradient penalty to the discriminator's loss."""
-    gradient_penalty_weight: float = traced(1.0)
+    gradient_penalty_weight: float = traced(1.0, least=0)
     """Weight of the gradient penalty."""
-    expert_noise: float = traced(0.0)
+    expert_noise: float = traced(0.0, least=0)
     """Standard deviation of Gaussian noise on the expert's pairs, in standardised units."""
     absorbing: bool = setting(False)
     """Where the task ends, go on for ever in a state of its own that is judged like all others: the reward's sign then

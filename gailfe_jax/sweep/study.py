@@ -51,7 +51,7 @@ _FIRST = ("seed", "step", "return_mean", "expert_normalised")
 # content is compared).
 _FREE_ON_RESUME = (
     *("run.checkpoint_seconds", "run.keep", "run.snapshots", "run.tensorboard", "run.wandb", "run.quiet"),
-    "run.devices",
+    *("run.devices", "run.on_divergence"),
     *("demos.demos", "demos.expert", "inputs.demos", "inputs.expert", "inputs.sha256"),
 )
 

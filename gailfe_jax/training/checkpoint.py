@@ -25,7 +25,7 @@ import platform
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +58,8 @@ _LOG = logging.getLogger(__name__)
 _STEP_NAME = re.compile(r"step_(\d{12})(?:_(\d+))?")
 _TEMPORARY = ".tmp-"
 _TRASH = ".trash-"
+_NONE_YET = "none_yet"
+"""A file that lies where no checkpoint has been saved yet: who finds neither it nor a checkpoint has lost something."""
 
 
 class _Candidate(NamedTuple):
@@ -157,6 +159,7 @@ class CheckpointManager:
     Attributes:
       directory: where the steps are.
       keep: how many of the newest steps `save` leaves.
+      notes: after a `restore`, those of the step; empty where an older release saved it.
       skipped: after a `restore`, the steps it passed over and why, newest first; empty where the newest was good.
     """
 
@@ -172,10 +175,11 @@ class CheckpointManager:
         if self.directory.exists() and not self.directory.is_dir():
             raise GailfeError(f"{self.directory}: expected a directory of checkpoints, found a file")
         self.keep = keep
+        self.notes: dict[str, Any] = {}
         self.skipped: dict[int, str] = {}
         self._damaged: set[Path] = set()
 
-    def save(self, step: int, state: PyTree, config: dict[str, Any]) -> Path:
+    def save(self, step: int, state: PyTree, config: dict[str, Any], notes: Mapping[str, Any] | None = None) -> Path:
         """Write `state` as `step` and remove what retention no longer keeps; returns the step's directory.
 
         Blocks until the step is on disk: on return it survives a kill and a power cut. Needs about `PART_BYTES` of host
@@ -185,6 +189,7 @@ class CheckpointManager:
           step: any count that grows with training.
           state: pytree of JAX or NumPy arrays of any shape and dtype, typed keys included; `None` is no leaf.
           config: what `gailfe_jax.training.manifest.check_config` compares on resume; must be JSON.
+          notes: what else the step is to know, under its seal; must be JSON.
 
         Raises:
           GailfeError: a negative step, a leaf that is no array, a configuration that JSON cannot hold.
@@ -218,6 +223,7 @@ class CheckpointManager:
                 "parts": writer.parts,
                 "config_sha256": config_sha256,
                 "versions": {"python": platform.python_version()} | package_versions(),
+                "notes": dict(notes or {}),
             }
             write_manifest(temporary, body)
             final = self._free_name(step)
@@ -226,6 +232,7 @@ class CheckpointManager:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(self.directory)
+        (self.directory / _NONE_YET).unlink(missing_ok=True)
         self._retain(final)
         return final
 
@@ -264,9 +271,39 @@ class CheckpointManager:
                 continue
             if self.skipped:
                 _LOG.warning("resuming from step %d, newer steps are damaged: %s", candidate.step, list(self.skipped))
+            self.notes = (read_manifest(candidate.path) or {}).get("notes", {})
             return candidate.step, state
         reasons = "; ".join(f"step {bad}: {why}" for bad, why in self.skipped.items())
-        raise GailfeError(f"{self.directory}: expected a checkpoint that verifies, all are damaged ({reasons})")
+        raise GailfeError(
+            f"{self.directory}: expected a checkpoint that verifies, all are damaged ({reasons}); --restart moves the "
+            "run aside and starts it anew"
+        )
+
+    def begin(self) -> None:
+        """Makes the directory, of a run that has not saved yet."""
+        if not self.directory.exists():
+            self.directory.mkdir(parents=True)
+            (self.directory / _NONE_YET).touch()
+            sync_folder(self.directory)
+            sync_folder(self.directory.parent)
+
+    @property
+    def awaits_first(self) -> bool:
+        """Whether no checkpoint has been saved here yet."""
+        return (self.directory / _NONE_YET).exists()
+
+    def unusable(self) -> dict[str, str]:
+        """Directories with a step's name that are none, and why."""
+        finished = {candidate.path for candidate in self._candidates()}
+        lost = [candidate.path for candidate in self._listing() if candidate.path not in finished]
+        return {path.name: _why_unfinished(path) for path in lost}
+
+    def newest_config(self) -> dict[str, Any] | None:
+        """The configuration of the newest step of which it can be read; None where there is none."""
+        for candidate in self._candidates():
+            with contextlib.suppress(Damaged):
+                return read_config(candidate.path)
+        return None
 
     def steps(self) -> list[int]:
         """The finished steps, oldest first. Their data are verified by `restore` only."""
@@ -365,6 +402,11 @@ class CheckpointManager:
             else:
                 kept.add(candidate.step)
         self._damaged.clear()
+
+
+def _why_unfinished(path: Path) -> str:
+    manifest = path / "manifest.json"
+    return "its manifest is damaged" if manifest.exists() else "it has no manifest"
 
 
 def _read_leaves(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:

@@ -23,6 +23,8 @@ from gailfe_jax.learners.sources import Demos
 from gailfe_jax.parallel import distributed
 from gailfe_jax.parallel.devices import ENVS, SEEDS, compiler_options, computes_on_cpu, cpu
 from gailfe_jax.parallel.memory import program_bytes
+from gailfe_jax.training import divergence
+from gailfe_jax.training.divergence import Found
 from gailfe_jax.types import Array, Env, Metrics, PyTree
 
 
@@ -276,6 +278,20 @@ class Trainer:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)
         act = self.learner.policy.deterministic_action
         return visit(self.judge or self.learner.env, act, agent, key, self._episodes, steps)
+
+    def nonfinite(self, state: LearnerState) -> Found:
+        """Which numbers of the states are not finite; a collective."""
+        leaves = divergence.watched(state)
+        nan, inf = (np.asarray(x) for x in self.gather(divergence.nonfinite(list(leaves.values()))))
+        return Found(tuple(leaves), nan, inf)
+
+    def put_back(self, state: LearnerState, kept: LearnerState, which: np.ndarray) -> LearnerState:
+        """`kept`, which has no buffers, for the seeds `which [S]`; `state` is donated."""
+        placed = jax.tree.map(lambda x: x.sharding, kept)
+        found = divergence.put_back(divergence.learned(state), kept, jnp.asarray(which))
+        # A compiled program takes its arguments where it expects them.
+        found = found if self.mesh is None else jax.device_put(found, placed)
+        return found.replace(sources=state.sources)
 
     def to_judge(self, state: LearnerState) -> LearnerState | Agents:
         """What `evaluate` and `visit` need of the state; where they run on the host, a copy there that outlives it."""
