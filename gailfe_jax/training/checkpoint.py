@@ -18,8 +18,10 @@ processes of a distributed run have to bring the state together, and part it aga
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
+import math
 import os
 import platform
 import re
@@ -34,8 +36,9 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import sync_file, sync_folder
+from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import package_versions
 from gailfe_jax.training.manifest import (
     FORMAT,
@@ -147,8 +150,15 @@ class _PartWriter:
     def flush(self) -> None:
         if self._pending:
             # Blocks until everything is written, so an error of orbax's background threads is raised here.
-            with _alone():
-                ocp.save(str(self._folder / f"part_{len(self.parts):04d}"), self._pending)
+            try:
+                with _alone():
+                    ocp.save(str(self._folder / f"part_{len(self.parts):04d}"), self._pending)
+            except (OSError, MemoryError, GailfeError):
+                raise
+            except Exception as error:  # Orbax and tensorstore report what the file system says as many types.
+                full = "RESOURCE_EXHAUSTED" in str(error) or os.strerror(errno.ENOSPC) in str(error)
+                said = os.strerror(errno.ENOSPC) if full else one_line(error, first=True)
+                raise GailfeError(f"{self._folder.parent}: a checkpoint cannot be written ({said})") from error
             self.parts.append(self._pieces)
         self._pending, self._pieces, self._bytes = {}, {}, 0
 
@@ -215,12 +225,14 @@ class CheckpointManager:
                 del data
             writer.flush()
             config_sha256 = write_config(temporary, config)
+            files = {path.relative_to(temporary).as_posix(): file_sha256(path) for path in _files_of_parts(temporary)}
             _sync_tree(temporary)
             body = {
                 "format": FORMAT,
                 "step": int(step),
                 "leaves": records,
                 "parts": writer.parts,
+                "files": files,
                 "config_sha256": config_sha256,
                 "versions": {"python": platform.python_version()} | package_versions(),
                 "notes": dict(notes or {}),
@@ -237,7 +249,12 @@ class CheckpointManager:
         return final
 
     def restore(
-        self, template: PyTree, step: int | None = None, *, rename: Callable[[str], str] | None = None
+        self,
+        template: PyTree,
+        step: int | None = None,
+        *,
+        rename: Callable[[str], str] | None = None,
+        refuses: Callable[[dict[str, Any]], str] | None = None,
     ) -> tuple[int, PyTree]:
         """The newest step that verifies, or `step`, as `(step, state)` with the template's structure and placement.
 
@@ -250,6 +267,8 @@ class CheckpointManager:
             committed to them, sharded as it is.
           step: take exactly this step.
           rename: today's name of a leaf, for checkpoints of older releases.
+          refuses: why a step with such a configuration is none of this run's, which is then passed over too; empty
+            for one that is.
 
         Raises:
           GailfeError: no checkpoint, none that verifies, or one whose leaves differ from the template's in name, shape
@@ -263,7 +282,7 @@ class CheckpointManager:
             raise self._missing(step)
         for candidate in candidates:
             try:
-                state = self._load(candidate, template, rename)
+                state = self._load_checked(candidate, template, rename, refuses)
             except Damaged as damage:
                 self.skipped[candidate.step] = str(damage)
                 self._damaged.add(candidate.path)
@@ -298,12 +317,13 @@ class CheckpointManager:
         lost = [candidate.path for candidate in self._listing() if candidate.path not in finished]
         return {path.name: _why_unfinished(path) for path in lost}
 
-    def newest_config(self) -> dict[str, Any] | None:
-        """The configuration of the newest step of which it can be read; None where there is none."""
+    def configs(self) -> list[dict[str, Any]]:
+        """The configurations of the steps of which it can be read, newest first."""
+        found = []
         for candidate in self._candidates():
             with contextlib.suppress(Damaged):
-                return read_config(candidate.path)
-        return None
+                found.append(read_config(candidate.path))
+        return found
 
     def steps(self) -> list[int]:
         """The finished steps, oldest first. Their data are verified by `restore` only."""
@@ -352,6 +372,24 @@ class CheckpointManager:
         taken = [candidate.generation for candidate in self._listing() if candidate.step == step]
         return self.directory / (f"step_{step:012d}_{max(taken) + 1}" if taken else f"step_{step:012d}")
 
+    def _load_checked(
+        self,
+        candidate: _Candidate,
+        template: PyTree,
+        rename: Callable[[str], str] | None,
+        refuses: Callable[[dict[str, Any]], str] | None,
+    ) -> PyTree:
+        why = "" if refuses is None else refuses(read_config(candidate.path))
+        if why:
+            raise Damaged(why)
+        try:
+            return self._load(candidate, template, rename)
+        except GailfeError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            # A seal says who wrote a manifest, not that it makes sense.
+            raise Damaged(f"its manifest says what cannot be ({type(error).__name__})") from error
+
     def _load(self, candidate: _Candidate, template: PyTree, rename: Callable[[str], str] | None) -> PyTree:
         manifest = read_manifest(candidate.path)
         if manifest is None:
@@ -364,6 +402,7 @@ class CheckpointManager:
             manifest = manifest | {"leaves": renamed}
         check_leaves(candidate.path, manifest["leaves"], wanted)
         read_config(candidate.path)
+        _check_files(candidate.path, manifest)
         like = [leaf for _, leaf in wanted]
         # Leaves keep the order of the saved state, which the template shares unless a dict's keys sort differently.
         position = {name: index for index, (name, _) in enumerate(wanted)}
@@ -404,6 +443,19 @@ class CheckpointManager:
         self._damaged.clear()
 
 
+def _files_of_parts(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("part_*/**/*") if path.is_file())
+
+
+def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
+    """Holds that orbax's files are those that were written, before orbax reads them: of a damaged one it complains at
+    length, and long after."""
+    for name, digest in manifest.get("files", {}).items():
+        path = folder / name
+        if ".." in Path(name).parts or not path.is_file() or file_sha256(path) != digest:
+            raise Damaged(f"{name} is missing or does not match its SHA-256")
+
+
 def _why_unfinished(path: Path) -> str:
     manifest = path / "manifest.json"
     return "its manifest is damaged" if manifest.exists() else "it has no manifest"
@@ -421,8 +473,14 @@ def _read_leaves(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np
 
     sizes = [0] * len(records)
     for part in manifest["parts"]:
-        for leaf, _, stop in part.values():
-            sizes[leaf] = max(sizes[leaf], stop)
+        for leaf, start, stop in part.values():
+            # Each piece begins where the one before it ended: nothing is left as memory was found.
+            if leaf < 0 or start != sizes[leaf] or stop <= start:
+                raise Damaged(f"leaf {records[leaf]['name']} is not in one piece")
+            sizes[leaf] = stop
+    for index, record in enumerate(records):
+        if sizes[index] != math.prod(record["data_shape"]) or any(size < 0 for size in record["data_shape"]):
+            raise Damaged(f"leaf {record['name']} is not of the size that the manifest says")
     for index, record in enumerate(records):
         if sizes[index] == 0:
             yield index, np.empty(record["data_shape"], jnp.dtype(record["data_dtype"]))

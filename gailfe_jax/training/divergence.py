@@ -139,9 +139,9 @@ class Guard:
         self._trainer, self._names, self._fresh = trainer, list(names), fresh
         self.gone = dict(gone)
         self.new: list[int] = []
-        self._meant: np.ndarray | None = None
+        self._meant: np.ndarray = np.zeros((0, len(names)), bool)
         self._before: dict[str, np.ndarray] = {}
-        self._resets = 0
+        self._resets: Any = 0
 
     @property
     def rows(self) -> np.ndarray:
@@ -163,7 +163,8 @@ class Guard:
 
     def keep(self, state: Any) -> Any:
         """What `after` needs of the state before a chunk."""
-        if self._meant is None:
+        if not len(self._meant):
+            self.resets(state)  # From here on.
             found = self._trainer.nonfinite(state)
             own = np.array([name.startswith("reward.") for name in found.names])[:, None]
             # Inside the package no state starts from a number that is not finite.
@@ -204,8 +205,9 @@ class Guard:
             if word not in name or name.startswith(("train_", "best_")):
                 continue
             series = value[:, seed]
-            known = np.append(np.isfinite(self._before.get(name, np.full_like(value[0], np.nan))[seed]), True)[:1]
-            known = np.maximum.accumulate(np.concatenate([known, np.isfinite(series)]))[:-1]
+            before = self._before[name][seed] if name in self._before else np.nan
+            # Whether it was a number in any iteration before.
+            known = np.maximum.accumulate(np.isfinite([before, *series[:-1]]))
             bad = np.isinf(series) | (np.isnan(series) & known)
             if bad.any():
                 found.append((int(bad.argmax()), name))

@@ -160,8 +160,8 @@ def train(
         engine=_agreed_engine(engine),
     )
     run_dir = None if out is None or not distributed.is_first() else pathlib.Path(out)
-    with plan.placed():
-        return _Session(plan, run_dir, out is not None, resume, restart).train(on_evaluation)
+    with plan.placed(), contextlib.ExitStack() as until:
+        return _Session(plan, run_dir, out is not None, resume, restart, until).train(on_evaluation)
 
 
 def _agreed_engine(engine: str | None) -> str | None:
@@ -173,7 +173,15 @@ def _agreed_engine(engine: str | None) -> str | None:
 class _Session:
     """One call of `train`: the folder it writes to, and how far it has come."""
 
-    def __init__(self, plan: Plan, run_dir: pathlib.Path | None, writes: bool, resume: bool, restart: bool):
+    def __init__(
+        self,
+        plan: Plan,
+        run_dir: pathlib.Path | None,
+        writes: bool,
+        resume: bool,
+        restart: bool,
+        until: contextlib.ExitStack,
+    ):
         self.plan, self.trainer, self.demos = plan, plan.trainer, plan.inputs.demos
         self.run_dir, self.writes = run_dir, writes
         self.checkpoints: CheckpointManager | None = None
@@ -194,9 +202,11 @@ class _Session:
             if plan.run.wandb and importlib.util.find_spec("wandb") is None:
                 raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
             if run_dir is not None:
-                found = open_folder(plan, run_dir, resume=resume, restart=restart, notes=(*plan.notes, memory.line))
+                notes = (*plan.notes, memory.line)
+                found = open_folder(plan, run_dir, resume=resume, restart=restart, notes=notes, until=until)
                 self.checkpoints, self.logger, self.messages = found.checkpoints, found.logger, found.logger.message
         self.done_steps = int(distributed.from_first(np.array(0 if found is None else found.step)))
+        self.lock = None if found is None else found.lock
         self.lost = "" if found is None else found.lost
         gone = agreed_divergences({} if found is None else found.gone, len(plan.names))
         state = self.trainer.scatter(None if found is None else found.state, self.demos)
@@ -218,6 +228,7 @@ class _Session:
             self.began, self.idle_seconds = time.perf_counter(), 0.0
             while not finished and not halted and not distributed.anywhere(bool(caught)):
                 metrics = self._advance()
+                self._check_folder()
                 finished, halted = self._finished(), self._halted()
                 self._report_waiting()
                 self._judge(metrics)
@@ -225,6 +236,7 @@ class _Session:
                     self._report_waiting()
                 self._save_if_due(finished or halted, bool(caught))
                 self._tell(on_evaluation)
+            self._check_folder()
             self._report_waiting()
             self._tell(on_evaluation)
             self.state = self.trainer.gather(self.state)
@@ -232,6 +244,12 @@ class _Session:
             if self.checkpoints is not None and self.saved_step != self.done_steps:
                 self._save(self.state)
             return self._result(finished, halted)
+
+    def _check_folder(self) -> None:
+        """Ends the run where its folder is gone: what would be written there would be a folder without its record."""
+        with distributed.agreed():
+            if self.lock is not None:
+                self.lock.check()
 
     def _outlook(self, finished: bool) -> str:
         if self.guard.everywhere:

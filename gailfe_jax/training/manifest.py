@@ -130,9 +130,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise Damaged("config.json is unreadable") from None
-    if manifest is None or json_sha256(config) != manifest["config_sha256"]:
+    if manifest is None or not isinstance(config, dict) or json_sha256(config) != manifest.get("config_sha256"):
         raise Damaged("config.json does not match the manifest")
     return config
 
@@ -149,10 +149,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         sealed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         body = sealed["body"]
         intact = sealed["sha256"] == json_sha256(body)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError):
         # Other errors of the file system are raised: a step that cannot be read just now is not one to clean up.
         return None
-    return body if intact else None
+    return body if intact and isinstance(body, dict) else None
 
 
 def _write_json(path: Path, value: Any) -> None:

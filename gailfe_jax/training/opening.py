@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import pathlib
@@ -17,11 +18,12 @@ from gailfe_jax.config.tree import leaves
 from gailfe_jax.envs import copy_task
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeWarning
+from gailfe_jax.io.lock import Held, held, named
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.divergence import Divergence, read_divergences
 from gailfe_jax.training.logger import RunLogger
 from gailfe_jax.training.plan import Plan
-from gailfe_jax.training.resuming import check_against, check_nothing_lost, check_seal, set_aside
+from gailfe_jax.training.resuming import check_against, check_nothing_lost, check_seal, foreign_to, set_aside
 from gailfe_jax.training.run_folder import check_run, load_run, read_record, write_run
 from gailfe_jax.types import PyTree
 
@@ -47,9 +49,18 @@ class Opened:
     state: PyTree | None
     gone: dict[int, Divergence]
     lost: str
+    lock: Held
 
 
-def open_folder(plan: Plan, run_dir: pathlib.Path, *, resume: bool, restart: bool, notes: Sequence[str]) -> Opened:
+def open_folder(
+    plan: Plan,
+    run_dir: pathlib.Path,
+    *,
+    resume: bool,
+    restart: bool,
+    notes: Sequence[str],
+    until: contextlib.ExitStack,
+) -> Opened:
     """Opens the folder of a run. Everything is checked and read before anything is written.
 
     Args:
@@ -58,11 +69,14 @@ def open_folder(plan: Plan, run_dir: pathlib.Path, *, resume: bool, restart: boo
       resume: continue the run that it holds, if it holds one.
       restart: move the run that it holds aside.
       notes: lines for people.
+      until: what ends the run; until then no other process writes to the folder.
 
     Raises:
-      GailfeError: the folder holds another run, or what it holds cannot be continued.
+      GailfeError: the folder holds another run, or what it holds cannot be continued; or another process writes to it.
     """
-    run, said = plan.run, []
+    run, said, lock = plan.run, [], None
+    if (run_dir / "config.json").exists():
+        lock = until.enter_context(held(run_dir))
     aside = set_aside(run_dir) if restart else None
     if aside is not None:
         said.append(f"moved the old run to {aside}")
@@ -76,13 +90,21 @@ def open_folder(plan: Plan, run_dir: pathlib.Path, *, resume: bool, restart: boo
             check_nothing_lost(run_dir, checkpoints)
             said.append("no checkpoint had been saved yet; starting at step 0")
         else:
-            step, state = checkpoints.restore(plan.trainer.template(plan.inputs.demos), rename=leaf_name)
+            step, state = checkpoints.restore(
+                plan.trainer.template(plan.inputs.demos), rename=leaf_name, refuses=foreign_to(run_dir)
+            )
         if state is not None:
             _tell_schedules(plan, run_dir, step)
         # Fewer steps than the run has made are none that it could be resumed with.
         if plan.total_steps < step:
             now = now | {"run": now["run"] | {"steps": float(step)}}
+    if lock is None or aside is not None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = until.enter_context(held(run_dir))
+        # What another process has made meanwhile is not ours to write over.
+        check_run(run_dir, now, resume=False)
     write_run(run_dir, now, origin)
+    until.enter_context(named(run_dir))
     copy_task(plan.learner.env, run_dir / FOLDER)
     checkpoints.begin()
     logger = RunLogger(
@@ -117,7 +139,7 @@ def open_folder(plan: Plan, run_dir: pathlib.Path, *, resume: bool, restart: boo
     said += [f"seed {plan.names[i]} {found.line}" for i, found in sorted(gone.items())]
     for line in said:
         logger.message(line)
-    return Opened(checkpoints, logger, step, state, gone, lost)
+    return Opened(checkpoints, logger, step, state, gone, lost, lock)
 
 
 def _tell_schedules(plan: Plan, run_dir: pathlib.Path, step: int) -> None:

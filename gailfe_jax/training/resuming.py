@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gailfe_jax.envs import differ_by_file
@@ -38,23 +38,38 @@ def check_seal(run_dir: pathlib.Path) -> None:
         )
 
 
+def foreign_to(run_dir: pathlib.Path) -> Callable[[dict[str, Any]], str]:
+    """A function that says why a checkpoint's configuration is not that of config.json; empty where it is."""
+    ours = _typed(load_run(run_dir))
+
+    def why(saved: dict[str, Any]) -> str:
+        if saved.get("version") != VERSION:
+            return ""  # An older release's.
+        try:
+            theirs = _typed(saved)
+            envs = [record["environment"].get("env", "") for record in (theirs, ours)]
+            if differ_by_file(*envs):
+                theirs["environment"]["env"] = ours["environment"]["env"]
+            check_config(theirs, ours, ignore=FREE_ON_RESUME)
+        except GailfeError as error:
+            return str(error)
+        except (AttributeError, LookupError, TypeError) as error:
+            return f"its configuration cannot be read ({type(error).__name__})"
+        return ""
+
+    return why
+
+
 def check_against(run_dir: pathlib.Path, checkpoints: CheckpointManager) -> None:
-    """Holds that config.json and the newest checkpoint that can be read are of one configuration.
+    """Holds that config.json and one of the checkpoints that can be read are of one configuration.
 
     Raises:
-      GailfeError: names the first field that differs.
+      GailfeError: names the first field in which the newest one differs.
     """
-    saved = checkpoints.newest_config()
-    if saved is None or saved.get("version") != VERSION:
-        return
-    theirs, ours = _typed(saved), _typed(load_run(run_dir))
-    envs = [record["environment"].get("env", "") for record in (theirs, ours)]
-    if differ_by_file(*envs):
-        theirs["environment"]["env"] = ours["environment"]["env"]
-    try:
-        check_config(theirs, ours, ignore=FREE_ON_RESUME)
-    except GailfeError as error:
-        raise GailfeError(f"{run_dir / 'config.json'}: {error}; {RESTART}") from None
+    why = foreign_to(run_dir)
+    found = [why(config) for config in checkpoints.configs()]
+    if found and all(found):
+        raise GailfeError(f"{run_dir / 'config.json'}: {found[0]}; {RESTART}")
 
 
 def _typed(record: Mapping[str, Any]) -> dict[str, Any]:

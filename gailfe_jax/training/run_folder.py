@@ -358,7 +358,7 @@ def check_run(run_dir: pathlib.Path, now: Mapping[str, Any], resume: bool) -> di
     old, new = before["environment"].get("env", ""), now["environment"].get("env", "")
     if saved.get("task") and differ_by_file(old, new):
         before["environment"] = before["environment"] | {"env": new}
-    check_config(before, now, ignore=FREE_ON_RESUME)
+    check_config(before, dict(now), ignore=FREE_ON_RESUME)
     return {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
 
 

@@ -57,6 +57,11 @@ def test_the_one_that_blows_up_begins_anew_and_the_other_goes_on(light, engine):
     np.testing.assert_array_equal(step.next_obs[1], found[last - 1][0].obs[1])
 
 
+def test_mujoco_keeps_no_log_of_what_is_counted(light, tmp_path, capfd):
+    assert np.asarray(resets_nonfinite(pushed(make_env("light", "mujoco_c"), 1.0)[-1][0]))[1] > 1
+    assert "unstable" not in capfd.readouterr().err and not (tmp_path / "MUJOCO_LOG.TXT").exists()
+
+
 def test_rewards_paid_late_are_counted_too(light):
     state = pushed(DelayedReward(make_env("light", "mujoco_c"), 4), 1.0)[-1][0]
     assert np.asarray(resets_nonfinite(state))[1] > 1

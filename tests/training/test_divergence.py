@@ -13,7 +13,9 @@ import pytest
 
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.cli.main import main
+from gailfe_jax.envs import make_env
 from gailfe_jax.training.divergence import Divergence, Guard
+from gailfe_jax.training.divergence import _observations as observed
 from gailfe_jax.training.loop import train
 from gailfe_jax.types import StepResult
 from tests.runs import contents
@@ -196,3 +198,39 @@ def test_what_is_told_is_one_line():
     assert found.record(3) == {
         "seed": 3, "step": 1024, "quantity": "disc_loss", "also": ["the policy", "the value network"]
     }  # fmt: skip
+
+
+TASK = """
+model = "slide.xml"
+observe = ["qpos", "sqrt(0.2 - qpos[0])", "qvel"]
+reward = "1.0 / (qpos[0] - 0.21)"
+frame_skip = 20
+max_episode_steps = 40
+"""
+MODEL = """<mujoco><worldbody><body><joint name="slide" type="slide" axis="1 0 0"/><geom size="0.1"/></body></worldbody>
+<actuator><motor joint="slide" gear="30" ctrllimited="true" ctrlrange="-1 1"/></actuator></mujoco>"""
+
+
+@pytest.fixture
+def slide(tmp_path):
+    (tmp_path / "slide.xml").write_text(MODEL)
+    (tmp_path / "slide.toml").write_text(TASK)
+    return str(tmp_path / "slide.toml")
+
+
+def test_the_expression_of_a_task_file_is_named(slide):
+    learner = types.SimpleNamespace(env=make_env(slide, "mujoco_c"))
+    assert observed(learner, np.array([False, True, False])) == "observation 'sqrt(0.2 - qpos[0])' of slide.toml"
+    several = "observations 'qpos', 'sqrt(0.2 - qpos[0])' of slide.toml"
+    assert observed(learner, np.array([True, True, False])) == several
+    assert observed(learner, np.array([True, True, True])) == "observations"
+    learner = types.SimpleNamespace(env=make_env("hopper", "mujoco_c"))
+    assert observed(learner, np.arange(11) == 1) == "observation 'rooty.qpos'"
+
+
+@pytest.mark.slow
+def test_an_expression_that_gives_no_number_is_told_as_such(slide, tmp_path):
+    """The physics is finite throughout, and the true reward is read by PPO alone."""
+    result = train(tiny("ppo", "ppo"), slide, settings(6), out=tmp_path / "run")
+    assert {found.quantity for found in result.diverged.values()} == {"observation 'sqrt(0.2 - qpos[0])' of slide.toml"}
+    assert all(record["resets_nonfinite"] in (0, None) for record in records_of(tmp_path / "run"))

@@ -98,7 +98,10 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(go, whol
         (lambda lines: lines[:-2], "2 of 4 lines up to step 64 are missing"),
         (lambda lines: lines[1:], "1 of 4 lines up to step 64 are missing"),
         (lambda lines: [], "4 of 4 lines up to step 64 are missing"),
-        (lambda lines: [lines[0].replace('"length_mean": ', '"length_mean": 1'), *lines[1:]], "are not those that the run wrote"),
+        (
+            lambda lines: [lines[0].replace('_mean": ', '_mean": 1'), *lines[1:]],
+            "are not those that the run wrote",
+        ),
     ],
 )
 def test_lines_that_went_missing_are_noticed_and_remembered(go, half, tmp_path, change, message):

@@ -26,7 +26,13 @@ import numpy as np
 from flax import struct
 from jax.experimental.buffer_callback import buffer_callback
 
-from gailfe_jax.envs.physics.model import action_bounds, check_fields, load_model, seconds_per_step
+from gailfe_jax.envs.physics.model import (
+    action_bounds,
+    check_fields,
+    leave_out_instability,
+    load_model,
+    seconds_per_step,
+)
 from gailfe_jax.envs.physics.pools import Pool, make_pool, prefix_size
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel.devices import computes_on_cpu
@@ -78,6 +84,7 @@ class MujocoC:
         self.task = task
         self.model = load_model(task)
         if not autoreset:
+            leave_out_instability()
             self.model = copy.deepcopy(self.model)
             self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         self.dt = seconds_per_step(task)
