@@ -38,17 +38,19 @@ from orbax.checkpoint import v1 as ocp
 
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import sync_file, sync_folder
-from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import package_versions
 from gailfe_jax.training.manifest import (
     FORMAT,
     Damaged,
+    check_files,
     check_leaves,
     describe,
+    digest_files,
     named_leaves,
     plain_config,
     read_config,
     read_manifest,
+    why_unfinished,
     write_config,
     write_manifest,
 )
@@ -225,7 +227,7 @@ class CheckpointManager:
                 del data
             writer.flush()
             config_sha256 = write_config(temporary, config)
-            files = {path.relative_to(temporary).as_posix(): file_sha256(path) for path in _files_of_parts(temporary)}
+            files = digest_files(temporary)
             _sync_tree(temporary)
             body = {
                 "format": FORMAT,
@@ -315,7 +317,7 @@ class CheckpointManager:
         """Directories with a step's name that are none, and why."""
         finished = {candidate.path for candidate in self._candidates()}
         lost = [candidate.path for candidate in self._listing() if candidate.path not in finished]
-        return {path.name: _why_unfinished(path) for path in lost}
+        return {path.name: why_unfinished(path) for path in lost}
 
     def configs(self) -> list[dict[str, Any]]:
         """The configurations of the steps of which it can be read, newest first."""
@@ -402,7 +404,7 @@ class CheckpointManager:
             manifest = manifest | {"leaves": renamed}
         check_leaves(candidate.path, manifest["leaves"], wanted)
         read_config(candidate.path)
-        _check_files(candidate.path, manifest)
+        check_files(candidate.path, manifest)
         like = [leaf for _, leaf in wanted]
         # Leaves keep the order of the saved state, which the template shares unless a dict's keys sort differently.
         position = {name: index for index, (name, _) in enumerate(wanted)}
@@ -441,24 +443,6 @@ class CheckpointManager:
             else:
                 kept.add(candidate.step)
         self._damaged.clear()
-
-
-def _files_of_parts(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("part_*/**/*") if path.is_file())
-
-
-def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
-    """Holds that orbax's files are those that were written, before orbax reads them: of a damaged one it complains at
-    length, and long after."""
-    for name, digest in manifest.get("files", {}).items():
-        path = folder / name
-        if ".." in Path(name).parts or not path.is_file() or file_sha256(path) != digest:
-            raise Damaged(f"{name} is missing or does not match its SHA-256")
-
-
-def _why_unfinished(path: Path) -> str:
-    manifest = path / "manifest.json"
-    return "its manifest is damaged" if manifest.exists() else "it has no manifest"
 
 
 def _read_leaves(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:

@@ -225,7 +225,7 @@ class Guard:
         if not seen:
             return None
         bad = [~np.isfinite(np.asarray(x)) for x in self._trainer.gather(seen)]
-        return np.concatenate(bad, axis=1).any(axis=1)
+        return np.asarray(np.concatenate(bad, axis=1).any(axis=1))
 
     def _told(
         self, seed: int, names: list[str], first: tuple[int, str] | None, chunk: int, numbers: Any, step: int

@@ -23,7 +23,7 @@ from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.envs.physics import ENGINES
-from gailfe_jax.errors import GailfeError, expect
+from gailfe_jax.errors import WITHOUT_X64, GailfeError, expect
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.parallel import distributed
 from gailfe_jax.training.checkpoint import CheckpointManager
@@ -113,6 +113,8 @@ def train(
       GailfeError: bad settings or demonstrations, an argument of another kind or without effect, a folder that already
         holds a run, or one of another configuration; in one process or in any of several.
     """
+    if jax.config.read("jax_enable_x64"):
+        raise GailfeError(f"jax_enable_x64: is on; expected it off: {WITHOUT_X64}")
     expect("method", method, (Learner, str), "a method such as gailfe_jax.GAIL(), or its name")
     expect("run", run, (RunSettings, type(None)), "gailfe_jax.RunSettings")
     shown_as = (str, os.PathLike, DemoSettings, Demonstrations, type(None))

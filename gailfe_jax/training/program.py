@@ -305,7 +305,8 @@ class Trainer:
         # On the host's CPU where the judge is; contexts of JAX are a thread's own.
         host = contextlib.nullcontext() if self.judge is None else jax.default_device(cpu())
         with host:
-            args = agents, seeds, jnp.uint32(step)
+            # Beyond 32 bits of steps episodes come again.
+            args = agents, seeds, jnp.uint32(step % 2**32)
             if size not in programs:
                 start = time.perf_counter()
                 mapped = jax.vmap(functools.partial(one, size), in_axes=(0, 0, None))

@@ -225,7 +225,7 @@ def test_the_expression_of_a_task_file_is_named(slide):
     assert observed(learner, np.array([True, True, False])) == several
     assert observed(learner, np.array([True, True, True])) == "observations"
     learner = types.SimpleNamespace(env=make_env("hopper", "mujoco_c"))
-    assert observed(learner, np.arange(11) == 1) == "observation 'rooty.qpos'"
+    assert observed(learner, np.arange(11) == 1) == "observation 'joint:rooty.qpos'"
 
 
 @pytest.mark.slow
