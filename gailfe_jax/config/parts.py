@@ -296,14 +296,9 @@ class Setting:
         words[tuple] = "layer sizes such as 64x64, or none"
         shown = f"one of {', '.join(self.choices)}" if self.choices else words[self.kind]
         marks = self.marks
-        if marks.least is not None:
-            shown += f" from {marks.least:g}"
-        if marks.above is not None:
-            shown += f" above {marks.above:g}"
-        if marks.most is not None:
-            shown += f" to {marks.most:g}"
-        if marks.below is not None:
-            shown += f" below {marks.below:g}"
+        for word, bound in (("from", marks.least), ("above", marks.above), ("to", marks.most), ("below", marks.below)):
+            if bound is not None:
+                shown += f" {word} {bound}" if self.kind is int and _whole(bound) else f" {word} {bound:g}"
         return f"{shown}, or none" if self.optional else shown
 
 
