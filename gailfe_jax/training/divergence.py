@@ -274,7 +274,7 @@ def _group(name: str) -> str:
     return known.get(inner, f"agent.{inner}")
 
 
-def _observations(learner: Learner, row: np.ndarray) -> str:
+def _observations(learner: Any, row: np.ndarray) -> str:
     """What people call the numbers of an observation that `row [o]` marks."""
     if row.all():
         return "observations"

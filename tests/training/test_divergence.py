@@ -151,7 +151,7 @@ def test_every_method_is_watched(name, go, expert_file):
     """A rate at which any number overflows at the first steps."""
     from gailfe_jax.config.run import DemoSettings
 
-    method = tiny(name, **{"policy__value_lr" if name == "fem" else "policy__lr": 3e38})
+    method = tiny(name, policy__value_lr=3e38) if name == "fem" else tiny(name, policy__lr=3e38)
     if name == "dagger":
         result = train(method, Cliff(), run_of(2), demos=DemoSettings(expert=expert_file))
     else:
