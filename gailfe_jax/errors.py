@@ -12,6 +12,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+WITHOUT_X64 = "everything here is float32, and what has to be float64 travels as its bits"
+"""Why JAX's 64-bit mode is refused."""
+
 
 class GailfeError(ValueError):
     """A mistake the user can mend: the message is one line that names the file or field and what was expected.

@@ -196,6 +196,15 @@ class Task:
     source: str | None = None
     observed: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What messages call each number of an observation, or nothing."""
+        return tuple(text for text, numbers in self.observed for _ in range(numbers))
+
+
+LARGEST_STATE = 1e10
+"""Of positions and velocities: beyond it MuJoCo takes a simulation for lost."""
+
 
 class Physics(Protocol):
     """One engine on one task. Functions are for one environment; batching is `vmap`, nested as deep as you like.
@@ -222,6 +231,10 @@ class Physics(Protocol):
 
     def view(self, phys: PyTree) -> tuple[Array, Array]:
         """`(qpos [nq], qvel [nv])` in float32."""
+        ...
+
+    def is_finite(self, phys: PyTree) -> Array:
+        """`[]` bool, whether position and velocity of a stepped state are finite, and within `LARGEST_STATE`."""
         ...
 
     def reset(self, phys: PyTree, done: Array, qpos: Array, qvel: Array) -> PyTree:

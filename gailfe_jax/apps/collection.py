@@ -53,7 +53,7 @@ def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
         obs = np.asarray(state.obs)
         row = {"obs": obs.copy(), "action": np.asarray(act(obs), np.float32)}
         if simulator_state is not None:
-            row["simulator_state"] = simulator_state(state.phys)
+            row["simulator_state"] = simulator_state(getattr(state.phys, "phys", state.phys))
         state, time_step = step(state, row["action"])
         for name in ("next_obs", "reward", "terminated", "truncated"):
             row[name] = np.array(getattr(time_step, name))

@@ -12,13 +12,15 @@ from typing import Any
 
 import gailfe_jax
 from gailfe_jax.cli.commands import COMMANDS, IMPORT_HELP
-from gailfe_jax.errors import GailfeError, GailfeWarning, one_line, raised_in_program, refusal
+from gailfe_jax.errors import WITHOUT_X64, GailfeError, GailfeWarning, one_line, raised_in_program, refusal
 
 _MUJOCO = os.path.join("mujoco", "__init__.py")
+_TRUE = ("1", "true", "t", "yes", "y", "on")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: 0 done, 2 bad input, 130 interrupted.
+    """Runs the command line and returns the exit code: 0 done, 2 bad input, 3 a seed has diverged, 130
+    interrupted.
 
     Raises:
       SystemExit: after a command's help (0).
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always", GailfeWarning)
             warnings.showwarning = _shown_in_one_line(warnings.showwarning)
+            _check_surroundings(args)
             return _dispatch(args)
     except BrokenPipeError:
         # Whoever read our output (`| head`) has seen enough; Python would complain once more on closing it.
@@ -56,6 +59,28 @@ def _without_picture(error: Exception) -> str | None:
         return None
     said = one_line(f"{type(error).__name__}: {error}", first=True)
     return f"MUJOCO_GL: got {wanted!r}, with which MuJoCo does not load ({said}); expected egl, osmesa or glfw, or none"
+
+
+def _check_surroundings(args: Sequence[str]) -> None:
+    """Refuses what JAX is told by the environment and this package cannot work with, before anything is begun.
+
+    Raises:
+      GailfeError: names the variable.
+    """
+    if os.environ.get("JAX_ENABLE_X64", "").lower() in _TRUE:
+        raise GailfeError(f"JAX_ENABLE_X64: got {os.environ['JAX_ENABLE_X64']!r}; expected it unset: {WITHOUT_X64}")
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    asks_nothing = not args or args[0] in ("-h", "--help", "--version") or {"-h", "--help"} & set(args)
+    # Processes that share a run meet before JAX looks for devices.
+    if platforms in ("", "cpu") or asks_nothing or any(word.startswith("--distributed") for word in args):
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        said = one_line(error, first=True) or "none found"
+        raise GailfeError(f"JAX_PLATFORMS: got {platforms!r}, and JAX has no such device here ({said})") from None
 
 
 def _shown_in_one_line(others: Callable[..., None]) -> Callable[..., None]:

@@ -185,13 +185,21 @@ def read_config(path: str | None) -> ConfigFile | None:
     for name, value in record.items():
         # The method's parts may stand at the top.
         inside = value if name in ("method", "environment", "demos", "run") and isinstance(value, Mapping) else None
-        for full, given in flat_pairs({name: value} if inside is None else inside):
+        for full, given in flat_pairs({name: value} if inside is None else inside, empty=True):
             full = full.strip().replace("-", "_")
+            if given == {} and not _names_setting(full):
+                continue  # A part without settings.
             full = "policy" if full == "policy.kind" else full
             if full in values:
                 raise GailfeError(f"{source}: {full} is given twice; expected each setting once")
             values[full] = given
     return ConfigFile(source, values)
+
+
+def _names_setting(name: str) -> bool:
+    with contextlib.suppress(GailfeError):
+        return bool(find(name, all_settings()))
+    return False
 
 
 def write_config(setup: Setup) -> str:

@@ -31,6 +31,8 @@ class Train:
     """Run folder."""
     resume: bool = False
     """Continue the run in --out from its newest checkpoint, with the settings it was started with."""
+    restart: bool = False
+    """Move the run in --out aside, to OUT.1, and start it anew, with the settings it was started with."""
     config: str | None = None
     """Settings from a TOML file; flags come after it, and what nothing reads beside them is dropped."""
     print_config: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -41,13 +43,13 @@ class Train:
 
 
 def resumed(words: Sequence[str]) -> Setup | None:
-    """The settings of the run that `words` resume; None for a new run.
+    """The settings of the run that `words` resume or restart; None for a new run.
 
     Raises:
       GailfeError: the run is damaged, or was made with modules that are not imported.
     """
     out = peek(words, "--out")
-    if "--resume" not in words or not out or not (pathlib.Path(out) / "config.json").is_file():
+    if not {"--resume", "--restart"} & set(words) or not out or not (pathlib.Path(out) / "config.json").is_file():
         return None
     record = load_run(out)
     require_modules(out, record)
@@ -113,7 +115,7 @@ def _train_as_told(words: Sequence[str]) -> int:
         raise GailfeError("out: got none; expected --out and a folder for the run")
     result = train(
         setup.method, setup.environment, setup.run, demos=setup.demos, out=options.out, resume=options.resume,
-        imports=imported_modules(),
+        restart=options.restart, imports=imported_modules(),
     )  # fmt: skip
     if result.run_dir is not None:
         from gailfe_jax.cli.report import write_quick_report
@@ -121,4 +123,6 @@ def _train_as_told(words: Sequence[str]) -> int:
         write_quick_report(result.run_dir)
     if result.interrupted and result.run_dir is not None:
         print(f"interrupted; continue with: gailfe train --out {options.out} --resume", file=sys.stderr)
-    return 130 if result.interrupted else 0
+    for seed, found in result.diverged.items():
+        print(f"gailfe: seed {seed} {found.line}", file=sys.stderr)
+    return 130 if result.interrupted else 3 if result.diverged else 0

@@ -22,6 +22,7 @@ import functools
 import inspect
 import itertools
 import math
+import reprlib
 import textwrap
 import types
 import typing
@@ -30,6 +31,7 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gailfe_jax.errors import GailfeError, expect, one_line
 from gailfe_jax.types import Array, Problem, Scalar
@@ -37,6 +39,7 @@ from gailfe_jax.types import Array, Problem, Scalar
 PartT = TypeVar("PartT", bound="Part")
 StepSize = Literal["policy", "value", "reward", "weights", "model", "alpha"]
 _KEY = "gailfe_jax"
+_LARGEST = 2**31 - 1  # Of sizes and counts: indices on devices have 32 bits.
 _ANNOTATIONS = "bool, int, float, str, tuple[int, ...] or a Literal of words, or one of these or None"
 
 
@@ -74,9 +77,18 @@ def setting(
     return _field(default, Marks(least=least, above=above, most=most, below=below))
 
 
-def traced(default: float, *, step_size: StepSize | None = None) -> Any:
-    """A traced setting; `step_size` names the schedule that it follows."""
-    return _field(default, Marks(traced=True, step_size=step_size))
+def traced(
+    default: float,
+    *,
+    step_size: StepSize | None = None,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A traced setting and its bounds; `step_size` names the schedule that it follows, and a step is never negative."""
+    least = 0.0 if step_size is not None and least is None and above is None else least
+    return _field(default, Marks(True, step_size, least=least, above=above, most=most, below=below))
 
 
 def subpart(default: Any = None) -> Any:
@@ -224,8 +236,9 @@ def as_arrays(part: PartT) -> PartT:
     """`part` with every traced setting a float32 array, so that a new value does not retrace.
 
     Raises:
-      GailfeError: one is not finite.
+      GailfeError: one is not finite, or out of its bounds.
     """
+    _check_arrays(part)
 
     def array(path: Any, value: Scalar) -> Array:
         made = jnp.asarray(value, jnp.float32)
@@ -234,6 +247,19 @@ def as_arrays(part: PartT) -> PartT:
         return made
 
     return jax.tree_util.tree_map_with_path(array, part)
+
+
+def _check_arrays(part: Part, prefix: str = "") -> None:
+    """Holds arrays of traced settings to the bounds that single numbers are held to when they are given."""
+    for name, inner in subparts(part):
+        _check_arrays(inner, f"{prefix}{name}.")
+    for setting in settings_of(type(part)):
+        value = getattr(part, setting.name)
+        if setting.marks.traced and hasattr(value, "shape"):
+            for number in np.asarray(value, np.float64).ravel():
+                # What is not finite is refused as such.
+                if math.isfinite(number) and not _within(setting.marks, float(number)):
+                    raise GailfeError(f"{prefix}{setting.name}: got {number:g}; expected {setting.expected}")
 
 
 def path_name(path: Any) -> str:
@@ -270,14 +296,9 @@ class Setting:
         words[tuple] = "layer sizes such as 64x64, or none"
         shown = f"one of {', '.join(self.choices)}" if self.choices else words[self.kind]
         marks = self.marks
-        if marks.least is not None:
-            shown += f" from {marks.least:g}"
-        if marks.above is not None:
-            shown += f" above {marks.above:g}"
-        if marks.most is not None:
-            shown += f" to {marks.most:g}"
-        if marks.below is not None:
-            shown += f" below {marks.below:g}"
+        for word, bound in (("from", marks.least), ("above", marks.above), ("to", marks.most), ("below", marks.below)):
+            if bound is not None:
+                shown += f" {word} {bound}" if self.kind is int and _whole(bound) else f" {word} {bound:g}"
         return f"{shown}, or none" if self.optional else shown
 
 
@@ -375,8 +396,14 @@ def check(name: str, setting: Setting, value: Any) -> None:
     if value is None and setting.optional:
         return
     if not _fits(setting, value):
-        shown = f"{value!r}" if isinstance(value, str) else f"{value}"
-        raise GailfeError(f"{name}: got {shown}; expected {setting.expected}")
+        shown = f"{value!r}" if isinstance(value, str) else reprlib.repr(value)
+        raise GailfeError(f"{name}: got {shown}; expected {setting.expected}{most_of(setting, value)}")
+
+
+def most_of(setting: Setting, value: Any) -> str:
+    """What bounds `value` where its setting names no bound, in words; else empty."""
+    large = setting.kind is int and setting.marks.most is None and _whole(value) and value > _LARGEST
+    return f" to {_LARGEST}" if large else ""
 
 
 def _fits(setting: Setting, value: Any) -> bool:
@@ -386,10 +413,16 @@ def _fits(setting: Setting, value: Any) -> bool:
     if setting.kind is str:
         return isinstance(value, str) and (not setting.choices or value in setting.choices)
     if setting.kind is tuple:
-        return isinstance(value, tuple) and all(_whole(size) and size >= 1 for size in value)
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or (setting.kind is int and not _whole(value)):
+        return isinstance(value, tuple) and all(_whole(size) and 1 <= size <= _LARGEST for size in value)
+    if not isinstance(value, int | float) or isinstance(value, bool) or (setting.kind is int and not _whole(value)):
         return False
+    # Whole numbers may be larger than any float.
+    finite = math.isfinite(value) if isinstance(value, float) else abs(value) < 2**1023
+    large = setting.kind is int and marks.most is None and abs(value) > _LARGEST
+    return finite and not large and _within(marks, value)
+
+
+def _within(marks: Marks, value: float) -> bool:
     return (
         (marks.least is None or value >= marks.least)
         and (marks.above is None or value > marks.above)

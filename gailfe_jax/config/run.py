@@ -52,17 +52,21 @@ class EnvSettings(Part):
     rewards every 20 steps."""
     engine: str = setting("auto")
     """Physics engine: auto, mujoco_c, mjx or warp."""
+    reset_nonfinite: bool | None = setting(None)
+    """Begin a new episode where an environment's physics is not finite, and count that (resets_nonfinite); without it
+    MuJoCo's own check does what it does. Where none is given, true for MuJoCo tasks of your own, and false for
+    Gymnasium's, which stay as Gymnasium has them."""
     mjx: MjxSettings = subpart(MjxSettings())
     warp: WarpSettings = subpart(WarpSettings())
 
     @property
     def options(self) -> dict[str, Any]:
-        """What goes to the physics engine: its settings that are not the model's own."""
+        """What goes to `make_env`: the engine's settings that are not the model's own, and what is reset."""
         found = {}
         for part in (self.mjx, self.warp):
             found |= {name: value for name, value in part.values().items() if value is not None}
         found.pop("solver_setting", None)  # It stands for others: see `gailfe_jax.envs.physics.solver.settled`.
-        return found
+        return found if self.reset_nonfinite is None else found | {"reset_nonfinite": self.reset_nonfinite}
 
 
 class DemoSettings(Part):
@@ -74,7 +78,7 @@ class DemoSettings(Part):
     """Use so many expert trajectories; all by default."""
     subsample: int = setting(1, least=1)
     """Keep one state-action pair in so many, with a random phase per trajectory."""
-    demo_seed: int | None = setting(None, least=0)
+    demo_seed: int | None = setting(None, least=0, most=2**63 - 1)
     """Draw the trajectories at random from this seed; the first ones by default."""
     expert: str | None = setting(None)
     """DAgger: the expert that is asked: a policy file (.safetensors, .onnx, .zip of Stable-Baselines3) or a function
@@ -84,14 +88,14 @@ class DemoSettings(Part):
 class RunSettings(Part):
     """How a run is carried out; none of it changes what an iteration computes."""
 
-    steps: float = setting(1e6, least=1)
+    steps: float = setting(1e6, least=1, most=1e15)
     """Environment steps of each seed (bc, which takes none: demonstrated pairs fitted), rounded up to whole evaluation
     intervals."""
-    seeds: int = setting(1, least=1)
+    seeds: int = setting(1, least=1, most=_SEEDS)
     """How many seeds run side by side, vmapped."""
-    first_seed: int = setting(0, least=0)
+    first_seed: int = setting(0, least=0, most=_SEEDS - 1)
     """The first of them; the others follow."""
-    eval_every: float | None = setting(None, least=1)
+    eval_every: float | None = setting(None, least=1, most=1e15)
     """Steps of each seed between evaluations, rounded to whole iterations; none for at least 50,000, and so many that
     evaluation takes a few hundredths of the time, but no more than steps (docs/performance.md has the rule)."""
     eval_episodes: int = setting(8, least=1)
@@ -110,6 +114,9 @@ class RunSettings(Part):
     """Keep every evaluation's policies under snapshots/."""
     tensorboard: bool = setting(True)
     """Write TensorBoard events."""
+    on_divergence: Literal["drop", "stop"] = setting("drop")
+    """What ends where a seed's numbers are no longer finite: that seed alone, whose last finite policy is kept (drop),
+    or the run (stop). Either way the exit code is 3, and --resume goes on with the others."""
     wandb: bool = setting(False)
     """Log to Weights & Biases (extra: wandb)."""
     quiet: bool = setting(False)

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from typing import Any
 
-from gailfe_jax.config.parts import Setting, check
+from gailfe_jax.config.parts import Setting, check, most_of
 from gailfe_jax.errors import GailfeError
 
 
@@ -23,7 +24,7 @@ def read_value(name: str, setting: Setting, given: Any) -> Any:
     Raises:
       GailfeError: it has another type, is out of bounds, or is empty.
     """
-    wrong = GailfeError(f"{name}: got {given!r}; expected {setting.expected}")
+    wrong = GailfeError(f"{name}: got {reprlib.repr(given)}; expected {setting.expected}")
     value = given.strip() if isinstance(given, str) else given
     if value == "" and isinstance(value, str):
         raise GailfeError(f"{name}: got an empty value; expected {setting.expected}")
@@ -36,7 +37,7 @@ def read_value(name: str, setting: Setting, given: Any) -> Any:
     try:
         check(name, setting, typed)
     except GailfeError:
-        raise wrong from None
+        raise GailfeError(f"{wrong}{most_of(setting, typed)}") from None
     return typed
 
 

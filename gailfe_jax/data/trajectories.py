@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gailfe_jax.data.validation import PARTS, STEP_FIELDS, check_trajectories
+from gailfe_jax.data.validation import FIELDS, PARTS, STEP_FIELDS, check_trajectories
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.provenance import package_versions
 
@@ -276,6 +276,23 @@ class Demonstrations:
                     f"{name}: field 'failures/{field}': size {sizes[1]}, expected the expert's {sizes[0]}"
                 )
 
+    def cast(self) -> Demonstrations:
+        """The same with numbers in the types that a file has; what is no array of numbers stays."""
+        parts = {}
+        for part in PARTS:
+            held = getattr(self, part)
+            changes = {}
+            for field, (dtype, _) in FIELDS.items():
+                value = getattr(held, field)
+                if hasattr(value, "dtype") and value.dtype != dtype and _casts(np.dtype(value.dtype), np.dtype(dtype)):
+                    # A number beyond float32 becomes infinite, which is refused as such.
+                    with np.errstate(over="ignore"):
+                        changes[field] = np.asarray(value, dtype)
+                elif hasattr(value, "dtype") and not isinstance(value, np.ndarray):
+                    changes[field] = np.asarray(value)
+            parts[part] = dataclasses.replace(held, **changes)
+        return dataclasses.replace(self, **parts)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a file in the format that its name chooses, whole or not at all.
 
@@ -444,6 +461,10 @@ def make_provenance(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **extra,
     }
+
+
+def _casts(given: np.dtype, wanted: np.dtype) -> bool:
+    return given.kind in "fiu" and wanted.kind in "fi" and (wanted.kind == "f" or given.kind != "f")
 
 
 def bounds_of(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -29,6 +29,8 @@ STEP_FIELDS = tuple(name for name in FIELDS if name != "offsets")
 OPTIONAL = ("reward", "simulator_state")
 """Fields that may be missing, and are then None."""
 PARTS = ("expert", "failures")
+LARGEST = 1e17
+"""Of a number in float32 whose squares, and the sums of a hundred thousand of them, are finite too."""
 
 
 def check_trajectories(
@@ -79,6 +81,13 @@ def _check_arrays(trajectories: Trajectories, where: str) -> None:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             row = int(np.argwhere(~np.isfinite(array))[0][0])
             raise GailfeError(f"{where}{field}': NaN or infinity at step {row}, expected finite numbers")
+        if array.dtype == np.float32 and (np.abs(array) > LARGEST).any():
+            row = int(np.argwhere(np.abs(array) > LARGEST)[0][0])
+            value = np.atleast_1d(array[row])[np.abs(np.atleast_1d(array[row])).argmax()]
+            raise GailfeError(
+                f"{where}{field}': {value:g} at step {row}, expected at most {LARGEST:g}: float32 holds no variance of "
+                "larger numbers"
+            )
     if trajectories.next_obs.shape != trajectories.obs.shape:
         shapes = f"{trajectories.next_obs.shape}, expected the {trajectories.obs.shape} of 'obs'"
         raise GailfeError(f"{where}next_obs': shape {shapes}")

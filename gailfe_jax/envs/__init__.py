@@ -3,7 +3,7 @@ adapters to brax and Gymnasium. See `make_env` and `register_task`."""
 
 from __future__ import annotations
 
-from gailfe_jax.envs.base import EpisodicEnv, MujocoEnv
+from gailfe_jax.envs.base import EpisodicEnv, GuardedEnv, MujocoEnv, resets_nonfinite
 from gailfe_jax.envs.check import check_env
 from gailfe_jax.envs.classic import CLASSIC
 from gailfe_jax.envs.delayed import DelayedReward
@@ -16,6 +16,7 @@ from gailfe_jax.envs.registry import (
     differ_by_file,
     engine_of,
     find_task,
+    is_own_task,
     known_env,
     make_env,
     on_c_engine,
@@ -41,6 +42,7 @@ __all__ = [
     "TASKS",
     "DelayedReward",
     "EpisodicEnv",
+    "GuardedEnv",
     "MujocoEnv",
     "also_called",
     "as_env",
@@ -53,12 +55,14 @@ __all__ = [
     "differ_by_file",
     "engine_of",
     "find_task",
+    "is_own_task",
     "known_env",
     "make_env",
     "on_c_engine",
     "on_file",
     "policy_record",
     "register_task",
+    "resets_nonfinite",
     "said_of",
     "task_file",
     "takes_choices",

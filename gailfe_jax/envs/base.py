@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.parallel.seeds import computed_where
@@ -62,8 +63,12 @@ class EpisodicEnv(abc.ABC):
             key=key,
         )
 
+    def _advance_from(self, state: EnvState, action: Array) -> tuple[PyTree, StepResult]:
+        """`advance`, for environments that look at more than the physics."""
+        return self.advance(state.phys, action)
+
     def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
-        phys, result = self.advance(state.phys, action)
+        phys, result = self._advance_from(state, action)
         step_count = state.step_count + 1
         truncated = step_count >= self.spec.max_episode_steps
         if result.truncated is not None:
@@ -217,3 +222,59 @@ class MujocoEnv(EpisodicEnv):
 
     def advance(self, phys: PyTree, action: Array) -> tuple[PyTree, StepResult]:
         return self.physics.step(phys, action)
+
+
+@struct.dataclass
+class GuardedState:
+    """What a `GuardedEnv` keeps beside its engine's state.
+
+    Attributes:
+      phys: the engine's state.
+      resets: `[]` int32, how often it was reset because its physics was not finite.
+    """
+
+    phys: PyTree
+    resets: Array
+
+
+class GuardedEnv(MujocoEnv):
+    """A `MujocoEnv` that begins a new episode where its physics is not finite, and counts that.
+
+    The step that led there pays nothing and cuts the episode as a time limit does, at the observation before it: what
+    is not finite reaches nobody. Positions and velocities beyond `LARGEST_STATE` count as not finite, as in MuJoCo's
+    own check. That check would put the simulation into the model's initial state and tell nobody, so it is off where a
+    task is guarded (see `MujocoC`).
+    """
+
+    resets_nonfinite = True
+
+    def start(self, key: Array) -> tuple[PyTree, Array]:
+        phys, obs = super().start(key)
+        return GuardedState(phys, jnp.int32(0)), obs
+
+    def _restart(self, phys: PyTree, obs: Array, done: Array, key: Array, episode: Array) -> tuple[PyTree, Array]:
+        inner, obs = super()._restart(phys.phys, obs, done, key, episode)
+        return phys.replace(phys=inner), obs
+
+    def advance(self, phys: PyTree, action: Array) -> tuple[PyTree, StepResult]:
+        inner, result = super().advance(phys.phys, action)
+        return phys.replace(phys=inner), result
+
+    def _advance_from(self, state: EnvState, action: Array) -> tuple[PyTree, StepResult]:
+        phys, result = self.advance(state.phys, action)
+        good = self.physics.is_finite(phys.phys)
+        held = StepResult(
+            obs=jnp.where(good, result.obs, state.obs),
+            reward=jnp.where(good, result.reward, 0.0),
+            terminated=result.terminated & good,
+            truncated=~good,
+        )
+        return phys.replace(resets=phys.resets + ~good), held
+
+
+def resets_nonfinite(state: EnvState) -> Array | None:
+    """`[...]` how often environments `[...]` were reset because their physics was not finite; None where none is."""
+    phys = state.phys
+    while phys is not None and not isinstance(phys, GuardedState):
+        phys = getattr(phys, "phys", None)
+    return None if phys is None else phys.resets

@@ -96,11 +96,16 @@ class DelayedReward:
         return None if inner is None else lambda starts, share: DelayedReward(inner(starts, share), self.every)
 
     def step(self, state: EnvState, action: Array) -> tuple[EnvState, TimeStep]:
-        earned = state.phys.pending
+        earned, before = state.phys.pending, state.episode_return
         due = (state.step_count + 1) % self.every == 0
         state, step = self.env.step(state.replace(phys=state.phys.phys), action)
         earned = earned + step.reward
-        due = due | step.terminated | step.truncated
+        done = step.terminated | step.truncated
+        due = due | done
         paid = jnp.where(due, earned, 0.0)
-        state = state.replace(phys=DelayedState(state.phys, jnp.where(due, 0.0, earned)))
+        # What has been paid so far, as the rewards are: the environment inside counts what is earned.
+        state = state.replace(
+            phys=DelayedState(state.phys, jnp.where(due, 0.0, earned)),
+            episode_return=jnp.where(done, 0.0, before + paid),
+        )
         return state, step.replace(reward=paid)

@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from gailfe_jax.envs import MujocoEnv, as_env, task_names
+from gailfe_jax.envs.base import GuardedState
 from gailfe_jax.envs.delayed import DEFAULT_DELAY, DelayedState
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import Env, EnvSpec, EnvState
@@ -212,7 +213,7 @@ class _Film:
 
     def see(self, phys: Any) -> None:
         """Remembers where the simulators `[1]` are."""
-        while isinstance(phys, DelayedState):
+        while isinstance(phys, DelayedState | GuardedState):
             phys = phys.phys
         self._state = tuple(np.asarray(part)[0] for part in self._view(phys))
 

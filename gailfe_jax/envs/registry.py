@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from gailfe_jax.envs.base import MujocoEnv
+from gailfe_jax.envs.base import GuardedEnv, MujocoEnv
 from gailfe_jax.envs.check import check_env, check_task
 from gailfe_jax.envs.classic import CLASSIC
 from gailfe_jax.envs.delayed import DelayedReward, split_name
@@ -241,9 +241,25 @@ def on_c_engine(env: Env) -> Env | None:
         inner = on_c_engine(env.env)
         return None if inner is None else DelayedReward(inner, env.every)
     # A subclass may step otherwise.
-    if type(env) is not MujocoEnv or env.spec.engine == "mujoco_c":
+    if not isinstance(env, MujocoEnv) or type(env) not in (MujocoEnv, GuardedEnv) or env.spec.engine == "mujoco_c":
         return None
-    return MujocoEnv(env.task, make_physics(env.task, "mujoco_c"))
+    return _on_engine(env.task, "mujoco_c", isinstance(env, GuardedEnv))
+
+
+def _on_engine(task: Task, engine: str, guarded: bool, **options: Any) -> MujocoEnv:
+    if guarded and engine == "mujoco_c":
+        options["autoreset"] = False
+    return (GuardedEnv if guarded else MujocoEnv)(task, make_physics(task, engine, **options))
+
+
+def is_own_task(name: str) -> bool:
+    """Whether a name is about a MuJoCo task that is not one of Gymnasium's: of a file, or registered.
+
+    Raises:
+      GailfeError: unknown task.
+    """
+    registration = _find(base_name(name))
+    return isinstance(registration.task, Task) and registration not in _BUILT_IN
 
 
 def takes_choices(name: str) -> bool:
@@ -266,7 +282,8 @@ def _make(name: str, registration: _Registration, engine: str, changed: Any, **o
         if registration not in _BUILT_IN:
             with warned_unless_refused():
                 check_task(task)
-        return MujocoEnv(task, make_physics(task, engine, **options))
+        guarded = options.pop("reset_nonfinite", registration not in _BUILT_IN)
+        return _on_engine(task, engine, guarded, **options)
     for option in options:
         raise GailfeError(f"env: {name} brings its own engine and takes no option {option}")
     with warned_unless_refused():
@@ -288,7 +305,8 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
         perhaps with options: `gym:Ant-v5?max_episode_steps=200`; behind `delayed<k>:` with its rewards summed and paid
         every k steps (20 where k is left out).
       engine: `auto`, `mujoco_c`, `mjx` or `warp`; ignored where an environment brings its own, as brax's do.
-      **options: of the engine, such as `EnvSettings.options`; the model's own settings by default.
+      **options: of the engine, such as `EnvSettings.options`; the model's own settings by default. And
+        `reset_nonfinite`: see `EnvSettings`.
 
     Raises:
       GailfeError: unknown task or engine, an option it does not take, the engine cannot run here, or a registered task

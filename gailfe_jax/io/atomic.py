@@ -102,7 +102,10 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
     """Returns once the names in the folder `path` are on disk: only then is a rename safe from a power cut."""
     if os.name != "posix":
         return  # Other systems do not open folders.
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return  # One may write into a folder that one may not read.
     try:
         os.fsync(descriptor)
     except OSError as error:

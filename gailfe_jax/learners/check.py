@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gailfe_jax.config.parts import Part
+from gailfe_jax.data.annotators import Annotator, EpisodeSummary, EpisodeView
 from gailfe_jax.envs.check import check_same_shapes, kind_of, names_of, trace
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Adversarial, Improved, Seen
@@ -17,7 +18,8 @@ from gailfe_jax.learners.sources import Demos
 
 
 def check_parts(method: Learner, demos: Demos | None) -> None:
-    """Holds that a reward and a policy step of the user's own do what their bases promise; traces them, runs nothing.
+    """Holds that a reward, a policy step and an annotator of the user's own do what is promised; traces them, runs
+    nothing.
 
     Args:
       method: on its environment.
@@ -26,6 +28,10 @@ def check_parts(method: Learner, demos: Demos | None) -> None:
     Raises:
       GailfeError: names the part and the function that fails, or that gives something else.
     """
+    if isinstance(method, Adversarial):
+        for part in (method.failures, method.self_demonstrations):
+            if part is not None and part.judge is not None:
+                _check_annotator(part.judge, method)
     if not isinstance(method, Adversarial) or not (_is_users(method.reward) or _is_users(method.policy)):
         return
     # Inside the program a traced setting is one number.
@@ -62,6 +68,35 @@ def check_parts(method: Learner, demos: Demos | None) -> None:
         if kind_of(scored) != kind_of(unroll.reward):
             raise GailfeError(f"{reward}.score gives {kind_of(scored)}; expected {kind_of(unroll.reward)}, one a pair")
     _check_step(f"{policy}.update", state.agent, trace(f"{policy}.update", update, inside, state, seen))
+
+
+def _check_annotator(judge: Annotator, method: Adversarial) -> None:
+    functions = [x for x in (judge.verdict, judge.flag, judge.trajectory) if x is not None]
+    if all(str(getattr(x, "__module__", "")).startswith("gailfe_jax.") for x in functions):
+        return
+    spec = method.problem.spec
+    number: Any = jax.ShapeDtypeStruct((), jnp.float32)
+    row: Any = lambda size, *lead: jax.ShapeDtypeStruct((*lead, size), jnp.float32)  # noqa: E731
+    length: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    ended: Any = jax.ShapeDtypeStruct((), jnp.bool_)
+    steps = spec.max_episode_steps
+    what = f"annotator {judge.name!r}"
+    if judge.trajectory is not None:
+        mask: Any = jax.ShapeDtypeStruct((steps,), jnp.bool_)
+        obs, action = row(spec.obs_size, steps), row(spec.action_size, steps)
+        episode = EpisodeView(obs, action, row(spec.obs_size), mask, length, number, ended)
+        _check_verdict(what, trace(what, judge.trajectory, episode))
+    if judge.flag is not None:
+        obs = row(spec.obs_size)
+        _check_verdict(f"{what}: its flag", trace(f"{what}: its flag", judge.flag, obs, row(spec.action_size), obs))
+    if judge.verdict is not None:
+        summary = EpisodeSummary(length, number, ended, length, length, row(judge.history))
+        _check_verdict(what, trace(what, judge.verdict, summary))
+
+
+def _check_verdict(what: str, found: Any) -> None:
+    if kind_of(found) != "bool[]":
+        raise GailfeError(f"{what} gives {kind_of(found)}; expected bool[]")
 
 
 def _is_users(part: Part | None) -> bool:

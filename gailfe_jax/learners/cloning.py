@@ -25,9 +25,9 @@ class Likelihood(Actor):
 
     minibatch: int = setting(256, least=1)
     """Pairs per step."""
-    lr: float = traced(1e-3)
+    lr: float = traced(1e-3, least=0)
     """Adam learning rate."""
-    weight_decay: float = traced(0.0)
+    weight_decay: float = traced(0.0, least=0)
     """Decoupled weight decay: a step takes lr times this share of the weights."""
 
 
@@ -120,7 +120,7 @@ class BC(Learner):
     validation: float = setting(0.2, least=0, below=1)
     """Share of the demonstrated trajectories (of the pairs, where there is one trajectory) that is held out; the
     snapshot that explains them best is kept. 0 holds nothing out and keeps the last one."""
-    patience: float = traced(30.0)
+    patience: float = traced(30.0, least=0)
     """Iterations without a better validation loss after which a seed stops."""
     schedule: Anneal = subpart(Anneal())
 

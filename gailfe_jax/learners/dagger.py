@@ -49,7 +49,7 @@ class DAgger(Learner):
     """Steps of maximum likelihood per iteration."""
     aggregate_capacity: int = setting(200_000, least=1)
     """Labelled observations held; beyond them the oldest make room."""
-    beta: float = traced(0.0)
+    beta: float = traced(0.0, least=0, most=1)
     """p of the share p^i of steps at which the expert acts in iteration i = 0, 1, ...; 0 lets it act alone in the first
     iteration and never again."""
     schedule: Anneal = subpart(Anneal())

@@ -57,11 +57,11 @@ def flat_values(record: Mapping[str, Any]) -> dict[str, Any]:
     return dict(flat_pairs(record))
 
 
-def flat_pairs(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`(dotted name, value)` of a nested record."""
+def flat_pairs(record: Mapping[str, Any], prefix: str = "", *, empty: bool = False) -> Iterator[tuple[str, Any]]:
+    """`(dotted name, value)` of a nested record; a table without anything in it is a value where `empty` ones count."""
     for name, value in record.items():
-        if isinstance(value, Mapping):
-            yield from flat_pairs(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping) and (value or not empty):
+            yield from flat_pairs(value, f"{prefix}{name}.", empty=empty)
         else:
             yield f"{prefix}{name}", value
 
@@ -80,10 +80,12 @@ def read_part(start: Any, record: Any, where: str) -> Any:
     if not isinstance(record, Mapping):
         raise GailfeError(f"{where}: got {record!r}; expected a table of settings")
     known, typed = leaves(start), {}
-    for name, value in flat_values(record).items():
+    for name, value in flat_pairs(record, empty=True):
+        if value == {} and any(other.startswith(f"{name}.") for other in known):
+            continue
         if name not in known:
             raise GailfeError(f"{where}: field {name!r} is unknown; {nearest(name, known)}")
-        if known[name].setting.marks.traced and isinstance(value, list):
+        if known[name].setting.marks.traced and isinstance(value, list) and value:
             typed[name] = np.array([read_value(f"{where}.{name}", known[name].setting, x) for x in value])
         else:
             typed[name] = read_value(f"{where}.{name}", known[name].setting, value)

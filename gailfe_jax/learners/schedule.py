@@ -30,7 +30,7 @@ class LikelihoodTerm(Part):
 
     add: bool = setting(False)
     """Add the demonstrations' weighted log-likelihood to what the policy maximises."""
-    weight: float = traced(0.1)
+    weight: float = traced(0.1, least=0)
     """Its weight beside the standardised advantages, or from replay beside values over their standard deviation."""
 
     def unread(self) -> dict[str, str]:

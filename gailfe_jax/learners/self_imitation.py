@@ -27,11 +27,11 @@ class SelfImitation(Part):
     """Steps per update."""
     capacity: int = setting(50, least=1)
     """Past episodes held."""
-    weight: float = traced(0.1)
+    weight: float = traced(0.1, least=0)
     """Weight of the policy loss."""
-    value_weight: float = traced(0.01)
+    value_weight: float = traced(0.01, least=0)
     """Weight of the value loss."""
-    beta: float = traced(0.1)
+    beta: float = traced(0.1, least=0, most=1)
     """How far importance weights undo the priorities."""
 
     def unread(self) -> dict[str, str]:

@@ -79,7 +79,8 @@ class Setup:
             found |= {f"policy.{name}": why for name, why in unread_of_choices().items()}
         names = [name for name in leaves(self.environment) if name.startswith(("mjx.", "warp."))]
         if brings_engine(self.environment.env):
-            return found | dict.fromkeys((*names, "engine"), f"{self.environment.env} brings its own engine")
+            own = (*names, "engine", "reset_nonfinite")
+            return found | dict.fromkeys(own, f"{self.environment.env} brings its own engine")
         engine = engine_of(self.environment.env, self.environment.engine, self.worlds)
         return found | {
             name: f"the engine is {engine}"

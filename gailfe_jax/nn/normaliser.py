@@ -8,6 +8,9 @@ from flax import struct
 from gailfe_jax.nn.constants import OBS_CLIP
 from gailfe_jax.types import Array
 
+_PRIOR_MATTERS = 0.01
+"""Share of a feature's variance from which on the distance between its mean and the start at zero matters."""
+
 
 def normalise(x: Array, mean: Array, std: Array) -> Array:
     """`x [..., d]` less `mean [d]`, over `std [d]`, clipped to `OBS_CLIP`."""
@@ -40,7 +43,12 @@ class RunningStats:
         mean, var = jnp.mean(batch, axis=0), jnp.var(batch, axis=0)
         total = self.count + n
         delta = mean - self.mean
-        merged = (self.var * self.count + var * n + jnp.square(delta) * self.count * n / total) / total
+        between = jnp.square(delta) * self.count * n / total
+        merged = (self.var * self.count + var * n + between) / total
+        # What `init` starts from stands for nothing that was seen. Where a feature's mean lies far from zero beside its
+        # spread, it would be taken for spread; elsewhere it is too light to matter, and nothing changes.
+        unseen = (self.count < 1.0) & (between > _PRIOR_MATTERS * (self.var * self.count + var * n))
+        merged = jnp.where(unseen, var, merged)
         return RunningStats(self.mean + delta * n / total, merged, total)
 
     @property

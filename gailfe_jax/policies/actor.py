@@ -105,7 +105,7 @@ class CloneStart(Part):
     """Maximum-likelihood steps before the first iteration; 0 starts from nothing."""
     minibatch: int = setting(256, least=1)
     """Pairs per such step."""
-    lr: float = traced(1e-3)
+    lr: float = traced(1e-3, least=0)
     """Adam learning rate of these steps; it decays linearly to zero."""
 
     def unread(self) -> dict[str, str]:

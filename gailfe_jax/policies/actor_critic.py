@@ -45,9 +45,9 @@ class ActorCritic(PolicyUpdate):
     A subclass defines `update(state, transition, objective, key) -> (state, metrics)`.
     """
 
-    gae_lambda: float = traced(0.97)
+    gae_lambda: float = traced(0.97, least=0, most=1)
     """Trace decay of the advantage estimator (that of the original GAIL code)."""
-    entropy: float = traced(0.0)
+    entropy: float = traced(0.0, least=0)
     """Weight of the policy's entropy (lambda_H), subtracted under min over theta."""
     value_lr: float = traced(1e-3, step_size="value")
     """Adam learning rate of the value network."""

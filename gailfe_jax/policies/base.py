@@ -51,7 +51,7 @@ class PolicyUpdate(Actor, abc.ABC):
       model_based: whether it carries the reward's gradient through a forward model.
     """
 
-    gamma: float = traced(0.995)
+    gamma: float = traced(0.995, least=0, most=1)
     """Discount (that of the original GAIL code)."""
 
     summary: ClassVar[str] = ""

@@ -35,7 +35,7 @@ class Critics(Part):
     extreme counts at once, an old one fades with tau. Zero, what is behind the task's end, is always inside."""
     huber: float = setting(0.0, least=0)
     """Errors beyond so many times a minibatch's root mean square count linearly (Huber's loss); 0 squares all."""
-    tau: float = traced(0.01)
+    tau: float = traced(0.01, least=0, most=1)
     """Share of the critics that their targets' slow copies take over at each update."""
 
     @property

@@ -106,15 +106,15 @@ class MAIL(TrustRegion, ActorCritic):
     """Natural-gradient steps within max_kl, or Adam steps at lr with the gradient clipped."""
     steps: int = setting(3, least=1)
     """Policy steps per iteration; the reward and the model are fitted once."""
-    pathwise: float = traced(0.5)
+    pathwise: float = traced(0.5, least=0, most=1)
     """Share of the gradient through the model; the rest is the likelihood-ratio gradient. 1 is the paper's."""
     disagreement_weight: float = traced(0.0)
     """Model rollouts: reward paid per step and unit of the models' disagreement."""
-    disagreement_limit: float = traced(1e6)
+    disagreement_limit: float = traced(1e6, least=0)
     """Model rollouts: a rollout stops where the models disagree by more, in standardised changes."""
     lr: float = traced(3e-4, step_size="policy")
     """Adam steps: learning rate of the policy."""
-    max_grad_norm: float = traced(0.5)
+    max_grad_norm: float = traced(0.5, above=0)
     """Adam steps: bound on the global norm of the policy's gradient."""
     model: ForwardModel = subpart(ForwardModel())
 

@@ -27,9 +27,9 @@ class PPO(ActorCritic):
 
     lr: float = traced(3e-4, step_size="policy")
     """Adam learning rate of the policy."""
-    clip: float = traced(0.2)
+    clip: float = traced(0.2, above=0)
     """Clip range of the probability ratio."""
-    max_grad_norm: float = traced(0.5)
+    max_grad_norm: float = traced(0.5, above=0)
     """Bound on the global norm of the policy's and the value's gradients."""
     epochs: int = setting(10, least=1)
     """Passes over the batch."""

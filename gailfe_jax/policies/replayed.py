@@ -83,7 +83,7 @@ class ReplayedUpdate(PolicyUpdate):
     obs_normaliser: Literal["demonstrations", "running", "start"] = setting("start")
     """Standardise observations by the demonstrations' statistics, by running ones, or by those of demonstrations and
     random steps, half each, which then stay (start)."""
-    gamma: float = traced(0.99)
+    gamma: float = traced(0.99, least=0, most=1)
     """Discount."""
     lr: float = traced(3e-4, step_size="policy")
     """Adam learning rate of the policy."""
@@ -101,7 +101,7 @@ class ReplayedUpdate(PolicyUpdate):
     """Share of each minibatch that is demonstrated steps."""
     n_step: int = setting(1, least=1)
     """Rewards in each target before the critics go on from there; at most rollout.unroll_length."""
-    reward_scale: float = traced(1.0)
+    reward_scale: float = traced(1.0, above=0)
     """The reward is multiplied by this."""
     actor_values: Literal["mean", "min"] = setting("mean")
     """What of the critics the policy ascends."""

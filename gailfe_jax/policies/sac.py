@@ -61,7 +61,7 @@ class SAC(ReplayedUpdate):
     """What of the critics the policy ascends."""
     temperature: Literal["tuned", "fixed"] = setting("tuned")
     """The entropy's price: moved until the policy has the target's entropy, or held."""
-    init_temperature: float = traced(0.1)
+    init_temperature: float = traced(0.1, above=0)
     """The entropy's first price, per nat; the price where it is fixed."""
     target_entropy: float = traced(-1.0)
     """Entropy that a tuned temperature holds, in nats per action dimension."""

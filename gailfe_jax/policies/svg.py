@@ -81,14 +81,14 @@ class SVG(SAC):
     """Steps of a rollout before the critics value what follows; of real steps at most rollout.unroll_length."""
     rollouts: Literal["model", "real"] = setting("model")
     """Roll out in the model from replayed states, or differentiate along replayed steps."""
-    importance_limit: float = traced(2.0)
+    importance_limit: float = traced(2.0, least=0)
     """Real steps: a window's weight, by how much likelier its actions are today, is at most this; 0 weighs all
     alike."""
     value_expansion: int = setting(0, least=0)
     """Steps of the model before the critics' slow copies go on in a target; the mean over all shorter ones is taken."""
     imagined: float = setting(0.0, least=0, most=1)
     """Share of each minibatch whose action is today's policy's and whose outcome is the model's."""
-    disagreement_limit: float = traced(0.5)
+    disagreement_limit: float = traced(0.5, least=0)
     """Where the models disagree by more, in standardised changes, the real step stays in the place of the imagined."""
     termination: bool = setting(True)
     """Learn where the task ends; else rollouts in the model never do."""

@@ -27,11 +27,11 @@ class TD3(ReplayedUpdate):
 
     summary = "a deterministic policy up its critics, from replay"
 
-    exploration: float = traced(0.2)
+    exploration: float = traced(0.2, least=0)
     """Standard deviation of the noise on the actions taken, in units of their bounds."""
-    target_noise: float = traced(0.2)
+    target_noise: float = traced(0.2, least=0)
     """Standard deviation of the noise on a target's action, in units of its bounds."""
-    target_noise_limit: float = traced(0.5)
+    target_noise_limit: float = traced(0.5, least=0)
     """That noise is clipped to so much."""
 
     def unread(self) -> dict[str, str]:

@@ -71,7 +71,7 @@ class TrustRegion(Part):
     """Bound on the mean KL divergence of one step, in nats."""
     cg_iterations: int = setting(10, least=1)
     """Conjugate-gradient iterations."""
-    cg_damping: float = traced(0.1)
+    cg_damping: float = traced(0.1, least=0)
     """Added to the Fisher matrix's diagonal."""
     line_search_steps: int = setting(10, least=1)
     """Most halvings of the step."""

@@ -33,13 +33,13 @@ class FailureConstraint(Part):
 
     multiplier: Literal["dual", "fixed"] = setting("dual")
     """lambda_F: adapted as a dual variable, or held fixed."""
-    threshold: float = traced(-0.6931471805599453)
+    threshold: float = traced(-0.6931471805599453, most=0)
     """Z_F, the least allowed mean log D on failures; log(1/2)."""
-    dual_lr: float = traced(0.05)
+    dual_lr: float = traced(0.05, least=0)
     """Step size eta of the dual variable."""
-    dual_init: float = traced(1.0)
+    dual_init: float = traced(1.0, least=0)
     """First value of the dual variable."""
-    weight: float = traced(1.0)
+    weight: float = traced(1.0, least=0)
     """lambda_F where the multiplier is fixed."""
 
     def unread(self) -> dict[str, str]:

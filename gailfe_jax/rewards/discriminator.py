@@ -118,18 +118,18 @@ class Discriminator(Reward):
     """How many steps, of all environments of a seed together, are the newest."""
     lr: float = traced(3e-4, step_size="reward")
     """Adam learning rate of the discriminator."""
-    entropy: float = traced(1e-3)
+    entropy: float = traced(1e-3, least=0)
     """Weight of the Bernoulli entropy bonus."""
     gradient_penalty: bool = setting(True)
     """Add a gradient penalty to the discriminator's loss."""
-    gradient_penalty_weight: float = traced(1.0)
+    gradient_penalty_weight: float = traced(1.0, least=0)
     """Weight of the gradient penalty."""
     spectral_norm: bool = setting(False)
     """Hold every layer's greatest singular value down to spectral_limit, after each step: the logit's slope is nowhere
     more than the product of the limits, in standardised units."""
-    spectral_limit: float = traced(1.0)
+    spectral_limit: float = traced(1.0, least=0)
     """Greatest singular value that a layer of the discriminator may have."""
-    expert_noise: float = traced(0.0)
+    expert_noise: float = traced(0.0, least=0)
     """Standard deviation of Gaussian noise on the expert's pairs, in standardised units."""
     absorbing: bool = setting(False)
     """Where the task ends, go on for ever in a state of its own that is judged like all others: the reward's sign then

@@ -248,13 +248,13 @@ class FailureAware(LinearReward):
 
     lr: float = traced(0.05, step_size="weights")
     """Step size of the demonstrations' weights w_D."""
-    slack: float = traced(2.0)
+    slack: float = traced(2.0, least=0)
     """Quadratic penalty that keeps w_D small, so that features match nearly; 0, the paper's, sums all gaps."""
-    lambda_init: float = traced(10.0)
+    lambda_init: float = traced(10.0, above=0)
     """First lambda, the inverse weight of failures."""
-    lambda_min: float = traced(5.0)
+    lambda_min: float = traced(5.0, above=0)
     """Last lambda; positive."""
-    decay: float = traced(0.98)
+    decay: float = traced(0.98, above=0, most=1)
     """What lambda is multiplied by in every iteration."""
 
     def init(self, key: Array, expert: StateAction | None) -> FailureAwareState:

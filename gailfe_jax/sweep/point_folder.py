@@ -14,7 +14,7 @@ from gailfe_jax.learners.record import method_record, part_record
 from gailfe_jax.sweep.space import Point
 from gailfe_jax.training.logger import RunLogger
 from gailfe_jax.training.loop import TrainResult
-from gailfe_jax.training.run_folder import Curves, load_run
+from gailfe_jax.training.run_folder import Curves, load_run, write_run
 
 # What the machine's speed decides is not a result of the point.
 _TIMING = ("steps_per_second", "steps_per_second_overall")
@@ -40,7 +40,7 @@ def write_point(
     curves = _until_stopped({name: (s, v[rows]) for name, (s, v) in result.metrics.items() if name not in _TIMING})
     record = {name: value for name, value in load_run(program).items() if name != "seeds"}
     record |= {"method": method_record(setup.method), "run": part_record(run)}
-    write_json_atomic(folder / "config.json", record | {"sweep": {"setting": number, "values": point.values}})
+    write_run(folder, record, {"sweep": {"setting": number, "values": point.values}})
     steps = sorted({int(step) for s, _ in curves.values() for step in s})
     with RunLogger(
         folder, num_seeds=len(seeds), total_steps=steps[-1], title=point.label, seeds=seeds, quiet=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,31 +65,32 @@ def search(
     optimiser = optuna.create_study(direction="maximize")
     numbers: dict[str, int] = {}
     interrupted, done = False, 0
-    while done < trials and not interrupted:
-        # A sampler of its own for every round: what it asks depends on the answers so far and on nothing else.
-        optimiser.sampler = optuna.samplers.TPESampler(seed=(seed + done) % 2**32, constant_liar=True)
-        round_of = [optimiser.ask(asked) for _ in range(min(parallel, trials - done))]
-        fresh, answers = [], []
-        for trial in round_of:
-            values = {part.field.name: _optuna_value(part, trial.params[part.field.name]) for part in space}
-            (point,) = build([values], base, first=len(numbers), config=config)
-            if point.key not in numbers:
-                numbers[point.key] = len(numbers)
-                fresh.append(point)
-            answers.append(numbers[point.key])
-        study.add([*study.points, *fresh])
-        interrupted = study.train()
-        done += len(round_of)
-        if not interrupted:
-            for trial, number in zip(round_of, answers, strict=True):
-                final = study.curves(number)[1][:, -1]
-                if np.isfinite(final).all():
-                    optimiser.tell(trial, sign_of(study.judged_by(number)) * float(iqm(final)))
-                else:
-                    optimiser.tell(trial, state=optuna.trial.TrialState.FAIL)
-    if baseline is not None and not 0 <= baseline < len(study.points):
-        raise GailfeError(f"baseline: got {baseline}; expected a setting's number, 0 to {len(study.points) - 1}")
-    return SweepResult(study.folder, study.report(baseline, parquet), study.trained, interrupted)
+    with contextlib.closing(study):
+        while done < trials and not interrupted:
+            # A sampler of its own for every round: what it asks depends on the answers so far and on nothing else.
+            optimiser.sampler = optuna.samplers.TPESampler(seed=(seed + done) % 2**32, constant_liar=True)
+            round_of = [optimiser.ask(asked) for _ in range(min(parallel, trials - done))]
+            fresh, answers = [], []
+            for trial in round_of:
+                values = {part.field.name: _optuna_value(part, trial.params[part.field.name]) for part in space}
+                (point,) = build([values], base, first=len(numbers), config=config)
+                if point.key not in numbers:
+                    numbers[point.key] = len(numbers)
+                    fresh.append(point)
+                answers.append(numbers[point.key])
+            study.add([*study.points, *fresh])
+            interrupted = study.train()
+            done += len(round_of)
+            if not interrupted:
+                for trial, number in zip(round_of, answers, strict=True):
+                    final = study.curves(number)[1][:, -1]
+                    if np.isfinite(final).all():
+                        optimiser.tell(trial, sign_of(study.judged_by(number)) * float(iqm(final)))
+                    else:
+                        optimiser.tell(trial, state=optuna.trial.TrialState.FAIL)
+        if baseline is not None and not 0 <= baseline < len(study.points):
+            raise GailfeError(f"baseline: got {baseline}; expected a setting's number, 0 to {len(study.points) - 1}")
+        return SweepResult(study.folder, study.report(baseline, parquet), study.trained, interrupted)
 
 
 def _optuna_distribution(optuna: Any, part: Distribution) -> Any:

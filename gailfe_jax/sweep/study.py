@@ -13,6 +13,7 @@ A sweep folder:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -30,6 +31,7 @@ from gailfe_jax.envs import changed_files, copy_task, differ_by_file, on_file, s
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.lock import held, named
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import import_user_module, imported_modules
 from gailfe_jax.learners.setup import Setup
@@ -51,7 +53,7 @@ _FIRST = ("seed", "step", "return_mean", "expert_normalised")
 # content is compared).
 _FREE_ON_RESUME = (
     *("run.checkpoint_seconds", "run.keep", "run.snapshots", "run.tensorboard", "run.wandb", "run.quiet"),
-    "run.devices",
+    *("run.devices", "run.on_divergence"),
     *("demos.demos", "demos.expert", "inputs.demos", "inputs.expert", "inputs.sha256"),
 )
 
@@ -113,9 +115,10 @@ def sweep(
     memory_gib = UNBOUNDED_GIB if executor is not None and memory_gib is None else memory_gib
     study = Study(pathlib.Path(out), resume, memory_gib, words)
     study.executor = executor
-    study.add(settings)
-    interrupted = study.train()
-    return SweepResult(study.folder, study.report(baseline, parquet), study.trained, interrupted)
+    with contextlib.closing(study):
+        study.add(settings)
+        interrupted = study.train()
+        return SweepResult(study.folder, study.report(baseline, parquet), study.trained, interrupted)
 
 
 class Study:
@@ -143,6 +146,8 @@ class Study:
         self._inputs: dict[str, Inputs] = {}
         self._records: dict[str, Any] = {}
         self._saved: dict[str, Any] | None = None
+        self._until = contextlib.ExitStack()
+        self._locked = False
         self._origin: dict[str, Any] = {"provenance": provenance()}
         path = folder / "sweep.json"
         if folder.exists() and not folder.is_dir():
@@ -159,6 +164,10 @@ class Study:
         elif folder.exists() and any(folder.iterdir()):
             raise GailfeError(f"{folder}: exists and holds no sweep; choose another --out")
 
+    def close(self) -> None:
+        """Lets other processes go on with the folder."""
+        self._until.close()
+
     def add(self, points: Sequence[Point]) -> None:
         """Takes all points so far, checks that each would train, and writes them down.
 
@@ -169,6 +178,8 @@ class Study:
             point = points[number]
             if point.setup.run.wandb:
                 raise GailfeError("wandb: not for sweeps; expected --no-wandb, or single runs by gailfe train")
+            if point.setup.run.on_divergence == "stop":
+                raise GailfeError("on_divergence: got stop; expected drop: one setting's seed ends no other setting")
             try:
                 record = {"values": point.values} | point.setup.record() | {"inputs": self._made_ready(point).record}
             except GailfeError as error:
@@ -180,6 +191,10 @@ class Study:
         # Before anything is written: what cannot fit is refused here.
         self._programs = self._planner.programs(self.points)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._locked:
+            self._until.enter_context(held(self.folder))
+            self._until.enter_context(named(self.folder))
+            self._locked = True
         saved = {} if self._saved is None else self._saved["settings"]
         imports = {"imports": list(imported_modules())}
         record = {"version": _VERSION, "words": self._words, "settings": saved | self._records} | imports

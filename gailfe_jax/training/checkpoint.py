@@ -18,14 +18,16 @@ processes of a distributed run have to bring the state together, and part it aga
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
+import math
 import os
 import platform
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,18 +36,21 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import sync_file, sync_folder
 from gailfe_jax.io.provenance import package_versions
 from gailfe_jax.training.manifest import (
     FORMAT,
     Damaged,
+    check_files,
     check_leaves,
     describe,
+    digest_files,
     named_leaves,
     plain_config,
     read_config,
     read_manifest,
+    why_unfinished,
     write_config,
     write_manifest,
 )
@@ -58,6 +63,8 @@ _LOG = logging.getLogger(__name__)
 _STEP_NAME = re.compile(r"step_(\d{12})(?:_(\d+))?")
 _TEMPORARY = ".tmp-"
 _TRASH = ".trash-"
+_NONE_YET = "none_yet"
+"""A file that lies where no checkpoint has been saved yet: who finds neither it nor a checkpoint has lost something."""
 
 
 class _Candidate(NamedTuple):
@@ -145,8 +152,15 @@ class _PartWriter:
     def flush(self) -> None:
         if self._pending:
             # Blocks until everything is written, so an error of orbax's background threads is raised here.
-            with _alone():
-                ocp.save(str(self._folder / f"part_{len(self.parts):04d}"), self._pending)
+            try:
+                with _alone():
+                    ocp.save(str(self._folder / f"part_{len(self.parts):04d}"), self._pending)
+            except (OSError, MemoryError, GailfeError):
+                raise
+            except Exception as error:  # Orbax and tensorstore report what the file system says as many types.
+                full = "RESOURCE_EXHAUSTED" in str(error) or os.strerror(errno.ENOSPC) in str(error)
+                said = os.strerror(errno.ENOSPC) if full else one_line(error, first=True)
+                raise GailfeError(f"{self._folder.parent}: a checkpoint cannot be written ({said})") from error
             self.parts.append(self._pieces)
         self._pending, self._pieces, self._bytes = {}, {}, 0
 
@@ -157,6 +171,7 @@ class CheckpointManager:
     Attributes:
       directory: where the steps are.
       keep: how many of the newest steps `save` leaves.
+      notes: after a `restore`, those of the step; empty where an older release saved it.
       skipped: after a `restore`, the steps it passed over and why, newest first; empty where the newest was good.
     """
 
@@ -172,10 +187,11 @@ class CheckpointManager:
         if self.directory.exists() and not self.directory.is_dir():
             raise GailfeError(f"{self.directory}: expected a directory of checkpoints, found a file")
         self.keep = keep
+        self.notes: dict[str, Any] = {}
         self.skipped: dict[int, str] = {}
         self._damaged: set[Path] = set()
 
-    def save(self, step: int, state: PyTree, config: dict[str, Any]) -> Path:
+    def save(self, step: int, state: PyTree, config: dict[str, Any], notes: Mapping[str, Any] | None = None) -> Path:
         """Write `state` as `step` and remove what retention no longer keeps; returns the step's directory.
 
         Blocks until the step is on disk: on return it survives a kill and a power cut. Needs about `PART_BYTES` of host
@@ -185,6 +201,7 @@ class CheckpointManager:
           step: any count that grows with training.
           state: pytree of JAX or NumPy arrays of any shape and dtype, typed keys included; `None` is no leaf.
           config: what `gailfe_jax.training.manifest.check_config` compares on resume; must be JSON.
+          notes: what else the step is to know, under its seal; must be JSON.
 
         Raises:
           GailfeError: a negative step, a leaf that is no array, a configuration that JSON cannot hold.
@@ -210,14 +227,17 @@ class CheckpointManager:
                 del data
             writer.flush()
             config_sha256 = write_config(temporary, config)
+            files = digest_files(temporary)
             _sync_tree(temporary)
             body = {
                 "format": FORMAT,
                 "step": int(step),
                 "leaves": records,
                 "parts": writer.parts,
+                "files": files,
                 "config_sha256": config_sha256,
                 "versions": {"python": platform.python_version()} | package_versions(),
+                "notes": dict(notes or {}),
             }
             write_manifest(temporary, body)
             final = self._free_name(step)
@@ -226,11 +246,17 @@ class CheckpointManager:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(self.directory)
+        (self.directory / _NONE_YET).unlink(missing_ok=True)
         self._retain(final)
         return final
 
     def restore(
-        self, template: PyTree, step: int | None = None, *, rename: Callable[[str], str] | None = None
+        self,
+        template: PyTree,
+        step: int | None = None,
+        *,
+        rename: Callable[[str], str] | None = None,
+        refuses: Callable[[dict[str, Any]], str] | None = None,
     ) -> tuple[int, PyTree]:
         """The newest step that verifies, or `step`, as `(step, state)` with the template's structure and placement.
 
@@ -243,6 +269,8 @@ class CheckpointManager:
             committed to them, sharded as it is.
           step: take exactly this step.
           rename: today's name of a leaf, for checkpoints of older releases.
+          refuses: why a step with such a configuration is none of this run's, which is then passed over too; empty
+            for one that is.
 
         Raises:
           GailfeError: no checkpoint, none that verifies, or one whose leaves differ from the template's in name, shape
@@ -256,7 +284,7 @@ class CheckpointManager:
             raise self._missing(step)
         for candidate in candidates:
             try:
-                state = self._load(candidate, template, rename)
+                state = self._load_checked(candidate, template, rename, refuses)
             except Damaged as damage:
                 self.skipped[candidate.step] = str(damage)
                 self._damaged.add(candidate.path)
@@ -264,9 +292,40 @@ class CheckpointManager:
                 continue
             if self.skipped:
                 _LOG.warning("resuming from step %d, newer steps are damaged: %s", candidate.step, list(self.skipped))
+            self.notes = (read_manifest(candidate.path) or {}).get("notes", {})
             return candidate.step, state
         reasons = "; ".join(f"step {bad}: {why}" for bad, why in self.skipped.items())
-        raise GailfeError(f"{self.directory}: expected a checkpoint that verifies, all are damaged ({reasons})")
+        raise GailfeError(
+            f"{self.directory}: expected a checkpoint that verifies, all are damaged ({reasons}); --restart moves the "
+            "run aside and starts it anew"
+        )
+
+    def begin(self) -> None:
+        """Makes the directory, of a run that has not saved yet."""
+        if not self.directory.exists():
+            self.directory.mkdir(parents=True)
+            (self.directory / _NONE_YET).touch()
+            sync_folder(self.directory)
+            sync_folder(self.directory.parent)
+
+    @property
+    def awaits_first(self) -> bool:
+        """Whether no checkpoint has been saved here yet."""
+        return (self.directory / _NONE_YET).exists()
+
+    def unusable(self) -> dict[str, str]:
+        """Directories with a step's name that are none, and why."""
+        finished = {candidate.path for candidate in self._candidates()}
+        lost = [candidate.path for candidate in self._listing() if candidate.path not in finished]
+        return {path.name: why_unfinished(path) for path in lost}
+
+    def configs(self) -> list[dict[str, Any]]:
+        """The configurations of the steps of which it can be read, newest first."""
+        found = []
+        for candidate in self._candidates():
+            with contextlib.suppress(Damaged):
+                found.append(read_config(candidate.path))
+        return found
 
     def steps(self) -> list[int]:
         """The finished steps, oldest first. Their data are verified by `restore` only."""
@@ -315,6 +374,24 @@ class CheckpointManager:
         taken = [candidate.generation for candidate in self._listing() if candidate.step == step]
         return self.directory / (f"step_{step:012d}_{max(taken) + 1}" if taken else f"step_{step:012d}")
 
+    def _load_checked(
+        self,
+        candidate: _Candidate,
+        template: PyTree,
+        rename: Callable[[str], str] | None,
+        refuses: Callable[[dict[str, Any]], str] | None,
+    ) -> PyTree:
+        why = "" if refuses is None else refuses(read_config(candidate.path))
+        if why:
+            raise Damaged(why)
+        try:
+            return self._load(candidate, template, rename)
+        except GailfeError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            # A seal says who wrote a manifest, not that it makes sense.
+            raise Damaged(f"its manifest says what cannot be ({type(error).__name__})") from error
+
     def _load(self, candidate: _Candidate, template: PyTree, rename: Callable[[str], str] | None) -> PyTree:
         manifest = read_manifest(candidate.path)
         if manifest is None:
@@ -327,6 +404,7 @@ class CheckpointManager:
             manifest = manifest | {"leaves": renamed}
         check_leaves(candidate.path, manifest["leaves"], wanted)
         read_config(candidate.path)
+        check_files(candidate.path, manifest)
         like = [leaf for _, leaf in wanted]
         # Leaves keep the order of the saved state, which the template shares unless a dict's keys sort differently.
         position = {name: index for index, (name, _) in enumerate(wanted)}
@@ -379,8 +457,14 @@ def _read_leaves(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np
 
     sizes = [0] * len(records)
     for part in manifest["parts"]:
-        for leaf, _, stop in part.values():
-            sizes[leaf] = max(sizes[leaf], stop)
+        for leaf, start, stop in part.values():
+            # Each piece begins where the one before it ended: nothing is left as memory was found.
+            if leaf < 0 or start != sizes[leaf] or stop <= start:
+                raise Damaged(f"leaf {records[leaf]['name']} is not in one piece")
+            sizes[leaf] = stop
+    for index, record in enumerate(records):
+        if sizes[index] != math.prod(record["data_shape"]) or any(size < 0 for size in record["data_shape"]):
+            raise Damaged(f"leaf {record['name']} is not of the size that the manifest says")
     for index, record in enumerate(records):
         if sizes[index] == 0:
             yield index, np.empty(record["data_shape"], jnp.dtype(record["data_dtype"]))

@@ -65,6 +65,10 @@ def choose_policy(path: str | pathlib.Path, seed: int | None = None) -> Chosen:
 
 
 def _best(run_dir: pathlib.Path, files: Mapping[int, pathlib.Path]) -> tuple[int, str]:
+    records = read_metrics(run_dir / "metrics.jsonl") if (run_dir / "metrics.jsonl").is_file() else []
+    last: dict[int, Mapping[str, Any]] = {record["seed"]: record for record in records}
+    # A seed that has diverged left a policy from before that.
+    files = {seed: file for seed, file in files.items() if "diverged" not in last.get(seed, ())} or files
     report = fresh_evaluation(run_dir)
     if report is not None:
         column = "mean" if report.get("has_reward", True) else "length"
@@ -72,8 +76,6 @@ def _best(run_dir: pathlib.Path, files: Mapping[int, pathlib.Path]) -> tuple[int
         if _complete(scores, files):
             word = "mean return" if column == "mean" else "length"
             return _highest(scores, files, word, f"{report.get('episodes')} episodes of {EVALUATION}")
-    records = read_metrics(run_dir / "metrics.jsonl") if (run_dir / "metrics.jsonl").is_file() else []
-    last: dict[int, Mapping[str, Any]] = {record["seed"]: record for record in records}
     for name, word in JUDGED_BY.items():
         scores = {seed: record.get(name) for seed, record in last.items()}
         if _complete(scores, files):

@@ -24,9 +24,9 @@ from gailfe_jax.rewards.observed import ALL
 
 
 def to_policies(
-    state: LearnerState, learner: Learner, env_name: str, steps: int, seeds: np.ndarray, lenient: bool = False
+    state: LearnerState, learner: Learner, env_name: str, steps: int, seeds: np.ndarray
 ) -> list[Policy | None]:
-    """The policies of `[S]` states as NumPy objects, one per seed.
+    """The policies of `[S]` states as NumPy objects, one per seed; None for one whose numbers are not finite.
 
     Args:
       state: `[S]` states.
@@ -34,10 +34,6 @@ def to_policies(
       env_name: what the environment is called.
       steps: environment steps of each seed.
       seeds: `[S]` seed numbers.
-      lenient: None instead of an error where training has diverged.
-
-    Raises:
-      GailfeError: a seed's training has diverged, so that its policy is not finite.
     """
     agents = jax.tree.map(np.asarray, (state.agent.evaluated, state.agent.obs_stats))
     actor, spec = learner.policy, learner.env.spec
@@ -58,9 +54,7 @@ def to_policies(
                 metadata=metadata | {"seed": str(int(seed))},
                 squashed="squashed" in params["params"],
             )
-        except GailfeError as error:
-            if not lenient:
-                raise GailfeError(f"seed {seed}: training has diverged at step {steps} ({error})") from None
+        except GailfeError:
             policy = None
         policies.append(policy)
     return policies

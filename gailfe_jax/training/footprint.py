@@ -23,6 +23,7 @@ _LOWER = {
     "unroll": ("rollout.num_envs", "rollout.unroll_length"),
     "draws": ("reward.minibatch", "policy.model.minibatch", "reward.steps", "policy.model.fit_steps"),
     "networks": ("policy.hidden", "reward.hidden", "policy.model.hidden"),
+    "copy of both": ("rollout.num_envs", "policy.hidden"),
     "demonstrations": ("trajectories",),
 }
 _WORTH_NAMING = 0.1  # Share of the whole from which on it helps to make a part smaller.
@@ -94,10 +95,13 @@ def footprint(plan: Plan) -> Footprint:
     state = trainer.template(demos)
     environments = tree_bytes(state.env) // shards
     buffers = {name: seeds * size for name, size in learner.buffer_bytes().items()}
+    networks = tree_bytes(state) // shards - environments - sum(buffers.values())
     parts = buffers | {
         # Each device steps its own environments, and learns from those of all.
         "environments": environments // slices,
-        "networks": tree_bytes(state) // shards - environments - sum(buffers.values()),
+        "networks": networks,
+        # What a seed that diverges is put back to.
+        "copy of both": environments // slices + networks,
         "unroll": seeds * learner.unroll_bytes(),
         "draws": seeds * learner.drawn_bytes(),
         "demonstrations": tree_bytes(demos),

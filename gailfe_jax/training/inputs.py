@@ -17,7 +17,7 @@ from gailfe_jax.artifacts.host_policy import HostPolicy
 from gailfe_jax.artifacts.policy import check_policy, expert_names, load_expert
 from gailfe_jax.config.run import DemoSettings
 from gailfe_jax.data.annotators import Annotator, parse_annotator, parse_success
-from gailfe_jax.data.formats import load_demonstrations
+from gailfe_jax.data.formats import check_demonstrations, load_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations, StateActionPairs, Trajectories
 from gailfe_jax.data.validation import PARTS, check_choices
 from gailfe_jax.envs import also_called, warn_if_changed
@@ -91,6 +91,9 @@ def prepare_inputs(
         demonstrations = _load(method, env, settings)
         if settings.demos is not None and pathlib.Path(settings.demos).is_file():
             record["sha256"] = file_sha256(settings.demos)
+    else:
+        # As a file is, in the types that a file has. What is learned from stays as it was given.
+        check_demonstrations("demos", demonstrations.cast(), env, also_called(env.spec))
     _check_sizes(demonstrations, env.spec)
     reader = None if demonstrations.expert.acted else method.needs_actions()
     if reader is not None:

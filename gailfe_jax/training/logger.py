@@ -21,6 +21,7 @@ from rich.text import Text
 
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, write_text_atomic
+from gailfe_jax.io.digests import text_sha256
 
 COLUMNS: Mapping[str, str] = {
     "return_mean": "return",
@@ -128,12 +129,30 @@ class RunLogger:
         if self._display is not None:
             self._display.start_from(step)
 
-    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def standing(self) -> dict[str, Any]:
+        """What a checkpoint notes of `metrics.jsonl`: how many `lines` it holds, and their `sha256`."""
+        lines = [text for _, text in _split_lines(self.metrics_path)] if self.metrics_path.exists() else []
+        return {"lines": len(lines), "sha256": _digest(lines)}
+
+    def lacks(self, noted: Mapping[str, Any], step: int) -> str:
+        """What `metrics.jsonl` lacks of what a checkpoint at `step` has `noted`, in words; empty where it is whole."""
+        held = _split_lines(self.metrics_path) if self.metrics_path.exists() else []
+        lines = [text for _, text in held]
+        count = noted["lines"]
+        if _digest(lines[:count]) == noted["sha256"]:
+            return ""
+        left = sum(_parse(self.metrics_path, *line)["step"] <= step for line in held)
+        if left < count:
+            return f"{count - left} of {count} lines up to step {step:,} are missing"
+        return f"its lines up to step {step:,} are not those that the run wrote"
+
+    def log(self, step: int, metrics: Mapping[str, Any], diverged: Sequence[Mapping[str, Any]] = ()) -> None:
         """Records one evaluation.
 
         Args:
           step: environment steps that each seed has taken.
           metrics: name to `[S]` values, or to one number that all seeds share. What is not finite becomes null.
+          diverged: of each seed whose training has diverged, what its line says of that, and `seed`.
 
         Raises:
           GailfeError: a metric has another shape.
@@ -145,7 +164,11 @@ class RunLogger:
         if self._file is None:
             self._file = self.metrics_path.open("a", encoding="utf-8")
         for i, seed in enumerate(self._seeds):
-            record = {"seed": seed, "step": int(step)} | {name: value[i] for name, value in values.items()}
+            record: dict[str, Any] = {"seed": seed, "step": int(step)}
+            record |= {name: value[i] for name, value in values.items()}
+            for said in diverged:
+                if said["seed"] == seed:
+                    record["diverged"] = {name: value for name, value in said.items() if name != "seed"}
             self._file.write(json.dumps(plain(record), allow_nan=False) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -398,6 +421,10 @@ def _parse(path: Path, number: int, text: str) -> dict[str, Any]:
     if not (isinstance(record, dict) and all(type(record.get(name)) is int for name in ("seed", "step"))):
         raise GailfeError(f"{path}, line {number}: damaged; expected a JSON object with a seed and a step")
     return {name: math.nan if value is None else value for name, value in record.items()}
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return text_sha256("".join(f"{text}\n" for text in lines))
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -19,26 +19,25 @@ import numpy as np
 from gailfe_jax.analysis.occupancy import MOST_STEPS
 from gailfe_jax.artifacts import confidence
 from gailfe_jax.artifacts.policy import Policy
-from gailfe_jax.config.compat import leaf_name
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
-from gailfe_jax.envs import copy_task
 from gailfe_jax.envs.physics import ENGINES
-from gailfe_jax.envs.task_record import FOLDER
-from gailfe_jax.errors import GailfeError, expect
+from gailfe_jax.errors import WITHOUT_X64, GailfeError, expect
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.parallel import distributed
 from gailfe_jax.training.checkpoint import CheckpointManager
+from gailfe_jax.training.divergence import Divergence, Guard, agreed_divergences
 from gailfe_jax.training.export import save_policies, to_confidences, to_policies
 from gailfe_jax.training.footprint import footprint
 from gailfe_jax.training.logger import RunLogger
+from gailfe_jax.training.opening import Opened, open_folder
 from gailfe_jax.training.plan import Plan, make_plan
 from gailfe_jax.training.program import Agents
 from gailfe_jax.training.run_folder import (
+    JUDGED_BY,
     Curves,
     finish_run,
-    open_run,
     recorded_curves,
     recorded_engine,
     recorded_interval,
@@ -60,6 +59,7 @@ class TrainResult:
       metrics: `name -> (steps [k], values [seeds, k])` over the evaluations.
       summary: what summary.json holds.
       interrupted: whether a signal ended the run early.
+      diverged: `seed -> where its training diverged`, of those that did; their policies are the last finite ones.
     """
 
     run_dir: pathlib.Path | None
@@ -68,6 +68,7 @@ class TrainResult:
     metrics: dict[str, tuple[np.ndarray, np.ndarray]]
     summary: dict[str, Any]
     interrupted: bool
+    diverged: dict[int, Divergence] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -80,6 +81,7 @@ def train(
     annotator: Annotator | None = None,
     expert: Any = None,
     resume: bool = False,
+    restart: bool = False,
     on_evaluation: Callable[[int, dict[str, np.ndarray]], None] | None = None,
     seeds: Sequence[int] | None = None,
     imports: Sequence[str] = (),
@@ -101,15 +103,18 @@ def train(
         `predict`, such as a Stable-Baselines3 model; by default what `demos.expert` names, or the shipped one.
       resume: continue the run in `out` from its newest checkpoint, bit for bit (Gymnasium's own environments, which
         cannot be stored, begin new episodes); start it if there is none.
+      restart: move a run that `out` holds aside, to `<out>.1`, and start anew.
       on_evaluation: called with `(step, metrics [S])` after each evaluation.
       seeds: `[S]` train these instead, which may repeat beside `[S]` traced settings (a sweep's). Records and files
-        then go by position, and a row whose training diverges leaves no policy instead of ending the run of all.
+        then go by position.
       imports: modules that were imported for what they register, to be written down.
 
     Raises:
       GailfeError: bad settings or demonstrations, an argument of another kind or without effect, a folder that already
         holds a run, or one of another configuration; in one process or in any of several.
     """
+    if jax.config.read("jax_enable_x64"):
+        raise GailfeError(f"jax_enable_x64: is on; expected it off: {WITHOUT_X64}")
     expect("method", method, (Learner, str), "a method such as gailfe_jax.GAIL(), or its name")
     expect("run", run, (RunSettings, type(None)), "gailfe_jax.RunSettings")
     shown_as = (str, os.PathLike, DemoSettings, Demonstrations, type(None))
@@ -117,6 +122,9 @@ def train(
     expect("out", out, (str, os.PathLike, type(None)), "a folder")
     expect("annotator", annotator, (Annotator, type(None)), "an annotator such as gailfe_jax.annotators.terminated()")
     expect("resume", resume, bool, "true or false")
+    expect("restart", restart, bool, "true or false")
+    if resume and restart:
+        raise GailfeError("restart: got true beside resume; expected one of the two")
     expect("on_evaluation", on_evaluation, (Callable, type(None)), "a function of step and metrics")
     expect("seeds", seeds, (list, tuple, range, np.ndarray, type(None)), "a sequence of whole numbers")
     for seed in () if seeds is None else seeds:
@@ -126,6 +134,8 @@ def train(
     expect("imports", imports, (list, tuple), "a sequence of names")
     if resume and out is None:
         raise GailfeError("resume: got true without out; expected the folder of the run to continue")
+    if restart and out is None:
+        raise GailfeError("restart: got true without out; expected the folder of the run to start anew")
     shown = demos if isinstance(demos, Demonstrations) else None
     if isinstance(demos, str | os.PathLike):
         demos = DemoSettings(demos=os.fspath(demos))
@@ -148,12 +158,12 @@ def train(
         expert=expert,
         seeds=seeds,
         imports=tuple(imports),
-        others={"out": out is not None, "resume": resume},
+        others={"out": out is not None, "resume": resume, "restart": restart},
         engine=_agreed_engine(engine),
     )
     run_dir = None if out is None or not distributed.is_first() else pathlib.Path(out)
-    with plan.placed():
-        return _Session(plan, run_dir, out is not None, resume).train(on_evaluation)
+    with plan.placed(), contextlib.ExitStack() as until:
+        return _Session(plan, run_dir, out is not None, resume, restart, until).train(on_evaluation)
 
 
 def _agreed_engine(engine: str | None) -> str | None:
@@ -165,7 +175,15 @@ def _agreed_engine(engine: str | None) -> str | None:
 class _Session:
     """One call of `train`: the folder it writes to, and how far it has come."""
 
-    def __init__(self, plan: Plan, run_dir: pathlib.Path | None, writes: bool, resume: bool):
+    def __init__(
+        self,
+        plan: Plan,
+        run_dir: pathlib.Path | None,
+        writes: bool,
+        resume: bool,
+        restart: bool,
+        until: contextlib.ExitStack,
+    ):
         self.plan, self.trainer, self.demos = plan, plan.trainer, plan.inputs.demos
         self.run_dir, self.writes = run_dir, writes
         self.checkpoints: CheckpointManager | None = None
@@ -178,96 +196,81 @@ class _Session:
         self.host = None if self.trainer.judge is None else ThreadPoolExecutor(1)
         self.waiting: Callable[[], None] | None = None
         self.untold: list[tuple[int, dict[str, np.ndarray]]] = []
-        self.done_steps, state = 0, None
+        self.remarked: set[str] = set()
+        found: Opened | None = None
         with distributed.agreed():
             memory = footprint(plan)
             memory.check()
             if plan.run.wandb and importlib.util.find_spec("wandb") is None:
                 raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
             if run_dir is not None:
-                state = self._open(run_dir, resume, memory.line)
-        self.done_steps = int(distributed.from_first(np.array(self.done_steps)))
-        state = self.trainer.scatter(state, self.demos)
+                notes = (*plan.notes, memory.line)
+                found = open_folder(plan, run_dir, resume=resume, restart=restart, notes=notes, until=until)
+                self.checkpoints, self.logger, self.messages = found.checkpoints, found.logger, found.logger.message
+        self.done_steps = int(distributed.from_first(np.array(0 if found is None else found.step)))
+        self.lock = None if found is None else found.lock
+        self.lost = "" if found is None else found.lost
+        gone = agreed_divergences({} if found is None else found.gone, len(plan.names))
+        state = self.trainer.scatter(None if found is None else found.state, self.demos)
+        self.guard = Guard(self.trainer, plan.names, gone, fresh=state is None)
         self.state: PyTree = self.trainer.init(self.demos) if state is None else self.trainer.resumed(state)
         self.start_step = self.saved_step = self.done_steps
         self.last_save = time.monotonic()
 
-    def _open(self, run_dir: pathlib.Path, resume: bool, memory: str) -> PyTree | None:
-        """Opens the run folder; returns the state to go on from, None to start."""
-        plan, run = self.plan, self.plan.run
-        open_run(run_dir, plan.identity, resume)
-        copy_task(plan.learner.env, run_dir / FOLDER)
-        self.checkpoints = CheckpointManager(run_dir / "checkpoints", keep=run.keep)
-        self.logger = RunLogger(
-            run_dir,
-            num_seeds=len(plan.names),
-            seeds=plan.names,
-            total_steps=plan.total_steps,
-            title=plan.title,
-            use_tensorboard=run.tensorboard,
-            use_wandb=run.wandb,
-            quiet=run.quiet,
-            expert_return=plan.inputs.expert_return,
-            run_config=plan.identity,
-        )
-        self.messages = self.logger.message
-        for note in plan.notes:
-            self.messages(note)
-        self.messages(memory)
-        used, available = 1 if self.trainer.mesh is None else self.trainer.mesh.size, jax.device_count()
-        if not run.devices and used < available:
-            self.messages(f"using {used} of {available} devices: more do not divide the environments")
-        state = None
-        if resume and self.checkpoints.latest() is not None:
-            template = self.trainer.template(self.demos)
-            self.done_steps, state = self.checkpoints.restore(template, rename=leaf_name)
-            for step, why in self.checkpoints.skipped.items():
-                self.messages(f"checkpoint at step {step} is damaged ({why}); using an older one")
-            self.messages(f"resuming at step {self.done_steps:,}")
-            if not self.trainer.stores_environments:
-                self.messages(f"{plan.env_name}: a checkpoint cannot hold its environments; new episodes begin")
-        if resume:
-            self.logger.truncate_after(self.done_steps)
-        return state
-
     def train(self, on_evaluation: Callable[[int, dict[str, np.ndarray]], None] | None) -> TrainResult:
         """Trains to the end of the plan, or until a signal."""
-        plan = self.plan
         with contextlib.ExitStack() as stack:
             caught = stack.enter_context(deferred_signals())
             if self.logger is not None:
                 stack.enter_context(contextlib.closing(self.logger))
             if self.host is not None:
                 stack.callback(self.host.shutdown)
-            finished = self._finished()
+            finished, halted = self._finished(), self.guard.everywhere
             self.messages(self._outlook(finished))
             self.began, self.idle_seconds = time.perf_counter(), 0.0
-            while not finished and not distributed.anywhere(bool(caught)):
+            while not finished and not halted and not distributed.anywhere(bool(caught)):
                 metrics = self._advance()
-                finished = self._finished()
+                self._check_folder()
+                finished, halted = self._finished(), self._halted()
                 self._report_waiting()
                 self._judge(metrics)
-                if self.host is None or finished:
+                if self.host is None or finished or halted:
                     self._report_waiting()
-                self._save_if_due(finished, bool(caught))
+                self._save_if_due(finished or halted, bool(caught))
                 self._tell(on_evaluation)
+            self._check_folder()
             self._report_waiting()
             self._tell(on_evaluation)
             self.state = self.trainer.gather(self.state)
             # A signal may come after the last look at `caught`.
             if self.checkpoints is not None and self.saved_step != self.done_steps:
-                self.checkpoints.save(self.done_steps, self.state, plan.identity)
-            return self._result(finished)
+                self._save(self.state)
+            return self._result(finished, halted)
+
+    def _check_folder(self) -> None:
+        """Ends the run where its folder is gone: what would be written there would be a folder without its record."""
+        with distributed.agreed():
+            if self.lock is not None:
+                self.lock.check()
 
     def _outlook(self, finished: bool) -> str:
+        if self.guard.everywhere:
+            return "nothing left to do: every seed has diverged"
         if not finished:
             return "compiling ..."
         ended = self.done_steps < self.plan.total_steps
         return f"nothing left to do: {'the method has ended by itself' if ended else 'a larger --steps trains on'}"
 
+    def _halted(self) -> bool:
+        """Whether seeds that have diverged end the run."""
+        stops = self.plan.run.on_divergence == "stop" and not self.plan.lenient
+        return self.guard.everywhere or (stops and bool(self.guard.new))
+
     def _judge(self, metrics: dict[str, np.ndarray]) -> None:
         """Has the policies evaluated; `_report_waiting` then makes the row known."""
         step, agents = self.done_steps, self.trainer.to_judge(self.state)
+        gone, told, new = self.guard.rows, self.guard.records(), self.guard.lines(self.guard.new)
+        resets = self.guard.resets(self.state)
         if self.host is None:
             judged: Callable[[], dict[str, np.ndarray]] = functools.partial(self._evaluate, agents, step)
         else:
@@ -280,14 +283,27 @@ class _Session:
             spent, compiled = time.perf_counter() - start, self.trainer.eval_compile_seconds - compiled
             self.idle_seconds += min(spent, compiled)
             self.eval_seconds += max(spent - compiled, 0.0)
-            row = self._row(metrics, found, step)
+            found = found if resets is None else found | {"resets_nonfinite": resets}
+            row = self._row(metrics, found, gone)
             for name, value in row.items():
                 self.history.setdefault(name, []).append((step, value))
             if self.logger is not None:
-                self.logger.log(step, row)
+                self.logger.log(step, row, diverged=told)
+            for line in new:
+                self.messages(line)
+            self._remark(row, gone, step)
             self.untold.append((step, row))
 
         self.waiting = report
+
+    def _remark(self, row: dict[str, np.ndarray], gone: np.ndarray, step: int) -> None:
+        """Says so where an evaluation of a seed that trains on is not finite: no method learns from evaluations."""
+        for name in JUDGED_BY:
+            odd = ~np.isfinite(row[name]) & ~gone if name in row else np.zeros(0, bool)
+            if odd.any() and name not in self.remarked:
+                self.remarked.add(name)
+                seeds = ", ".join(str(self.plan.names[i]) for i in np.flatnonzero(odd))
+                self.messages(f"evaluation at step {step:,}: {name} is not finite for seed(s) {seeds}, which train on")
 
     def _report_waiting(self) -> None:
         """Makes the last evaluation known, once it is done."""
@@ -307,13 +323,17 @@ class _Session:
         if self.done_steps >= self.plan.total_steps:
             return True
         ended = self.plan.learner.ended(self.state)
-        return ended is not None and bool(np.all(self.trainer.gather(ended)))
+        if ended is None or self.guard.everywhere:
+            return False
+        return bool(np.all(np.asarray(self.trainer.gather(ended)) | self.guard.rows))
 
     def _advance(self) -> dict[str, np.ndarray]:
         """A chunk of iterations; their metrics `[chunk, S]`."""
         start, compiled_before = time.perf_counter(), self.trainer.compile_seconds
+        kept = self.guard.keep(self.state)
         self.state, traced = self.trainer.advance(self.state, self.demos)
         metrics = {name: np.asarray(value) for name, value in self.trainer.gather(traced).items()}
+        self.state = self.guard.after(self.state, kept, metrics, self.done_steps + self.plan.chunk_steps)
         compiled = self.trainer.compile_seconds - compiled_before
         self.trained_seconds += time.perf_counter() - start - compiled
         self.idle_seconds += compiled
@@ -332,14 +352,20 @@ class _Session:
             "length_mean": episodes.lengths.mean(axis=1),
         }
 
-    def _row(self, metrics: dict[str, np.ndarray], judged: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        """The chunk's metrics beside the evaluation after it, and steps/s of training: alone, and with all else."""
+    def _row(
+        self, metrics: dict[str, np.ndarray], judged: dict[str, np.ndarray], gone: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The chunk's metrics beside the evaluation after it, nan for seeds that are `gone [S]`; and steps/s of
+        training: alone, and with all else."""
         if not self.plan.learner.env.spec.has_reward:
             metrics = {name: value for name, value in metrics.items() if name != "train_return"}
         seeds = len(self.plan.names)
         steps = seeds * (self.done_steps - self.start_step)
         rates = {"steps_per_second": steps / self.trained_seconds, "steps_per_second_overall": self._overall(steps)}
-        return summarise(metrics) | judged | {name: np.full(seeds, rate) for name, rate in rates.items()}
+        row = summarise(metrics) | judged
+        if gone.any():
+            row = {name: np.where(gone, np.nan, value) for name, value in row.items()}
+        return row | {name: np.full(seeds, rate) for name, rate in rates.items()}
 
     def _overall(self, steps: int) -> float:
         """Steps per second of wall time since training began, evaluation, logs and checkpoints included."""
@@ -370,27 +396,42 @@ class _Session:
             prefix = f"step_{self.done_steps:09d}_"
             save_policies(self._policies(shown), plan.names, self.run_dir / "snapshots", prefix)
         if save and self.checkpoints is not None:
-            self.checkpoints.save(self.done_steps, shown, plan.identity)
+            self._save(shown)
         if save:
             self.last_save, self.saved_step = time.monotonic(), self.done_steps
 
+    def _save(self, state: PyTree) -> None:
+        """A checkpoint of where the run stands, and of who has diverged."""
+        assert self.checkpoints is not None
+        assert self.logger is not None
+        metrics = self.logger.standing() | {"lost": self.lost}
+        notes = {"diverged": self.guard.records(), "metrics": metrics}
+        self.checkpoints.save(self.done_steps, state, self.plan.identity, notes=notes)
+
     def _policies(self, state: PyTree) -> list[Policy | None]:
         plan = self.plan
-        return to_policies(state, plan.learner, plan.env_name, self.done_steps, plan.seeds, plan.lenient)
+        return to_policies(state, plan.learner, plan.env_name, self.done_steps, plan.seeds)
 
-    def _result(self, finished: bool) -> TrainResult:
+    def _result(self, finished: bool, halted: bool) -> TrainResult:
         """Policies, discriminators, curves and the summary, on disk where there is a folder."""
         policies = self._policies(self.state)
+        for i, policy in enumerate(policies):
+            # Finite numbers of which a policy file would hold others.
+            if policy is None and i not in self.guard.gone:
+                self.guard.gone[i] = Divergence(self.done_steps, "the policy")
         curves: Curves = {name: stack(points) for name, points in self.history.items()}
         summary: dict[str, Any] = {}
         if self.run_dir is not None:
             curves = recorded_curves(self.run_dir) or curves
-            summary = self._write(self.run_dir, policies, curves, finished)
+            summary = self._write(self.run_dir, policies, curves, finished, halted)
         made = [policy for policy in policies if policy is not None]
-        return TrainResult(self.run_dir, self.done_steps, made, curves, summary, not finished)
+        diverged = {self.plan.names[i]: found for i, found in sorted(self.guard.gone.items())}
+        return TrainResult(
+            self.run_dir, self.done_steps, made, curves, summary, not (finished or halted), diverged=diverged
+        )
 
     def _write(
-        self, run_dir: pathlib.Path, policies: list[Policy | None], curves: Curves, finished: bool
+        self, run_dir: pathlib.Path, policies: list[Policy | None], curves: Curves, finished: bool, halted: bool
     ) -> dict[str, Any]:
         plan = self.plan
         timing = {
@@ -416,8 +457,11 @@ class _Session:
             expert_return=plan.inputs.expert_return,
             annotator=plan.inputs.record.get("annotator"),
             timing=timing,
-            num_seeds=len(plan.names),
+            seeds=plan.names,
+            diverged=self.guard.records(),
+            lost=self.lost,
         )
         place = "" if plan.lenient else f"; run folder: {run_dir}"
-        self.messages(f"{'finished' if finished else 'interrupted'} at step {self.done_steps:,}{place}")
+        end = "finished" if finished else "stopped" if halted else "interrupted"
+        self.messages(f"{end} at step {self.done_steps:,}{place}")
         return summary

@@ -11,7 +11,7 @@ import jax
 
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_text_atomic
-from gailfe_jax.io.digests import canonical_json, json_sha256
+from gailfe_jax.io.digests import canonical_json, file_sha256, json_sha256
 from gailfe_jax.types import PyTree, is_key
 
 FORMAT = 1
@@ -130,11 +130,35 @@ def read_config(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise Damaged("config.json is unreadable") from None
-    if manifest is None or json_sha256(config) != manifest["config_sha256"]:
+    if manifest is None or not isinstance(config, dict) or json_sha256(config) != manifest.get("config_sha256"):
         raise Damaged("config.json does not match the manifest")
     return config
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of each of orbax's files in a step, by its path from `folder`."""
+    found = sorted(path for path in folder.glob("part_*/**/*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in found}
+
+
+def check_files(folder: Path, manifest: dict[str, Any]) -> None:
+    """Holds that orbax's files are those that were written, before orbax reads them: of a damaged one it complains at
+    length, and long after.
+
+    Raises:
+      Damaged: one is missing or another.
+    """
+    for name, digest in manifest.get("files", {}).items():
+        path = folder / name
+        if ".." in Path(name).parts or not path.is_file() or file_sha256(path) != digest:
+            raise Damaged(f"{name} is missing or does not match its SHA-256")
+
+
+def why_unfinished(folder: Path) -> str:
+    """Why a folder with a step's name is none, in words."""
+    return "its manifest is damaged" if (folder / "manifest.json").exists() else "it has no manifest"
 
 
 def write_manifest(folder: Path, body: dict[str, Any]) -> None:
@@ -149,10 +173,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         sealed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         body = sealed["body"]
         intact = sealed["sha256"] == json_sha256(body)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError):
         # Other errors of the file system are raised: a step that cannot be read just now is not one to clean up.
         return None
-    return body if intact else None
+    return body if intact and isinstance(body, dict) else None
 
 
 def _write_json(path: Path, value: Any) -> None:

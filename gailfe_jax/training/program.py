@@ -23,6 +23,8 @@ from gailfe_jax.learners.sources import Demos
 from gailfe_jax.parallel import distributed
 from gailfe_jax.parallel.devices import ENVS, SEEDS, compiler_options, computes_on_cpu, cpu
 from gailfe_jax.parallel.memory import program_bytes
+from gailfe_jax.training import divergence
+from gailfe_jax.training.divergence import Found
 from gailfe_jax.types import Array, Env, Metrics, PyTree
 
 
@@ -277,6 +279,20 @@ class Trainer:
         act = self.learner.policy.deterministic_action
         return visit(self.judge or self.learner.env, act, agent, key, self._episodes, steps)
 
+    def nonfinite(self, state: LearnerState) -> Found:
+        """Which numbers of the states are not finite; a collective."""
+        leaves = divergence.watched(state)
+        nan, inf = (np.asarray(x) for x in self.gather(divergence.nonfinite(list(leaves.values()))))
+        return Found(tuple(leaves), nan, inf)
+
+    def put_back(self, state: LearnerState, kept: LearnerState, which: np.ndarray) -> LearnerState:
+        """`kept`, which has no buffers, for the seeds `which [S]`; `state` is donated."""
+        placed = jax.tree.map(lambda x: x.sharding, kept)
+        found = divergence.put_back(divergence.learned(state), kept, jnp.asarray(which))
+        # A compiled program takes its arguments where it expects them.
+        found = found if self.mesh is None else jax.device_put(found, placed)
+        return found.replace(sources=state.sources)
+
     def to_judge(self, state: LearnerState) -> LearnerState | Agents:
         """What `evaluate` and `visit` need of the state; where they run on the host, a copy there that outlives it."""
         return state if self.judge is None else Agents(jax.tree.map(np.array, self.gather(state.agent)))
@@ -289,7 +305,8 @@ class Trainer:
         # On the host's CPU where the judge is; contexts of JAX are a thread's own.
         host = contextlib.nullcontext() if self.judge is None else jax.default_device(cpu())
         with host:
-            args = agents, seeds, jnp.uint32(step)
+            # Beyond 32 bits of steps episodes come again.
+            args = agents, seeds, jnp.uint32(step % 2**32)
             if size not in programs:
                 start = time.perf_counter()
                 mapped = jax.vmap(functools.partial(one, size), in_axes=(0, 0, None))

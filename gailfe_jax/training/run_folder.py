@@ -12,11 +12,13 @@ task/                 a copy of the files that make the task, where it is of a u
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +27,13 @@ from gailfe_jax.analysis.plots import learning_curves
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.parts import Part
 from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings, RunSettings
-from gailfe_jax.envs import changed_files, differ_by_file, on_file, said_of, task_file
+from gailfe_jax.envs import changed_files, differ_by_file, is_own_task, on_file, said_of, task_file
 from gailfe_jax.envs.physics import ENGINES
 from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.atomic import plain, write_json_atomic
+from gailfe_jax.io.digests import json_sha256
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import missing_modules
 from gailfe_jax.learners.base import Learner
@@ -44,11 +47,13 @@ VERSION = 2
 # What may change when a run resumes: how it is shown and how long it goes on, and where the demonstrations lie (their
 # content is compared).
 FREE_ON_RESUME = (
-    *("run.steps", "run.checkpoint_seconds", "run.keep", "run.snapshots"),
+    *("run.steps", "run.checkpoint_seconds", "run.keep", "run.snapshots", "run.on_divergence"),
     *("run.tensorboard", "run.wandb", "run.quiet", "run.devices", "run.eval_engine", "run.precision"),
     *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
     "imports",
 )
+SEAL = "sha256"
+"""Field of config.json: the digest of all others."""
 JUDGED_BY = {"return_mean": "return", "demo_distance": "distance to the demonstrations", "length_mean": "length"}
 """What a policy is judged by, the first that a run has measured: a task without a reward has no return."""
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -115,6 +120,27 @@ def shared_identity(record: Mapping[str, Any]) -> dict[str, Any]:
     return parts | {"demos": demos, "seeds": record.get("seeds", record["run"]["seeds"])}
 
 
+_TOP: dict[str, tuple[type, str]] = {
+    "algo": (str, "the name of a method"),
+    "engine": (str, "the name of an engine"),
+    "object": (str, "the name of a class"),
+    "imports": (list, "a list of names"),
+    "seeds": (list, "a list of whole numbers"),
+    "resumed": (list, "a list of tables"),
+    "provenance": (dict, "a table"),
+    "task": (dict, "a table"),
+    "sweep": (dict, "a table"),
+}
+"""Fields of config.json that no part checks, with their kind and its words."""
+_DEMOS: tuple[tuple[str, tuple[type, ...], str], ...] = (
+    *((name, (str,), "text") for name in ("sha256", "content_sha256", "annotator", "success")),
+    *((name, (int,), "a whole number") for name in ("expert_trajectories", "expert_pairs", "collected_failures")),
+    *((name, (int, float), "a number, or null") for name in ("demonstrated_return", "expert_return")),
+    *((name, (bool,), "true or false") for name in ("annotator_reads_reward", "success_reads_reward")),
+    ("provenance", (dict,), "a table"),
+)
+
+
 def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
     """`config.json` of a run folder, in today's form.
 
@@ -130,6 +156,17 @@ def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
         record = None
     if not isinstance(record, dict):
         raise GailfeError(f"{path}: damaged; expected what gailfe train wrote")
+    check_record(path, record)
+    record.pop(SEAL, None)
+    return _renewed(record) if record["version"] == 1 else record
+
+
+def check_record(path: pathlib.Path, record: Mapping[str, Any]) -> None:
+    """Holds that what config.json says beside the parts' settings is of its kind.
+
+    Raises:
+      GailfeError: names the file and the field.
+    """
     version = record.get("version")
     if version not in (1, VERSION):
         raise GailfeError(f"{path}: field 'version': {version!r}; this release reads versions 1 and {VERSION}")
@@ -137,7 +174,16 @@ def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
     for name in names:
         if not isinstance(record.get(name), dict):
             raise GailfeError(f"{path}: field {name!r}: missing or damaged; expected what gailfe train wrote")
-    return _renewed(record) if version == 1 else record
+    for name, (kind, words) in _TOP.items():
+        if record.get(name) is not None and not isinstance(record[name], kind):
+            raise GailfeError(f"{path}: field {name!r}: got {reprlib.repr(record[name])}; expected {words}")
+    for name, kind, words in (("seeds", int, "whole numbers"), ("imports", str, "names"), ("resumed", dict, "tables")):
+        if any(not isinstance(x, kind) or isinstance(x, bool) for x in record.get(name) or ()):
+            raise GailfeError(f"{path}: field {name!r}: got {reprlib.repr(record[name])}; expected a list of {words}")
+    for name, kinds, words in _DEMOS:
+        value = record["demos"].get(name)
+        if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise GailfeError(f"{path}: field 'demos.{name}': got {reprlib.repr(value)}; expected {words}")
 
 
 def recorded_engine(run_dir: str | os.PathLike[str]) -> str | None:
@@ -160,8 +206,7 @@ def recorded_interval(run_dir: str | os.PathLike[str]) -> float | None:
     """
     if not (pathlib.Path(run_dir) / "config.json").is_file():
         return None
-    every = load_run(pathlib.Path(run_dir))["run"].get("eval_every")
-    return float(every) if isinstance(every, int | float) else None
+    return _read(RunSettings(), load_run(pathlib.Path(run_dir))["run"], "run").eval_every
 
 
 def _renewed(record: dict[str, Any]) -> dict[str, Any]:
@@ -181,15 +226,22 @@ def read_record(record: Mapping[str, Any]) -> Recorded:
       GailfeError: a field that this release does not know, or a value it does not take.
     """
     known = {name: value for name, value in record["demos"].items() if name in DemoSettings().values()}
-    imports = record.get("imports", [])
+    imports = record.get("imports") or []
+    place = _read(EnvSettings(mjx=MjxSettings(solver_setting="model")), record["environment"], "environment")
+    if place.reset_nonfinite is None:
+        with contextlib.suppress(GailfeError):
+            # Of a task that is not known here nothing is made.
+            if is_own_task(place.env):
+                place = place.replace(reset_nonfinite=False)
     return Recorded(
-        # A run that names no solver setting was made before there was a choice, or has no use for one.
-        place=_read(EnvSettings(mjx=MjxSettings(solver_setting="model")), record["environment"], "environment"),
+        # A run that names no solver setting, or not what it resets, was made before there was a choice, or has no use
+        # for one.
+        place=place,
         method=read_method(record.get("algo"), record["method"]),
         # A run that names neither was made before there was a choice.
         run=_read(RunSettings(eval_engine="same", precision="default"), record["run"], "run"),
         demos=_read(DemoSettings(), known, "demos"),
-        imports=tuple(map(str, imports)) if isinstance(imports, list) else (),
+        imports=tuple(imports),
     )
 
 
@@ -287,8 +339,11 @@ def check_same_task(run_dir: pathlib.Path, saved: Mapping[str, Any], now: Any) -
         raise GailfeError(f"{run_dir}: {said_of(changed)} since the run began; expected the task as it was{hint}")
 
 
-def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
-    """Makes the folder, or checks that it holds the run that is to be resumed, and writes config.json.
+def check_run(run_dir: pathlib.Path, now: Mapping[str, Any], resume: bool) -> dict[str, Any]:
+    """Checks that a folder can take a run, or that it holds the run that is to be resumed; writes nothing.
+
+    Returns:
+      Where the run comes from, for `write_run`.
 
     Raises:
       GailfeError: it holds a run and `resume` is False, another run, or something else; or the method is one that
@@ -300,28 +355,39 @@ def open_run(run_dir: pathlib.Path, now: dict[str, Any], resume: bool) -> None:
     if path.exists() and not resume:
         raise GailfeError(f"{run_dir}: already holds a run; add --resume to continue it, or choose another --out")
     origin: dict[str, Any] = {"provenance": provenance()}
-    if path.exists():
-        saved = load_run(run_dir)
-        held = read_record(saved)
-        engine = saved.get("engine", now["engine"])
-        place = part_record(settled(held.place, engine))
-        before = identity(held.method, place, held.run, saved["demos"], engine, held.imports)
-        before |= {"seeds": saved["seeds"]} if "seeds" in saved else {}
-        check_same_task(run_dir, saved, now.get("task"))
-        # A run of an older release recorded no task; and the files may lie elsewhere today.
-        # And where an object was given, one that is registered by its name may be meant today.
-        before |= {name: now[name] for name in ("task", "object") if name in now}
-        old, new = before["environment"].get("env", ""), now["environment"].get("env", "")
-        if saved.get("task") and differ_by_file(old, new):
-            before["environment"] = before["environment"] | {"env": new}
-        check_config(before, now, ignore=FREE_ON_RESUME)
-        origin = {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
-    elif run_dir.exists() and any(run_dir.iterdir()):
-        raise GailfeError(f"{run_dir}: exists and holds no run; choose another --out")
-    else:
+    if not path.exists():
+        if run_dir.exists() and any(run_dir.iterdir()):
+            raise GailfeError(f"{run_dir}: exists and holds no run; choose another --out")
         _check_readable(now)
+        return origin
+    saved = load_run(run_dir)
+    held = read_record(saved)
+    engine = saved.get("engine", now["engine"])
+    place = part_record(settled(held.place, engine))
+    before = identity(held.method, place, held.run, saved["demos"], engine, held.imports)
+    before |= {"seeds": saved["seeds"]} if "seeds" in saved else {}
+    check_same_task(run_dir, saved, now.get("task"))
+    # A run of an older release recorded no task; and the files may lie elsewhere today.
+    # And where an object was given, one that is registered by its name may be meant today.
+    before |= {name: now[name] for name in ("task", "object") if name in now}
+    old, new = before["environment"].get("env", ""), now["environment"].get("env", "")
+    if saved.get("task") and differ_by_file(old, new):
+        before["environment"] = before["environment"] | {"env": new}
+    check_config(before, dict(now), ignore=FREE_ON_RESUME)
+    return {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
+
+
+def write_run(run_dir: pathlib.Path, now: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+    """Makes the folder, and writes config.json under its seal.
+
+    Args:
+      run_dir: the run folder.
+      now: the run's identity.
+      origin: what else the record says.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(path, now | origin)
+    record = json.loads(json.dumps(plain({**now, **origin}), allow_nan=False))
+    write_json_atomic(run_dir / "config.json", record | {SEAL: json_sha256(record)})
 
 
 def _check_readable(now: Mapping[str, Any]) -> None:
@@ -338,8 +404,13 @@ def _check_readable(now: Mapping[str, Any]) -> None:
 def recorded_curves(run_dir: pathlib.Path) -> Curves:
     """All that metrics.jsonl holds."""
     records = read_metrics(run_dir / "metrics.jsonl") if (run_dir / "metrics.jsonl").exists() else []
-    names = [name for name in (records[0] if records else {}) if name not in ("seed", "step")]
-    return {name: stack_metric(records, name) for name in names}
+    names = [name for name in (records[0] if records else {}) if name not in ("seed", "step", "diverged")]
+    curves: Curves = {}
+    for name in names:
+        # Of a record with gaps, what no evaluation has of every seed is no curve; policies are written all the same.
+        with contextlib.suppress(GailfeError):
+            curves[name] = stack_metric(records, name)
+    return curves
 
 
 def recorded_timing(run_dir: pathlib.Path, timing: Mapping[str, float]) -> dict[str, float]:
@@ -362,9 +433,11 @@ def finish_run(
     expert_return: float | None,
     annotator: str | None,
     timing: Mapping[str, float],
-    num_seeds: int,
+    seeds: Sequence[int],
+    diverged: Sequence[Mapping[str, Any]] = (),
+    lost: str = "",
 ) -> dict[str, Any]:
-    """Writes summary.json and learning_curve.png; returns the summary."""
+    """Writes summary.json and learning_curve.png, that of the seeds that have not diverged; returns the summary."""
     summary: dict[str, Any] = {
         "algo": algo,
         "env": env_name,
@@ -372,21 +445,27 @@ def finish_run(
         "finished": finished,
         "expert_return": expert_return,
         "annotator": annotator,
+        "diverged": list(diverged),
         **timing,
         "provenance": provenance(),
     }
+    if lost:
+        summary["metrics_incomplete"] = lost
     if timing["train_seconds"] > 0:
-        steps_taken = timing["steps_this_session"] * num_seeds
+        steps_taken = timing["steps_this_session"] * len(seeds)
         summary["steps_per_second"] = steps_taken / timing["train_seconds"]
         if timing.get("wall_seconds", 0) > 0:
             summary["steps_per_second_overall"] = steps_taken / timing["wall_seconds"]
     shown = next((name for name in JUDGED_BY if name in curves), None)
     if shown is not None:
         summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
+        gone = [said["seed"] for said in diverged]
+        left = [i for i, seed in enumerate(seeds) if seed not in gone] or list(range(len(seeds)))
+        steps_shown, values = curves[shown]
         learning_curves(
-            {algo: curves[shown]},
+            {algo: (steps_shown, values[left])},
             run_dir / "learning_curve.png",
-            title=f"{algo} on {env_name}",
+            title=f"{algo} on {env_name}" + (f" ({len(gone)} of {len(seeds)} seeds diverged)" if gone else ""),
             expert_return=expert_return,
             ylabel=f"{JUDGED_BY[shown]} of the deterministic policy",
             per_seed=True,

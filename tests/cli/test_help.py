@@ -78,7 +78,7 @@ def test_a_commands_own_help_fits_and_shows_its_options(command, capsys):
     run = {f"--{name.replace('_', '-')}" for name in leaves(RunSettings())}
     assert run <= found
     if command != "expert":
-        place = {f"--{name}" for name in leaves(EnvSettings()) if "." not in name}
+        place = {f"--{name.replace('_', '-')}" for name in leaves(EnvSettings()) if "." not in name}
         assert place | {f"--{name.replace('_', '-')}" for name in DemoSettings().values()} - {"--expert"} <= found
         assert all(re.search(rf"^{name} ", text, re.MULTILINE) for name in METHODS)
 
@@ -88,7 +88,10 @@ def test_a_commands_own_help_fits_and_shows_its_options(command, capsys):
     [
         (
             "train gail --help reward.lr",
-            ["--reward.lr 0.0003", "Expected: a finite number; traced: a sweep trains many values in one program."],
+            [
+                "--reward.lr 0.0003",
+                "Expected: a finite number from 0; traced: a sweep trains many values in one program.",
+            ],
         ),
         ("train gail --help=reward.lr", ["--reward.lr 0.0003"]),
         ("train gail --help --policy", ["--policy.max-kl 0.02"]),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -146,3 +147,25 @@ def test_an_interruption_before_training_exits_with_130(monkeypatch, capsys):
     monkeypatch.setattr("gailfe_jax.apps.evaluate_run.policies_of", interrupt)
     assert main(["video", "x"]) == 130
     assert capsys.readouterr().err == "gailfe: somewhere: interrupted\n"
+
+
+@pytest.mark.parametrize("value", ["1", "True"])
+def test_64_bits_are_refused_before_anything_is_begun(value, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JAX_ENABLE_X64", value)
+    assert main(["train", "ppo", "--env", "cartpole", "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"gailfe: error: JAX_ENABLE_X64: got '{value}'; expected it unset") and said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_one_line(platform, tmp_path):
+    words = ["train", "ppo", "--env", "cartpole", "--out", str(tmp_path / "run")]
+    environment = os.environ | {"JAX_PLATFORMS": platform}
+    done = subprocess.run(
+        [sys.executable, "-m", "gailfe_jax", *words], capture_output=True, text=True, env=environment, cwd=ROOT,
+        check=False,
+    )  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and last.startswith(f"gailfe: error: JAX_PLATFORMS: got '{platform}', and JAX has no")
+    assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import gymnasium
@@ -12,7 +13,9 @@ from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.envs import DelayedReward, base_name, canonical_name, make_env
 from gailfe_jax.envs.gymnasium import DelayedRewardWrapper
+from gailfe_jax.envs.rollout import unroll
 from gailfe_jax.errors import GailfeError
+from tests.toy import Cliff
 
 
 def roll(env, steps, scale, num_envs=3):
@@ -82,6 +85,30 @@ def test_it_is_the_same_in_gymnasium():
             # Gymnasium's own generator goes on from where it was, in both alike.
             earned, paid, episodes = 0.0, 0.0, episodes + 1
     assert episodes >= 3
+
+
+class Clock(Cliff):
+    """Pays 1 in each of ten steps."""
+
+    spec = dataclasses.replace(Cliff.spec, max_episode_steps=10)
+
+    def reward(self, obs):
+        return jnp.float32(1.0)
+
+    def fell(self, obs):
+        return jnp.array(False)
+
+
+@pytest.mark.parametrize("every", [1, 3, 4, 20])
+def test_the_return_of_an_episode_in_training_is_what_it_was_paid(every):
+    act = lambda agent, obs, key: (jnp.zeros((len(obs), 2)), jnp.zeros(len(obs)))  # noqa: E731
+    env = DelayedReward(Clock(), every)
+    state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 2))
+    state, _, totals = jax.jit(lambda state: unroll(env, act, None, state, jax.random.key(1), 25))(state)
+    assert totals.count == 4 and totals.returns == 40
+    # Half an episode: five steps, of which whole multiples of `every` are paid.
+    assert state.episode_return.tolist() == [5 - 5 % every] * 2
+    assert state.phys.pending.tolist() == [5 % every] * 2
 
 
 def test_names():

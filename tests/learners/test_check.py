@@ -7,6 +7,7 @@ import re
 import jax.numpy as jnp
 import pytest
 
+from gailfe_jax.data.annotators import Annotator, from_function
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import GAIL
 from gailfe_jax.policies.ppo import PPO
@@ -108,3 +109,27 @@ def test_a_wrong_policy_step_is_told_by_part_and_function(wrong, message, tmp_pa
 def test_what_is_right_goes_on_to_its_folder(tmp_path):
     with pytest.raises(GailfeError, match=r"exists and holds no run; choose another --out"):
         attempt(tmp_path, reward=Mine(), policy=Step(minibatches=2))
+
+
+def _raises(episode):
+    raise ValueError("no such\nepisode")
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        (from_function(_raises), r"^annotator '_raises', traced by JAX, fails \(ValueError: no such\)"),
+        (from_function(lambda e: e.length), r"^annotator '<lambda>' gives int32\[\]; expected bool\[\]"),
+        (from_function(lambda e: e.obs[:, 0] > 1, "far"), r"^annotator 'far' gives bool\[12\]; expected bool\[\]"),
+        (
+            Annotator("mine", False, verdict=lambda s: s.flagged > 0, flag=lambda obs, action, after: obs > after),
+            r"^annotator 'mine': its flag gives bool\[2\]; expected bool\[\]",
+        ),
+        (Annotator("mine", False, verdict=lambda s: s.nothing), r"^annotator 'mine', traced by JAX, fails \(Attribute"),
+    ],
+)
+def test_an_annotator_that_fails_is_told_before_a_run_folder_is_made(tmp_path, judge, message):
+    demos = toy_demonstrations(ENV, cliff_expert(), trajectories=2, failures=0)
+    with pytest.raises(GailfeError, match=message) as error:
+        train(tiny("gailfe"), ENV, tiny_run(), demos=demos, out=tmp_path / "run", annotator=judge)
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()

@@ -37,6 +37,7 @@ def test_the_parts_are_those_of_the_run_and_make_its_state():
     parts = found.parts
     assert sum(parts[name] for name in ("experience", "replay", "environments", "networks")) == tree_bytes(state)
     assert parts["environments"] == tree_bytes(state.env)
+    assert parts["copy of both"] == parts["environments"] + parts["networks"]
     spec = plan.learner.env.spec
     key = jax.random.key(0)
     one = jax.tree.map(lambda x: x[0], state)
@@ -52,7 +53,7 @@ def test_the_parts_are_those_of_the_run_and_make_its_state():
 def test_each_device_holds_its_seeds():
     plan = plan_of(tiny("ppo"), Drift(), seeds=2)
     whole = footprint(plan)
-    assert set(whole.parts) == {"environments", "networks", "unroll"} and 0 < whole.total < whole.free
+    assert set(whole.parts) == {"environments", "networks", "copy of both", "unroll"} and 0 < whole.total < whole.free
     mesh = type("Mesh", (), {"shape": {"seeds": 2, "envs": 4}})
     shapes = plan.trainer.template(None)
     plan.trainer.mesh, plan.trainer.template = mesh, lambda demos: shapes
@@ -111,7 +112,9 @@ def test_a_run_says_what_it_takes_and_is_refused_before_its_folder_is_made(monke
 
 def test_the_opening_lines_say_what_a_run_takes(tmp_path, capsys):
     train(tiny("ppo"), Drift(), tiny_run(quiet=False), out=tmp_path / "run")
-    assert re.search(r"memory: at least [\d.]+ KiB of [\d,.]+ GiB free \((networks|unroll) ", capsys.readouterr().out)
+    assert re.search(
+        r"memory: at least [\d.]+ KiB of [\d,.]+ GiB free \((copy of both|networks|unroll) ", capsys.readouterr().out
+    )
 
 
 def test_bytes_in_words():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from gailfe_jax.config.run import DemoSettings
 from gailfe_jax.data.annotators import Annotator
 from gailfe_jax.data.trajectories import Demonstrations
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.inputs import prepare_inputs
 from gailfe_jax.training.loop import train
 from tests.tiny import tiny
@@ -85,3 +87,58 @@ def test_an_asked_expert_is_shown_with_its_return(expert_file):
     assert inputs.demos.expert is None and inputs.demos.oracle is not None
     assert inputs.record["expert"] == expert_file and inputs.record["expert_return"] is None
     assert len(inputs.record["content_sha256"]) == 64
+
+
+def _far(part, field, value):
+    array = getattr(part, field).copy()
+    array[(3, 0) if array.ndim > 1 else 3] = value
+    return dataclasses.replace(part, **{field: array})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: dataclasses.replace(d, env_id="walker2d"), "field 'env_id': demonstrations of 'walker2d', expected"),
+        (
+            lambda d: dataclasses.replace(d, expert=_far(d.expert, "action", 5.0)),
+            r"action\[0\] is 5 at step 3, outside",
+        ),
+        (lambda d: dataclasses.replace(d, failures=_far(d.failures, "obs", np.nan)), "'failures/obs': NaN or infinity"),
+        (lambda d: dataclasses.replace(d, expert=_far(d.expert, "reward", np.inf)), "'expert/reward': NaN or infinity"),
+        (
+            lambda d: dataclasses.replace(d, expert=_far(d.expert, "next_obs", 1e38)),
+            r"1e\+38 at step 3, expected at most",
+        ),
+        (
+            lambda d: dataclasses.replace(
+                d, expert=dataclasses.replace(d.expert, truncated=d.expert.truncated & False)
+            ),
+            "neither terminated nor truncated",
+        ),
+    ],
+)
+def test_what_is_in_memory_is_held_to_what_files_are_held_to(loaded, change, message):
+    with pytest.raises(GailfeError, match=rf"^demos: .*{message}"):
+        prepare_inputs(METHOD, ENV, DemoSettings(), change(loaded))
+
+
+def test_a_file_of_numbers_without_a_variance_is_refused(loaded, tmp_path):
+    with pytest.raises(GailfeError, match=r"'expert/reward': 1e\+38 at step 3, expected at most 1e\+17"):
+        dataclasses.replace(loaded, expert=_far(loaded.expert, "reward", 1e38)).save(tmp_path / "far.npz")
+
+
+def test_other_types_of_numbers_are_taken_from_memory(loaded):
+    expert = loaded.expert
+    doubles = dataclasses.replace(
+        expert,
+        obs=expert.obs.astype(np.float64),
+        next_obs=expert.next_obs.astype(np.float64),
+        reward=np.round(expert.reward).astype(np.int64),
+        offsets=expert.offsets.astype(np.int32),
+    )
+    found = prepare_inputs(METHOD, ENV, DemoSettings(), dataclasses.replace(loaded, expert=doubles))
+    same = prepare_inputs(METHOD, ENV, DemoSettings(), loaded)
+    np.testing.assert_array_equal(found.demos.expert.obs, same.demos.expert.obs)
+    beyond = dataclasses.replace(doubles, obs=np.where(np.arange(len(doubles.obs))[:, None] == 3, 1e300, doubles.obs))
+    with pytest.raises(GailfeError, match="'expert/obs': NaN or infinity at step 3"):
+        prepare_inputs(METHOD, ENV, DemoSettings(), dataclasses.replace(loaded, expert=beyond))

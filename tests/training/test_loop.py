@@ -61,8 +61,8 @@ def test_a_signal_ends_the_chunk_and_saves(go, whole, tmp_path):
 
 
 def test_a_run_whose_seeds_have_all_stopped_is_at_its_end(go, tmp_path):
-    """A rate at which every step makes it worse: the first snapshot is the best, and patience ends after two more."""
-    method = tiny("bc", policy__lr=30.0, patience=2.0)
+    """A rate at which steps soon make it worse: patience ends two iterations after the best snapshot."""
+    method = tiny("bc", policy__lr=3.0, patience=2.0)
     first = go(tmp_path / "run", settings(50), method)
     assert first.steps < 40 * CHUNK and first.summary["finished"] and not first.interrupted
     assert first.metrics["stopped"][1][:, -1].tolist() == [1, 1]

@@ -29,7 +29,7 @@ from gailfe_jax.training.loop import train
 from gailfe_jax.training.manifest import describe, named_leaves
 from gailfe_jax.training.plan import find_env
 from gailfe_jax.training.program import Trainer
-from gailfe_jax.training.run_folder import identity, load_policies, load_run, open_run, read_record
+from gailfe_jax.training.run_folder import check_run, identity, load_policies, load_run, read_record
 from tests.runs import metrics_of
 
 MODEL = MjxSettings(solver_setting="model")
@@ -138,7 +138,7 @@ def test_on_mjx_it_goes_on_with_the_models_own_solver_settings(folder):
 
     def resume(place):
         _, found, env = find_env(place)
-        open_run(folder, identity(held.method, found, held.run, saved["demos"], "mjx", held.imports), True)
+        check_run(folder, identity(held.method, found, held.run, saved["demos"], "mjx", held.imports), True)
         return env.physics.model.opt.iterations
 
     with pytest.raises(GailfeError, match=r"field environment\.mjx\.iterations is not in the checkpoint and 4 now"):

@@ -12,7 +12,7 @@ import pytest
 from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.rewards.linear import FeatureMatching
-from gailfe_jax.training.run_folder import load_policies, load_run, read_record
+from gailfe_jax.training.run_folder import check_record, load_policies, load_run, read_record
 from tests.runs import contents, metrics_of
 from tests.tiny import tiny
 from tests.training.cliff import CHUNK, EVALUATIONS, METHOD, SEEDS, settings
@@ -120,6 +120,28 @@ def test_a_method_that_its_record_would_not_bring_back_is_refused(go, tmp_path, 
         ((None, "algo", "nonsense"), r"algo: unknown algorithm 'nonsense'; expected one of ppo, trpo, sac, td3, gail"),
         ((None, "algo", None), r"algo: got None; expected the name of a method"),
         ((None, "method", 3), r"config.json: field 'method': missing or damaged"),
+        ((None, "seeds", 1.5), r"config.json: field 'seeds': got 1\.5; expected a list of whole numbers"),
+        ((None, "seeds", [0, True]), r"config.json: field 'seeds': got \[0, True\]; expected a list of whole numbers"),
+        ((None, "engine", []), r"config.json: field 'engine': got \[\]; expected the name of an engine"),
+        ((None, "imports", "mine"), r"config.json: field 'imports': got 'mine'; expected a list of names"),
+        ((None, "resumed", {}), r"config.json: field 'resumed': got \{\}; expected a list of tables"),
+        (("environment", "env", 5), r"config.json: environment\.env: got 5; expected text"),
+        (("method", "policy", {"gamma": {}}), r"method\.policy\.gamma: got \{\}; expected a finite number from 0 to 1"),
+        (("method", "policy", {"gamma": []}), r"method\.policy\.gamma: got \[\]; expected a finite number from 0 to 1"),
+        (
+            ("method", "policy", {"gamma": 1e6}),
+            r"method\.policy\.gamma: got 1000000\.0; expected a finite number from 0",
+        ),
+        (("method", "policy", {"hidden": [2**70]}), r"method\.policy\.hidden: got \[1180.*\]; expected layer sizes"),
+        (("method", "reward", {"form": "-log_e"}), r"method\.reward\.form: got '-log_e'; expected one of -log_d, 1-d"),
+        (
+            ("run", "eval_episodes", 2**70),
+            r"run\.eval_episodes: got 1180.*; expected a whole number from 1 to 2147483647",
+        ),
+        (("run", "seeds", 1.5), r"run\.seeds: got 1\.5; expected a whole number from 1 to 4294967296"),
+        (("run", "quiet", {}), r"run\.quiet: got \{\}; expected true or false"),
+        (("demos", "expert_return", "high"), r"field 'demos\.expert_return': got 'high'; expected a number, or null"),
+        (("demos", "provenance", []), r"field 'demos\.provenance': got \[\]; expected a table"),
     ],
 )
 def test_a_damaged_or_foreign_config_is_one_clear_error(go, half, tmp_path, content, message):
@@ -136,3 +158,45 @@ def test_a_damaged_or_foreign_config_is_one_clear_error(go, half, tmp_path, cont
         go(folder, resume=True)
     assert "\n" not in str(error.value)
     assert contents(folder) == before
+
+
+def _places(value, place=()):
+    """Where the values of a record stand."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _places(inner, (*place, name))
+    else:
+        yield place
+
+
+WRONG = (None, True, -1, 0.5, 2**70, 1e300, "", "x", [], {}, [None], [{}], {"a": 1})
+
+
+def test_no_value_of_another_kind_is_read(half):
+    """Whatever stands in a record is read as what it was, or refused in one line; nothing else is raised."""
+    record = load_run(half)
+    read, refused, said = 0, 0, set()
+    for place in _places(
+        {name: record[name] for name in ("algo", "engine", "environment", "method", "run", "imports")}
+    ):
+        for wrong in WRONG:
+            changed = json.loads(json.dumps(record))
+            outer = changed
+            for name in place[:-1]:
+                outer = outer[name]
+            before, outer[place[-1]] = outer[place[-1]], wrong
+            try:
+                check_record(half / "config.json", changed)
+                held = read_record(changed)
+            except GailfeError as error:
+                said.add(str(error))
+                refused += 1
+                continue
+            # What was taken is of the kind that was there, or the absence of what may be absent.
+            kinds = {bool: bool, int: int, float: (int, float), str: str, list: list}
+            assert wrong is None or isinstance(wrong, kinds[type(before)]), (place, wrong)
+            assert wrong is not True or isinstance(before, bool)
+            assert held is not None
+            read += 1
+    assert refused > 400 and read < refused / 3
+    assert all("\n" not in line and len(line) < 400 for line in said)

@@ -155,6 +155,22 @@ def load_demonstrations(source: str | os.PathLike[str], env: Env, also: Collecti
       GailfeError: a missing, damaged or foreign file, other bounds or another environment.
     """
     name, demonstrations = _read(source)
+    check_demonstrations(name, demonstrations, env, also)
+    return demonstrations
+
+
+def check_demonstrations(name: str, demonstrations: Demonstrations, env: Env, also: Collection[str] = ()) -> None:
+    """Holds that demonstrations are whole, and for `env`: of its task, with actions inside its bounds, or that are its
+    choices.
+
+    Args:
+      name: what messages call them.
+      demonstrations: from a file or from memory.
+      env, also: see `load_demonstrations`.
+
+    Raises:
+      GailfeError: see `Demonstrations.validate`.
+    """
     spec = env.spec
     demonstrations.validate(
         name,
@@ -163,7 +179,6 @@ def load_demonstrations(source: str | os.PathLike[str], env: Env, also: Collecti
         action_high=np.asarray(spec.action_high),
         discrete=spec.discrete,
     )
-    return demonstrations
 
 
 def write_demonstrations(path: str | os.PathLike[str], demonstrations: Demonstrations) -> None:

@@ -30,7 +30,7 @@ from gailfe_jax.envs.physics import POST_CONSTRAINT
 from gailfe_jax.envs.physics.model import action_bounds, check_fields, load_model, seconds_per_step
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel.phases import at_most, phase
-from gailfe_jax.types import Array, Fields, StepResult, Task
+from gailfe_jax.types import LARGEST_STATE, Array, Fields, StepResult, Task
 
 # Without warp-lang, MJX announces on stdout that it could not import it, which would corrupt machine-read output.
 with contextlib.redirect_stdout(io.StringIO()):
@@ -188,6 +188,10 @@ class MjxBase(abc.ABC):
 
     def view(self, phys: MjxState) -> tuple[Array, Array]:
         return phys.qpos, phys.qvel
+
+    def is_finite(self, phys: MjxState) -> Array:
+        # False for what is no number.
+        return (jnp.abs(phys.qpos) <= LARGEST_STATE).all() & (jnp.abs(phys.qvel) <= LARGEST_STATE).all()
 
 
 def fill_data(template: Any, phys: MjxState, ctrl: Array) -> Any:

@@ -10,6 +10,7 @@ import difflib
 import functools
 import importlib.util
 import pathlib
+import sys
 import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from gailfe_jax.types import Task
 
 # Gymnasium's model files are loaded unchanged, so this notice is nothing our user can act on.
 _EXPECTED_WARNING = "'settotalmass' is deprecated"
+_UNSTABLE = "The simulation is unstable"
 
 
 @contextlib.contextmanager
@@ -39,6 +41,25 @@ def without_expected_warning():
     for message in raised:
         if _EXPECTED_WARNING not in message:
             warnings.warn(f"MuJoCo: {message}", stacklevel=3)
+
+
+def leave_out_instability() -> None:
+    """From now on MuJoCo's warnings of simulations that become unstable are left out in this process, also of its log
+    file; others are shown as before. For engines whose unstable simulations are found and counted."""
+    previous = mujoco.get_mju_user_warning()
+    if getattr(previous, "leaves_out_instability", False):
+        return
+
+    def shown(message: str) -> None:
+        if _UNSTABLE in message:
+            return
+        if previous is None:
+            print(f"WARNING: {message}", file=sys.stderr)
+        else:
+            previous(message)
+
+    setattr(shown, "leaves_out_instability", True)  # noqa: B010
+    mujoco.set_mju_user_warning(shown)
 
 
 @functools.lru_cache(maxsize=32)

@@ -12,7 +12,9 @@ Differences from a plain MuJoCo loop:
 
 from __future__ import annotations
 
+import copy
 import math
+import sys
 import threading
 from typing import Any
 
@@ -25,12 +27,22 @@ from flax import struct
 from jax.experimental.buffer_callback import buffer_callback
 
 from gailfe_jax.envs.physics.failures import named_failure
-from gailfe_jax.envs.physics.model import action_bounds, check_fields, load_model, seconds_per_step
+from gailfe_jax.envs.physics.model import (
+    action_bounds,
+    check_fields,
+    leave_out_instability,
+    load_model,
+    seconds_per_step,
+)
 from gailfe_jax.envs.physics.pools import Pool, make_pool, prefix_size
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel.devices import computes_on_cpu
 from gailfe_jax.parallel.seeds import computed_where
-from gailfe_jax.types import Array, Fields, StepResult, Task
+from gailfe_jax.types import LARGEST_STATE, Array, Fields, StepResult, Task
+
+# Of a float64 as two uint32: which of them holds the exponent, and what it is at most.
+_UPPER = int(sys.byteorder == "little")
+_LARGEST_BITS = int(np.array([LARGEST_STATE]).view(np.uint32)[_UPPER])
 
 
 @struct.dataclass
@@ -56,6 +68,7 @@ class MujocoC:
     Args:
       task: which task.
       nthread: threads of the pool, 0 for all cores.
+      autoreset: whether MuJoCo puts a simulation whose state is bad into the model's initial state, as in Gymnasium.
       options: none; those of other engines are refused.
 
     Raises:
@@ -64,13 +77,17 @@ class MujocoC:
 
     name = "mujoco_c"
 
-    def __init__(self, task: Task, nthread: int = 0, **options: Any):
+    def __init__(self, task: Task, nthread: int = 0, *, autoreset: bool = True, **options: Any):
         for option in options:
             raise GailfeError(
                 f"engine mujoco_c: takes no option {option}, being Gymnasium's physics bit for bit; expected mjx, warp"
             )
         self.task = task
         self.model = load_model(task)
+        if not autoreset:
+            leave_out_instability()
+            self.model = copy.deepcopy(self.model)
+            self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         self.dt = seconds_per_step(task)
         data = mujoco.MjData(self.model)
         self.init_qpos = data.qpos.astype(np.float32)
@@ -135,6 +152,11 @@ class MujocoC:
         return jax.pure_callback(
             read, out_type, phys.row, phys.fresh, phys.qpos, phys.qvel, vmap_method="broadcast_all"
         )
+
+    def is_finite(self, phys: CState) -> Array:
+        # By sign, exponent and the upper bits of the mantissa: there is no float64 here.
+        words = phys.row.reshape(self.nrow, 2)[1 : 1 + self.model.nq + self.model.nv, _UPPER]
+        return ((words & jnp.uint32(0x7FFFFFFF)) <= jnp.uint32(_LARGEST_BITS)).all()
 
     def simulator_state(self, phys: CState) -> np.ndarray:
         """Host only: the float64 rows `[..., s]` (time, qpos, qvel, act, warm start) of a concrete `phys`."""

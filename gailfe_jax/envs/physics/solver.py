@@ -6,8 +6,10 @@ Where a cheaper setting has been shown to err no more than the model file's own,
 
 from __future__ import annotations
 
+import contextlib
+
 from gailfe_jax.config.run import EnvSettings
-from gailfe_jax.envs.registry import base_name
+from gailfe_jax.envs.registry import base_name, is_own_task
 from gailfe_jax.errors import GailfeError
 
 CHEAP: dict[tuple[str, str], dict[str, int]] = {
@@ -20,7 +22,7 @@ beside this). What has not been measured, all of Warp included, is not here and 
 
 
 def settled(place: EnvSettings, engine: str) -> EnvSettings:
-    """`place` with the solver setting that its engine runs, so that a record of it names the numbers.
+    """`place` with the solver setting that its engine runs, and with what is reset, so that a record of it names both.
 
     Settling again changes nothing, whatever a later release knows to be cheap.
 
@@ -32,6 +34,11 @@ def settled(place: EnvSettings, engine: str) -> EnvSettings:
       GailfeError: the cheap setting is asked for, and none is known.
     """
     mjx = place.mjx
+    own = _is_own(place.env)
+    if own and place.reset_nonfinite is None:
+        place = place.replace(reset_nonfinite=True)
+    elif not own and place.reset_nonfinite is False:
+        place = place.replace(reset_nonfinite=None)
     if engine not in ("mjx", "warp"):
         return place.replace(mjx=mjx.replace(solver_setting=None))
     given = {name for name, value in mjx.values().items() if value is not None} - {"solver_setting"}
@@ -46,3 +53,10 @@ def settled(place: EnvSettings, engine: str) -> EnvSettings:
     if cheap is None or given:
         return place.replace(mjx=mjx.replace(solver_setting="model"))
     return place.replace(mjx=mjx.replace(solver_setting="cheap", **cheap))
+
+
+def _is_own(name: str) -> bool:
+    # An object that was given has a name that is nobody's.
+    with contextlib.suppress(GailfeError):
+        return is_own_task(name)
+    return False

@@ -1,0 +1,99 @@
+"""One folder, one process: a lock that the system lets go of when its holder ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import write_json_atomic
+
+try:
+    import fcntl
+except ImportError:  # Not on Windows, where nothing is locked.
+    fcntl = None
+
+HOLDER = "in_use.json"
+"""Names who holds the lock, for people; it may outlive a kill, and means nothing then."""
+# Some network drives lock nothing.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.EACCES)
+
+
+class Held:
+    """A folder that this process alone writes to, from `held`."""
+
+    def __init__(self, folder: Path, descriptor: int | None):
+        self.folder = folder
+        self._descriptor = descriptor
+
+    def check(self) -> None:
+        """Holds that the folder is still where it was.
+
+        Raises:
+          GailfeError: it was removed, moved or replaced.
+        """
+        if self._descriptor is None:
+            return
+        ours = os.fstat(self._descriptor)
+        try:
+            there = os.stat(self.folder)
+        except OSError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+            raise GailfeError(f"{self.folder}: was removed, moved or replaced while it was written to; stopping here")
+
+
+@contextlib.contextmanager
+def held(folder: str | os.PathLike[str]) -> Iterator[Held]:
+    """Inside, no other process that asks may write to `folder`, which is there.
+
+    Raises:
+      GailfeError: another process holds it; the message says which.
+    """
+    folder = Path(folder)
+    if fcntl is None:
+        yield Held(folder, None)
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        yield Held(folder, None)
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GailfeError(f"{folder}: {_holder(folder)}; expected one process for one folder") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield Held(folder, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def named(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Inside, a file in `folder` says who writes to it; of a folder that is held."""
+    path = Path(folder) / HOLDER
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    write_json_atomic(path, {"process": os.getpid(), "host": socket.gethostname(), "since": now})
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _holder(folder: Path) -> str:
+    """Who holds a folder, as far as it says."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        said = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        return f"process {int(said['process'])} on {said['host']!s} writes to it since {said['since']!s}"
+    return "another process writes to it"

@@ -1,0 +1,126 @@
+"""What has to hold before a run goes on: its record is its own and whole, or somebody is told what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gailfe_jax.envs import differ_by_file
+from gailfe_jax.envs.physics.solver import settled
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.atomic import plain, sync_folder
+from gailfe_jax.io.digests import json_sha256
+from gailfe_jax.learners.record import part_record
+from gailfe_jax.training.checkpoint import CheckpointManager
+from gailfe_jax.training.logger import read_metrics
+from gailfe_jax.training.manifest import check_config
+from gailfe_jax.training.run_folder import FREE_ON_RESUME, SEAL, VERSION, identity, load_run, read_record
+
+RESTART = "--restart moves the run aside and starts it anew"
+
+
+def check_seal(run_dir: pathlib.Path) -> None:
+    """Holds that config.json says what was written there; older releases wrote no seal.
+
+    Raises:
+      GailfeError: it was changed.
+    """
+    path = run_dir / "config.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    sealed = record.pop(SEAL, None)
+    if sealed is not None and sealed != json_sha256(record):
+        raise GailfeError(
+            f"{path}: was changed after it was written (field {SEAL!r}); expected it as the run left it, or flags for "
+            f"what may change; {RESTART}"
+        )
+
+
+def foreign_to(run_dir: pathlib.Path) -> Callable[[dict[str, Any]], str]:
+    """A function that says why a checkpoint's configuration is not that of config.json; empty where it is."""
+    ours = _typed(load_run(run_dir))
+
+    def why(saved: dict[str, Any]) -> str:
+        if saved.get("version") != VERSION:
+            return ""  # An older release's.
+        try:
+            theirs = _typed(saved)
+            envs = [record["environment"].get("env", "") for record in (theirs, ours)]
+            if differ_by_file(*envs):
+                theirs["environment"]["env"] = ours["environment"]["env"]
+            check_config(theirs, ours, ignore=FREE_ON_RESUME)
+        except GailfeError as error:
+            return str(error)
+        except (AttributeError, LookupError, TypeError) as error:
+            return f"its configuration cannot be read ({type(error).__name__})"
+        return ""
+
+    return why
+
+
+def check_against(run_dir: pathlib.Path, checkpoints: CheckpointManager) -> None:
+    """Holds that config.json and one of the checkpoints that can be read are of one configuration.
+
+    Raises:
+      GailfeError: names the first field in which the newest one differs.
+    """
+    why = foreign_to(run_dir)
+    found = [why(config) for config in checkpoints.configs()]
+    if found and all(found):
+        raise GailfeError(f"{run_dir / 'config.json'}: {found[0]}; {RESTART}")
+
+
+def _typed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says, read as this release reads it, so that one of an older release is the same."""
+    held = read_record(record)
+    engine = record["engine"] if isinstance(record.get("engine"), str) else held.place.engine
+    place = part_record(settled(held.place, engine))
+    found = identity(held.method, place, held.run, dict(record["demos"]), engine, held.imports)
+    # Where it lies on this machine is free, and what it is made of is compared by itself.
+    return plain(found | {"seeds": record["seeds"]} if "seeds" in record else found)
+
+
+def check_nothing_lost(run_dir: pathlib.Path, checkpoints: CheckpointManager) -> None:
+    """Holds, where a run has no checkpoint to go on from, that it never had one.
+
+    Raises:
+      GailfeError: says what was found.
+    """
+    damaged = checkpoints.unusable()
+    if damaged:
+        listed = "; ".join(f"{name}: {why}" for name, why in damaged.items())
+        raise GailfeError(
+            f"{checkpoints.directory}: none of {len(damaged)} checkpoint(s) can be used ({listed}); expected one that "
+            f"verifies; {RESTART}"
+        )
+    path = run_dir / "metrics.jsonl"
+    records = read_metrics(path) if path.is_file() else []
+    if records and not checkpoints.awaits_first:
+        step = max(record["step"] for record in records)
+        raise GailfeError(
+            f"{run_dir}: has measured up to step {step:,} and holds no checkpoint; expected {checkpoints.directory} as "
+            f"the run left it; {RESTART}"
+        )
+
+
+def set_aside(run_dir: str | os.PathLike[str]) -> pathlib.Path | None:
+    """Renames a run's folder to `<name>.1`, or the first such name that is free; None where there is nothing.
+
+    Raises:
+      GailfeError: it holds something else than a run.
+      OSError: it cannot be renamed.
+    """
+    run_dir = pathlib.Path(run_dir)
+    if not run_dir.exists() or (run_dir.is_dir() and not any(run_dir.iterdir())):
+        return None
+    if not (run_dir / "config.json").is_file():
+        raise GailfeError(f"{run_dir}: exists and holds no run; expected the folder of a run to restart")
+    whole = run_dir.resolve()
+    number = 1
+    while (aside := whole.with_name(f"{whole.name}.{number}")).exists():
+        number += 1
+    os.rename(whole, aside)
+    sync_folder(aside.parent)
+    return aside
