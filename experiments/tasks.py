@@ -4,7 +4,7 @@
     python experiments/tasks.py --draw      only draw what there is
 
 10 whole demonstrations of the expert with its noise, 5 seeds, 50 deterministic Gymnasium episodes each at the end.
-On Humanoid the preset begins with a clone; beside it, the same from nothing.
+On Humanoid the preset begins with a clone; beside it, what the clone is worth, and the same from nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ def _cell(task: str, steps: float, algo: str, begins: str = "") -> Cell:
     name, label = f"{task}-{algo}", METHODS[algo]
     if begins == "nothing":
         method, name = set_values(method, {"start.steps": 0}), f"{name}-from-nothing"
+    if begins == "a clone, one iteration":
+        steps, name = method.rollout.batch_size, f"{task}-clone"
+        eval_every = steps
     label += f", from {begins}" if begins else ""
     return Cell(
         name, label, method, task, steps, SEEDS, eval_every=eval_every,
@@ -53,7 +56,7 @@ def _cell(task: str, steps: float, algo: str, begins: str = "") -> Cell:
 
 
 def _begins(task: str, algo: str) -> tuple[str, ...]:
-    return ("a clone", "nothing") if (task, algo) == ("humanoid", "gail") else ("",)
+    return ("a clone, one iteration", "a clone", "nothing") if (task, algo) == ("humanoid", "gail") else ("",)
 
 
 CELLS = [
@@ -91,7 +94,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             # A share of a negative return means nothing.
             share = f"{value.estimate / expert:.2f}" if expert > 0 else "-"
             lines.append("| " + " | ".join((title, cell.label, spent, figures, worst, best, share)) + " |")
-            if cell.method.name != "bc":
+            if cell.method.name != "bc" and len(record["steps"]) > 1:
                 panels.setdefault(title, {})[cell.label] = cells.curve(record)
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
