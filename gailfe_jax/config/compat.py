@@ -78,7 +78,7 @@ FLAT: dict[str, tuple[str, ...]] = {
     "gradient_penalty": ("reward.gradient_penalty",),
     "gradient_penalty_weight": ("reward.gradient_penalty_weight",),
     "expert_noise": ("reward.expert_noise",),
-    "features": ("reward.features",),
+    "features": ("fem:reward.features", "gtal:reward.features", "irlf:reward.features"),
     "linear_offset": ("reward.offset",),
     "irlf_lr": ("irlf:reward.lr",),
     "irlf_slack": ("reward.slack",),

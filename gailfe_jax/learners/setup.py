@@ -158,7 +158,7 @@ class Setup:
 
 def renamed(name: str) -> list[str]:
     """What a flat name of old releases is called now."""
-    return [target.rpartition(":")[2] for target in compat.FLAT.get(name, ())]
+    return list(dict.fromkeys(target.rpartition(":")[2] for target in compat.FLAT.get(name, ())))
 
 
 def _have(owners: list[str]) -> str:

@@ -69,8 +69,8 @@ def test_methods_with_a_discriminator_train(case, shown, tmp_path):
     assert any(jax.tree.leaves(moved)) and np.isfinite(metrics["discriminator_accuracy"][-1]).all()
     if method.name == "gailfe":
         assert np.isfinite(metrics["failure_log_d"]).all()
-        pool = state.sources.failures.storage
         # What the file's failures did is not known, and never asked.
+        pool = before.sources.failures.storage
         assert np.isnan(pool[..., 2:]).any() and not np.isnan(pool[..., :2]).any()
     judge = to_confidences(state, trainer.learner, "cliff", 1, np.array([0]))[0]
     assert (judge.inputs, judge.features) == (method.reward.inputs, trainer.learner.reward.columns)
