@@ -10,7 +10,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ _FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-default-apps"),
     "--disable-features=OptimizationHints,MediaRouter",
 )
+_AXE = pathlib.Path(__file__).parent / "vendor" / "axe.min.js"
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -111,4 +112,12 @@ def browser(profile: pathlib.Path) -> Iterator[Page]:
         driver.quit()
 
 
-Open = Callable[[str], Page]
+def accessibility(page: Page) -> list[str]:
+    """What axe-core finds serious or critical on the page as it stands, a line each."""
+    page.driver.execute_script(_AXE.read_text(encoding="utf-8"))
+    found = page.driver.execute_async_script("const done = arguments[0]; axe.run().then((r) => done(r.violations));")
+    return [
+        f"{rule['id']} ({rule['impact']}): {rule['help']}: {[node['target'] for node in rule['nodes']][:5]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ class VideoResult:
 
     Attributes:
       path: the MP4 file.
-      frames: frames in it: the start and one per step, for every episode.
+      frames: frames in it: the start and one per step (see `most_fps`), for every episode.
       fps: frames per second.
       backend: the OpenGL platform that rendered (`egl`, `osmesa` or `glfw`).
       returns: undiscounted true return of each episode as far as it was recorded.
@@ -68,6 +69,7 @@ def record_video(
     first: int = 0,
     seed: int = 0,
     fps: float | None = None,
+    most_fps: float | None = None,
     width: int = 480,
     height: int = 480,
     max_steps: int = 1000,
@@ -89,6 +91,7 @@ def record_video(
       first: the number of the first one.
       seed: of the episodes.
       fps: playing speed in frames per second; by default the environment's own, so it plays in real time.
+      most_fps: leave out steps where there were more frames a second; the speed stays, and the last step is there.
       width, height: of the picture in pixels, even; environments other than MuJoCo's choose their own.
       max_steps: cut each episode after this many steps.
       deterministic: act by the mean; otherwise draw.
@@ -107,8 +110,9 @@ def record_video(
     for name, value in {"width": width, "height": height}.items():
         if value < 16 or value % 2:
             raise GailfeError(f"{name}: expected an even number of pixels from 16, got {value}")
-    if fps is not None and not 0 < fps <= 1000:
-        raise GailfeError(f"fps: expected a number in (0, 1000], got {fps}")
+    for name, value in {"fps": fps, "most_fps": most_fps}.items():
+        if value is not None and not 0 < value <= 1000:
+            raise GailfeError(f"{name}: expected a number in (0, 1000], got {value}")
     if path.suffix.lower() != ".mp4":
         raise GailfeError(f"{path}: expected a file name that ends in .mp4")
     evaluate = _evaluation()
@@ -134,6 +138,7 @@ def record_video(
             "first": first,
             "seed": seed,
             "fps": fps,
+            "most_fps": most_fps,
             "width": width,
             "height": height,
             "max_steps": max_steps,
@@ -228,6 +233,8 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
     with contextlib.closing(env):
         evaluate.check_fit(policy, env, gymnasium_id)
         fps = float(order["fps"] or env.metadata.get("render_fps") or 30)
+        every = math.ceil(fps / order["most_fps"]) if order["most_fps"] else 1
+        fps /= every
         env.reset(seed=evaluate.episode_seed(seed, order["first"]))
         try:
             first = _frame(env, called)
@@ -252,10 +259,12 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
                     noise = None if order["deterministic"] else draw()[None, None]
                     action = batch.act(np.asarray(obs)[None, None], noise=noise)[0, 0]
                     obs, reward, terminated, truncated, _ = env.step(action)
-                    write(_frame(env, called))
                     total, steps, over = total + float(reward), steps + 1, terminated or truncated
+                    if steps % every == 0 or over or steps == order["max_steps"]:
+                        write(_frame(env, called))
+                        frames += 1
                 returns.append(total)
-                frames += steps + 1
+                frames += 1
     return {"frames": frames, "fps": fps, "returns": returns}
 
 

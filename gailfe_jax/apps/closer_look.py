@@ -27,7 +27,7 @@ from gailfe_jax.types import Env
 
 _EPISODES = 4
 """Of the policy whose pairs are shown."""
-_SIZE = 320
+_SIZE, _FPS = 320, 30
 _LONGEST = 1000
 
 
@@ -82,7 +82,7 @@ def films_of(run_dir: pathlib.Path, episodes: int = 20, seed: int = 0) -> list[F
             path = pathlib.Path(folder) / f"{words}.mp4"
             record_video(
                 chosen.policy, gymnasium_id, path, first=int(episode), seed=seed, width=_SIZE, height=_SIZE,
-                max_steps=_LONGEST, called=judged.name,
+                max_steps=_LONGEST, most_fps=_FPS, called=judged.name,
             )  # fmt: skip
             films[int(episode)] = Film(words, episodes, float(found.returns[episode]), path.read_bytes())
     return list(films.values())

@@ -20,6 +20,7 @@ from gailfe_jax.errors import GailfeError
 Flat = tyro.conf.OmitArgPrefixes
 Positional = tyro.conf.Positional
 PathWord = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+PathWords = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH...")]
 Settings = TypeVar("Settings")
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from gailfe_jax.cli.parsing import Positional, parse
+from gailfe_jax.cli.parsing import PathWords, parse
 from gailfe_jax.errors import GailfeError, GailfeWarning, refusal
 
 Found = TypeVar("Found")
@@ -24,7 +24,7 @@ class Report:
     its best policy plays some episodes, to show where the discriminator tells it from the expert.
     """
 
-    paths: Positional[tuple[str, ...]]
+    paths: PathWords
     """Run folders, sweep folders, or experiments' result files and folders of them."""
     out: str | None = None
     """Write this file. The default is report.html, in the folder where there is one only."""

@@ -66,6 +66,26 @@ def test_video_shows_the_evaluated_episode(recorded):
     assert list(recorded.returns) == evaluated.returns.tolist()
 
 
+@pytest.mark.slow
+def test_a_later_episode_is_filmed_alone_and_steps_are_left_out(recorded, tmp_path):
+    film = record_video(
+        make_policy(),
+        "HalfCheetah-v5",
+        tmp_path / "x.mp4",
+        width=160,
+        height=96,
+        max_steps=20,
+        seed=2,
+        first=1,
+        most_fps=7,
+    )
+    evaluated = evaluate_policy(make_policy(), "HalfCheetah-v5", episodes=2, seed=2, max_steps=20)
+    assert list(film.returns) == evaluated.returns.tolist()[1:]
+    # At 20 frames a second one in three: the start, steps 3 to 18, and the last one.
+    assert film.fps == pytest.approx(20 / 3) and film.frames == 1 + 6 + 1
+    assert len(iio.imread(film.path)) == film.frames
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -74,6 +94,8 @@ def test_video_shows_the_evaluated_episode(recorded):
         ({"width": 101}, "width: expected an even"),
         ({"height": 8}, "height"),
         ({"fps": 0}, "fps"),
+        ({"most_fps": 0}, "most_fps"),
+        ({"first": -1}, "first"),
         ({"path": "film.gif"}, r"film\.gif: expected a file name that ends in \.mp4"),
         ({"path": "file/film.mp4"}, "expected a folder"),
     ],

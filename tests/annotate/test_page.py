@@ -6,7 +6,7 @@ import pytest
 
 from gailfe_jax.annotate.session import FAILED, FAILED_FROM, GOOD, Label
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories
-from tests.browser import browser, needs_browser
+from tests.browser import accessibility, browser, needs_browser
 from tests.data.made import make_demonstrations
 from tests.host_episodes import random_episode
 
@@ -76,6 +76,19 @@ def test_episodes_are_labelled_by_keys_and_buttons(page, serve, tmp_path):
     assert text(page, "title") == "Episode 1 of 5" and text(page, "progress") == "2 of 5 episodes decided"
     assert page.js("return document.querySelectorAll('#episodes .failed_from').length") == 1
     assert page.errors() == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_it_fits_and_is_accessible(page, serve, tmp_path, width, height, dark):
+    make_demonstrations().save(tmp_path / "demos.npz")
+    server = serve(str(tmp_path / "demos.npz"))
+    server.session.decide(0, Label(FAILED_FROM, 2))
+    server.session.decide(1, Label(GOOD))
+    opened(page, server)
+    page.look(width, height, dark)
+    assert page.js("return document.documentElement.scrollWidth") <= width
+    assert accessibility(page) == []
 
 
 def test_single_keys_can_be_switched_off(page, serve, tmp_path):

@@ -25,7 +25,7 @@ SHOWN = {
     "video": ["PATH", "--out", "--episodes"],
     "confidence": ["PATH", "--demos", "--episodes", "--seed"],
     "export": ["PATH", "--to", "onnx,jax,numpy,c", "--out", "--seed", "--overwrite"],
-    "report": ["PATHS", "--out", "--videos", "--no-states", "--demos"],
+    "report": ["PATH...", "--out", "--videos", "--no-states", "--demos"],
     "card": ["PATH", "--out", "--license", "--overwrite"],
     "bench": ["usage: gailfe bench", "physics", "train", "horizon"],
     "algorithms": ["usage: gailfe algorithms"],

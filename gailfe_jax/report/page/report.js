@@ -129,7 +129,7 @@
         width,
         height: this.chart.judged ? 340 : 230,
         legend: { show: false },
-        cursor: { drag: { x: true, y: false, setScale: true }, points: { show: false }, focus: { prox: 30 } },
+        cursor: { drag: { x: true, y: false, setScale: true }, points: { show: false } },
         scales: { x: { time: false }, y: { range: (_, low, high) => this.range(low, high) } },
         series: [{}, ...lines],
         bands,
