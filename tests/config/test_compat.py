@@ -44,7 +44,13 @@ def test_every_name_it_has_become_is_one_of_todays_settings():
     assert targets - known == set()
     # Demonstrations stood in a record of their own, and these settings came later.
     later = {"mjx.solver_setting", "reset_nonfinite", "rollout.demonstrated_starts", "reward.inputs"}
-    later |= {"reward.absorbing", "reward.recent", "reward.recent_steps", "reward.spectral_norm", "reward.spectral_limit"}
+    later |= {
+        "reward.absorbing",
+        "reward.recent",
+        "reward.recent_steps",
+        "reward.spectral_norm",
+        "reward.spectral_limit",
+    }
     for name in ("sac", "td3", "svg"):
         later |= {f"policy.{setting}" for setting in leaves(POLICY_UPDATES[name]())} - targets
     assert known - targets == {"demos", "trajectories", "subsample", "demo_seed", "expert"} | later
