@@ -347,7 +347,8 @@ class Sources:
             """`[K, count]` steps of each minibatch, and whether the task ended."""
             assert self.experience is not None
             drawn: Transition = self.experience.sample(states.experience, key, steps * count, newest=newest)
-            pairs = self._pairs(*(x.reshape(steps, count, -1) for x in (drawn.obs, drawn.action, drawn.next_obs)))
+            parts = (drawn.obs, drawn.action, drawn.next_obs)
+            pairs = self._pairs(*(x.reshape(steps, count, x.shape[-1]) for x in parts))
             return pairs, drawn.terminated.reshape(steps, count)
 
         drawn = rows(key, size - count, None)

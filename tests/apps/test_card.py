@@ -68,11 +68,19 @@ def test_a_card_is_not_written_over(run_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [{"provenance": 3}, {"demos": {"provenance": [1], "expert_pairs": 2}}, {"method": {}}]
+    ("damage", "field"),
+    [({"provenance": 3}, "provenance"), ({"demos": {"provenance": [1], "expert_pairs": 2}}, "demos.provenance")],
 )
-def test_odd_records_make_a_card_all_the_same(run_dir, damage):
-    metrics(run_dir, return_mean=[1.0, 3.0, 2.0])
+def test_a_record_of_other_types_is_refused(run_dir, damage, field):
     record = json.loads((run_dir / "config.json").read_text()) | damage
+    (run_dir / "config.json").write_text(json.dumps(record))
+    with pytest.raises(GailfeError, match=rf"config.json: field '{field}': got .*; expected a table"):
+        write_card(run_dir)
+
+
+def test_odd_records_make_a_card_all_the_same(run_dir):
+    metrics(run_dir, return_mean=[1.0, 3.0, 2.0])
+    record = json.loads((run_dir / "config.json").read_text()) | {"method": {}}
     (run_dir / "config.json").write_text(json.dumps(record))
     (run_dir / "summary.json").write_text("[")
     assert "## Limits" in write_card(run_dir).read_text()

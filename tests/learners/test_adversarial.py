@@ -214,7 +214,7 @@ def test_without_a_good_episode_the_multiplier_waits():
             dict(reward__features="cubic"),
             r"^features: unknown features 'cubic'; expected one of linear, quadratic",
         ),
-        (("gail",), dict(reward__features="linear"), r"^reward.features: no such setting"),
+        (("gail",), dict(reward__offset=0.0), r"^reward.offset: no such setting"),
         (("constant",), dict(reward__offset="none"), r"^reward.offset: no such setting"),
     ],
 )

@@ -84,7 +84,7 @@ def test_folders_that_are_not_ours_stay_as_they_are(go, tmp_path):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (tiny("gail").replace(reward=FeatureMatching()), "the record of 'gail' .* field 'reward.features' is unknown"),
+        (tiny("gail").replace(reward=FeatureMatching()), "the record of 'gail' .* field 'reward.offset' is unknown"),
         (tiny("fem").replace(name="mine"), "the record of 'mine' .* unknown algorithm 'mine'"),
     ],
 )
