@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
     alone = Demonstrations(loaded.env_id, loaded.expert, Trajectories.empty(2, 2))
     with pytest.raises(GailfeError, match=r"^demos: failures.source is collected, but they have no failures"):
         attempt(tiny("gailfe", failures__source="collected"), alone)
-    with pytest.raises(GailfeError, match=r"^demos: field 'env_id': demonstrations of 'cliff', expected 'HalfCheetah-v5'"):
+    with pytest.raises(GailfeError, match=r"^demos: field 'env_id': .* of 'cliff', expected 'HalfCheetah-v5'"):
         attempt("gail", alone, "halfcheetah")
     with pytest.raises(GailfeError, match=r"^policy.max_kl: got shape \(3,\); expected one number or 2 of them"):
         attempt(METHOD.replace(policy=METHOD.policy.replace(max_kl=np.array([1.0, 2.0, 3.0]))), shown)
