@@ -91,6 +91,9 @@ class ReplayedUpdate(PolicyUpdate):
     """Steps kept, of all environments of a seed together."""
     random_steps: int = setting(2_000, least=0)
     """Steps at the start whose actions are drawn uniformly, before anything is learned."""
+    noiseless: float = setting(0.0, least=0, most=1)
+    """Share of the environments in which the policy acts as it is judged: without noise, and averaged if it is. What
+    goes wrong only without noise, such as standing still for ever, is otherwise never met in training."""
     update_ratio: float = setting(0.5, above=0)
     """Updates of the critics for each environment step."""
     policy_delay: int = setting(2, least=1)
@@ -188,6 +191,11 @@ class ReplayedUpdate(PolicyUpdate):
         """Draws actions `[B, a]`, uniformly in the first `random_steps` steps, and gives their `log_prob [B]`."""
         first = state.seen < self.random_steps
         action, log_prob = self.draw(state, obs, key)
+        if self.noiseless:
+            judged = self.deterministic_action(state, obs)
+            there = draw_rows(lambda rows: jnp.arange(len(rows)) < round(self.noiseless * len(rows)), obs)
+            action = jnp.where(there[:, None], judged, action)
+            log_prob = jnp.where(there, self.distribution(state, obs).log_prob(judged), log_prob)
         size = self.problem.spec.action_size
 
         def draw(rows: Array) -> Array:

@@ -231,6 +231,25 @@ def test_it_acts_at_random_first_and_its_statistics_stand_still_then():
     np.testing.assert_array_equal(again.obs_stats.mean, seen.obs_stats.mean)
 
 
+@pytest.mark.parametrize("kind", [SAC, TD3])
+def test_in_a_share_of_the_environments_it_acts_as_it_is_judged(kind):
+    noisy = kind(hidden=(8,), random_steps=4, critics=Critics(hidden=(8,)), average=0.5)
+    step = noisy.replace(noiseless=0.4).bind(Problem(SPEC, num_envs=5, unroll_length=4))
+    noisy = noisy.bind(step.problem)
+    state = step.init(jax.random.key(0)).replace(seen=jnp.int32(4))
+    # The average is judged, and not the newest policy.
+    state = state.replace(average=jax.tree.map(lambda x: x + 0.1, state.policy))
+    obs = jax.random.normal(jax.random.key(1), (5, 2))
+    action, log_prob = step.act(state, obs, jax.random.key(2))
+    drawn, density = noisy.act(state, obs, jax.random.key(2))
+    np.testing.assert_array_equal(action[:2], step.deterministic_action(state, obs)[:2])
+    np.testing.assert_array_equal(action[2:], drawn[2:])
+    np.testing.assert_array_equal(log_prob[2:], density[2:])
+    assert np.all(np.asarray(action[:2]) != np.asarray(drawn[:2]))
+    first, _ = step.act(state.replace(seen=jnp.int32(3)), obs, jax.random.key(2))
+    np.testing.assert_array_equal(first, noisy.act(state.replace(seen=jnp.int32(3)), obs, jax.random.key(2))[0])
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
