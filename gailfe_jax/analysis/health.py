@@ -32,11 +32,11 @@ THRESHOLDS = {
     "most": Threshold(0.6, "share of evaluations that is most of a run: the way to a good policy may pass through all"),
     "saturated_accuracy": Threshold(0.97, "no more than 3 pairs in 100 are left from which a policy can learn"),
     "saturated_logit": Threshold(3.0, "at 3 nats, D is within 0.05 of 0 or 1, and -log D hardly has a slope"),
-    "blind_accuracy": Threshold(0.03, "this near to 0.5: so much a minibatch of 128 pairs of each kind varies by chance"),
+    "blind_accuracy": Threshold(0.03, "of 0.5: as much as minibatches of 128 pairs of each kind vary by chance"),
     "reached": Threshold(0.8, "share of the expert from which on a run is no patient for what did not hinder it"),
     "still_accepted": Threshold(0.1, "nine of ten trust-region steps refused: the policy is where it was"),
-    "still_kl": Threshold(1e-6, "nats: 10,000 such updates do not add up to one step of the usual 0.01 to 0.02"),
-    "far_kl": Threshold(0.1, "nats: five times the usual bound; ratios between old and new policy stop to be near 1"),
+    "still_kl": Threshold(1e-6, "nats: a usual update, of 0.01, moves the policy a hundred times as far"),
+    "far_kl": Threshold(0.1, "nats: five times TRPO's default bound, within which old data still judge a new policy"),
     "far_bound": Threshold(1.5, "times the bound on a step: more than rounding and a line search explain"),
     "far_clip": Threshold(0.5, "at half of all pairs the surrogate is flat, so half of the batch teaches nothing"),
     "entropy_fall": Threshold(3.0, "nats: as 20 times less spread of one action, or 2.7 times less of three"),
@@ -48,12 +48,12 @@ THRESHOLDS = {
     "high_multiplier": Threshold(5.0, "failures then weigh five times as much as the demonstrations"),
     "falls": Threshold(0.8, "share of episodes that the task ends itself, from which on ending early is the rule"),
     "survives": Threshold(0.1, "share of episodes, up to which a policy is one that stays alive"),
-    "half_expert": Threshold(0.5, "of the expert's return: staying alive alone is worth up to about that"),
-    "noise_gap": Threshold(0.5, "of the greater of both returns: more than exploration usually costs at a run's end"),
+    "half_expert": Threshold(0.5, "of the expert's return: below that, more is missing than polish"),
+    "noise_gap": Threshold(0.5, "of the greater of both returns: what is learned from is then half as good as what is judged, or twice"),
     "explained": Threshold(0.1, "of the returns' variance: a constant explains 0"),
-    "critic_excess": Threshold(5.0, "times what the mean reward comes to for ever; a good state is worth two or three"),
+    "critic_excess": Threshold(5.0, "times what the mean reward comes to for ever: the best states exceed the mean, but hardly so far"),
     "model_unexplained": Threshold(0.3, "of the variance of the moves: gradients through the model are mostly noise"),
-    "behind": Threshold(0.4, "of the median seed's level: more than seeds usually differ by"),
+    "behind": Threshold(0.4, "of the median seed's level: a seed that lacks so much has failed rather than lagged"),
     "behind_spread": Threshold(3.0, "times the other seeds' own spread, so that it is not one of a wide field"),
     "decline": Threshold(0.25, "of what was gained up to the peak; means of three evaluations vary less by chance"),
 }  # fmt: skip
@@ -140,11 +140,11 @@ class Sign(NamedTuple):
     """What a symptom is seen by in one seed.
 
     Attributes:
-      numbers: for the sentence, by name.
+      numbers: for the sentence, by name; words, too.
       first, last: the steps between which it is seen.
     """
 
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, float | str]
     first: int
     last: int
 
@@ -172,7 +172,7 @@ class Advice(NamedTuple):
                 return None
             if self.change == "smaller" and not isinstance(now, tuple | list) and now == 0:
                 return None
-            return f"a {self.change} {flag} (now {show_value(now)})"
+            return f"a {self.change} {flag} (now {_shown(now)})"
         if now == self.change:
             return None
         if isinstance(self.change, bool):
@@ -240,6 +240,7 @@ class Finding:
         return {"try" if name == "attempt" else name: value for name, value in found.items()}
 
 
+_LONGEST_TEXT = 200
 MOST_ADVICE = 3
 """Settings that one finding names."""
 
@@ -252,6 +253,12 @@ def advised(advice: Sequence[Advice], settings: Mapping[str, Any]) -> tuple[str,
     *others, last = [words for _, words in found]
     joined = f"{', '.join(others)} or {last}" if others else last
     return f"Try {joined}.", tuple(said.setting for said, _ in found)
+
+
+def printable(text: Any) -> str:
+    """What a file says, as one short line for a terminal."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in str(text))
+    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}..."
 
 
 def mean(values: np.ndarray) -> float:
@@ -286,7 +293,7 @@ def seeds_of(records: Sequence[Mapping[str, Any]]) -> tuple[list[Seed], dict[int
         if isinstance(said, Mapping) and record["seed"] not in diverged:
             step = said.get("step")
             at = step if type(step) is int else record["step"]
-            diverged[record["seed"]] = at, str(said.get("quantity", "a quantity"))[:200]
+            diverged[record["seed"]] = at, printable(said.get("quantity", "a quantity"))
     try:
         seeds = [_seed(name, rows[name], diverged.get(name)) for name in sorted(rows)]
     except OverflowError:
@@ -298,12 +305,21 @@ def _seed(name: int, rows: Mapping[int, Mapping[str, Any]], diverged: tuple[int,
     steps = [step for step in sorted(rows) if diverged is None or step < diverged[0]]
     names = dict.fromkeys(metric for step in steps for metric, value in rows[step].items() if _is_number(value))
     values = {
-        metric: np.array([float(v) if _is_number(v := rows[step].get(metric)) else math.nan for step in steps])
+        metric: np.array([_number(rows[step].get(metric)) for step in steps], np.float64)
         for metric in names
         if metric not in ("seed", "step")
     }
-    finite = {metric: np.where(np.isfinite(value), value, math.nan) for metric, value in values.items()}
-    return Seed(name, np.array(steps, np.float64), finite)
+    return Seed(name, np.array(steps, np.float64), values)
+
+
+def _number(value: Any) -> float:
+    """A finite number as it is, anything else as nan."""
+    found = float(value) if _is_number(value) else math.nan
+    return found if math.isfinite(found) else math.nan
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else show_value(value)
 
 
 def _is_number(value: Any) -> bool:

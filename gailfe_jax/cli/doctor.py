@@ -7,9 +7,13 @@ import json
 import pathlib
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gailfe_jax.cli.parsing import PathWords, parse
 from gailfe_jax.errors import GailfeError, GailfeWarning
+
+if TYPE_CHECKING:
+    from gailfe_jax.report.health import Examined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +30,12 @@ class Doctor:
     """Print JSON: a list with one object for each run."""
 
     def __call__(self) -> int:
-        from gailfe_jax.report.health import Examined, examine_folder, run_folders
+        from gailfe_jax.report.health import examine_folder, run_folders
 
         if not self.paths:
             raise GailfeError("paths: got none; expected a run folder or a sweep folder")
         # All are read before one is printed: bad input is one line.
-        found: list[Examined] = [examine_folder(folder) for folder in run_folders(self.paths)]
+        found = [examine_folder(folder) for folder in run_folders(self.paths)]
         if self.json:
             print(json.dumps([examined.record() for examined in found], indent=2, allow_nan=False))
         else:
@@ -40,16 +44,22 @@ class Doctor:
 
 
 def print_line(folder: str | pathlib.Path) -> None:
-    """Prints one line on a run that has ended. What goes wrong is a warning: the run itself is done."""
+    """Prints one line on a run that has ended, if it was evaluated at all.
+
+    What goes wrong is a warning: the run itself is done.
+    """
     from gailfe_jax.report.health import examine_folder, line_of
 
+    metrics = pathlib.Path(folder) / "metrics.jsonl"
+    if not metrics.is_file() or not metrics.stat().st_size:
+        return
     try:
         print(line_of(examine_folder(folder)))
     except GailfeError as error:
         warnings.warn(f"doctor: {error}", GailfeWarning, stacklevel=2)
 
 
-def _text(examined) -> str:
+def _text(examined: Examined) -> str:
     from gailfe_jax.report.health import WELL, seeds_in_words, steps_in_words
 
     seeds = f"{examined.seeds} seed{'s' if examined.seeds > 1 else ''}"

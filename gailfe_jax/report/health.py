@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gailfe_jax.analysis.doctor import examine, too_few
-from gailfe_jax.analysis.health import Finding, Run, bound, seeds_of
+from gailfe_jax.analysis.health import Finding, Run, bound, printable, seeds_of
 from gailfe_jax.config.run import RunSettings
 from gailfe_jax.config.tree import leaves
 from gailfe_jax.errors import GailfeError
@@ -22,6 +22,10 @@ from gailfe_jax.training.run_folder import JUDGED_BY, load_run
 
 LOWER_IS_BETTER = ("demo_distance",)
 WELL = "nothing stands out"
+HOW = (
+    "Read off the metrics alone, by fixed bounds. A warning often goes with a run that does not learn; a note may go "
+    "with one that does. gailfe doctor says the same on the terminal."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,11 +107,11 @@ def _examined(folder: pathlib.Path) -> Examined:
         )
     run = run_of(folder, record, records)
     evaluations = max((seed.count for seed in run.seeds), default=0)
-    few = f"only {evaluations} evaluations, of {bound('evaluations'):.0f} that it takes to judge" if too_few(run) else ""
+    few = f"only {evaluations} evaluations; it takes {bound('evaluations'):.0f} to judge" if too_few(run) else ""
     return Examined(
         folder=folder,
-        algo=str(record.get("algo", "unknown")),
-        env=str(record["environment"].get("env", "unknown")),
+        algo=printable(record.get("algo", "unknown")),
+        env=printable(record["environment"].get("env", "unknown")),
         seeds=len(run.seeds),
         evaluations=evaluations,
         step=max(line["step"] for line in records),
