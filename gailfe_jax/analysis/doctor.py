@@ -99,7 +99,7 @@ SYMPTOMS = (
         "discriminator_saturated", "warning", "the discriminator is saturated", symptoms.saturated,
         "It sorts {accuracy:.1%} of all pairs rightly with logits {apart} apart in {share:.0%} of the evaluations, so "
         "that its reward hardly points anywhere.",
-        _CALMER, part="reward.",
+        _CALMER, part="reward.gradient_penalty",
     ),
     Symptom(
         "discriminator_blind", "warning", "the discriminator is blind", symptoms.blind,
@@ -107,7 +107,7 @@ SYMPTOMS = (
         "policy is not known to be near the expert.",
         (Advice("reward.lr", "larger"), Advice("reward.steps", "larger"),
          Advice("reward.gradient_penalty_weight", "smaller"), Advice("reward.spectral_limit", "larger")),
-        part="reward.",
+        part="reward.gradient_penalty",
     ),
     Symptom(
         "critics_diverge", "warning", "the critics' values diverge", symptoms.critics,

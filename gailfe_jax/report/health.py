@@ -131,14 +131,10 @@ def run_of(folder: pathlib.Path, record: Mapping[str, Any], records: Sequence[Ma
     seeds, diverged = seeds_of(records)
     judged = next((name for name in JUDGED_BY if any(seed.has(name) for seed in seeds)), "return_mean")
     method = _method(record)
-    run = RunSettings()
-    settings = {name: leaf.value for name, leaf in leaves(run).items()} | {
-        name: value for name, value in record["run"].items() if name in leaves(run)
-    }
+    settings = settings_of(method, RunSettings())
+    settings |= {name: value for name, value in record["run"].items() if name in settings}
     if method is None:
         settings |= flat_values(record["method"])
-    else:
-        settings |= {name: leaf.value for name, leaf in leaves(method).items() if leaf.unread is None}
     return Run(
         seeds=seeds,
         judged=judged,
@@ -148,6 +144,14 @@ def run_of(folder: pathlib.Path, record: Mapping[str, Any], records: Sequence[Ma
         bias=getattr(getattr(method, "reward", None), "bias", None),
         diverged=diverged,
     )
+
+
+def settings_of(method: Learner | None, run: RunSettings) -> dict[str, Any]:
+    """The settings that something reads: a method's by dotted name, and how it is run."""
+    found = {name: leaf.value for name, leaf in leaves(run).items() if leaf.unread is None}
+    if method is not None:
+        found |= {name: leaf.value for name, leaf in leaves(method).items() if leaf.unread is None}
+    return found
 
 
 def _method(record: Mapping[str, Any]) -> Learner | None:
