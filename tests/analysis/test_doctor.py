@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ STEPS = 1000 * np.arange(1, K + 1)
 SETTINGS = {
     "policy.max_kl": 0.02, "policy.lr": 3e-4, "policy.clip": 0.2, "policy.entropy": 0.01, "policy.value_lr": 1e-3,
     "policy.gamma": 0.9, "policy.average": 0.0, "policy.critics.bounded": False, "policy.model.fit_steps": 10,
-    "reward.steps": 20, "reward.lr": 3e-4, "reward.absorbing": False, "constraint.multiplier": "dual",
-    "constraint.threshold": -0.69, "failures.source": "own", "steps": 2e4, "snapshots": False,
+    "reward.steps": 20, "reward.gradient_penalty": True, "reward.lr": 3e-4, "reward.absorbing": False,
+    "constraint.multiplier": "dual", "constraint.threshold": -0.69, "failures.source": "own", "steps": 2e4, "snapshots": False,
 }  # fmt: skip
 
 
@@ -133,7 +134,7 @@ CASES = [
 ]  # fmt: skip
 
 
-def lines(*seeds, steps=STEPS):
+def lines(*seeds, steps=STEPS) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl of seeds 0, 1, ..."""
     return [
         {"seed": i, "step": int(step)} | {name: float(np.broadcast_to(v, len(steps))[k]) for name, v in values.items()}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import types
 
 import pytest
 
 from gailfe_jax.cli.doctor import print_line
 from gailfe_jax.cli.main import main
 from gailfe_jax.errors import GailfeWarning
+from gailfe_jax.training import loop
 from tests.report.test_health import broken, ill
 
 
@@ -19,7 +21,8 @@ def here(tmp_path, monkeypatch):
 
 
 def test_findings_in_words(here, capsys):
-    ill(here / "x", explained_variance=0.0), ill(here / "well")
+    ill(here / "x", explained_variance=0.0)
+    ill(here / "well")
     assert main(["doctor", "x", "well"]) == 0
     assert capsys.readouterr().out == (
         "x: gail on hopper, 2 seeds, up to step 10,000\n"
@@ -34,7 +37,8 @@ def test_findings_in_words(here, capsys):
 
 
 def test_findings_as_json(here, capsys):
-    ill(here / "x", explained_variance=0.0), ill(here / "well")
+    ill(here / "x", explained_variance=0.0)
+    ill(here / "well")
     assert main(["doctor", "x", "well", "--json"]) == 0
     x, well = json.loads(capsys.readouterr().out)
     assert (x["folder"], x["algo"], x["env"], x["seeds"], x["step"]) == ("x", "gail", "hopper", 2, 10000)
@@ -55,7 +59,8 @@ def test_findings_as_json(here, capsys):
     ],
 )
 def test_bad_input_is_one_line(words, said, here, capsys):
-    ill(here / "x"), ill(here / "cut"), ill(here / "none")
+    for name in ("x", "cut", "none"):
+        ill(here / name)
     broken(here / "cut", '{"seed": 0, "step": 1}\n{"se')
     (here / "none" / "metrics.jsonl").unlink()
     assert main(["doctor", *words]) == 2
@@ -75,3 +80,13 @@ def test_the_line_at_the_end_of_training(here, capsys):
     (folder / "metrics.jsonl").write_text("")
     print_line(folder)  # Interrupted before its first evaluation.
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_training_ends_with_the_line(quiet, here, monkeypatch, capsys):
+    folder = ill(here / "x", kl=0.5)
+    result = types.SimpleNamespace(run_dir=folder, interrupted=False, diverged={})
+    monkeypatch.setattr(loop, "train", lambda *_, **__: result)
+    assert main(["train", "ppo", "--env", "cartpole", "--out", "x", *(["--quiet"] if quiet else [])]) == 0
+    assert ("doctor: note: the policy moves too far" in capsys.readouterr().out) != quiet
+    assert (folder / "report.html").is_file()
