@@ -20,7 +20,8 @@ SETTINGS = {
     "policy.max_kl": 0.02, "policy.lr": 3e-4, "policy.clip": 0.2, "policy.entropy": 0.01, "policy.value_lr": 1e-3,
     "policy.gamma": 0.9, "policy.average": 0.0, "policy.critics.bounded": False, "policy.model.fit_steps": 10,
     "reward.steps": 20, "reward.gradient_penalty": True, "reward.lr": 3e-4, "reward.absorbing": False,
-    "constraint.multiplier": "dual", "constraint.threshold": -0.69, "failures.source": "own", "steps": 2e4, "snapshots": False,
+    "constraint.multiplier": "dual", "constraint.threshold": -0.69, "failures.source": "own", "steps": 2e4,
+    "snapshots": False,
 }  # fmt: skip
 
 
