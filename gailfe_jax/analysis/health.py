@@ -29,11 +29,11 @@ class Threshold(NamedTuple):
 
 THRESHOLDS = {
     "evaluations": Threshold(5, "with fewer evaluations of a seed, a third of them is one, and chance decides"),
-    "most": Threshold(0.6, "share of evaluations that is most of a run: the way to a good policy may pass through all"),
+    "most": Threshold(0.6, "share of evaluations that is most of a run: a good run may pass through all of it"),
     "saturated_accuracy": Threshold(0.97, "no more than 3 pairs in 100 are left from which a policy can learn"),
     "saturated_logit": Threshold(3.0, "at 3 nats, D is within 0.05 of 0 or 1, and -log D hardly has a slope"),
     "blind_accuracy": Threshold(0.03, "of 0.5: as much as minibatches of 128 pairs of each kind vary by chance"),
-    "reached": Threshold(0.8, "share of the expert from which on a run is no patient for what did not hinder it"),
+    "reached": Threshold(0.8, "share of the expert's return: a run that gets there was not kept from learning"),
     "still_accepted": Threshold(0.1, "nine of ten trust-region steps refused: the policy is where it was"),
     "still_kl": Threshold(1e-6, "nats: a usual update, of 0.01, moves the policy a hundred times as far"),
     "far_kl": Threshold(0.1, "nats: five times TRPO's default bound, within which old data still judge a new policy"),
