@@ -20,12 +20,15 @@ from typing import Any
 
 from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
+from gailfe_jax.analysis.doctor import SYMPTOMS
+from gailfe_jax.analysis.health import THRESHOLDS
 from gailfe_jax.bench.depth import PARTS, count
 from gailfe_jax.bench.fidelity import errors
 from gailfe_jax.bench.precision import KINDS, cells
 from gailfe_jax.bench.registry import BENCHMARKS, load
 from gailfe_jax.bench.report import mebibytes
 from gailfe_jax.bench.scaling import knee
+from gailfe_jax.report.words import GROUPS, JUDGED
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PUBLISHED = {
@@ -382,6 +385,32 @@ def experiment(name: str) -> str:
     return path.read_text().strip() if path.exists() else f"Not run yet (`python experiments/{name}.py`)."
 
 
+def metrics() -> str:
+    """What each metric means, in the report's own words."""
+    groups = [("Judged by", JUDGED), *((group.title, group.metrics) for group in GROUPS)]
+    rows = [[title, f"`{m.name}`", m.title, m.how] for title, held in groups for m in held]
+    return _markdown(["about", "in metrics.jsonl", "in the report", "how to read it"], rows)
+
+
+def findings() -> str:
+    """What `gailfe doctor` can find."""
+    rows = [
+        [
+            s.title, f"`{s.name}`", s.severity, str(s.look.__doc__),
+            ", ".join(dict.fromkeys(f"`{advice.setting}`" for advice in s.advice)),
+        ]
+        for s in SYMPTOMS
+    ]  # fmt: skip
+    return _markdown(["finding", "name", "severity", "when", "settings to try, where the method has them"], rows)
+
+
+def thresholds() -> str:
+    """Where findings begin, and why there."""
+    return _markdown(
+        ["bound", "value", "why"], [[f"`{name}`", f"{t.value:g}", t.why] for name, t in THRESHOLDS.items()]
+    )
+
+
 TABLES = {
     "experts": experts,
     "physics": physics,
@@ -420,6 +449,9 @@ TABLES = {
     "classic": functools.partial(experiment, "classic"),
     "own_robot": functools.partial(experiment, "own_robot"),
     "tasks": functools.partial(experiment, "tasks"),
+    "metrics": metrics,
+    "findings": findings,
+    "thresholds": thresholds,
 }
 
 

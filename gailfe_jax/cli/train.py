@@ -118,9 +118,12 @@ def _train_as_told(words: Sequence[str]) -> int:
         restart=options.restart, imports=imported_modules(),
     )  # fmt: skip
     if result.run_dir is not None:
+        from gailfe_jax.cli.doctor import print_line
         from gailfe_jax.cli.report import write_quick_report
 
         write_quick_report(result.run_dir)
+        if not setup.run.quiet:
+            print_line(result.run_dir)
     if result.interrupted and result.run_dir is not None:
         print(f"interrupted; continue with: gailfe train --out {options.out} --resume", file=sys.stderr)
     for seed, found in result.diverged.items():

@@ -15,8 +15,9 @@ import numpy as np
 
 from gailfe_jax.analysis.state_space import StateSpace
 from gailfe_jax.analysis.video import Film
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_text_atomic
-from gailfe_jax.report import tables
+from gailfe_jax.report import health, tables
 from gailfe_jax.report.charts import MOST_SERIES, TaskPart, by_task, chart_data
 from gailfe_jax.report.markup import Markup, embedded, join, table, tag
 from gailfe_jax.report.read import Series, read_series
@@ -29,6 +30,7 @@ _SPACE = (
     "and grey ones for either's. Where both pictures are grey, the policy cannot be told from the expert any "
     "more; where the right one is orange, the policy still goes where the expert does not."
 )
+_LINKS = {"health": "What stands out", "settings": "Settings", "provenance": "Where it comes from"}
 _CELLS = 3
 """Of the table of the state space, both ways."""
 
@@ -88,6 +90,7 @@ def render(
     )
     sections = [
         *(_task_section(number, part, data["every"], len(parts) > 1) for number, part in enumerate(parts)),
+        _health_section(found),
         _film_section(found, films),
         _space_section(found, spaces),
         _settings_section(found),
@@ -113,7 +116,8 @@ def _header(found: Sequence[Series], title: str) -> Markup:
     links = [tag("a", task, href=f"#task-{number}") for number, task in enumerate(tasks)]
     links += [
         tag("a", words, href=f"#{name}")
-        for name, words in {"settings": "Settings", "provenance": "Where it comes from"}.items()
+        for name, words in _LINKS.items()
+        if name != "health" or any(series.folder is not None for series in found)
     ]
     return tag(
         "header",
@@ -203,6 +207,23 @@ def _settings_section(found: Sequence[Series]) -> Markup:
         *every,
         tag("p", f"Those of {more} more are left out.", class_="quiet") if more else None,
     )
+
+
+def _health_section(found: Sequence[Series]) -> Markup | None:
+    """The doctor's findings on each run, or why there are none."""
+    runs = [(series.label, series.folder) for series in found if series.folder is not None]
+    if not runs:
+        return None
+    parts: list[Any] = []
+    for label, folder in runs[:MOST_SERIES]:
+        try:
+            held = tables.findings(health.examine_folder(folder), label)
+        except GailfeError as error:
+            held = tag("p", f"Not shown: {error}.")
+        parts += [tag("h3", label), held]
+    more = len(runs) - MOST_SERIES
+    left = tag("p", f"Those of {more} more are left out; gailfe doctor has them.", class_="quiet") if more > 0 else None
+    return _section("health", "What stands out", tag("p", health.HOW, class_="how"), *parts, left)
 
 
 def _film_section(found: Sequence[Series], films: Mapping[pathlib.Path, Sequence[Film] | str]) -> Markup | None:

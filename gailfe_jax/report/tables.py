@@ -9,6 +9,7 @@ import numpy as np
 
 from gailfe_jax.analysis.statistics import Interval, bootstrap_interval
 from gailfe_jax.report.charts import TaskPart, final_interval
+from gailfe_jax.report.health import WELL, Examined, seeds_in_words, steps_in_words
 from gailfe_jax.report.markup import Markup, join, table, tag
 from gailfe_jax.report.read import Series
 
@@ -68,6 +69,22 @@ def settings(series: Series) -> Markup:
     """All settings of a series."""
     rows = [[tag("code", name), value] for name, value in series.settings.items()]
     return table(["Setting", "Value"], rows, f"Settings of {series.label}")
+
+
+def findings(examined: Examined, label: str) -> Markup:
+    """What stands out in a run."""
+    if not examined.findings:
+        return tag("p", f"{(examined.note or WELL).capitalize()}.")
+    rows = [
+        [
+            f"{finding.title.capitalize()} ({finding.severity})",
+            f"{seeds_in_words(finding, examined.seeds)}, {steps_in_words(finding)}",
+            finding.seen,
+            finding.attempt,
+        ]
+        for finding in examined.findings
+    ]
+    return table(["Finding", "Where", "What is seen", "What to try"], rows, f"What stands out in {label}")
 
 
 def facts(found: Sequence[Series]) -> Markup:

@@ -26,6 +26,7 @@ SHOWN = {
     "confidence": ["PATH", "--demos", "--episodes", "--seed"],
     "export": ["PATH", "--to", "onnx,jax,numpy,c", "--out", "--seed", "--overwrite"],
     "report": ["PATH...", "--out", "--videos", "--no-states", "--demos"],
+    "doctor": ["PATH...", "--json", "metrics.jsonl"],
     "card": ["PATH", "--out", "--license", "--overwrite"],
     "bench": ["usage: gailfe bench", "physics", "train", "horizon"],
     "algorithms": ["usage: gailfe algorithms"],
