@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks import methods
 from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.bench.depth import PARTS, count
@@ -420,6 +421,7 @@ TABLES = {
     "classic": functools.partial(experiment, "classic"),
     "own_robot": functools.partial(experiment, "own_robot"),
     "tasks": functools.partial(experiment, "tasks"),
+    **methods.TABLES,
 }
 
 
