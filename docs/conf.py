@@ -27,7 +27,13 @@ source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 highlight_language = "text"
 # Docstrings write code in single backticks.
 default_role = "code"
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True, "no-value": True}
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    "show-inheritance": True,
+    "exclude-members": "__init__, __new__",
+}
+autodoc_class_signature = "separated"
 autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 napoleon_numpy_docstring = False
@@ -47,12 +53,25 @@ def read_outside(app: Any, docname: str, source: list[str]) -> None:
         source[0] = re.sub(r"\]\(CHANGELOG\.md", "](changelog.md", text)
         return
     text = re.sub(r"\]\(\.\./CONTRIBUTING\.md", "](contributing.md", source[0])
+    # A link that shows a file's name shows the page's title instead.
+    text = re.sub(r"\[[\w/]+\.md\]\(", "[](", text)
     text = re.sub(r"\[\.\./([^\]]*)\]\(\.\./[^)]*\)", r"`\1`", text)
     source[0] = re.sub(r"(?<!!)\[([^\]]*)\]\(\.\./([^)]*)\)", r"\1 (`\2`)", text)
 
 
+KEPT: dict[str, list[str]] = {}
+
+
+def keep_attribute(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Hides attributes' docstrings from napoleon, which takes what is before a colon in them for a type."""
+    if what in ("attribute", "property", "data"):
+        KEPT[name] = lines[:]
+        lines[:] = []
+
+
 def escape_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Docstrings are plain text with code in backticks; what reST would read as markup in the rest is escaped."""
+    lines[:] = KEPT.pop(name, lines[:])
     for number, line in enumerate(lines):
         parts = re.split(r"(``.*?``|`[^`]*`|:\w+:|\*\*\w+\*\*|^\.\. .*$)", line)
         parts[::2] = [re.sub(r"([*|]|(?<=\w)_(?=\W|$))", r"\\\1", part) for part in parts[::2]]
@@ -73,5 +92,7 @@ def setup(app: Any) -> dict[str, bool]:
     # MathML is what browsers draw by themselves: no script, no fonts, no pictures.
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("source-read", read_outside)
+    # Napoleon's own priority is 500.
+    app.connect("autodoc-process-docstring", keep_attribute, priority=100)
     app.connect("autodoc-process-docstring", escape_docstring, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
