@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Method, what it does, and the cell of `experiments/results/gail_table` with its number; none where that has no such cell.
+# Method, what it does, and the cell of `experiments/results/gail_table` with its number, where there is one.
 METHODS = [
     ("`gail`", "imitation against a discriminator (Ho & Ermon 2016)", "hopper-4-gail"),
     ("`gailfe`", "GAIL constrained by failed attempts (Zhu et al. 2020)", "hopper-4-gailfe"),
@@ -103,13 +103,13 @@ def noise() -> str:
     for task in ("hopper", "walker2d"):
         for shown in (4, 25):
             cells = summary("table1")
-            before, after = zip(*(cells[f"{task}-{shown}-{kind}"]["with_noise"] for kind in ("gail", "mail")), strict=True)
-            rows.append([f"{task}, {shown}", f"{before[0]:.2f}", *(f"{share:.2f}" for share in after)])
+            shares = [cells[f"{task}-{shown}-{kind}"]["with_noise"] for kind in ("gail", "mail")]
+            rows.append([f"{task}, {shown}", *(f"{share:.2f}" for share in (shares[0][0], shares[0][1], shares[1][1]))])
     return _markdown(["task, whole demonstrations", "the clone", "after GAIL", "after MAIL"], rows)
 
 
 def beside_peers() -> str:
-    """Steps per second of GAIL and PPO beside their peers, and both GAILs' time to a learned Hopper, in one line each."""
+    """Steps per second of GAIL and PPO beside their peers, and both GAILs' time to a learned Hopper."""
     results = ROOT / "benchmarks" / "results"
     rates: dict[str, list[dict[str, Any]]] = {}
     for row in json.loads((results / "peers.json").read_text())["rows"]:
@@ -124,11 +124,18 @@ def beside_peers() -> str:
         )
     learned = json.loads((results / "peers_learning.json").read_text())
     row = learned["rows"][0]
+    theirs, ours = row["peer"]["seconds_with_start"], row["ours"]["seconds_with_start"]
     lines.append(
-        f"- **Time to {learned['share']} of the expert** on {row['env']}, one seed each: {row['peer']['seconds']:,.0f} s with "
-        f"imitation, {row['ours']['seconds_with_start']:,.0f} s with ours, compiling included."
+        f"- **Time to {learned['share']} of the expert** on {row['env']}, one seed each: {theirs:,.0f} s with imitation, "
+        f"{ours:,.0f} s with ours, compiling included."
     )
     return "\n".join(lines)
 
 
-TABLES = {"methods": methods, "methods_tasks": methods_tasks, "decision": decision, "noise": noise, "beside_peers": beside_peers}
+TABLES = {
+    "methods": methods,
+    "methods_tasks": methods_tasks,
+    "decision": decision,
+    "noise": noise,
+    "beside_peers": beside_peers,
+}
