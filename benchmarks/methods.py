@@ -126,8 +126,8 @@ def beside_peers() -> str:
     row = learned["rows"][0]
     theirs, ours = row["peer"]["seconds_with_start"], row["ours"]["seconds_with_start"]
     lines.append(
-        f"- **Time to {learned['share']} of the expert** on {row['env']}, one seed each: {theirs:,.0f} s with imitation, "
-        f"{ours:,.0f} s with ours, compiling included."
+        f"- **Time to {learned['share']} of the expert** on {row['env']}, one seed each: {theirs:,.0f} s with "
+        f"imitation, {ours:,.0f} s with ours, compiling included."
     )
     return "\n".join(lines)
 
