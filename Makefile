@@ -6,6 +6,9 @@ UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements/dev.lock
+DOCS_LOCK := requirements/docs.lock
+# Inside the environment, so that both are made anew together; apart from its packages, which are those of dev.lock.
+DOCS_TOOLS := $(VENV)/docs-tools-$(shell cksum < $(DOCS_LOCK) | tr ' ' '-')
 # The path is part of the key because scripts inside a virtual environment hold it: a moved clone is installed again.
 KEY := $(shell (pwd; cat $(LOCK) pyproject.toml; grep '^__version__' gailfe_jax/__init__.py) | cksum | tr ' \t' '--')
 STAMP := $(VENV)/.installed-$(KEY)
@@ -20,7 +23,7 @@ PROGRAMS_ARGS ?=
 PYTEST = $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all test-durations test-versions coverage programs lint format lock clean
+.PHONY: help install quickstart test test-all test-durations test-versions coverage programs lint format docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,12 +60,21 @@ format: $(STAMP) ## sort imports and format the code
 	@$(BIN)/python -m ruff check --quiet --select I --fix .
 	@$(BIN)/python -m ruff format --quiet .
 
-lock: ## resolve requirements/dev.lock anew (needs uv)
+docs: $(STAMP) $(DOCS_TOOLS) ## build the site into build/docs (opens without a server)
+	@PYTHONPATH=$(DOCS_TOOLS) $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
+	@echo "wrote build/docs/index.html"
+
+lock: ## resolve requirements/dev.lock and docs.lock anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
 	@env -u UV_FIND_LINKS -u UV_INDEX -u UV_EXTRA_INDEX_URL -u UV_INDEX_URL -u UV_DEFAULT_INDEX \
 	  $(UV) pip compile pyproject.toml --extra dev --constraint requirements/pins.txt --upgrade \
 	  --universal --python-version 3.11 --fork-strategy fewest --only-binary :all: --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o $(LOCK)
+	@$(or $(PYTHON),python3) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' | \
+	  env -u UV_FIND_LINKS -u UV_INDEX -u UV_EXTRA_INDEX_URL -u UV_INDEX_URL -u UV_DEFAULT_INDEX \
+	  $(UV) pip compile - --upgrade \
+	  --universal --python-version 3.11 --fork-strategy fewest --only-binary :all: --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o $(DOCS_LOCK)
 
 clean: ## remove .venv, caches and build products
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .coverage .coverage.* build dist *.egg-info
@@ -90,3 +102,10 @@ $(STAMP):
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $(LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(DOCS_TOOLS): | $(STAMP)
+	@echo "Installing from $(DOCS_LOCK)"
+	@rm -rf $(VENV)/docs-tools-*
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+	  --target $@.part -r $(DOCS_LOCK)
+	@mv $@.part $@

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks import methods
 from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.analysis.doctor import SYMPTOMS
@@ -452,6 +453,7 @@ TABLES = {
     "metrics": metrics,
     "findings": findings,
     "thresholds": thresholds,
+    **methods.TABLES,
 }
 
 

@@ -11,6 +11,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -306,6 +307,15 @@ def test_lock_pins_every_requirement_with_hashes():
     assert pinned["jax"] == pinned["jaxlib"] == "0.10.2"
     assert "hatchling" in pinned
     assert "pytest-cov" in pinned
+
+
+def test_the_sites_lock_pins_its_extra_with_hashes():
+    text = (ROOT / "requirements" / "docs.lock").read_text(encoding="utf-8")
+    blocks = [block for block in re.split(r"\n(?=[a-z0-9])", text) if not block.startswith("#")]
+    assert all("==" in block.splitlines()[0] and "--hash=sha256:" in block for block in blocks)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {re.split("[><=]", requirement)[0] for requirement in project["optional-dependencies"]["docs"]}
+    assert wanted <= {block.split("==")[0] for block in blocks}
 
 
 def test_make_help_lists_every_target():

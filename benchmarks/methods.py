@@ -1,0 +1,141 @@
+"""The tables of methods in README and of decisions in docs/, from the experiments' summaries."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Method, what it does, and the cell of `experiments/results/gail_table` with its number, where there is one.
+METHODS = [
+    ("`gail`", "imitation against a discriminator (Ho & Ermon 2016)", "hopper-4-gail"),
+    ("`gailfe`", "GAIL constrained by failed attempts (Zhu et al. 2020)", "hopper-4-gailfe"),
+    ("`mail`", "GAIL whose gradient runs through a learned model (Baram et al. 2016)", "hopper-4-mail"),
+    ("`fem`", "a linear reward in a ball (Abbeel & Ng 2004)", "hopper-4-fem"),
+    ("`gtal`", "a linear reward, the worst feature alone (Syed et al. 2008)", "hopper-4-gtal"),
+    ("`bc`", "maximum likelihood on the demonstrations, no steps", "hopper-4-bc"),
+    ("`dagger`", "the expert labels what the policy visits (Ross et al. 2011)", "hopper-dagger"),
+    ("`constant`", "control: the same reward in every step", "hopper-constant"),
+    ("`gasil`", "imitation of the agent's own best episodes (Guo et al. 2018)", None),
+    ("`irlf`", "a linear reward, away from failures (Shiarlis et al. 2016)", None),
+    ("`ppo`", "the true reward; made the shipped experts", None),
+    ("`trpo`, `sac`, `td3`", "the true reward", None),
+]
+# What somebody has, and the cells of an experiment that answer it, by method.
+CASES = [
+    ("Hopper, 4 demonstrations, one pair in 20", "gail_table", "hopper-4"),
+    ("Hopper, 25 demonstrations, one pair in 20", "gail_table", "hopper-25"),
+    ("HalfCheetah, 4 demonstrations, one pair in 20", "gail_table", "halfcheetah-4"),
+    ("HalfCheetah, 25 demonstrations, one pair in 20", "gail_table", "halfcheetah-25"),
+    ("Walker2d, 25 demonstrations, one pair in 20", "gail_table", "walker2d-25"),
+    ("Hopper, 4 whole demonstrations, from a clone", "table1", "hopper-4"),
+    ("Walker2d, 4 whole demonstrations, from a clone", "table1", "walker2d-4"),
+    ("Walker2d, 25 whole demonstrations, from a clone", "table1", "walker2d-25"),
+    ("Swimmer, 10 whole demonstrations", "tasks", "swimmer"),
+    ("Ant, 10 whole demonstrations, a million steps", "tasks", "ant"),
+    ("a robot arm, 1 whole demonstration", "own_robot", "arm-1"),
+    ("a robot arm, 4 whole demonstrations", "own_robot", "arm-4"),
+]
+
+
+def summary(experiment: str) -> dict[str, Any]:
+    """What an experiment found: its cells by name."""
+    return json.loads((ROOT / "experiments" / "results" / experiment / "summary.json").read_text())
+
+
+def _share(cell: dict[str, Any]) -> tuple[float, float, float]:
+    """The interquartile mean over seeds and its 95% interval, as shares of the expert's return."""
+    middle, low, high = cell["final"] if "final" in cell else cell["iqm"]
+    scale = cell.get("expert", 1.0)
+    return middle / scale, low / scale, high / scale
+
+
+def _interval(cell: dict[str, Any]) -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*_share(cell))
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def methods() -> str:
+    """Every method with one number."""
+    few, delayed = summary("gail_table"), summary("gasil_delayed")
+    expert = json.loads((ROOT / "gailfe_jax" / "artifacts" / "experts" / "hopper.json").read_text())
+    elsewhere = {
+        "`gasil`": f"{_interval(delayed['hopper-gasil'])} without demonstrations, rewards every 20 steps",
+        "`ppo`": f"1.00, a return of {expert['mean']:.0f}",
+    }
+    rows = [
+        [name, text, _interval(few[cell]) if cell else elsewhere.get(name, "not measured")]
+        for name, text, cell in METHODS
+    ]
+    return _markdown(["method", "what it does", "Hopper, share of the expert"], rows)
+
+
+def methods_tasks() -> str:
+    """Every method of the comparison on the three tasks, 4 demonstrations thinned to one pair in 20."""
+    few = summary("gail_table")
+    rows = []
+    for name, _, cell in METHODS:
+        if cell:
+            kind = cell.removeprefix("hopper-")
+            rows.append([name, *(_interval(few[f"{task}-{kind}"]) for task in ("hopper", "halfcheetah", "walker2d"))])
+    return _markdown(["method", "Hopper", "HalfCheetah", "Walker2d"], rows)
+
+
+def decision() -> str:
+    """What cloning, GAIL, GAILFE and MAIL make of the same demonstrations."""
+    kinds = ("bc", "gail", "gailfe", "mail")
+    rows = []
+    for text, experiment, cell in CASES:
+        cells = summary(experiment)
+        found = [cells.get(f"{cell}-{kind}") for kind in kinds]
+        rows.append([text, *(_interval(one) if one else "not run" for one in found)])
+    return _markdown(["what there is", "BC", "GAIL", "GAILFE", "MAIL"], rows)
+
+
+def noise() -> str:
+    """Clones that train on: what their return becomes while the policy keeps its exploration noise."""
+    rows = []
+    for task in ("hopper", "walker2d"):
+        for shown in (4, 25):
+            cells = summary("table1")
+            shares = [cells[f"{task}-{shown}-{kind}"]["with_noise"] for kind in ("gail", "mail")]
+            rows.append([f"{task}, {shown}", *(f"{share:.2f}" for share in (shares[0][0], shares[0][1], shares[1][1]))])
+    return _markdown(["task, whole demonstrations", "the clone", "after GAIL", "after MAIL"], rows)
+
+
+def beside_peers() -> str:
+    """Steps per second of GAIL and PPO beside their peers, and both GAILs' time to a learned Hopper."""
+    results = ROOT / "benchmarks" / "results"
+    rates: dict[str, list[dict[str, Any]]] = {}
+    for row in json.loads((results / "peers.json").read_text())["rows"]:
+        rates.setdefault(row["peer"], []).append(row)
+    lines = []
+    for peer, rows in rates.items():
+        slowest, fastest = (choose(rows, key=lambda row: row["ratio"]) for choose in (min, max))
+        lines.append(
+            f"- **{peer}** takes {slowest['peer_steps_per_second']:,.0f} steps/s on {slowest['env']}. Ours take "
+            f"{slowest['steps_per_second']:,.0f} ({slowest['configuration']}) to "
+            f"{fastest['steps_per_second']:,.0f} ({fastest['configuration']})."
+        )
+    learned = json.loads((results / "peers_learning.json").read_text())
+    row = learned["rows"][0]
+    theirs, ours = row["peer"]["seconds_with_start"], row["ours"]["seconds_with_start"]
+    lines.append(
+        f"- **Time to {learned['share']} of the expert** on {row['env']}, one seed each: {theirs:,.0f} s with "
+        f"imitation, {ours:,.0f} s with ours, compiling included."
+    )
+    return "\n".join(lines)
+
+
+TABLES = {
+    "methods": methods,
+    "methods_tasks": methods_tasks,
+    "decision": decision,
+    "noise": noise,
+    "beside_peers": beside_peers,
+}
