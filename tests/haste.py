@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from gailfe_jax.apps import collection
 from gailfe_jax.config.parts import Part, map_traced, subparts
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.training import plan, program
@@ -38,6 +39,8 @@ def in_haste(options: dict[str, bool] = OPTIONS) -> Iterator[None]:
             yield
         finally:
             jax.config.update("jax_disable_most_optimizations", before)
+            # An environment that is kept would go on stepping as it was compiled in haste.
+            collection._programs.cache_clear()
 
 
 @contextlib.contextmanager
