@@ -99,10 +99,18 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, name, content, message)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("odd", [None, "3600", float("nan"), [3600], {"a": 1}, True])
+@pytest.mark.parametrize("odd", [None, float("nan")])
 def test_a_number_that_is_none_is_left_out(tmp_path, odd):
     (series,) = read_series([write_run(tmp_path / "x", expert=odd)])
     assert "expert" not in series.references
+
+
+@pytest.mark.parametrize("odd", ["3600", [3600], {"a": 1}, True])
+def test_a_record_that_holds_something_else_is_refused(tmp_path, odd):
+    with pytest.raises(
+        GailfeError, match=r"config.json: field 'demos.expert_return': got .*; expected a number, or null"
+    ):
+        read_series([write_run(tmp_path / "x", expert=odd)])
 
 
 def test_only_numbers_that_all_seeds_have_make_a_curve(tmp_path):
