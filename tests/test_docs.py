@@ -182,7 +182,7 @@ def test_the_commands_run(tmp_path, monkeypatch, capsys):
         words = [word.replace("policy.hidden=64x64,100x100", "policy.hidden=4,8") for word in words]
         assert main(words) == 0, words
         ran.append(words[0])
-    assert ran == ["demos", "demos", "train", "train", "sweep", "evaluate", "report", "demos", "confidence"]
+    assert ran == ["demos", "demos", "train", "train", "sweep", "evaluate", "report", "doctor", "demos", "confidence"]
 
 
 @pytest.mark.slow
