@@ -10,7 +10,6 @@ training episodes, under the policy's own noise: so early in training they say m
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -104,9 +103,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         summary[cell.name] = entry
         row = (cell.label, f"{value.estimate:.2f} [{value.low:.2f}, {value.high:.2f}]", against, *errors)
         lines.append("| " + " | ".join(row) + " |")
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     bar_intervals(
         found, folder / "ablation.png", title=f"MAIL on Hopper from nothing, after {STEPS:,} steps",
         xlabel="return with its noise / expert", reference=float(iqm(scores(base))) if base else None,

@@ -10,7 +10,6 @@ end. The cells of a task differ in nothing else. No setting was tuned for any of
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -63,7 +62,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                 continue
             record = results[cell.name]
             expert = float(load_expert(task).metadata["expert_return"])
-            scores = np.array([np.mean(returns) for returns in record["final_gymnasium_returns"]])
+            scores = cells.final_returns(record)
             value, length = bootstrap_interval(scores), float(np.mean(record["final_lengths"]))
             summary[cell.name] = {
                 "seeds": scores.tolist(),
@@ -78,9 +77,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             panel = f"{title}, {absorbing or 'plain'}"
             panels.setdefault(panel, {})[form] = cells.curve(record)
             experts[panel] = expert
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     learning_curve_panels(
         panels, folder / "absorbing.png", ylabel="return, deterministic policy (IQM)", columns=2,
         expert_returns=experts,

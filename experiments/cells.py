@@ -239,14 +239,26 @@ def curve(record: dict[str, Any], name: str = "return_mean", *, normalise: bool 
     return np.array(record["steps"]), values / record["expert_return"] if normalise else values
 
 
+def final_returns(record: dict[str, Any]) -> np.ndarray:
+    """`[seeds]` mean returns over the final Gymnasium episodes."""
+    return np.array([np.mean(returns) for returns in record["final_gymnasium_returns"]])
+
+
 def final_scores(record: dict[str, Any]) -> np.ndarray:
     """`[seeds]` expert-normalised mean returns over the final Gymnasium episodes."""
-    return np.array([np.mean(r) for r in record["final_gymnasium_returns"]]) / record["expert_return"]
+    return final_returns(record) / record["expert_return"]
 
 
 def area_scores(record: dict[str, Any]) -> np.ndarray:
     """`[seeds]` mean expert-normalised return over all evaluations: how fast a seed learned."""
     return curve(record, normalise=True)[1].mean(axis=1)
+
+
+def write_table(folder: pathlib.Path, lines: list[str], summary: dict[str, Any]) -> None:
+    """Writes the `lines` of a Markdown table and its numbers into an experiment's folder, and prints the table."""
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print("\n".join(lines))
 
 
 def main(

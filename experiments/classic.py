@@ -14,7 +14,6 @@ demonstrations and seeds than those reported.
 from __future__ import annotations
 
 import csv
-import json
 import pathlib
 import sys
 from typing import Any
@@ -111,7 +110,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                 key = f"{task}-{size}-{method}"
                 text = "not run"
                 if key in results:
-                    scores = np.array([np.mean(returns) for returns in results[key]["final_gymnasium_returns"]])
+                    scores = cells.final_returns(results[key])
                     final = bootstrap_interval(scores)
                     text = f"{final.estimate:.0f} [{final.low:.0f}, {final.high:.0f}]"
                     summary[key] = {"final": [final.estimate, final.low, final.high], "seeds": scores.tolist()}
@@ -122,13 +121,13 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             if xs:
                 panels.setdefault(title, {})[label] = (np.array(xs), np.stack(ys, axis=1))
         if task == "cartpole" and CONTROL in results:
-            scores = np.array([np.mean(returns) for returns in results[CONTROL]["final_gymnasium_returns"]])
+            scores = cells.final_returns(results[CONTROL])
             final = bootstrap_interval(scores)
             summary[CONTROL] = {"final": [final.estimate, final.low, final.high], "seeds": scores.tolist()}
             text = f"{final.estimate:.0f} [{final.low:.0f}, {final.high:.0f}]"
             lines.append("| " + " | ".join((title, "the same reward in every step", text, *same)) + " |")
         floor = cells.random_floor(EXPERIMENT, task, title, SEEDS, EPISODES)
-        scores = np.array([np.mean(returns) for returns in floor["final_gymnasium_returns"]])
+        scores = cells.final_returns(floor)
         summary[f"{task}-random"] = scores.tolist()
         lines.append("| " + " | ".join((title, "random actions", f"{scores.mean():.0f}", *same)) + " |")
         panels.setdefault(title, {})["random actions"] = (
@@ -137,9 +136,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         )
     hours = sum(r["train_seconds_last_session"] * r["provenance"]["hardware"]["cores"] for r in results.values()) / 3600
     lines += ["", f"{len(results)} of {len(CELLS)} cells have run; they trained for {hours:.1f} core hours."]
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     learning_curve_panels(
         panels, folder / "classic.png", title="One demonstrated pair in 5 (CartPole: in 10)", xlabel="demonstrations",
         ylabel="return (IQM)", expert_returns=experts,

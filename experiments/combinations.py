@@ -10,7 +10,6 @@ has neither demonstrations nor the true reward in its step: only which of its ow
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -87,9 +86,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             against,
         )
         lines.append("| " + " | ".join(row) + " |")
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     curves = {label: cells.curve(record, normalise=True) for label, record in rows.items()}
     learning_curve_panels(
         {"Hopper-v5, 4 demonstrations": curves}, folder / "combinations.png",

@@ -9,7 +9,6 @@ comparison has 20 vmapped seeds; further cells ask in which settings failures co
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 import sys
@@ -204,9 +203,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                 for k in ("final", "area")
             ]
             lines.append(f"| {y} | {text[0]} | {text[1]} | {found['final']['detectable_difference']:.2f} |")
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ first.
 from __future__ import annotations
 
 import csv
-import json
 import pathlib
 import sys
 from typing import Any
@@ -182,9 +181,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         "",
         f"{len(results)} of {len(CELLS)} cells have run; their last sessions trained for {hours:.1f} core hours.",
     ]
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     learning_curve_panels(
         panels, folder / "gail_table.png", title=f"One demonstrated pair in {THINNED}",
         xlabel="demonstrations", ylabel="return / expert (IQM)",

@@ -11,7 +11,6 @@ and GASIL+PPO share PPO's settings, those the experts were made with, and the bu
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -98,9 +97,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             )
             lines.append("| " + " | ".join(row) + " |")
             panels.setdefault(title, {})[label] = cells.curve(record, normalise=True)
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     learning_curve_panels(
         panels, folder / "gasil_delayed.png", title=f"Rewards paid every {DELAY} steps",
         ylabel="return / expert (IQM)",

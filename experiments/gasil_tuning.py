@@ -9,7 +9,6 @@ takes, on all its tasks.
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -56,9 +55,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         summary[cell.name] = {"mean": float(scores.mean()), "seeds": scores.tolist()}
         each = "  ".join(f"{x:.2f}" for x in scores)
         lines.append("| " + " | ".join((*cell.label.split(", "), f"{scores.mean():.2f}", each)) + " |")
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ alone; the two of observations never read the actions of the file. No setting wa
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -63,7 +62,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             if cell.env != task or cell.name not in results:
                 continue
             record = results[cell.name]
-            scores = np.array([np.mean(returns) for returns in record["final_gymnasium_returns"]])
+            scores = cells.final_returns(record)
             value, length = bootstrap_interval(scores), float(np.mean(record["final_lengths"]))
             summary[cell.name] = {
                 "seeds": scores.tolist(),
@@ -76,9 +75,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             worst, best = f"{scores.min():.0f}", f"{experts[title]:.0f}"
             lines.append("| " + " | ".join((title, cell.label, figures, worst, f"{length:.0f}", best, share)) + " |")
             panels.setdefault(title, {})[cell.label] = cells.curve(record)
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     learning_curve_panels(
         panels, folder / "observation_only.png", ylabel="return, deterministic policy (IQM)", columns=2,
         expert_returns={title: experts[title] for title in panels},

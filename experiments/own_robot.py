@@ -10,7 +10,6 @@ package's C engine, by the deterministic policy.
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -87,9 +86,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         figures = f"{value.estimate:.2f} [{value.low:.2f}, {value.high:.2f}]"
         row = (str(cell.trajectories), cell.label, figures, f"{scores.min():.2f}", f"{fallen.mean():.3f}")
         lines.append("| " + " | ".join(row) + " |")
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     learning_curve_panels(
         panels, folder / "own_robot.png", title="The arm, 5 seeds",
         expert_returns=dict.fromkeys(panels, 1.0), ylabel="return / demonstrations' (IQM)",

@@ -11,7 +11,6 @@ environments on the same demonstrations: its iterations are 1,024 steps, those f
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -94,9 +93,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             shown = "-" if reached is None else str(reached)
             lines.append(f"| {title} | {cell.label} | {figures} | {scores.min():.2f} | {shown} | {seeds} | {steps} |")
             panels.setdefault(title, {})[cell.label] = (iterations, curves)
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     learning_curve_panels(
         panels, folder / "scale.png", xlabel="iterations", ylabel="return, deterministic policy (IQM)", columns=2,
         expert_returns={title: experts[title] for title in panels},

@@ -12,7 +12,6 @@ Hopper with 4 demonstrations two more cells ask it.
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -139,9 +138,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                         panel = f"{title}, {size} demonstrations{start}\n{what}"
                         panels.setdefault(panel, {})[label.split()[0]] = cells.curve(record, name)
                         experts[panel] = record["expert_return"]
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     if panels:
         learning_curve_panels(
             panels, folder / "table1.png", expert_returns=experts, ylabel="return (IQM)",

@@ -9,7 +9,6 @@ On Humanoid the preset begins with a clone; beside it, what the clone is worth, 
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import cells
-import numpy as np
 from cells import Cell
 
 from gailfe_jax.analysis.plots import learning_curve_panels
@@ -80,7 +78,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                 continue
             record = results[cell.name]
             expert = experts.setdefault(title, float(load_expert(task).metadata["expert_return"]))
-            scores = np.array([np.mean(returns) for returns in record["final_gymnasium_returns"]])
+            scores = cells.final_returns(record)
             value = bootstrap_interval(scores)
             digits = 0 if abs(expert) >= 10 else 1
             worst, best = f"{scores.min():.{digits}f}", f"{expert:.{digits}f}"
@@ -96,9 +94,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
             lines.append("| " + " | ".join((title, cell.label, spent, figures, worst, best, share)) + " |")
             if cell.method.name != "bc" and len(record["steps"]) > 1:
                 panels.setdefault(title, {})[cell.label] = cells.curve(record)
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    print("\n".join(lines))
+    cells.write_table(folder, lines, summary)
     learning_curve_panels(
         panels, folder / "tasks.png", ylabel="return, deterministic policy (IQM)", columns=2,
         expert_returns={title: experts[title] for title in panels},
