@@ -6,9 +6,10 @@ import base64
 import datetime
 import hashlib
 import importlib.resources
+import itertools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -226,20 +227,27 @@ def _health_section(found: Sequence[Series]) -> Markup | None:
     return _section("health", "What stands out", tag("p", health.HOW, class_="how"), *parts, left)
 
 
+def _of_each(
+    found: Sequence[Series], held: Mapping[pathlib.Path, Any], shown: Callable[[Series, Any], list[Markup]]
+) -> list[Markup]:
+    """What is held of each run, under its name: as it is `shown`, or the words that stand in its place."""
+    parts: list[Markup] = []
+    for series in found:
+        own = held.get(series.folder) if series.folder is not None else None
+        if own is not None:
+            parts.append(tag("h3", series.label))
+            parts += [tag("p", own)] if isinstance(own, str) else shown(series, own)
+    return parts
+
+
 def _film_section(found: Sequence[Series], films: Mapping[pathlib.Path, Sequence[Film] | str]) -> Markup | None:
     if not films:
         return None
-    parts = []
-    for series in found:
-        held = films.get(series.folder) if series.folder is not None else None
-        if held is None:
-            continue
-        parts.append(tag("h3", series.label))
-        if isinstance(held, str):
-            parts.append(tag("p", held))
-            continue
-        parts.append(tag("div", *(_film(film, series) for film in held), class_="films"))
-    return _section("films", "Films", *parts)
+
+    def shown(series: Series, own: Sequence[Film]) -> list[Markup]:
+        return [tag("div", *(_film(film, series) for film in own), class_="films")]
+
+    return _section("films", "Films", *_of_each(found, films, shown))
 
 
 def _film(film: Film, series: Series) -> Markup:
@@ -253,25 +261,10 @@ def _film(film: Film, series: Series) -> Markup:
 def _space_section(found: Sequence[Series], spaces: Mapping[pathlib.Path, StateSpace | str]) -> Markup | None:
     if not spaces:
         return None
-    parts: list[Any] = [
-        tag(
-            "p",
-            _SPACE,
-            class_="how",
-        )
-    ]
-    index = 0
-    for series in found:
-        space = spaces.get(series.folder) if series.folder is not None else None
-        if space is None:
-            continue
-        parts.append(tag("h3", series.label))
-        if isinstance(space, str):
-            parts.append(tag("p", space))
-            continue
-        parts += _space(index, space)
-        index += 1
-    return _section("space", "Where the discriminator tells policy from expert", *parts)
+    index = itertools.count()
+    parts = _of_each(found, spaces, lambda _, space: _space(next(index), space))
+    how = tag("p", _SPACE, class_="how")
+    return _section("space", "Where the discriminator tells policy from expert", how, *parts)
 
 
 def _space(index: int, space: StateSpace) -> list[Markup]:
