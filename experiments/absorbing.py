@@ -1,10 +1,10 @@
 """What the sign of GAIL's reward teaches by itself, and the absorbing state that takes it away (Kostrikov et al. 2019).
 
-    python experiments/absorbing.py           train what has no result yet (two hours and more of two cores); draw
+    python experiments/absorbing.py           train what has no result yet (two hours of one core); draw
     python experiments/absorbing.py --draw    only draw what there is
 
 Hopper and Walker2d, each form of the reward without and with `reward.absorbing`, 10 whole demonstrations of the shipped
-expert with its noise, 600,000 steps from nothing by TRPO, 5 seeds, 50 deterministic Gymnasium episodes each at the
+expert with its noise, 300,000 steps from nothing by TRPO, 5 seeds, 50 deterministic Gymnasium episodes each at the
 end. The cells of a task differ in nothing else. No setting was tuned for any of them.
 """
 
@@ -30,7 +30,7 @@ EXPERIMENT = "absorbing"
 TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
 # The most telling first: what lives by its sign, what dies by it, what has none.
 FORMS = {"log_1-d": "log(1 - D)", "-log_d": "-log D", "logit": "log(1 - D) - log D", "1-d": "1 - D"}
-STEPS, SEEDS, TRAJECTORIES, EPISODES = 600_000, 5, 10, 50
+STEPS, SEEDS, TRAJECTORIES, EPISODES = 300_000, 5, 10, 50
 
 
 def _cell(task: str, form: str, absorbing: bool) -> Cell:
@@ -39,7 +39,7 @@ def _cell(task: str, form: str, absorbing: bool) -> Cell:
     return Cell(
         f"{task}-{form.strip('-')}-{word}", f"{FORMS[form]}, absorbing" if absorbing else FORMS[form],
         set_values(method, {"reward.form": form, "reward.absorbing": absorbing}), task, STEPS, SEEDS,
-        eval_every=STEPS / 20, trajectories=TRAJECTORIES, final_episodes=EPISODES, failures=0,
+        eval_every=STEPS / 12, trajectories=TRAJECTORIES, final_episodes=EPISODES, failures=0,
     )  # fmt: skip
 
 

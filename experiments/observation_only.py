@@ -1,10 +1,10 @@
 """Demonstrations without actions: GAIL on transitions and on states alone, beside GAIL on pairs of state and action.
 
-    python experiments/observation_only.py           train what has no result yet (most of an hour of two cores); draw
+    python experiments/observation_only.py           train what has no result yet (an hour of one core); draw
     python experiments/observation_only.py --draw    only draw what there is
 
-Hopper and HalfCheetah, 10 whole demonstrations of the shipped expert with its noise, 1 million steps from nothing by
-TRPO, 5 seeds, 50 deterministic Gymnasium episodes each at the end. The three discriminators differ in `reward.inputs`
+Hopper and HalfCheetah, 10 whole demonstrations of the shipped expert with its noise, half a million steps from nothing
+by TRPO, 5 seeds, 50 deterministic Gymnasium episodes each at the end. The three discriminators differ in `reward.inputs`
 alone; the two of observations never read the actions of the file. No setting was tuned for them.
 """
 
@@ -33,7 +33,7 @@ INPUTS = {
     "states": "states s",
     "state-action": "pairs (s, a): GAIL",
 }
-STEPS, SEEDS, TRAJECTORIES, EPISODES = 1_000_000, 5, 10, 50
+STEPS, SEEDS, TRAJECTORIES, EPISODES = 500_000, 5, 10, 50
 
 
 def _cell(task: str, inputs: str) -> Cell:
