@@ -17,7 +17,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "train": Command("gailfe_jax.cli.train", "Train a policy by imitation, or by PPO or TRPO on the true reward."),
+    "train": Command(
+        "gailfe_jax.cli.train", "Train a policy by imitation, or on the true reward (ppo, trpo, sac, td3)."
+    ),
     "sweep": Command("gailfe_jax.cli.sweep", "Train many settings with the same seeds and compare them."),
     "expert": Command("gailfe_jax.cli.expert", "Train an expert by PPO on the true reward and keep its best policy."),
     "demos": Command("gailfe_jax.cli.demos", "Roll an expert out and write demonstrations, with failed attempts."),

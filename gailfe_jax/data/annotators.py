@@ -18,7 +18,7 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.data.trajectories import Trajectories
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.types import Array, EnvSpec
 
 
@@ -371,7 +371,12 @@ def _make(labels: str, spec: str, task: str | None, expert_return: float | None)
     entry = _annotators[labels].get(name)
     if entry is None or (argument and entry.argument is None):
         return None
-    annotator = entry.factory(AnnotatorRequest(spec, argument, task, expert_return))
+    try:
+        annotator = entry.factory(AnnotatorRequest(spec, argument, task, expert_return))
+    except GailfeError:
+        raise
+    except Exception as error:
+        raise _failed(spec, error) from error
     if not isinstance(annotator, Annotator):
         kind = type(annotator).__name__
         raise GailfeError(f"annotator {spec!r}: its factory returned {kind}, expected an Annotator")
@@ -389,14 +394,29 @@ def annotate(annotator: Annotator, trajectories: Trajectories) -> np.ndarray:
     nobody recorded the reward it is NaN.
 
     Raises:
-      GailfeError: the annotator reads the reward, and the trajectories have none.
+      GailfeError: the annotator reads the reward, and the trajectories have none; or it raises itself.
     """
     if annotator.reads_reward and trajectories.reward is None:
         raise GailfeError(f"annotator {annotator.name!r}: reads the reward, and these trajectories have none")
     count = trajectories.num_trajectories
     if count == 0:
         return np.zeros((0,), bool)
-    lengths = trajectories.lengths
+    try:
+        return _annotated(annotator, trajectories)
+    except GailfeError:
+        raise
+    except Exception as error:
+        raise _failed(annotator.name, error) from error
+
+
+def _failed(name: str, error: Exception) -> GailfeError:
+    """What a user is told of an annotator's function, or of what makes it, that has raised `error`."""
+    return GailfeError(f"annotator {name!r} fails ({type(error).__name__}: {one_line(error, first=True)})")
+
+
+def _annotated(annotator: Annotator, trajectories: Trajectories) -> np.ndarray:
+    """The work of `annotate`."""
+    count, lengths = trajectories.num_trajectories, trajectories.lengths
     longest = int(lengths.max())
     flags = np.zeros((len(trajectories.obs),), bool)
     if annotator.flag is not None:

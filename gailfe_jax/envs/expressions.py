@@ -260,6 +260,8 @@ class _Compiler:
         if len(bounds) != count:
             raise self.refuse(f"{name} takes {count + 1} arguments, got {len(bounds) + 1}")
         inner, limits = self.compile(node), [self.limit(bound) for bound in bounds]
+        if limits and not limits[0] < limits[1]:
+            raise self.refuse(f"{name} between {limits[0]:g} and {limits[1]:g}; expected the smaller bound first")
 
         def read(xp: Any, known: Mapping[str, Any]) -> _Value:
             value = inner(xp, known)

@@ -240,7 +240,8 @@ def build_setup(values: Mapping[str, Any], start: Setup | None = None, config: C
     values = {name.strip().replace("-", "_"): value for name, value in values.items()}
     chosen = {name: values.pop(name) for name in CHOICES if name in values}
     if config is None:
-        return _at_scale(chosen, _preset_setup(chosen, start), start, values).changed(values)
+        setup = _at_scale(chosen, _preset_setup(chosen, start), start, values)
+        return _shortened(setup.changed(values), start, values)
     theirs = {name: value for name, value in config.values.items() if name in CHOICES}
     with config.named():
         # What it means by itself: a file that names no method is for the one that is asked for.
@@ -249,7 +250,15 @@ def build_setup(values: Mapping[str, Any], start: Setup | None = None, config: C
         theirs.pop("policy", None)
     chosen = theirs | chosen
     setup = _at_scale(chosen, _preset_setup(chosen, start), start, {**config.values, **values})
-    return setup.changed(_still_read(config, own, setup, setup.typed(values)))
+    return _shortened(setup.changed(_still_read(config, own, setup, setup.typed(values))), start, config.values, values)
+
+
+def _shortened(setup: Setup, start: Setup | None, *given: Mapping[str, Any]) -> Setup:
+    """`setup`, but a run shorter than its preset's interval between evaluations is not made as long as that is."""
+    chosen = any("eval_every" in values for values in given)
+    if start is not None or chosen or (setup.run.eval_every or 0) <= setup.run.steps:
+        return setup
+    return dataclasses.replace(setup, run=setup.run.replace(eval_every=None))
 
 
 def _at_scale(choices: Mapping[str, Any], setup: Setup, start: Setup | None, values: Mapping[str, Any]) -> Setup:

@@ -108,7 +108,7 @@ def _examined(folder: pathlib.Path) -> Examined:
     run = run_of(folder, record, records)
     evaluations = max((seed.count for seed in run.seeds), default=0)
     counted = f"{evaluations} evaluation{'' if evaluations == 1 else 's'}"
-    few = f"only {counted}; it takes {bound('evaluations'):.0f} to judge" if too_few(run) else ""
+    few = f"only {counted}; it takes {bound('evaluations'):.0f} to judge (--eval-every)" if too_few(run) else ""
     return Examined(
         folder=folder,
         algo=printable(record.get("algo", "unknown")),

@@ -44,6 +44,7 @@ from gailfe_jax.training.manifest import (
     Damaged,
     check_files,
     check_leaves,
+    checked_notes,
     describe,
     digest_files,
     named_leaves,
@@ -292,7 +293,6 @@ class CheckpointManager:
                 continue
             if self.skipped:
                 _LOG.warning("resuming from step %d, newer steps are damaged: %s", candidate.step, list(self.skipped))
-            self.notes = (read_manifest(candidate.path) or {}).get("notes", {})
             return candidate.step, state
         reasons = "; ".join(f"step {bad}: {why}" for bad, why in self.skipped.items())
         raise GailfeError(
@@ -398,6 +398,7 @@ class CheckpointManager:
             raise Damaged("its manifest is gone")
         if manifest.get("format") != FORMAT:
             raise GailfeError(f"{candidate.path}: expected checkpoint format {FORMAT}, found {manifest.get('format')}")
+        self.notes = checked_notes(manifest.get("notes", {}))
         wanted = list(named_leaves(template))
         if rename is not None:
             renamed = [record | {"name": rename(record["name"])} for record in manifest["leaves"]]

@@ -14,6 +14,7 @@ import numpy as np
 
 from gailfe_jax.envs import resets_nonfinite, task_of
 from gailfe_jax.envs.meaning import meaning_of
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel import distributed
 from gailfe_jax.types import Array, PyTree, is_key
@@ -103,11 +104,17 @@ def nonfinite(leaves: list[Array]) -> tuple[Array, Array]:
 
 
 def read_divergences(records: Any, names: Sequence[int]) -> dict[int, Divergence]:
-    """`position -> where it diverged`, of what a checkpoint says in `Divergence.record`."""
+    """`position -> where it diverged`, of what a checkpoint says in `Divergence.record`.
+
+    Raises:
+      GailfeError: it speaks of a seed that the run has not.
+    """
     places = {name: i for i, name in enumerate(names)}
     found = {}
     for record in records or ():
         also = tuple(str(other) for other in record["also"])
+        if record["seed"] not in places:
+            raise GailfeError(f"checkpoint: seed {record['seed']} has diverged there; expected one of {list(names)}")
         found[places[record["seed"]]] = Divergence(int(record["step"]), str(record["quantity"]), also)
     return found
 

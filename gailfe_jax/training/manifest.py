@@ -156,6 +156,29 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> None:
             raise Damaged(f"{name} is missing or does not match its SHA-256")
 
 
+def checked_notes(notes: Any) -> dict[str, Any]:
+    """What a step knows besides its state, where it is of the types that are written.
+
+    Raises:
+      TypeError: it is not.
+    """
+
+    def hold(good: bool) -> None:
+        if not good:
+            raise TypeError("notes")
+
+    hold(isinstance(notes, dict))
+    metrics, diverged = notes.get("metrics"), notes.get("diverged", [])
+    if metrics is not None:
+        hold(isinstance(metrics, dict) and type(metrics.get("lines")) is int and metrics["lines"] >= 0)
+        hold(isinstance(metrics.get("sha256"), str) and isinstance(metrics.get("lost", ""), str))
+    hold(isinstance(diverged, list))
+    for record in diverged:
+        hold(isinstance(record, dict) and type(record.get("seed")) is int and type(record.get("step")) is int)
+        hold(isinstance(record.get("quantity"), str) and isinstance(record.get("also"), list))
+    return notes
+
+
 def why_unfinished(folder: Path) -> str:
     """Why a folder with a step's name is none, in words."""
     return "its manifest is damaged" if (folder / "manifest.json").exists() else "it has no manifest"

@@ -184,3 +184,23 @@ def test_successes_are_what_the_failures_are_not():
 def test_a_success_that_does_not_parse_is_refused(spec, expert_return, message):
     with pytest.raises(GailfeError, match=message):
         parse_success(spec, expert_return=expert_return)
+
+
+@pytest.mark.parametrize("part", ["verdict", "flag", "trajectory", "factory"])
+def test_one_that_raises_is_named(part, monkeypatch):
+    labelled = {labels: dict(forms) for labels, forms in annotators._annotators.items()}
+    monkeypatch.setattr(annotators, "_annotators", labelled)
+
+    def fails(*_):
+        raise RuntimeError("boom\nand more")
+
+    def make(request):
+        if part == "factory":
+            fails()
+        verdict = {"verdict": lambda episode: episode.flagged > 0} if part == "flag" else {}
+        return annotators.Annotator("boom", **verdict | {part: fails})
+
+    annotators.register_annotator("boom", make)
+    shown = _trajectories([[1.0, 1.0]], [True], [[0.0, 0.0]])
+    with pytest.raises(GailfeError, match=r"^annotator 'boom' fails \(RuntimeError: boom\)$"):
+        annotate(parse_annotator("boom", task=None), shown)

@@ -206,6 +206,7 @@ def test_where_episodes_start(write, tmp_path):
         (arm(observe=["__import__(qpos)"]), "no function '__import__'"),
         (arm(observe=["qpos.__class__"]), "is not understood"),
         (arm(observe=["before(qpos)"]), "no function 'before'"),
+        (arm(observe=["clip(qpos, 1, -1)"]), "clip between 1 and -1; expected the smaller bound first"),
         (arm(observe=["sqrt(qpos - 1)"]), "is not finite in the model's initial state"),
         (arm(terminated=["site:tip.z > 1"]), "expected a healthy range such as 'body:torso.z in [0.8, 2]'"),
         (arm(terminated=["site:tip.z in [1, 0]"]), "holds nothing; expected the lower bound first"),

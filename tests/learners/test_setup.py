@@ -34,6 +34,14 @@ def test_a_setup_starts_from_its_methods_preset(algo, policy):
     method.verify()
 
 
+@pytest.mark.parametrize("algo", ["ppo", "sac", "dagger", "gail"])
+def test_a_short_run_is_not_made_as_long_as_its_presets_interval(algo):
+    assert setup_of(algo, steps=4096).run.eval_every is None
+    # What somebody chose stays, and so does the preset's for a long run.
+    assert setup_of(algo, steps=4096, eval_every=8192).run.eval_every == 8192
+    assert setup_of(algo, steps=1e6).run.eval_every == preset(algo, "hopper")[1].eval_every
+
+
 def test_values_go_to_the_part_that_has_them():
     setup = setup_of(
         "gailfe", reward__lr="1e-3", max_kl=0.02, env="hopper", engine="mjx", mjx__solver="cg", steps="7e5", seeds=3,

@@ -62,6 +62,9 @@ def drop(name):
         put("leaves", 0, "data_shape", "x"), put("leaves", 0, "data_dtype", "complicated"),
         put("leaves", 0, "sha256", 5), put("leaves", 0, {}), put("leaves", None), put("leaves", [1]),
         put("files", 3), put("files", {"part_0000/../manifest.json": "x"}), put("files", {"missing": "x"}),
+        *(put("notes", odd) for odd in (5, [], "x", None, {"metrics": 5}, {"metrics": {"lines": "x", "sha256": ""}})),
+        *(put("notes", {"metrics": {"lines": lines, "sha256": ""}}) for lines in (-5, True, None)),
+        *(put("notes", {"diverged": odd}) for odd in (5, [5], [{"seed": "x"}], None)),
         put("config_sha256", 1), drop("parts"), drop("leaves"), drop("config_sha256"),
     ],
 )  # fmt: skip
