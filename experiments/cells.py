@@ -38,9 +38,6 @@ from gailfe_jax.training.loop import train
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 WORK = pathlib.Path("runs") / "experiments"
-# Tasks whose demonstrations leave out the expert's failures. The others' results were made before that was usual, and
-# share their demonstrations.
-SORTED = ("humanoid",)
 RAW = ("return_mean", "length_mean", "discriminator_accuracy", "train_return", "train_falls")
 RAW_FAILURES = ("multiplier", "failure_log_d", "violation", "failures_in_buffer", "failure_transitions")
 RAW_MODEL = ("model_error_1", "model_error_h", "model_unexplained")
@@ -65,6 +62,9 @@ class Cell:
       first_seed: of the seeds; what is tuned on some is reported on others.
       failures: failed attempts collected beside the demonstrations.
       demos: demonstration file that comes with the task; None for the one made from the task's shipped expert.
+      keep_failed: whether what is shown may be an expert's failure. The first results were made before it was usual to
+        sort them out, and share their demonstrations.
+      eval_episodes: episodes of each seed at each evaluation.
     """
 
     name: str
@@ -80,6 +80,8 @@ class Cell:
     first_seed: int = 0
     failures: int = 100
     demos: str | None = None
+    keep_failed: bool = True
+    eval_episodes: int = 5
 
     def result_path(self, experiment: str) -> pathlib.Path:
         """Where the cell's result lies."""
@@ -100,9 +102,10 @@ def earlier_preset(algo: str, task: str) -> Learner:
     return set_values(method, {name: value for name, value in _EARLIER.items() if name in leaves(method)})
 
 
-def demonstrations(task: str, trajectories: int = 30, failures: int = 100) -> pathlib.Path:
+def demonstrations(task: str, trajectories: int = 30, failures: int = 100, *, keep_failed: bool = True) -> pathlib.Path:
     """The demonstration file all cells of a task share, made from the shipped expert if it is not there yet."""
-    path = WORK / (f"demos-{task}.npz" if failures == 100 else f"demos-{task}-{failures}.npz")
+    number = "" if failures == 100 else f"-{failures}"
+    path = WORK / f"demos-{task}{number}{'' if keep_failed else '-sorted'}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         env = make_env(task)
@@ -112,7 +115,7 @@ def demonstrations(task: str, trajectories: int = 30, failures: int = 100) -> pa
             trajectories=trajectories,
             failures=failures,
             seed=0,
-            keep_failed=task not in SORTED,
+            keep_failed=keep_failed,
             expert_name=f"shipped expert for {task}",
         ).save(path)
     return path
@@ -177,10 +180,10 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     task = base_name(cell.env)
     demos_file = None
     if cell.method.needs_demonstrations:
-        demos_file = demonstrations(task, failures=cell.failures) if cell.demos is None else pathlib.Path(cell.demos)
+        demos_file = _demos_file(cell, task)
     settings = RunSettings(
-        steps=cell.steps, seeds=cell.seeds, first_seed=cell.first_seed, eval_every=cell.eval_every, eval_episodes=5,
-        checkpoint_seconds=300, keep=1, tensorboard=False,
+        steps=cell.steps, seeds=cell.seeds, first_seed=cell.first_seed, eval_every=cell.eval_every,
+        eval_episodes=cell.eval_episodes, checkpoint_seconds=300, keep=1, tensorboard=False,
     )  # fmt: skip
     shown = DemoSettings()
     if demos_file is not None:
@@ -211,6 +214,12 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomic(path, record)
     return record
+
+
+def _demos_file(cell: Cell, task: str) -> pathlib.Path:
+    if cell.demos is not None:
+        return pathlib.Path(cell.demos)
+    return demonstrations(task, failures=cell.failures, keep_failed=cell.keep_failed)
 
 
 def _final_episodes(policies: list[Policy], cell: Cell) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -4,8 +4,8 @@
     python experiments/observation_only.py --draw    only draw what there is
 
 Hopper and HalfCheetah, 10 whole demonstrations of the shipped expert with its noise, half a million steps from nothing
-by TRPO, 5 seeds, 50 deterministic Gymnasium episodes each at the end. The three discriminators differ in `reward.inputs`
-alone; the two of observations never read the actions of the file. No setting was tuned for them.
+by TRPO, 5 seeds, 50 deterministic Gymnasium episodes each at the end. The three discriminators differ in
+`reward.inputs` alone; the two of observations never read the actions of the file. No setting was tuned for them.
 """
 
 from __future__ import annotations

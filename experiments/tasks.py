@@ -49,7 +49,7 @@ def _cell(task: str, steps: float, algo: str, begins: str = "") -> Cell:
     label += f", from {begins}" if begins else ""
     return Cell(
         name, label, method, task, steps, SEEDS, eval_every=eval_every,
-        trajectories=TRAJECTORIES, final_episodes=EPISODES, failures=0,
+        trajectories=TRAJECTORIES, final_episodes=EPISODES, failures=0, keep_failed=task != "humanoid",
     )  # fmt: skip
 
 
