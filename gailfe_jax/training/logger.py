@@ -345,10 +345,13 @@ class _Display:
         if rate is None:
             return []
         left = max(self._total - self._step, 0) / rate
-        alone = self._training_rate
+        alone, shown = self._training_rate, rate
         training = f" ({alone:,.0f} in training alone)" if alone is not None and math.isfinite(alone) else ""
-        shown = f"{rate * self._num_seeds:,.0f} steps/s{training}"
-        return [shown, f"{_duration(left)} left" if left else "done"]
+        # Both of the whole run: that of the last minutes may be faster than training was on the whole.
+        if training and self._overall_rate > 0:
+            shown = self._overall_rate
+        words = f"{shown * self._num_seeds:,.0f} steps/s{training}"
+        return [words, f"{_duration(left)} left" if left else "done"]
 
     def _render(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title=self._title, title_justify="left")

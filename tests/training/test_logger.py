@@ -177,6 +177,18 @@ def test_the_first_time_left_leaves_compilation_out(tmp_path, monkeypatch):
     assert out.file.getvalue().strip().split("  ")[-2:] == ["20 steps/s (25 in training alone)", "1m30s left"]
 
 
+def test_both_rates_are_of_the_whole_run(tmp_path, monkeypatch):
+    clock = iter([0.0, 50.0, 60.0, 61.0])
+    monkeypatch.setattr(logging.time, "monotonic", lambda: next(clock))
+    out = console()
+    with logger(tmp_path, quiet=False, console=out, total_steps=1000) as log:
+        for step in (100, 200, 300):
+            log.log(step, {"steps_per_second": 25.0, "steps_per_second_overall": 20.0})
+    # Of late it was much faster, which the time left goes by.
+    words = out.file.getvalue().splitlines()[-1].strip().split("  ")
+    assert words[-2] == "20 steps/s (25 in training alone)" and words[-1] in ("38s left", "39s left")
+
+
 def test_on_a_terminal_the_display_shows_the_newest_evaluation(tmp_path):
     out = console(force_terminal=True, color_system=None)
     with logger(tmp_path, quiet=False, console=out) as log:
