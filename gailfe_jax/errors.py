@@ -9,7 +9,7 @@ import reprlib
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 WITHOUT_X64 = "everything here is float32, and what has to be float64 travels as its bits"
@@ -42,6 +42,19 @@ def expect(name: str, value: Any, kinds: Any, expected: str) -> None:
     if not isinstance(value, kinds):
         shown = f"the class {value.__name__}" if isinstance(value, type) else one_line(reprlib.repr(value))
         raise GailfeError(f"{name}: got {shown}; expected {expected}")
+
+
+def shown_in_one_line(others: Callable[..., None]) -> Callable[..., None]:
+    """A `warnings.showwarning` that prints a warning of ours as a line, and leaves the `others` to who showed them
+    before."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        if issubclass(category, GailfeWarning):
+            print(f"gailfe: warning: {message}", file=sys.stderr)
+        else:
+            others(message, category, *where, **options)
+
+    return show
 
 
 @contextlib.contextmanager

@@ -1,10 +1,12 @@
-"""Quickstart: demonstrations and failures, GAIL and GAILFE, evaluation in Gymnasium, a table and a picture."""
+"""Quickstart: few demonstrations on which cloning fails, GAIL and GAILFE from nothing, a table, a picture and films."""
 
 from __future__ import annotations
 
+import json
 import pathlib
 import shutil
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,49 +14,43 @@ from rich.console import Console
 from rich.table import Table
 
 from gailfe_jax.analysis.plots import learning_curve_panels
+from gailfe_jax.analysis.video import record_video
 from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.apps.evaluate_run import evaluate_path
-from gailfe_jax.artifacts.policy import load_expert
-from gailfe_jax.config.run import RunSettings
+from gailfe_jax.apps.side_by_side import Training, train_side_by_side
+from gailfe_jax.artifacts.policy import Policy, load_expert
+from gailfe_jax.config.run import DemoSettings, RunSettings
 from gailfe_jax.config.tree import set_values
 from gailfe_jax.envs import make_env
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.envs.gymnasium import OURS
+from gailfe_jax.errors import GailfeError, refusal
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.presets import preset
-from gailfe_jax.training.loop import train
+from gailfe_jax.training.run_folder import load_policies, recorded_curves
+from gailfe_jax.types import Env
 
-METHODS = ("gail", "gailfe")
-TRAJECTORIES, FAILURES = 30, 100
-STEPS, EVAL_EVERY, EVAL_EPISODES = 245_760, 16_384, 4
-# Three seeds do not learn to walk from nothing in minutes on a laptop (experiments/figure1.py starts there); from a
-# clone they do. The first evaluation shows the clone itself: until then only the discriminator and the values learn.
-# Small steps that fade away, a long horizon and an average over many policies keep what the clone can do.
-SETTINGS: dict[str, Any] = {
-    "rollout.num_envs": 16,
-    "start.steps": 8000,
-    "schedule.warmup_iterations": 8,
-    "schedule.anneal": True,
-    "policy.average": 0.98,
-    "policy.gamma": 0.997,
-    "policy.gae_lambda": 0.98,
-    # As in the recorded run; the default's many small steps were found for policies from nothing.
-    "reward.steps": 5,
-    "reward.minibatch": 1024,
-}
-DETERMINISTIC, NOISY = "deterministic policy", "with its exploration noise"
+POLICY = {"bc": None, "gail": "td3", "gailfe": "td3"}
+"""The methods, and how their policies step: from replay, which takes the fewest interactions."""
+TRAJECTORIES, SUBSAMPLE, FAILURES = 4, 20, 20
+STEPS, EVAL_EVERY, EVAL_EPISODES = 40_960, 4_096, 4
+# Pairs that cloning fits: on so few it is done much earlier, and stops by itself.
+CLONE_PAIRS, CLONE_EVERY = 400_000, 100_000
+FILM_STEPS = 400
 
 
 def quickstart(
-    out: pathlib.Path, *, env: str = "hopper", seeds: int = 3, steps: float | None = None, episodes: int = 20
+    out: pathlib.Path, *, env: str = "halfcheetah", seeds: int = 3, steps: float | None = None, episodes: int = 5
 ) -> dict[str, Any]:
-    """Shows the whole package at work; everything goes into `out`, and earlier results there are replaced.
+    """Shows the whole package at work; everything goes into `out`.
+
+    A quickstart that was cut off there goes on if it was asked for the same; one that has ended is replaced.
 
     Args:
       out: folder.
       env: task with a shipped expert.
       seeds: of each method.
-      steps: environment steps of each seed.
+      steps: environment steps of each seed of GAIL and GAILFE.
       episodes: Gymnasium episodes per seed in the final table.
 
     Returns:
@@ -67,99 +63,147 @@ def quickstart(
     started = time.perf_counter()
     if episodes < 1:
         raise GailfeError(f"episodes: got {episodes}; expected at least 1")
-    steps = STEPS if steps is None else steps
-    asked = {"steps": steps, "seeds": seeds, "eval_every": min(EVAL_EVERY, steps), "eval_episodes": EVAL_EPISODES}
-    budget = set_values(RunSettings(), asked)
+    steps = float(STEPS if steps is None else steps)
+    budget = set_values(RunSettings(), {"steps": steps, "seeds": seeds, "eval_episodes": EVAL_EPISODES})
     task = make_env(env)
     expert = load_expert(task.spec.name)
-    # The report is written first. It marks a folder that quickstart may empty.
-    report_file, demos_file = out / "quickstart.json", out / "demos.npz"
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not report_file.exists())):
-        raise GailfeError(f"{out}: exists and holds no quickstart; choose another --out")
-    write_json_atomic(report_file, {"finished": False, "provenance": provenance()})
-    for name in METHODS:
-        shutil.rmtree(out / name, ignore_errors=True)
+    asked = {"env": env, "seeds": seeds, "steps": steps, "episodes": episodes}
+    _begin(out, asked)
     console = Console()
 
-    console.print(f"[bold]1/3[/bold] {TRAJECTORIES} demonstrations and {FAILURES} failures from the shipped expert")
-    # Every episode is kept, as the committed result was made.
-    demonstrations = collect_demonstrations(
-        task,
-        expert,
-        trajectories=TRAJECTORIES,
-        failures=FAILURES,
-        seed=0,
-        keep_failed=True,
-        expert_name=f"shipped expert for {env}",
+    pairs = TRAJECTORIES * task.spec.max_episode_steps // SUBSAMPLE
+    console.print(
+        f"[bold]1/4[/bold] {TRAJECTORIES} demonstrations of the shipped expert, of which one pair in {SUBSAMPLE} is "
+        f"shown (at most {pairs}), and {FAILURES} failures"
     )
-    demonstrations.save(demos_file)
+    demos_file = _demonstrations(out / "demos.npz", task, expert)
 
-    reports: dict[str, dict[str, Any]] = {}
-    panels: dict[str, dict[str, Any]] = {DETERMINISTIC: {}, NOISY: {}}
-    for number, algo in enumerate(METHODS):
-        console.print(f"[bold]2/3[/bold] training {algo} ({number + 1} of {len(METHODS)}), {seeds} seeds side by side")
-        method = set_values(preset(algo, env)[0], SETTINGS)
-        result = train(method, env, budget, demos=str(demos_file), out=out / algo)
-        if result.interrupted:
-            raise KeyboardInterrupt(f"{out}: interrupted; run quickstart again")
-        panels[DETERMINISTIC][algo.upper()] = result.metrics["return_mean"]
-        panels[NOISY][algo.upper()] = result.metrics["train_return"]
+    console.print(
+        f"[bold]2/4[/bold] cloning (BC), GAIL and GAILFE, {seeds} seeds each, side by side; compiling takes about "
+        "half a minute, then each line is an evaluation"
+    )
+    if not train_side_by_side([_training(algo, env, budget, demos_file, out) for algo in POLICY]):
+        raise KeyboardInterrupt(f"{out}: interrupted; run quickstart again to go on")
 
-    console.print("[bold]3/3[/bold] evaluating in Gymnasium")
-    for algo in METHODS:
-        reports[algo] = evaluate_path(out / algo, episodes=episodes)
-    # A share of a return that is not positive means nothing: such a task is shown by its returns.
-    scale: float | None = reports[METHODS[0]]["expert_return"]
-    expert_return = float(expert.metadata["expert_return"]) if scale is None else scale
+    console.print("[bold]3/4[/bold] evaluating in Gymnasium")
+    reports = {algo: evaluate_path(out / algo, episodes=episodes) for algo in POLICY}
+    expert_return = float(expert.metadata["expert_return"])
+    console.print(_table(task, reports, expert_return, episodes))
 
-    def share(value: float | None, otherwise: str) -> str:
-        return otherwise if value is None else f"{value:.2f}"
+    console.print("[bold]4/4[/bold] picture and films")
+    title = f"{task.spec.gymnasium_id}, {TRAJECTORIES} demonstrations thinned 1 in {SUBSAMPLE}"
+    _draw(out, reports, title, expert_return)
+    films = _films(out, task, console)
+    summary = {
+        "finished": True,
+        "asked": asked,
+        "env": task.spec.gymnasium_id,
+        "expert_return": expert_return,
+        "methods": reports,
+        "seconds": time.perf_counter() - started,
+        "provenance": provenance(),
+    }
+    write_json_atomic(out / "quickstart.json", summary)
+    console.print(_next_steps(out, films, summary["seconds"]))
+    return summary
 
+
+def _begin(out: pathlib.Path, asked: dict[str, Any]) -> None:
+    """Makes `out` ready: what a quickstart of the same words left there when it was cut off stays."""
+    # The report is written first. It marks a folder that quickstart may empty.
+    report_file = out / "quickstart.json"
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not report_file.exists())):
+        raise GailfeError(f"{out}: exists and holds no quickstart; choose another --out")
+    if _unfinished(report_file) == asked:
+        return
+    write_json_atomic(report_file, {"finished": False, "asked": asked, "provenance": provenance()})
+    (out / "demos.npz").unlink(missing_ok=True)
+    for name in POLICY:
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _unfinished(report_file: pathlib.Path) -> Any:
+    """What a quickstart was asked for that has not come to its end; None if there is none."""
+    try:
+        record = json.loads(report_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return record.get("asked") if isinstance(record, dict) and not record.get("finished") else None
+
+
+def _demonstrations(path: pathlib.Path, task: Env, expert: Policy) -> str:
+    """The demonstration file, made if it is not there."""
+    if not path.exists():
+        collect_demonstrations(
+            task, expert, trajectories=TRAJECTORIES, failures=FAILURES, seed=0,
+            expert_name=f"shipped expert for {task.spec.name}",
+        ).save(path)  # fmt: skip
+    return str(path)
+
+
+def _training(algo: str, env: str, budget: RunSettings, demos_file: str, out: pathlib.Path) -> Training:
+    """What a process trains."""
+    method, _ = preset(algo, env, policy=POLICY[algo])
+    batch = method.rollout.batch_size
+    if algo == "bc":
+        run = set_values(budget, {"steps": CLONE_PAIRS, "eval_every": CLONE_EVERY})
+    else:
+        # An interval that divides the whole, which is then taken as it was given.
+        iterations = -(-budget.steps // batch)
+        looks = max(1, round(budget.steps / EVAL_EVERY))
+        run = set_values(budget, {"eval_every": float(batch * -(-iterations // looks))})
+    shown = DemoSettings(demos=demos_file, trajectories=TRAJECTORIES, subsample=SUBSAMPLE)
+    return Training(method, env, run, shown, out / algo)
+
+
+def _table(task: Env, reports: Mapping[str, dict[str, Any]], expert_return: float, episodes: int) -> Table:
+    """Each method's returns, and as shares of the expert's where that is positive: else a share means nothing."""
     table = Table(title=f"{task.spec.gymnasium_id}, {episodes} Gymnasium episodes per seed, deterministic policy")
     for heading in ("method", "mean return", "of expert", "each seed"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     table.add_row("expert", f"{expert_return:.0f}", "1.00", "")
     for algo, report in reports.items():
-        each = "  ".join(share(row["expert_normalised"], f"{row['mean']:.0f}") for row in report["seeds"])
-        table.add_row(algo, f"{report['mean']:.0f}", share(report["expert_normalised"], "-"), each)
-    console.print(table)
-    # Both ends of each curve, `[seeds]`: where cloning left the policy and where adversarial training took it.
-    unit, digits = (1.0, 0) if scale is None else (scale, 2)
-    ends = {
-        panel: {
-            label: {"first": (values[:, 0] / unit).tolist(), "last": (values[:, -1] / unit).tolist()}
-            for label, (_, values) in curves.items()
-        }
-        for panel, curves in panels.items()
-    }
-    console.print(
-        "Every seed starts from a clone of the demonstrations. "
-        f"{'Returns' if scale is None else 'Shares of the expert return'}, first and last "
-        f"evaluation ({EVAL_EPISODES} episodes per seed; with noise: the training episodes before it):"
-    )
-    for panel, labels in ends.items():
-        for label, end in labels.items():
-            console.print(
-                f"  {label}, {panel}: {np.mean(end['first']):.{digits}f} -> {np.mean(end['last']):.{digits}f}"
-            )
+        shares = [row["expert_normalised"] for row in report["seeds"]]
+        each = [f"{row['mean']:.0f}" if x is None else f"{x:.2f}" for row, x in zip(report["seeds"], shares)]
+        share = report["expert_normalised"]
+        table.add_row(algo, f"{report['mean']:.0f}", "-" if share is None else f"{share:.2f}", "  ".join(each))
+    return table
+
+
+def _draw(out: pathlib.Path, reports: Mapping[str, dict[str, Any]], title: str, expert_return: float) -> None:
+    """The learning curves from nothing, the clone's return as a line."""
+    curves: dict[str, Any] = {}
+    for algo in ("gail", "gailfe"):
+        curves[algo.upper()] = recorded_curves(out / algo)["return_mean"]
+    last = max(steps[-1] for steps, _ in curves.values())
+    clone = np.array([[row["mean"]] * 2 for row in reports["bc"]["seeds"]])
+    curves["BC"] = (np.array([0, last]), clone)
     learning_curve_panels(
-        panels,
-        out / "quickstart.png",
-        title=f"{task.spec.gymnasium_id}: {TRAJECTORIES} demonstrations, from a clone of them",
-        expert_returns=dict.fromkeys(panels, expert_return),
-        ylabel="return",
-        per_seed=True,
-        columns=2,
+        {title: curves}, out / "quickstart.png", expert_returns={title: expert_return}, ylabel="return", per_seed=True
     )
-    summary = {
-        "finished": True,
-        "env": task.spec.gymnasium_id,
-        "expert_return": expert_return,
-        "methods": reports,
-        "start_and_end": ends,
-        "seconds": time.perf_counter() - started,
-        "provenance": provenance(),
-    }
-    write_json_atomic(report_file, summary)
-    console.print(f"{summary['seconds']:.0f} s in all; see {out / 'quickstart.png'} and {out}/<method>/")
-    return summary
+
+
+def _films(out: pathlib.Path, task: Env, console: Console) -> list[pathlib.Path]:
+    """A film of GAIL's first seed and one of the clone's; none, and a line, where nothing renders."""
+    films, task_id = [], task.spec.gymnasium_id
+    try:
+        for algo in ("gail", "bc"):
+            path = out / f"{algo}.mp4"
+            record_video(load_policies(out / algo)[0], task_id or f"{OURS}{task.spec.name}", path, max_steps=FILM_STEPS)
+            films.append(path)
+    except (GailfeError, OSError) as error:
+        console.print(f"no film: {refusal(error)}")
+    return films
+
+
+def _next_steps(out: pathlib.Path, films: list[pathlib.Path], seconds: float) -> str:
+    """What there is to look at, and what to do next."""
+    seen = [out / "quickstart.png", *films]
+    return "\n".join(
+        (
+            f"{seconds:.0f} s in all; look at {', '.join(map(str, seen))}",
+            f"next: gailfe evaluate {out / 'gail'} --episodes 50",
+            f"      gailfe export {out / 'gail'} --to onnx",
+            "      gailfe demos import YOUR_DATA --out demos.npz; gailfe train gail --help",
+        )
+    )

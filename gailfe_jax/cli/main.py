@@ -7,12 +7,19 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import gailfe_jax
 from gailfe_jax.cli.commands import COMMANDS, IMPORT_HELP
-from gailfe_jax.errors import WITHOUT_X64, GailfeError, GailfeWarning, one_line, raised_in_program, refusal
+from gailfe_jax.errors import (
+    WITHOUT_X64,
+    GailfeError,
+    GailfeWarning,
+    one_line,
+    raised_in_program,
+    refusal,
+    shown_in_one_line,
+)
 
 _MUJOCO = os.path.join("mujoco", "__init__.py")
 _TRUE = ("1", "true", "t", "yes", "y", "on")
@@ -29,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", GailfeWarning)
-            warnings.showwarning = _shown_in_one_line(warnings.showwarning)
+            warnings.showwarning = shown_in_one_line(warnings.showwarning)
             _check_surroundings(args)
             return _dispatch(args)
     except BrokenPipeError:
@@ -81,18 +88,6 @@ def _check_surroundings(args: Sequence[str]) -> None:
     except (RuntimeError, AssertionError) as error:
         said = one_line(error, first=True) or "none found"
         raise GailfeError(f"JAX_PLATFORMS: got {platforms!r}, and JAX has no such device here ({said})") from None
-
-
-def _shown_in_one_line(others: Callable[..., None]) -> Callable[..., None]:
-    """Shows a warning of ours as a line, and leaves the `others` to who showed them before."""
-
-    def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
-        if issubclass(category, GailfeWarning):
-            print(f"gailfe: warning: {message}", file=sys.stderr)
-        else:
-            others(message, category, *where, **options)
-
-    return show
 
 
 def _dispatch(args: Sequence[str]) -> int:
