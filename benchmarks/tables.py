@@ -450,6 +450,7 @@ TABLES = {
     "classic": functools.partial(experiment, "classic"),
     "own_robot": functools.partial(experiment, "own_robot"),
     "tasks": functools.partial(experiment, "tasks"),
+    "observation_only": functools.partial(experiment, "observation_only"),
     "metrics": metrics,
     "findings": findings,
     "thresholds": thresholds,

@@ -104,7 +104,7 @@ def quickstart(
         "provenance": provenance(),
     }
     write_json_atomic(out / "quickstart.json", summary)
-    console.print(_next_steps(out, films, summary["seconds"]))
+    console.print(_next_steps(out, films, summary["seconds"]), soft_wrap=True)
     return summary
 
 

@@ -5,56 +5,96 @@ import json
 import pytest
 
 from gailfe_jax.apps import quickstart
-from gailfe_jax.artifacts.policy import expert_names, load_expert
+from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.cli.main import main
-from gailfe_jax.config.tree import leaves, put
+from gailfe_jax.config.run import RunSettings, whole_chunks
+from gailfe_jax.config.tree import leaves, put, set_values, without_unread
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners import presets
+from gailfe_jax.training.loop import train
 from gailfe_jax.training.run_folder import load_policies, load_run
 from tests.tiny import SIZES
 
 
+def a_quickstart(monkeypatch, out, *words):
+    """Runs a small one on the command line; what it trained, process by process."""
+    trained = []
+
+    def side_by_side(trainings):
+        trained.append([training.out.name for training in trainings])
+        for training in trainings:
+            known = leaves(training.method)
+            sizes = {name: value for name, value in SIZES.items() if name in known}
+            run = set_values(training.run, {"eval_episodes": 1, "quiet": True, "tensorboard": False})
+            if training.out.name == "bc":
+                run = set_values(run, {"steps": 64, "eval_every": 32})
+            method = without_unread(put(training.method, sizes))
+            train(method, training.env, run, demos=training.demos, out=training.out, resume=True)
+        return True
+
+    monkeypatch.setattr(quickstart, "train_side_by_side", side_by_side)
+    monkeypatch.setattr(quickstart, "EVAL_EVERY", 32)
+    monkeypatch.setattr(quickstart, "FILM_STEPS", 2)
+    monkeypatch.setattr(quickstart, "FAILURES", 2)
+    words = ["quickstart", "--out", str(out), "--env", "hopper", "--seeds", "2", "--episodes", "1", *words]
+    assert main(words) == 0
+    return trained
+
+
 @pytest.mark.slow
 def test_the_main_job(quick_programs, tmp_path, monkeypatch, capsys):
-    if "hopper" not in expert_names():
-        pytest.skip("no Hopper expert is shipped yet")
-
-    def tiny_preset(algo, env):
-        method, run = presets.preset(algo, env)
-        known = leaves(method)
-        return put(method, {name: value for name, value in SIZES.items() if name in known}), run
-
-    settings = {"rollout.num_envs": 4, "start.steps": 20, "schedule.warmup_iterations": 1}
-    settings |= {name: value for name, value in SIZES.items() if name.startswith("reward.")}
-    monkeypatch.setattr(quickstart, "preset", tiny_preset)
-    monkeypatch.setattr(quickstart, "SETTINGS", quickstart.SETTINGS | settings)
-    monkeypatch.setattr(quickstart, "EVAL_EVERY", 32)
-    monkeypatch.setattr(quickstart, "TRAJECTORIES", 2)
-    monkeypatch.setattr(quickstart, "FAILURES", 3)
     out = tmp_path / "quickstart"
     out.mkdir()
-    # What an earlier quickstart, cut off, has left.
-    (out / "quickstart.json").write_text("{}")
+    # What an earlier quickstart has left that had come to its end.
+    (out / "quickstart.json").write_text('{"finished": true}')
     (out / "gail").mkdir()
     (out / "gail" / "config.json").write_text("old")
-    assert main(["quickstart", "--out", str(out), "--seeds", "2", "--steps", "64", "--episodes", "2"]) == 0
+    assert a_quickstart(monkeypatch, out, "--steps", "128") == [["bc", "gail", "gailfe"]]
     demonstrations = Demonstrations.load(out / "demos.npz", expect_env="Hopper-v5")
-    assert (demonstrations.expert.num_trajectories, demonstrations.failures.num_trajectories) == (2, 3)
+    assert (demonstrations.expert.num_trajectories, demonstrations.failures.num_trajectories) == (4, 2)
     summary = json.loads((out / "quickstart.json").read_text())
-    assert summary["finished"]
+    assert summary["finished"] and summary["asked"]["steps"] == 128
     assert summary["expert_return"] == pytest.approx(float(load_expert("hopper").metadata["expert_return"]))
-    for method in ("gail", "gailfe"):
-        assert len(load_policies(out / method)) == len(summary["methods"][method]["seeds"]) == 2
-        assert load_run(out / method)["algo"] == method
-        assert summary["methods"][method]["backend"] == "gymnasium"
-        assert load_run(out / method)["method"]["start"]["steps"] == 20
-        for panel in (quickstart.DETERMINISTIC, quickstart.NOISY):
-            ends = summary["start_and_end"][panel][method.upper()]
-            assert len(ends["first"]) == len(ends["last"]) == 2
-    assert (out / "quickstart.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("bc", "gail", "gailfe"):
+        assert len(load_policies(out / name)) == len(summary["methods"][name]["seeds"]) == 2
+        assert summary["methods"][name]["backend"] == "gymnasium"
+        config = load_run(out / name)
+        assert config["algo"] == name and config["demos"]["subsample"] == quickstart.SUBSAMPLE
+        assert name == "bc" or config["method"]["policy"]["kind"] == "td3"
+    assert json.loads((out / "gail" / "summary.json").read_text())["step"] == 128  # As it was given.
+    assert (out / "quickstart.png").read_bytes().startswith(b"\x89PNG") and (out / "report.html").is_file()
     shown = capsys.readouterr().out
-    assert "Hopper-v5, 2 Gymnasium episodes per seed" in shown and "gailfe" in shown
+    assert "Hopper-v5, 1 Gymnasium episodes per seed" in shown and "gailfe" in shown
+    assert (out / "gail.mp4").is_file() or "no film: " in shown
+
+
+@pytest.mark.slow
+def test_one_that_was_cut_off_goes_on(quick_programs, tmp_path, monkeypatch):
+    out = tmp_path / "quickstart"
+
+    def cut_off(trainings):
+        return False
+
+    monkeypatch.setattr(quickstart, "train_side_by_side", cut_off)
+    with pytest.raises(KeyboardInterrupt, match="run quickstart again to go on"):
+        quickstart.quickstart(out, env="hopper", seeds=2, steps=128, episodes=1)
+    (out / "gail").mkdir()
+    kept, demos = out / "gail" / "notes.txt", (out / "demos.npz").stat().st_mtime_ns
+    kept.write_text("a run that was cut off")
+    a_quickstart(monkeypatch, out, "--steps", "128")
+    assert kept.is_file() and (out / "demos.npz").stat().st_mtime_ns == demos
+    # It is done, and other words begin anew.
+    a_quickstart(monkeypatch, out, "--steps", "64")
+    assert not kept.exists() and json.loads((out / "quickstart.json").read_text())["asked"]["steps"] == 64
+
+
+@pytest.mark.parametrize("steps", [20_000.0, 40_960.0, 64.0, 1_000.0])
+def test_steps_are_taken_as_they_are_given(tmp_path, steps):
+    made = quickstart._training("gail", "halfcheetah", RunSettings(steps=steps), "demos.npz", tmp_path)
+    batch = made.method.rollout.batch_size
+    chunk, chunks = whole_chunks(made.run, batch)
+    # An iteration for each look at most is added.
+    assert steps <= chunk * chunks * batch < steps + batch * (1 + chunks)
 
 
 @pytest.mark.parametrize(
