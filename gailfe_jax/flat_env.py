@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium import spaces
 
 from gailfe_jax.errors import GailfeError, one_line, where_raised
+from gailfe_jax.io.json_text import parse_json
 from gailfe_jax.io.user_modules import SEARCHED, import_user_module, imported_modules, search_this_folder
 
 _MACHINERY = (str(pathlib.Path(__file__).parent), *(str(pathlib.Path(str(x.__file__)).parent) for x in (gymnasium, np)))
@@ -50,8 +51,8 @@ def split_options(name: str, prefix: str = "") -> tuple[str, dict[str, Any]]:
         if key in options:
             raise GailfeError(f"env: option {key} of {prefix}{name} is given twice; expected it once")
         try:
-            options[key] = json.loads(text)
-        except ValueError:
+            options[key] = parse_json(text, nonfinite=True)
+        except GailfeError:
             options[key] = text
     return name, options
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
-import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from gailfe_jax.config.parts import Setting, map_traced
 from gailfe_jax.config.values import read_value, show_value
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.json_text import parse_json
 from gailfe_jax.learners.setup import ConfigFile, Setup, all_settings, build_setup, find_setting
 
 Values: TypeAlias = dict[str, Any]
@@ -283,24 +283,12 @@ def _json_rows(path: pathlib.Path, text: str) -> Iterator[tuple[int, Mapping[str
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_once)
+            row = parse_json(line, nonfinite=True)
         except GailfeError as error:
-            raise GailfeError(f"{path}, line {number}: {error}") from None
-        except ValueError:
-            row = None
+            raise GailfeError(f"{path}, line {number}: {error}; expected a JSON object of fields") from None
         if not isinstance(row, dict):
             raise GailfeError(f"{path}, line {number}: got {line.strip()[:40]!r}; expected a JSON object of fields")
         yield number, row
-
-
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, which may have each name but once."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise GailfeError(f"{name} is given twice; expected each field once")
-        found[name] = value
-    return found
 
 
 def build(

@@ -34,6 +34,7 @@ from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, write_json_atomic
 from gailfe_jax.io.digests import json_sha256
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import missing_modules
 from gailfe_jax.learners.base import Learner
@@ -151,9 +152,9 @@ def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         raise GailfeError(f"{path}: no such file; expected a run folder made by gailfe train")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        record = None
+        record = read_json(path, "run's config.json")
+    except GailfeError as error:
+        raise GailfeError(f"{error}; it is damaged, expected what gailfe train wrote") from None
     if not isinstance(record, dict):
         raise GailfeError(f"{path}: damaged; expected what gailfe train wrote")
     check_record(path, record)
@@ -416,7 +417,7 @@ def recorded_curves(run_dir: pathlib.Path) -> Curves:
 def recorded_timing(run_dir: pathlib.Path, timing: Mapping[str, float]) -> dict[str, float]:
     """What an earlier session's summary says of its speed; a session without a step has nothing to add."""
     try:
-        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(run_dir / "summary.json")
         return {name: float(summary.get(name, 0.0)) for name in timing}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from gailfe_jax.data.episodes import Recording
+from gailfe_jax.data.limits import Budget
 from gailfe_jax.data.recordings.fields import Columns, Request
-from gailfe_jax.data.recordings.limits import Budget
 from gailfe_jax.data.recordings.split import split
 from gailfe_jax.errors import GailfeError
 
