@@ -117,6 +117,7 @@ def parse(
       SystemExit: after help.
     """
     refuse_repeats(args)
+    _refuse_unmeant(kind, args)
     options: dict[str, Any] = {} if default is None else {"default": default}
     about = f"{inspect.getdoc(kind)}\n\n{IMPORT_HELP}"
     shown = io.StringIO()
@@ -143,6 +144,21 @@ def parse(
         if isinstance(value, int) and abs(value) > _LARGEST:
             raise GailfeError(f"{field.name}: got {value}; expected a whole number of at most {_LARGEST}")
     return found
+
+
+def _refuse_unmeant(kind: type, args: Sequence[str]) -> None:
+    """Raises GailfeError for values that nobody means: empty ones, and numbers in digits that are not 0 to 9."""
+    numbers = {field.name for field in dataclasses.fields(kind) if re.search(r"\b(int|float)\b", str(field.type))}
+    name = ""
+    for word in args:
+        flag = _flag_name(word)
+        name, value = (flag, word.partition("=")[2]) if flag else (name, word)
+        if flag and "=" not in word:
+            continue
+        if not value.strip():
+            raise GailfeError(f"{name or 'a word'}: got an empty value; expected one")
+        if name in numbers and not value.isascii():
+            raise GailfeError(f"{name}: got {value!r}; expected a number in the digits 0 to 9")
 
 
 def _without_box(text: str) -> str:

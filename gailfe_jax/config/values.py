@@ -24,7 +24,7 @@ def read_value(name: str, setting: Setting, given: Any) -> Any:
     Raises:
       GailfeError: it has another type, is out of bounds, or is empty.
     """
-    wrong = GailfeError(f"{name}: got {reprlib.repr(given)}; expected {setting.expected}")
+    wrong = GailfeError(f"{name}: got {_shown(given)}; expected {setting.expected}")
     value = given.strip() if isinstance(given, str) else given
     if value == "" and isinstance(value, str):
         raise GailfeError(f"{name}: got an empty value; expected {setting.expected}")
@@ -39,6 +39,13 @@ def read_value(name: str, setting: Setting, given: Any) -> Any:
     except GailfeError:
         raise GailfeError(f"{wrong}{most_of(setting, typed)}") from None
     return typed
+
+
+def _shown(given: Any) -> str:
+    try:
+        return reprlib.repr(given)
+    except ValueError:  # Python writes no whole number of thousands of digits.
+        return f"a {type(given).__name__} of too many digits"
 
 
 def _typed(kind: type, value: Any) -> Any:

@@ -42,9 +42,10 @@ def parse_json(text: str | bytes, *, most: int = LARGEST, nonfinite: bool = Fals
         raise GailfeError(f"has {len(text)} characters; expected at most {most} of JSON")
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
-        suspect = {"parse_int": _whole, "parse_float": _finite} if _SUSPECT.search(text) else {}
-        constant = {} if nonfinite else {"parse_constant": _refuse_constant}
-        value = json.loads(text, object_pairs_hook=_once, **suspect, **constant)
+        hooks: dict[str, Any] = {"object_pairs_hook": _once}
+        hooks |= {"parse_int": _whole, "parse_float": _finite} if _SUSPECT.search(text) else {}
+        hooks |= {} if nonfinite else {"parse_constant": _refuse_constant}
+        value = json.loads(text, **hooks)
         if _HALF.search(text):
             # Such a text cannot be printed.
             json.dumps(value, ensure_ascii=False).encode()
@@ -55,7 +56,7 @@ def parse_json(text: str | bytes, *, most: int = LARGEST, nonfinite: bool = Fals
     except ValueError as error:
         raise GailfeError(f"is no JSON ({one_line(error)[:200]})") from None
     if text.count("[") + text.count("{") > DEEPEST:
-        _check_depth(value)
+        check_depth(value)
     return value
 
 
@@ -109,7 +110,7 @@ def _too_deep() -> GailfeError:
     return GailfeError(f"nests more than {DEEPEST} objects and lists; expected fewer")
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
     """Raises GailfeError where `value` nests too deeply; without recursion, which it may be too deep for."""
     level = [value]
     for _ in range(DEEPEST):
