@@ -8,6 +8,7 @@ import inspect
 import io
 import itertools
 import re
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -33,6 +34,7 @@ _NO_NUMBER_OR_NONE = re.compile(
 )
 # Any seed fits, and no count that anybody means is larger.
 _LARGEST = 2**63 - 1
+_LONGEST_NUMBER = 100
 
 
 def peek(args: Sequence[str], flag: str) -> str | None:
@@ -157,8 +159,9 @@ def _refuse_unmeant(kind: type, args: Sequence[str]) -> None:
             continue
         if not value.strip():
             raise GailfeError(f"{name or 'a word'}: got an empty value; expected one")
-        if name in numbers and not value.isascii():
-            raise GailfeError(f"{name}: got {value!r}; expected a number in the digits 0 to 9")
+        # Python itself reads no number of thousands of digits.
+        if name in numbers and not (value.isascii() and len(value) <= _LONGEST_NUMBER):
+            raise GailfeError(f"{name}: got {reprlib.repr(value)}; expected a number in the digits 0 to 9")
 
 
 def _without_box(text: str) -> str:

@@ -87,9 +87,9 @@ class Field:
         """Its Python type."""
         return self.setting.kind
 
-    def read(self, given: Any) -> Any:
-        """`given` as its type; raises GailfeError."""
-        return read_value(self.name, self.setting, given)
+    def read(self, given: Any, *, exact: bool = False) -> Any:
+        """`given` as its type; raises GailfeError. See `read_value`."""
+        return read_value(self.name, self.setting, given, exact=exact)
 
 
 def field_of(name: str) -> Field:

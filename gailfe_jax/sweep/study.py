@@ -387,7 +387,7 @@ def load_sweep(folder: str | pathlib.Path) -> dict[str, Any]:
     """
     path = pathlib.Path(folder) / "sweep.json"
     try:
-        record = read_json(path, "sweep's sweep.json", most=_LARGEST_RECORD)
+        record = read_json(path, "sweep.json that gailfe sweep wrote", most=_LARGEST_RECORD)
     except GailfeError:
         if not path.exists():
             raise GailfeError(f"{path}: no such file; expected a folder made by gailfe sweep") from None
@@ -435,5 +435,5 @@ def train_program(folder: str, name: str, imports: Sequence[str] = ()) -> bool:
 def read_point(record: Mapping[str, Any]) -> Point:
     """A point as sweep.json holds it."""
     held = read_record(record)
-    values = {name: field_of(name).read(value) for name, value in record["values"].items()}
+    values = {name: field_of(name).read(value, exact=True) for name, value in record["values"].items()}
     return Point(values, Setup(held.method, held.place, held.demos, held.run))

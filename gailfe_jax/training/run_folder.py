@@ -110,6 +110,21 @@ def identity(
     }
 
 
+def without_places(record: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity for checkpoints: of files elsewhere on this machine, which are free on resume, the names alone."""
+
+    def short(name: Any) -> Any:
+        return pathlib.PurePath(name).name if isinstance(name, str) and os.path.isabs(name) else name
+
+    env = record["environment"].get("env")
+    file = task_file(env) if isinstance(env, str) else None
+    place = record["environment"] if file is None else {**record["environment"], "env": on_file(env, short(file))}
+    demos = {name: short(value) if name in ("demos", "expert") else value for name, value in record["demos"].items()}
+    demos.pop("provenance", None)  # What others wrote may name their folders.
+    found = {**record, "environment": place, "demos": demos}
+    return found | {"imports": [short(name) for name in record["imports"]]} if "imports" in record else found
+
+
 def shared_identity(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of an identity several processes must share: all but where each finds the demonstrations."""
     demos = {name: value for name, value in record["demos"].items() if f"demos.{name}" not in FREE_ON_RESUME}
@@ -151,10 +166,7 @@ def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
     path = pathlib.Path(run_dir) / "config.json"
     if not path.is_file():
         raise GailfeError(f"{path}: no such file; expected a run folder made by gailfe train")
-    try:
-        record = read_json(path, "run's config.json")
-    except GailfeError as error:
-        raise GailfeError(f"{error}; it is damaged, expected what gailfe train wrote") from None
+    record = read_json(path, "config.json that gailfe train wrote")
     if not isinstance(record, dict):
         raise GailfeError(f"{path}: damaged; expected what gailfe train wrote")
     check_record(path, record)
