@@ -73,7 +73,7 @@ def read_words(
     both = [*earlier, *words]
     config = read_config(peek(both, "--config"))
     if config is not None and peek(words, "--config") is not None:
-        ask_for(map(str, config.values.values()))
+        ask_for(value for value in config.values.values() if isinstance(value, str))
     values: dict[str, Any] = {name: given for name in CHOICES if (given := _choice(both, name)) is not None}
     if algo is not None:
         _refuse_another(command, algo, values, config)

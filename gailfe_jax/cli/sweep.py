@@ -12,7 +12,7 @@ from typing import Any, Literal
 from gailfe_jax.cli.parsing import is_given, peek, refuse_idle
 from gailfe_jax.cli.settings import read_config, read_words
 from gailfe_jax.errors import GailfeError, GailfeWarning
-from gailfe_jax.io.user_modules import require_modules
+from gailfe_jax.io.user_modules import ask_for, require_modules
 
 _RUNS = ("cluster", "cluster_options")  # Flags that run something beside a training.
 
@@ -102,6 +102,8 @@ def run(words: Sequence[str]) -> int:
     else:
         if options.settings:
             rows = space.from_file(options.settings)
+            if is_given(words, "settings"):
+                ask_for(value for row in rows for value in row.values() if isinstance(value, str))
         elif options.grid:
             rows = space.grid(options.grid)
         else:

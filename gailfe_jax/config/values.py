@@ -55,7 +55,7 @@ def _shown(given: Any) -> str:
     try:
         return reprlib.repr(given)
     except ValueError:  # Python writes no whole number of thousands of digits.
-        return f"a {type(given).__name__} of too many digits"
+        return "a number of too many digits"
 
 
 def _typed(kind: type, value: Any) -> Any:

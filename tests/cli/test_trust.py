@@ -58,7 +58,7 @@ NAMES_A_MODULE = {
     "a delayed one": (lambda x: _run(x, environment={"env": "delayed2:gym:evil_twin:X-v0"}), ["train", "--resume"]),
     "one that restarts": (lambda x: _run(x, environment={"env": "gym:evil_twin:X-v0"}), ["train", "--restart"]),
     "a run's expert": (lambda x: _run(x, algo="dagger", demos={"expert": "evil_twin:act"}), ["train", "--resume"]),
-    "an expert in a file": (lambda x: _run(x, algo="dagger", demos={"expert": "evil_twin.py:act"}), ["train", "--resume"]),
+    "one in a file": (lambda x: _run(x, algo="dagger", demos={"expert": "evil_twin.py:act"}), ["train", "--resume"]),
     "an expert of Python's": (lambda x: _run(x, algo="dagger", demos={"expert": "os:abort"}), ["train", "--resume"]),
     "a sweep's environment": (
         lambda x: _sweep(x, *_PPO, "--grid", "gamma=0.9", "--env", "gym:evil_twin:X-v0"), ["sweep", "--resume"]
@@ -67,7 +67,8 @@ NAMES_A_MODULE = {
         lambda x: _sweep(x, *_PPO, "--grid", "env=cartpole,gym:evil_twin:X-v0"), ["sweep", "--resume"]
     ),
     "one that is drawn": (
-        lambda x: _sweep(x, *_PPO, "--random", "env=choice:gym:evil_twin:X-v0,cartpole"), ["sweep", "--resume"]
+        lambda x: _sweep(x, *_PPO, "--random", "env=choice:gym:evil_twin:X-v0,cartpole", "--samples", "2"),
+        ["sweep", "--resume"],
     ),
     "a sweep's expert": (
         lambda x: _sweep(x, "--algo", "dagger", "--env", "hopper", "--grid", "expert=evil_twin:act", "--quiet"),

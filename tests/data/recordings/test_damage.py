@@ -303,3 +303,11 @@ def test_what_does_not_fit_into_the_memory_is_refused(monkeypatch, case):
     monkeypatch.setattr(limits, "free_host_bytes", lambda: 600.0)
     with pytest.raises(GailfeError, match=r"more than fits into the free memory; expected a smaller file"):
         read_recording(FILES / CASES[case])
+
+
+@pytest.mark.parametrize("row", ["0," * 3 + "1" * 200_000, '0,0,0,"1'], ids=["a long cell", "an open quote"])
+def test_cells_of_no_csv_are_refused(tmp_path, row):
+    (tmp_path / "x.csv").write_text(f"obs_0,obs_1,action_0,episode\n{row}\n")
+    with pytest.raises(GailfeError, match=r"x\.csv, line [0-9]+: .*; expected CSV with short cells") as error:
+        read_recording(tmp_path / "x.csv")
+    assert "\n" not in str(error.value)
