@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+_LONGEST_LINE = 1500
 WITHOUT_X64 = "everything here is float32, and what has to be float64 travels as its bits"
 """Why JAX's 64-bit mode is refused."""
 
@@ -124,6 +125,12 @@ def refusal(error: BaseException) -> str:
     if isinstance(error, OSError):
         return one_line(f"{error.filename or 'file system'}: {error.strerror or error}")
     return one_line(error)
+
+
+def shown(text: str) -> str:
+    """A line as a terminal may show it: what a file named cannot move its cursor, and is cut where it has no end."""
+    plain = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return plain if len(plain) <= _LONGEST_LINE else f"{plain[: _LONGEST_LINE // 2]} ... {plain[-_LONGEST_LINE // 2 :]}"
 
 
 def raised_in_program(error: BaseException) -> str | None:

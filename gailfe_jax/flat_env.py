@@ -10,6 +10,7 @@ import importlib.util
 import json
 import math
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,14 @@ import numpy as np
 from gymnasium import spaces
 
 from gailfe_jax.errors import GailfeError, one_line, where_raised
-from gailfe_jax.io.user_modules import SEARCHED, import_user_module, imported_modules, search_this_folder
+from gailfe_jax.io.json_text import parse_json
+from gailfe_jax.io.user_modules import (
+    SEARCHED,
+    check_asked_for,
+    import_user_module,
+    imported_modules,
+    search_this_folder,
+)
 
 _MACHINERY = (str(pathlib.Path(__file__).parent), *(str(pathlib.Path(str(x.__file__)).parent) for x in (gymnasium, np)))
 """Folders whose lines say nothing of a user's own mistake."""
@@ -50,8 +58,8 @@ def split_options(name: str, prefix: str = "") -> tuple[str, dict[str, Any]]:
         if key in options:
             raise GailfeError(f"env: option {key} of {prefix}{name} is given twice; expected it once")
         try:
-            options[key] = json.loads(text)
-        except ValueError:
+            options[key] = parse_json(text, nonfinite=True)
+        except GailfeError:
             options[key] = text
     return name, options
 
@@ -76,6 +84,9 @@ def make_gymnasium(name: str, *, prefix: str = "", **options: Any) -> gymnasium.
     id, named = split_options(name, prefix)
     module = id.rpartition(":")[0]
     if module:
+        # What is imported already runs nothing.
+        if module not in sys.modules:
+            check_asked_for(module, f"env {prefix + name!r}")
         search_this_folder()
     try:
         return gymnasium.make(id, disable_env_checker=True, **(named | options))

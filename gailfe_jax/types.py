@@ -142,6 +142,8 @@ class Fields:
         raise AttributeError(f"{name} is not among the fields that the task reads ({known}); add it to the task")
 
 
+MOST_EPISODES = 10**6
+"""Of one evaluation or collection, side by side."""
 MOST_STEPS = 10**9
 """The longest time limit of an episode; steps are counted in 32 bits."""
 

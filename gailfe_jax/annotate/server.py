@@ -21,6 +21,7 @@ import numpy as np
 from gailfe_jax.annotate.film import Film, describe, observations
 from gailfe_jax.annotate.session import Label, Session
 from gailfe_jax.errors import GailfeError, refusal
+from gailfe_jax.io.json_text import parse_json
 
 HOST = "127.0.0.1"
 _LONGEST_BODY = 4096
@@ -165,8 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path != "label":
             raise _Refused(http.HTTPStatus.NOT_FOUND, "no such page")
         try:
-            asked = json.loads(body)
-        except (ValueError, RecursionError):
+            asked = parse_json(body)
+        except GailfeError:
             asked = None
         if not isinstance(asked, dict) or not _whole(asked.get("episode")):
             raise _Refused(http.HTTPStatus.BAD_REQUEST, "label: expected an object with episode and label")

@@ -17,6 +17,7 @@ from gailfe_jax.apps.export import meaning_or_unknown
 from gailfe_jax.envs.meaning import Meaning
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import write_text_atomic
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.nn.constants import OBS_CLIP
 from gailfe_jax.training.chosen import EVALUATION, Chosen, choose_policy, fresh_evaluation
 from gailfe_jax.training.logger import read_metrics
@@ -247,8 +248,8 @@ def _made(run_dir: pathlib.Path, record: Mapping[str, Any]) -> str:
 
 def _summary(run_dir: pathlib.Path) -> Mapping[str, Any]:
     try:
-        found = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(run_dir / "summary.json")
+    except GailfeError:
         return {}
     return found if isinstance(found, dict) else {}
 

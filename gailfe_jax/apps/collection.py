@@ -18,7 +18,9 @@ from gailfe_jax.envs import also_called, policy_record, task_record, warn_if_cha
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.foreign.registry import as_expert
 from gailfe_jax.io.digests import file_sha256
-from gailfe_jax.types import Env, EnvSpec
+from gailfe_jax.io.host_memory import free_host_bytes
+from gailfe_jax.parallel.memory import tree_bytes
+from gailfe_jax.types import MOST_EPISODES, Env, EnvSpec
 
 ActFn = Callable[[np.ndarray], np.ndarray]
 _MOST_ATTEMPTS = 30  # per failure asked for, and per demonstration
@@ -42,7 +44,11 @@ def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
 
     Returns:
       Trajectories in order of their environment, with float64 simulator states where the engine has them.
+
+    Raises:
+      GailfeError: they are more than fit into the memory.
     """
+    room, kept = _check_memory(env, episodes), 0
     reset, step = _programs(env)
     state = reset(jax.random.split(jax.random.key(seed), episodes))
     simulator_state = getattr(getattr(env, "physics", None), "simulator_state", None)
@@ -57,6 +63,9 @@ def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
         state, time_step = step(state, row["action"])
         for name in ("next_obs", "reward", "terminated", "truncated"):
             row[name] = np.array(getattr(time_step, name))
+        kept += sum(value.nbytes for value in row.values())
+        if kept > room:
+            raise _too_many(episodes, kept, room)
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
         lengths += running
@@ -65,6 +74,25 @@ def roll_out(env: Env, act: ActFn, episodes: int, seed: int) -> Trajectories:
     inside = np.arange(lengths.max())[None] < lengths[:, None]
     flat = {name: np.ascontiguousarray(value[inside]) for name, value in stacked.items()}
     return Trajectories(offsets=offsets_of(lengths), **flat)
+
+
+def _check_memory(env: Env, episodes: int) -> float:
+    """How many bytes of steps may be kept: half of what is free, for they are stacked in the end.
+
+    Raises:
+      GailfeError: so many environments alone do not fit.
+    """
+    free, needed = free_host_bytes(), 2 * episodes * tree_bytes(jax.eval_shape(env.reset, jax.random.key(0)))
+    if needed > free:
+        raise _too_many(episodes, needed, free)
+    return free / 2
+
+
+def _too_many(episodes: int, needed: float, free: float) -> GailfeError:
+    return GailfeError(
+        f"memory: {episodes} episodes side by side take over {needed / 2**30:.3g} GiB and {free / 2**30:.3g} are free; "
+        "expected fewer"
+    )
 
 
 def collect_demonstrations(
@@ -113,10 +141,11 @@ def collect_demonstrations(
       GailfeError: nothing to collect, a policy for another task, a bad seed or noise, too few attempts that fail, or
         too many episodes of the expert that do.
     """
-    if trajectories < 1 or failures < 0:
-        raise GailfeError(f"trajectories, failures: got {trajectories}, {failures}; expected at least 1 and at least 0")
-    if seed < 0:
-        raise GailfeError(f"seed: got {seed}; expected 0 or more")
+    for name, value, least in (("trajectories", trajectories, 1), ("failures", failures, 0)):
+        if not least <= value <= MOST_EPISODES:
+            raise GailfeError(f"{name}: got {value}; expected a whole number from {least} to {MOST_EPISODES}")
+    if not 0 <= seed < 2**63:
+        raise GailfeError(f"seed: got {seed}; expected a whole number from 0 to {2**63 - 1}")
     if not 0 <= noise < np.inf:
         raise GailfeError(f"noise: got {noise}; expected a finite number from 0")
     if env.spec.discrete and noise > 1:

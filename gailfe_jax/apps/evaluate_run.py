@@ -28,9 +28,8 @@ from gailfe_jax.foreign.registry import is_foreign, read_expert
 from gailfe_jax.io.digests import file_sha256
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.training.run_folder import copied_task, load_policies, load_run, refused_env, unknown_of_file
-from gailfe_jax.types import Array, Env
+from gailfe_jax.types import MOST_EPISODES, Array, Env
 
-MOST_EPISODES = 10**6
 """Episodes of an evaluation; they are held in memory."""
 
 

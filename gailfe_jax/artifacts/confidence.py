@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, Layers, forward, layer_tensors, normalise, pop_layers
+from gailfe_jax.artifacts.numpy_mlp import (
+    ACTIVATIONS,
+    Layers,
+    check_layers,
+    forward,
+    layer_tensors,
+    normalise,
+    pop_layers,
+)
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
+from gailfe_jax.io.json_text import parse_json
+from gailfe_jax.io.safetensors_io import read_metadata, read_tensors, write_tensors
 
 _FORMAT, _FORMAT_OF_INPUTS = "gailfe_jax discriminator 1", "gailfe_jax discriminator 2"
 """The second says what is judged, where that is another thing than pairs of all that is observed and done."""
@@ -58,13 +70,22 @@ class Confidence:
         """Raises GailfeError where its parts do not fit one another."""
         if self.inputs not in INPUTS:
             raise GailfeError(f"inputs: got {self.inputs!r}; expected one of {', '.join(INPUTS)}")
-        rest = len(self.mean) - self._seen_size
+        if self.activation not in ACTIVATIONS:
+            raise GailfeError(f"activation: got {self.activation!r}; expected one of {', '.join(ACTIVATIONS)}")
+        check_layers(self.layers)
+        if self.layers[-1][1].shape != (1,):
+            raise GailfeError(f"layers: the last one gives {len(self.layers[-1][1])} numbers; expected 1, the logit")
+        judged = len(self.layers[0][0])
+        for name, array in (("mean", self.mean), ("std", self.std)):
+            if array.shape != (judged,):
+                raise GailfeError(f"{name}: got shape {list(array.shape)}; expected [{judged}], as the network's input")
+        rest = judged - self._seen_size
         wanted = {"state-action": rest > 0, "states": rest == 0, "transitions": rest == self._seen_size}
-        fits = all(0 <= index < self.obs_size for index in self.features or ())
-        if not fits or not wanted[self.inputs] or len(self.layers[0][0]) != len(self.mean):
-            raise GailfeError(
-                f"inputs: {len(self.mean)} numbers do not fit {self.inputs} of {self._seen_size} observed"
-            )
+        fits = self._seen_size > 0 and all(0 <= index < self.obs_size for index in self.features or ())
+        if not fits or not wanted[self.inputs]:
+            raise GailfeError(f"inputs: {judged} numbers do not fit {self.inputs} of {self._seen_size} observed")
+        if (said := self.metadata.get("reward_inputs", self.inputs)) != self.inputs:
+            raise GailfeError(f"inputs: got {self.inputs}; expected {said}, as the metadata say")
 
     @property
     def _seen_size(self) -> int:
@@ -149,22 +170,52 @@ class Confidence:
         """
         tensors, header = read_tensors(path, _FORMAT, _FORMAT_OF_INPUTS)
         try:
-            features = json.loads(header.get("features", "null"))
+            features = parse_json(header.get("features", "null"))
+            layers = pop_layers(tensors)
+            if sorted(tensors) != ["mean", "std"] or not (tensors["std"] > 0).all():
+                raise GailfeError("mean, std: expected both beside the layers and nothing else, and a positive std")
             return cls(
-                layers=pop_layers(tensors),
-                activation={name: name for name in ACTIVATIONS}[header["activation"]],
+                layers=layers,
+                activation=header["activation"],
                 mean=tensors["mean"],
                 std=tensors["std"],
-                obs_size=int(header["obs_size"]),
-                slope=float(header["slope"]),
-                offset=float(header["offset"]),
-                calibrated=header["calibrated"] == "1",
-                metadata=json.loads(header["metadata"]),
+                obs_size=_number(header, "obs_size", int),
+                slope=_number(header, "slope", float),
+                offset=_number(header, "offset", float),
+                calibrated={"0": False, "1": True}[header["calibrated"]],
+                metadata=read_metadata(header),
                 inputs=header.get("inputs", "state-action"),
-                features=None if features is None else tuple(int(index) for index in features),
+                features=None if features is None else _features(features),
             )
-        except (KeyError, ValueError, TypeError) as error:
+        except KeyError as error:
+            raise GailfeError(f"{path}: not a valid discriminator (its header has no such {error})") from None
+        except GailfeError as error:
             raise GailfeError(f"{path}: not a valid discriminator ({error})") from None
+
+
+def _number(header: Mapping[str, str], name: str, kind: type) -> Any:
+    """A number in a header, which is text; GailfeError where it is none, or not finite."""
+    text = header[name]
+    try:
+        # Digits of other scripts, spaces and underscores are Python's, not ours.
+        number = kind(text) if re.fullmatch(r"[-+.0-9a-z]{1,40}", text) else None
+    except ValueError:
+        number = None
+    if number is None or not math.isfinite(number):
+        raise GailfeError(f"{name}: got {text[:40]!r}; expected a finite number")
+    return number
+
+
+def _features(given: Any) -> tuple[int, ...]:
+    """Columns of an observation as a file holds them."""
+    if (
+        not isinstance(given, list)
+        or not given
+        or any(type(x) is not int for x in given)
+        or len(set(given)) < len(given)
+    ):
+        raise GailfeError("features: expected a list of different whole numbers, or null")
+    return tuple(given)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -56,6 +56,39 @@ def layer_tensors(layers: Layers) -> dict[str, np.ndarray]:
 
 
 def pop_layers(tensors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Takes the layers out of a file's `tensors`; KeyError where one is missing."""
+    """Takes the layers out of a file's `tensors`.
+
+    Raises:
+      GailfeError: one is missing, has another shape than its neighbours imply, or any tensor is not of finite floats.
+    """
+    for name, array in tensors.items():
+        if array.dtype.kind != "f":
+            raise GailfeError(f"{name}: got {array.dtype}; expected floats")
+        if not np.isfinite(array).all():
+            raise GailfeError(f"{name}: expected finite numbers, got nan or infinity")
     count = sum(name.startswith("kernel_") for name in tensors)
-    return [(tensors.pop(f"kernel_{index}"), tensors.pop(f"bias_{index}")) for index in range(count)]
+    names = [name for index in range(count) for name in (f"kernel_{index}", f"bias_{index}")]
+    for name in names:
+        if name not in tensors:
+            raise GailfeError(f"{name}: missing; expected a kernel and a bias of each layer")
+    layers = [(tensors.pop(kernel), tensors.pop(bias)) for kernel, bias in zip(names[::2], names[1::2], strict=True)]
+    check_layers(layers)
+    return layers
+
+
+def check_layers(layers: Layers) -> None:
+    """Holds that the layers of a network follow one another.
+
+    Raises:
+      GailfeError: names the first that does not.
+    """
+    if not layers:
+        raise GailfeError("layers: got none; expected at least one")
+    rows = None
+    for index, (kernel, bias) in enumerate(layers):
+        if kernel.ndim != 2 or 0 in kernel.shape or (rows is not None and len(kernel) != rows):
+            wanted = "[i, j], none of them 0" if rows is None else f"[{rows}, j]"
+            raise GailfeError(f"layer {index}: kernel has shape {list(kernel.shape)}; expected {wanted}")
+        rows = kernel.shape[1]
+        if bias.shape != (rows,):
+            raise GailfeError(f"layer {index}: bias has shape {list(bias.shape)}; expected [{rows}]")

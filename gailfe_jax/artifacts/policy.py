@@ -22,7 +22,7 @@ import numpy as np
 from gailfe_jax.artifacts.numpy_mlp import ACTIVATIONS, forward, layer_tensors, normalise, pop_layers
 from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.io.env_names import means
-from gailfe_jax.io.safetensors_io import read_tensors, write_tensors
+from gailfe_jax.io.safetensors_io import read_metadata, read_tensors, write_tensors
 from gailfe_jax.nn.constants import SQUASHED_LOG_STD
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Policy:
         tensors, header = read_tensors(path, _FORMAT)
         try:
             weights = pop_layers(tensors)
-            fields: dict[str, Any] = {"metadata": json.loads(header["metadata"])}
+            fields: dict[str, Any] = {"metadata": read_metadata(header)}
             if header.get("actions") in (_CHOICES, _SQUASHED):
                 # Given twice where the file has one, and refused.
                 fields |= {"log_std": None, "squashed": header["actions"] == _SQUASHED}

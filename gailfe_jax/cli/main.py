@@ -18,8 +18,10 @@ from gailfe_jax.errors import (
     one_line,
     raised_in_program,
     refusal,
+    shown,
     shown_in_one_line,
 )
+from gailfe_jax.io.user_modules import only_asked_for
 
 _MUJOCO = os.path.join("mujoco", "__init__.py")
 _TRUE = ("1", "true", "t", "yes", "y", "on")
@@ -38,19 +40,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", GailfeWarning)
             warnings.showwarning = shown_in_one_line(warnings.showwarning)
             _check_surroundings(args)
-            return _dispatch(args)
+            with only_asked_for(args):
+                return _dispatch(args)
     except BrokenPipeError:
         # Whoever read our output (`| head`) has seen enough; Python would complain once more on closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (GailfeError, OSError) as error:
-        print(f"gailfe: error: {refusal(error)}", file=sys.stderr)
+        print(f"gailfe: error: {shown(refusal(error))}", file=sys.stderr)
         return 2
     except Exception as error:
-        said = raised_in_program(error) or _without_picture(error)
+        said = raised_in_program(error) or _without_picture(error) or _without_memory(error)
         if said is None:
             raise
-        print(f"gailfe: error: {said}", file=sys.stderr)
+        print(f"gailfe: error: {shown(said)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         if error.args:
@@ -66,6 +69,13 @@ def _without_picture(error: Exception) -> str | None:
         return None
     said = one_line(f"{type(error).__name__}: {error}", first=True)
     return f"MUJOCO_GL: got {wanted!r}, with which MuJoCo does not load ({said}); expected egl, osmesa or glfw, or none"
+
+
+def _without_memory(error: Exception) -> str | None:
+    """What to say where the machine has no more memory; None of any other error."""
+    if not isinstance(error, MemoryError):
+        return None
+    return f"memory: used up ({one_line(error, first=True)}); expected less at once"
 
 
 def _check_surroundings(args: Sequence[str]) -> None:

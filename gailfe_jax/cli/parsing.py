@@ -8,6 +8,7 @@ import inspect
 import io
 import itertools
 import re
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -33,6 +34,7 @@ _NO_NUMBER_OR_NONE = re.compile(
 )
 # Any seed fits, and no count that anybody means is larger.
 _LARGEST = 2**63 - 1
+_LONGEST_NUMBER = 100
 
 
 def peek(args: Sequence[str], flag: str) -> str | None:
@@ -117,6 +119,7 @@ def parse(
       SystemExit: after help.
     """
     refuse_repeats(args)
+    _refuse_unmeant(kind, args)
     options: dict[str, Any] = {} if default is None else {"default": default}
     about = f"{inspect.getdoc(kind)}\n\n{IMPORT_HELP}"
     shown = io.StringIO()
@@ -143,6 +146,22 @@ def parse(
         if isinstance(value, int) and abs(value) > _LARGEST:
             raise GailfeError(f"{field.name}: got {value}; expected a whole number of at most {_LARGEST}")
     return found
+
+
+def _refuse_unmeant(kind: type, args: Sequence[str]) -> None:
+    """Raises GailfeError for values that nobody means: empty ones, and numbers in digits that are not 0 to 9."""
+    numbers = {field.name for field in dataclasses.fields(kind) if re.search(r"\b(int|float)\b", str(field.type))}
+    name = ""
+    for word in args:
+        flag = _flag_name(word)
+        name, value = (flag, word.partition("=")[2]) if flag else (name, word)
+        if flag and "=" not in word:
+            continue
+        if not value.strip():
+            raise GailfeError(f"{name or 'a word'}: got an empty value; expected one")
+        # Python itself reads no number of thousands of digits.
+        if name in numbers and not (value.isascii() and len(value) <= _LONGEST_NUMBER):
+            raise GailfeError(f"{name}: got {reprlib.repr(value)}; expected a number in the digits 0 to 9")
 
 
 def _without_box(text: str) -> str:

@@ -11,7 +11,6 @@ import dataclasses
 import inspect
 import itertools
 import pathlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +20,8 @@ from gailfe_jax.cli.parsing import parse, peek, refuse_repeats
 from gailfe_jax.config.parts import Setting
 from gailfe_jax.config.tree import Leaf, find
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.toml_text import read_toml
+from gailfe_jax.io.user_modules import ask_for
 from gailfe_jax.learners.methods import METHODS, find_method
 from gailfe_jax.learners.record import flat_pairs
 from gailfe_jax.learners.setup import CHOICES, ConfigFile, Setup, all_settings, build_setup
@@ -71,6 +72,8 @@ def read_words(
     refuse_repeats(words)
     both = [*earlier, *words]
     config = read_config(peek(both, "--config"))
+    if config is not None and peek(words, "--config") is not None:
+        ask_for(value for value in config.values.values() if isinstance(value, str))
     values: dict[str, Any] = {name: given for name in CHOICES if (given := _choice(both, name)) is not None}
     if algo is not None:
         _refuse_another(command, algo, values, config)
@@ -172,15 +175,7 @@ def read_config(path: str | None) -> ConfigFile | None:
     if path is None:
         return None
     source = f"config: {path}"
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-        record = tomllib.loads(text)
-    except FileNotFoundError:
-        raise GailfeError(f"{source}: no such file; expected settings in TOML") from None
-    except (OSError, UnicodeDecodeError):
-        raise GailfeError(f"{source}: cannot be read; expected settings in TOML") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise GailfeError(f"{source}: {error}; expected settings in TOML") from None
+    record = read_toml(pathlib.Path(path), source, "settings")
     values: dict[str, Any] = {}
     for name, value in record.items():
         # The method's parts may stand at the top.

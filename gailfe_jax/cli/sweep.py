@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from gailfe_jax.cli.parsing import peek, refuse_idle
+from gailfe_jax.cli.parsing import is_given, peek, refuse_idle
 from gailfe_jax.cli.settings import read_config, read_words
-from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.user_modules import require_modules
+from gailfe_jax.errors import GailfeError, GailfeWarning
+from gailfe_jax.io.user_modules import ask_for, require_modules
+
+_RUNS = ("cluster", "cluster_options")  # Flags that run something beside a training.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,8 @@ class Sweep:
     cluster_options: tuple[str, ...] = ()
     """What the jobs ask for, as submitit names it: timeout_min=600 gpus_per_node=1 slurm_partition=gpu."""
     resume: bool = False
-    """Continue the sweep in --out, with its own flags; no finished setting is trained again."""
+    """Continue the sweep in --out with its own flags, but for --cluster, which is given again; no finished setting is
+    trained again."""
     config: str | None = None
     """Settings from a TOML file; flags and points come after it, and what nothing reads beside them is dropped."""
 
@@ -98,6 +102,8 @@ def run(words: Sequence[str]) -> int:
     else:
         if options.settings:
             rows = space.from_file(options.settings)
+            if is_given(words, "settings"):
+                ask_for(value for row in rows for value in row.values() if isinstance(value, str))
         elif options.grid:
             rows = space.grid(options.grid)
         else:
@@ -128,6 +134,33 @@ def _idle(options: Sweep) -> dict[str, str]:
     return found
 
 
+def _as_data(out: str, held: Sequence[Any], words: Sequence[str]) -> list[str]:
+    """The words of a sweep folder without those that run something: a folder may be somebody else's.
+
+    Environments and experts that name a module are refused where they are made (`only_asked_for`).
+
+    Raises:
+      GailfeError: they are no words.
+    """
+    if not all(isinstance(word, str) for word in held):
+        raise GailfeError(f"{out}/sweep.json: field 'words': expected texts")
+    kept: list[str] = []
+    dropped = False
+    for word in held:
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0].replace("-", "_")
+            dropped = name in _RUNS
+            if dropped and not is_given(words, name):
+                warnings.warn(
+                    f"{out}: was started with {word}, which no folder brings; give it again to submit jobs",
+                    GailfeWarning,
+                    stacklevel=2,
+                )
+        if not dropped:
+            kept.append(word)
+    return kept
+
+
 def _started(words: Sequence[str]) -> list[str]:
     """The words that the sweep which `words` resume was started with; none for a new one."""
     from gailfe_jax.sweep.study import copied_env, load_sweep
@@ -136,7 +169,7 @@ def _started(words: Sequence[str]) -> list[str]:
     if "--resume" in words and out and (pathlib.Path(out) / "sweep.json").is_file():
         record = load_sweep(out)
         require_modules(out, record)
-        held = [*map(str, record["words"])]
+        held = _as_data(out, record["words"], words)
         config = read_config(peek(held, "--config"))
         env = peek(held, "--env") or (config and config.values.get("env"))
         # What is given now comes after it.

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from gailfe_jax.config.parts import Part, setting, subpart
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.types import MOST_EPISODES
 
 _SEEDS = 2**32  # Keys are folded with 32 bits: beyond them seeds would repeat.
+_MOST_SEEDS = 2**16  # Side by side. More are more runs.
 
 
 class MjxSettings(Part):
@@ -91,14 +93,14 @@ class RunSettings(Part):
     steps: float = setting(1e6, least=1, most=1e15)
     """Environment steps of each seed (bc, which takes none: demonstrated pairs fitted), rounded up to whole evaluation
     intervals."""
-    seeds: int = setting(1, least=1, most=_SEEDS)
+    seeds: int = setting(1, least=1, most=_MOST_SEEDS)
     """How many seeds run side by side, vmapped."""
     first_seed: int = setting(0, least=0, most=_SEEDS - 1)
     """The first of them; the others follow."""
     eval_every: float | None = setting(None, least=1, most=1e15)
     """Steps of each seed between evaluations, rounded to whole iterations; none for at least 50,000, and so many that
     evaluation takes a few hundredths of the time, but no more than steps (docs/performance.md has the rule)."""
-    eval_episodes: int = setting(8, least=1)
+    eval_episodes: int = setting(8, least=1, most=MOST_EPISODES)
     """Fresh episodes per evaluation and seed, deterministic policy."""
     eval_engine: Literal["auto", "same"] = setting("auto")
     """Evaluate on the training's engine (same), or where that is mjx or warp on the C engine of the host, beside

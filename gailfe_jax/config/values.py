@@ -13,23 +13,27 @@ from gailfe_jax.config.parts import Setting, check, most_of
 from gailfe_jax.errors import GailfeError
 
 
-def read_value(name: str, setting: Setting, given: Any) -> Any:
+def read_value(name: str, setting: Setting, given: Any, *, exact: bool = False) -> Any:
     """`given` as the type of `setting`: text from a command line or a table, or a value from JSON or TOML.
 
     Args:
       name: of the setting, for messages.
       setting: what it declares.
       given: what was written.
+      exact: take no text for what is none, and no fraction for a whole number: a record holds what was trained with.
 
     Raises:
       GailfeError: it has another type, is out of bounds, or is empty.
     """
-    wrong = GailfeError(f"{name}: got {reprlib.repr(given)}; expected {setting.expected}")
+    wrong = GailfeError(f"{name}: got {_shown(given)}; expected {setting.expected}")
     value = given.strip() if isinstance(given, str) else given
     if value == "" and isinstance(value, str):
         raise GailfeError(f"{name}: got an empty value; expected {setting.expected}")
-    if setting.optional and (value is None or value == "none"):
+    if setting.optional and (value is None or (value == "none" and not exact)):
         return None
+    sizes = given if setting.kind is tuple and isinstance(given, list | tuple) else ()
+    if exact and not (isinstance(given, _EXACT[setting.kind]) and all(isinstance(size, int) for size in sizes)):
+        raise wrong
     try:
         typed = _typed(setting.kind, value)
     except (ValueError, OverflowError):
@@ -39,6 +43,19 @@ def read_value(name: str, setting: Setting, given: Any) -> Any:
     except GailfeError:
         raise GailfeError(f"{wrong}{most_of(setting, typed)}") from None
     return typed
+
+
+_EXACT: dict[type, tuple[type, ...]] = {
+    bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (list, tuple),
+}  # fmt: skip
+"""What a record holds where a setting is of a type. A truth value is no number to `_typed` either."""
+
+
+def _shown(given: Any) -> str:
+    try:
+        return reprlib.repr(given)
+    except ValueError:  # Python writes no whole number of thousands of digits.
+        return "a number of too many digits"
 
 
 def _typed(kind: type, value: Any) -> Any:

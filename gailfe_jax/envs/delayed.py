@@ -7,6 +7,7 @@ those of the task itself; the rewards of a whole episode have the same sum.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -16,7 +17,9 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import MOST_STEPS, Array, Env, EnvSpec, EnvState, PyTree, Starts, TimeStep
 
 DEFAULT_DELAY = 20
-_NAME = re.compile(r"delayed(?P<every>\d*):(?P<task>.+)")
+_NAME = re.compile(r"delayed(?P<every>[0-9]*):(?P<task>.+)")
+_DEEPEST = 10
+_NESTED = re.compile(rf"(delayed[0-9]*:){{{_DEEPEST + 1}}}")
 
 
 @struct.dataclass
@@ -36,15 +39,19 @@ def split_name(name: str) -> tuple[int, str] | None:
     """`(steps between payments, the task's own name)` of `delayed20:hopper` or `delayed:hopper`; None for others.
 
     Raises:
-      GailfeError: `delayed0:...`.
+      GailfeError: `delayed0:...`, more steps than any task has, or more delays than anybody means.
     """
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    every = int(match["every"] or DEFAULT_DELAY)
+    if _NESTED.match(name):
+        raise GailfeError(f"env: got {reprlib.repr(name)}; expected at most {_DEEPEST} delays, one around the other")
+    digits = match["every"] or str(DEFAULT_DELAY)
+    # Before Python makes a number of them: it refuses thousands of digits.
+    every = int(digits) if len(digits) <= len(str(MOST_STEPS)) else 0
     if not 1 <= every <= MOST_STEPS:
         raise GailfeError(
-            f"env: got {name!r}; expected delayed<k>:<task> with 1 to {MOST_STEPS} steps between payments"
+            f"env: got {reprlib.repr(name)}; expected delayed<k>:<task> with 1 to {MOST_STEPS} steps between payments"
         )
     return every, match["task"]
 

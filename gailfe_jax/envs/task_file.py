@@ -8,7 +8,6 @@ import functools
 import os
 import pathlib
 import re
-import tomllib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,10 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gailfe_jax.data.formats import npz
+from gailfe_jax.data.limits import Budget
 from gailfe_jax.envs.expressions import Expression, compile_expression
 from gailfe_jax.envs.mujoco_task import mujoco_task
 from gailfe_jax.envs.physics.model_files import model_stamp, stamp
 from gailfe_jax.errors import GailfeError, warned_unless_refused
+from gailfe_jax.io.toml_text import read_toml
 from gailfe_jax.types import MOST_STEPS, Array, Fields, Task
 
 _KEYS = {
@@ -147,12 +149,7 @@ def _load(path: pathlib.Path, changed: Any) -> Task:
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     where = f"env: {path.name}"
-    try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        raise GailfeError(f"{where}: cannot be read; expected a task in TOML") from None
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise GailfeError(f"{where}: {error}; expected a task in TOML") from None
+    record = read_toml(path, where, "a task")
     _check(record, _KEYS, where)
     _check(record.get("start", {}), _START, f"{where}: start")
     for key in ("model", "observe"):
@@ -261,12 +258,12 @@ def _keyframes(names: list[Any], model: Any, where: str) -> tuple[np.ndarray, np
 
 
 def _states(path: pathlib.Path, model: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+    if not path.exists():
+        raise GailfeError(f"{where}: {path}: no such file; expected an .npz file")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = [np.asarray(file[name]) for name in ("qpos", "qvel")]
-    except FileNotFoundError:
-        raise GailfeError(f"{where}: {path}: no such file; expected an .npz file") from None
-    except Exception:  # Whatever zipfile and NumPy raise on what is no such file.
+        take = Budget(path.name, path.stat().st_size).take
+        found = [npz.read_one(str(path), name, take) for name in ("qpos", "qvel")]
+    except (GailfeError, OSError):
         raise GailfeError(f"{where}: {path.name}: expected an .npz file with qpos [n, nq] and qvel [n, nv]") from None
     for name, part, size in zip(("qpos", "qvel"), found, (model.nq, model.nv), strict=True):
         if part.ndim != 2 or part.shape[1] != size or len(part) != len(found[0]) or not len(part):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import warnings
@@ -15,6 +14,7 @@ from gailfe_jax.envs.task_file import task_parts
 from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.io.atomic import write_bytes_atomic
 from gailfe_jax.io.digests import file_sha256, json_sha256, text_sha256
+from gailfe_jax.io.json_text import parse_json
 from gailfe_jax.types import Env, Task
 
 FOLDER = "task"
@@ -88,7 +88,7 @@ def warn_if_changed(what: str, before: Any, env: Env) -> None:
 def policy_record(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     """What a policy file says of the files of its task, as in `task_record`; None where it says nothing."""
     try:
-        return {"files": json.loads(metadata["task_files"])}
+        return {"files": parse_json(metadata["task_files"])}
     except (KeyError, ValueError):
         return None
 

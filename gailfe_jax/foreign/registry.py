@@ -25,7 +25,7 @@ from gailfe_jax.artifacts.host_policy import AnyPolicy, HostPolicy
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.digests import text_sha256
-from gailfe_jax.io.user_modules import import_user_module
+from gailfe_jax.io.user_modules import check_asked_for, import_user_module
 from gailfe_jax.types import EnvSpec
 
 READERS = {
@@ -58,6 +58,8 @@ def read_expert(source: str | os.PathLike[str], spec: EnvSpec) -> AnyPolicy:
     if named is None:
         return Policy.load(source)
     module, name = named
+    # Also of one that is imported already: any function of Python's own could be called.
+    check_asked_for(module, os.fspath(source))
     import_user_module(module)
     found = sys.modules[pathlib.Path(module).stem if module.endswith(".py") else module]
     if not hasattr(found, name):

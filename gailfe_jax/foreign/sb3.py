@@ -6,7 +6,6 @@ The zip's `data` is JSON. Beside readable text it holds pickled objects, which a
 
 from __future__ import annotations
 
-import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -20,10 +19,11 @@ from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.foreign.state_dict import LARGEST_FILE, open_archive, read_member, read_state_dict
 from gailfe_jax.io.digests import file_sha256
+from gailfe_jax.io.json_text import parse_json
 from gailfe_jax.io.limited import read_limited
 from gailfe_jax.types import EnvSpec
 
-_LARGEST_DATA = 64 * 2**20
+_LARGEST_DATA = 16 * 2**20
 _ACTIVATIONS = {"Tanh": "tanh", "ReLU": "relu"}
 _SCALE = np.float32(2.0**20)
 """Such a model's observations are not normalised and not clipped: a scale of two's power changes no bit, and puts the
@@ -54,8 +54,8 @@ def read_sb3(path: pathlib.Path, spec: EnvSpec) -> AnyPolicy:
 
 def _read_data(content: bytes, where: str) -> dict[str, Any]:
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError):
+        data = parse_json(content, nonfinite=True)
+    except GailfeError:
         data = None
     if not isinstance(data, dict):
         raise GailfeError(f"{where}: 'data' is damaged; expected the JSON that Stable-Baselines3 writes")

@@ -31,6 +31,8 @@ def replacing(path: str | os.PathLike[str], *, suffix: str = "") -> Iterator[Pat
       OSError: the file cannot be written.
     """
     path = Path(path)
+    if not path.name or path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial{suffix}")
     try:
         yield draft

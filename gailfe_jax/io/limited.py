@@ -19,8 +19,11 @@ def read_limited(path: Path, most: int, what: str) -> bytes:
       GailfeError: it cannot be read, or is larger.
     """
     try:
-        if path.stat().st_size > most:
-            raise GailfeError(f"{path}: has over {most} bytes; expected a {what}")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            # Not by the size that the file system tells: a device or a pipe has none.
+            content = file.read(most + 1)
     except OSError as error:
         raise GailfeError(f"{path}: expected a readable {what} ({error.strerror})") from None
+    if len(content) > most:
+        raise GailfeError(f"{path}: has over {most} bytes; expected a {what}")
+    return content

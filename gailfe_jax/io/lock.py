@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.json_text import read_json
 
 try:
     import fcntl
@@ -94,6 +94,6 @@ def named(folder: str | os.PathLike[str]) -> Iterator[None]:
 def _holder(folder: Path) -> str:
     """Who holds a folder, as far as it says."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        said = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        said = read_json(folder / HOLDER)
         return f"process {int(said['process'])} on {said['host']!s} writes to it since {said['since']!s}"
     return "another process writes to it"

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import write_bytes_atomic
+from gailfe_jax.io.json_text import parse_json
 from gailfe_jax.io.limited import read_limited
 
 _LARGEST_FILE = 256 * 2**20
+_LARGEST_HEADER = 4 * 2**20
 
 
 def write_tensors(
@@ -51,13 +52,17 @@ def read_tensors(
     path, kind = Path(path), file_format.split()[1]
     content = read_limited(path, _LARGEST_FILE, f"{kind} file")
     try:
-        tensors = safetensors.numpy.load(content)
+        # Before the library reads it, which sets no bound to it.
         size = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + size]).get("__metadata__", {})
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
+        described = parse_json(content[8 : 8 + size], most=_LARGEST_HEADER)
+        tensors = safetensors.numpy.load(content)
+    except Exception as error:  # Whatever the library and NumPy raise, depending on the byte that was hit.
         raise GailfeError(
-            f"{path}: expected a {kind} file in safetensors format; this one is foreign or cut off"
+            f"{path}: expected a {kind} file in safetensors format; this one is foreign or cut off ({one_line(error)})"
         ) from None
+    header = described.get("__metadata__", {})
+    if not isinstance(header, dict) or not all(isinstance(text, str) for text in header.values()):
+        raise GailfeError(f"{path}: expected a {kind} file, with texts in its header; this one is foreign")
     if header.get("format") not in (file_format, *newer):
         raise GailfeError(
             f"{path}: expected a file of {file_format!r}, found {header.get('format', 'another content')!r}"
@@ -65,6 +70,21 @@ def read_tensors(
     if header.pop("sha256", None) != _digest(tensors, header):
         raise GailfeError(f"{path}: damaged, its content does not match its SHA-256")
     return tensors, header
+
+
+def read_metadata(header: Mapping[str, str]) -> dict[str, str]:
+    """The field `metadata` of a header that `read_tensors` returned: a JSON object of texts.
+
+    Raises:
+      GailfeError: it is missing, or something else.
+    """
+    try:
+        found = parse_json(header.get("metadata", ""))
+    except GailfeError as error:
+        raise GailfeError(f"metadata: {error}; expected a JSON object") from None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise GailfeError("metadata: expected a JSON object of texts")
+    return found
 
 
 def _serialise(tensors: dict[str, np.ndarray], header: dict[str, str]) -> bytes:

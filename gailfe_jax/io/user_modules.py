@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pathlib
+import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gailfe_jax.errors import GailfeError
@@ -15,6 +17,7 @@ SEARCHED = "in this folder, on PYTHONPATH or among the installed ones"
 """Where Python looks for a module of the user's own."""
 
 _imported: list[str] = []
+_asked: list[str] | None = None
 
 
 def import_user_module(name: str) -> None:
@@ -56,6 +59,47 @@ def import_user_module(name: str) -> None:
         raise GailfeError(f"import: {name}: Python has another module {parts[0]!r}; expected a name that is free")
     if name not in _imported:
         _imported.append(name)
+
+
+@contextlib.contextmanager
+def only_asked_for(words: Iterable[str]) -> Iterator[None]:
+    """Inside, a module is imported by its name only where the user has given that name: a file, perhaps somebody
+    else's, may name a module (an environment's, an expert's), and has none imported.
+
+    Args:
+      words: the user's own. `ask_for` adds others.
+    """
+    global _asked
+    before, _asked = _asked, [*words]
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+def ask_for(words: Iterable[str]) -> None:
+    """Counts other words as the user's own: those of a file of settings that the user has named."""
+    if _asked is not None:
+        _asked.extend(words)
+
+
+def check_asked_for(module: str, what: str) -> None:
+    """Holds, inside `only_asked_for`, that the user has given the name of a module.
+
+    Args:
+      module: its name, or its file.
+      what: needs it, in words.
+
+    Raises:
+      GailfeError: nobody but a file has.
+    """
+    if _asked is None or module in _imported:
+        return
+    if not any(module in re.split(r"[^\w./\\-]+", word) for word in _asked):
+        raise GailfeError(
+            f"{what}: a file names the module {module!r}, and no file has one imported; expected it again as a "
+            f"flag, or --import {module}"
+        )
 
 
 def search_this_folder(folder: pathlib.Path | None = None) -> None:

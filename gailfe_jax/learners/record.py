@@ -86,9 +86,9 @@ def read_part(start: Any, record: Any, where: str) -> Any:
         if name not in known:
             raise GailfeError(f"{where}: field {name!r} is unknown; {nearest(name, known)}")
         if known[name].setting.marks.traced and isinstance(value, list) and value:
-            typed[name] = np.array([read_value(f"{where}.{name}", known[name].setting, x) for x in value])
+            typed[name] = np.array([read_value(f"{where}.{name}", known[name].setting, x, exact=True) for x in value])
         else:
-            typed[name] = read_value(f"{where}.{name}", known[name].setting, value)
+            typed[name] = read_value(f"{where}.{name}", known[name].setting, value, exact=True)
     return put(start, typed)
 
 
@@ -142,7 +142,9 @@ def read_flat(config: Mapping[str, Any], hyper: Mapping[str, Any]) -> tuple[EnvS
         method = with_policy(method, kind)
     place = EnvSettings()
     own = leaves(place)
-    place = put(place, {name: read_value(name, own[name].setting, values[name]) for name in own if name in values})
+    place = put(
+        place, {name: read_value(name, own[name].setting, values[name], exact=True) for name in own if name in values}
+    )
     fitting = {name: leaf for name, leaf in leaves(method).items() if name in values}
     typed = {name: _read_old(name, leaf.setting, values[name]) for name, leaf in fitting.items()}
     return place, without_unread(put(method, typed))
@@ -151,4 +153,4 @@ def read_flat(config: Mapping[str, Any], hyper: Mapping[str, Any]) -> tuple[EnvS
 def _read_old(name: str, setting: Any, value: Any) -> Any:
     if setting.marks.traced and hasattr(value, "__len__") and not isinstance(value, str):
         return np.asarray(value, np.float64)
-    return read_value(name, setting, value)
+    return read_value(name, setting, value, exact=True)

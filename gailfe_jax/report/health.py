@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -15,6 +14,7 @@ from gailfe_jax.analysis.health import Finding, Run, bound, printable, seeds_of
 from gailfe_jax.config.run import RunSettings
 from gailfe_jax.config.tree import leaves
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.record import flat_values, read_method
 from gailfe_jax.training.logger import read_metrics
@@ -167,8 +167,8 @@ def _method(record: Mapping[str, Any]) -> Learner | None:
 def _expert(folder: pathlib.Path, record: Mapping[str, Any]) -> float | None:
     """The expert's return that config.json knows, or summary.json."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        summary = read_json(folder / "summary.json")
+    except GailfeError:
         summary = {}  # A run that has not ended has none.
     held = summary if isinstance(summary, dict) else {}
     for value in (record["demos"].get("expert_return"), held.get("expert_return")):

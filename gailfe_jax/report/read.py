@@ -17,6 +17,7 @@ import numpy as np
 
 from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.learners.record import flat_values
 from gailfe_jax.training.chosen import fresh_evaluation
 from gailfe_jax.training.logger import read_metrics
@@ -288,8 +289,8 @@ def _is_cell(record: Mapping[str, Any]) -> bool:
 def _json(path: pathlib.Path) -> dict[str, Any]:
     """A JSON object; an empty one where there is no such file, or something else in it."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(path)
+    except GailfeError:
         return {}
     return record if isinstance(record, dict) else {}
 

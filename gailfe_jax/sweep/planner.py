@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 import shutil
@@ -13,6 +12,7 @@ import numpy as np
 
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel.memory import free_bytes, program_bytes, tree_bytes
 from gailfe_jax.sweep.space import Point
@@ -107,7 +107,7 @@ class Planner:
     def plan(self) -> dict[str, list[int]]:
         """`program -> its points`, as it was written down; empty where it was not."""
         try:
-            plan = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
+            plan = read_json(self.folder / "plan.json")
             return {str(name): [int(number) for number in chunk] for name, chunk in plan.items()}
         except (OSError, ValueError, AttributeError, TypeError):
             return {}

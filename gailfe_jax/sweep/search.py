@@ -14,7 +14,7 @@ from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.setup import ConfigFile
 from gailfe_jax.sweep.report import find_pyarrow, sign_of
-from gailfe_jax.sweep.space import Distribution, build
+from gailfe_jax.sweep.space import MOST_SETTINGS, Distribution, build
 from gailfe_jax.sweep.study import Study, SweepResult
 
 
@@ -51,8 +51,8 @@ def search(
       GailfeError: as `sweep`, or Optuna is not installed.
     """
     for name, value in (("optuna", trials), ("parallel", parallel)):
-        if value < 1:
-            raise GailfeError(f"{name}: got {value}; expected at least 1")
+        if not 1 <= value <= MOST_SETTINGS:
+            raise GailfeError(f"{name}: got {value}; expected a whole number from 1 to {MOST_SETTINGS}")
     try:
         import optuna  # pyright: ignore[reportMissingImports]
     except ImportError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
-import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +18,17 @@ import numpy as np
 from gailfe_jax.config.parts import Setting, map_traced
 from gailfe_jax.config.values import read_value, show_value
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.csv_text import cells_of
+from gailfe_jax.io.json_text import parse_json
+from gailfe_jax.io.limited import read_limited
 from gailfe_jax.learners.setup import ConfigFile, Setup, all_settings, build_setup, find_setting
 
 Values: TypeAlias = dict[str, Any]
 """Full name to typed value: what one point changes."""
+MOST_SETTINGS = 10_000
+"""Of one sweep. Each has a folder, and its own rows in the tables; more are several sweeps."""
 _REDRAWS = 1000  # Draws in a row that repeat earlier settings, before a search space counts as used up.
+_LARGEST_FILE = 16 * 2**20
 _DIGITS = 6  # Significant digits of a drawn number: as exact as anyone tunes, and as short as a table can show.
 
 
@@ -82,9 +87,9 @@ class Field:
         """Its Python type."""
         return self.setting.kind
 
-    def read(self, given: Any) -> Any:
-        """`given` as its type; raises GailfeError."""
-        return read_value(self.name, self.setting, given)
+    def read(self, given: Any, *, exact: bool = False) -> Any:
+        """`given` as its type; raises GailfeError. See `read_value`."""
+        return read_value(self.name, self.setting, given, exact=exact)
 
 
 def field_of(name: str) -> Field:
@@ -124,13 +129,23 @@ def grid(words: Sequence[str]) -> list[Values]:
       GailfeError: unknown fields, values of another type, or one value twice.
     """
     axes: dict[str, list[Any]] = {}
+    count = 1
     for field, text in _assignments(words, "grid", "name=value,value"):
-        values = [field.read(part) for part in text.split(",")]
+        parts = text.split(",")
+        # Before they are made: ten fields of nine values are billions.
+        count *= len(parts)
+        _check_count("grid", count)
+        values = [field.read(part) for part in parts]
         for index, value in enumerate(values):
             if value in values[:index]:
                 raise GailfeError(f"{field.name}: got {show_value(value)} twice; expected different values")
         axes[field.name] = values
     return [dict(zip(axes, combination)) for combination in itertools.product(*axes.values())]
+
+
+def _check_count(name: str, count: int) -> None:
+    if count > MOST_SETTINGS:
+        raise GailfeError(f"{name}: got {count} settings; expected at most {MOST_SETTINGS} in a sweep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +214,8 @@ def distributions(words: Sequence[str]) -> list[Distribution]:
         if not low < high or (kind == "log" and low <= 0):
             least = "0 < low < high" if kind == "log" else "low < high"
             raise GailfeError(f"{field.name}: got {text!r}; expected {least}")
+        if not math.isfinite(float(high) - float(low)):
+            raise GailfeError(f"{field.name}: got {text!r}; expected bounds whose difference is finite")
         found.append(Distribution(field, low=low, high=high, log=kind == "log"))
     return found
 
@@ -211,20 +228,23 @@ def random(words: Sequence[str], samples: int, seed: int = 0) -> list[Values]:
     """
     if samples < 1:
         raise GailfeError(f"samples: got {samples}; expected at least 1")
+    _check_count("samples", samples)
     if seed < 0:
         raise GailfeError(f"sweep_seed: got {seed}; expected 0 or more")
     space = distributions(words)
     rng = np.random.default_rng(seed)
     rows: list[Values] = []
+    seen: set[str] = set()
     repeats = 0
     while len(rows) < samples:
         row = {part.field.name: part.draw(rng) for part in space}
-        if row in rows:
+        if (key := repr(row)) in seen:
             repeats += 1
             if repeats == _REDRAWS:
                 raise GailfeError(f"samples: got {samples}; only {len(rows)} different settings could be drawn")
             continue
         repeats = 0
+        seen.add(key)
         rows.append(row)
     return rows
 
@@ -238,13 +258,15 @@ def from_file(path: str | pathlib.Path) -> list[Values]:
     path = pathlib.Path(path)
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise GailfeError(f"settings: got {str(path)!r}; expected a file name that ends in .csv or .jsonl")
+    if not path.exists():
+        raise GailfeError(f"{path}: no such file; expected one setting per row")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise GailfeError(f"{path}: no such file; expected one setting per row") from None
-    except (OSError, UnicodeDecodeError):
+        text = read_limited(path, _LARGEST_FILE, "file of settings").decode("utf-8-sig")
+    except UnicodeDecodeError:
         raise GailfeError(f"{path}: not a text file that can be read; expected one setting per row") from None
-    rows = list(_csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text))
+    found_rows = _csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text)
+    rows = list(itertools.islice(found_rows, MOST_SETTINGS + 1))
+    _check_count(str(path), len(rows))
     if not rows:
         raise GailfeError(f"{path}: holds no settings; expected one per row")
     found = []
@@ -265,7 +287,7 @@ def from_file(path: str | pathlib.Path) -> list[Values]:
 def _csv_rows(path: pathlib.Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.reader(text.splitlines())
     names: list[str] | None = None
-    for cells in reader:
+    for cells in cells_of(reader, str(path)):
         if not any(cell.strip() for cell in cells):
             continue
         if names is None:
@@ -283,24 +305,12 @@ def _json_rows(path: pathlib.Path, text: str) -> Iterator[tuple[int, Mapping[str
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_once)
+            row = parse_json(line, nonfinite=True)
         except GailfeError as error:
-            raise GailfeError(f"{path}, line {number}: {error}") from None
-        except ValueError:
-            row = None
+            raise GailfeError(f"{path}, line {number}: {error}; expected a JSON object of fields") from None
         if not isinstance(row, dict):
             raise GailfeError(f"{path}, line {number}: got {line.strip()[:40]!r}; expected a JSON object of fields")
         yield number, row
-
-
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, which may have each name but once."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise GailfeError(f"{name} is given twice; expected each field once")
-        found[name] = value
-    return found
 
 
 def build(

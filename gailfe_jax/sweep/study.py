@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -31,6 +30,7 @@ from gailfe_jax.envs import changed_files, copy_task, differ_by_file, on_file, s
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.io.lock import held, named
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import import_user_module, imported_modules
@@ -48,6 +48,7 @@ from gailfe_jax.training.plan import find_env
 from gailfe_jax.training.run_folder import JUDGED_BY, read_record
 
 _VERSION = 2
+_LARGEST_RECORD = 128 * 2**20  # Bytes of sweep.json: that of the most settings that a sweep takes.
 _FIRST = ("seed", "step", "return_mean", "expert_normalised")
 # What may differ when a sweep resumes: where it runs and how it is shown, and where the demonstrations lie (their
 # content is compared).
@@ -369,7 +370,7 @@ class Study:
         final = mean = None
         if not diverged:
             final, mean = bootstrap_interval(returns[:, -1]), bootstrap_interval(returns.mean(axis=1))
-        saved = json.loads((self.folder / "settings" / name_of(number) / "summary.json").read_text(encoding="utf-8"))
+        saved = read_json(self.folder / "settings" / name_of(number) / "summary.json")
         expert = saved["expert_return"] or shipped_return(point.setup.environment.env)
         return Summary(number, point, returns, steps, diverged, expert, final, mean, judged_by=self.judged_by(number))
 
@@ -386,11 +387,11 @@ def load_sweep(folder: str | pathlib.Path) -> dict[str, Any]:
     """
     path = pathlib.Path(folder) / "sweep.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GailfeError(f"{path}: no such file; expected a folder made by gailfe sweep") from None
-    except ValueError:
-        record = None
+        record = read_json(path, "sweep.json that gailfe sweep wrote", most=_LARGEST_RECORD)
+    except GailfeError:
+        if not path.exists():
+            raise GailfeError(f"{path}: no such file; expected a folder made by gailfe sweep") from None
+        raise
     if not isinstance(record, dict):
         raise GailfeError(f"{path}: damaged; expected what gailfe sweep wrote")
     if record.get("version") != _VERSION:
@@ -434,5 +435,5 @@ def train_program(folder: str, name: str, imports: Sequence[str] = ()) -> bool:
 def read_point(record: Mapping[str, Any]) -> Point:
     """A point as sweep.json holds it."""
     held = read_record(record)
-    values = {name: field_of(name).read(value) for name, value in record["values"].items()}
+    values = {name: field_of(name).read(value, exact=True) for name, value in record["values"].items()}
     return Point(values, Setup(held.method, held.place, held.demos, held.run))

@@ -47,6 +47,7 @@ from gailfe_jax.training.manifest import (
     checked_notes,
     describe,
     digest_files,
+    forget_place,
     named_leaves,
     plain_config,
     read_config,
@@ -227,6 +228,7 @@ class CheckpointManager:
                 records.append(describe(leaf)._asdict() | stored | {"sha256": digest})
                 del data
             writer.flush()
+            forget_place(temporary)
             config_sha256 = write_config(temporary, config)
             files = digest_files(temporary)
             _sync_tree(temporary)

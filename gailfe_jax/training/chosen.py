@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.training.logger import read_metrics
 from gailfe_jax.training.run_folder import JUDGED_BY, policy_files
 
@@ -101,7 +101,7 @@ def fresh_evaluation(run_dir: pathlib.Path) -> dict[str, Any] | None:
     """What `gailfe evaluate` wrote into a run folder; None where it did not, or before the policies were last saved."""
     file = run_dir / EVALUATION
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
+        report = read_json(file)
         saved = max(path.stat().st_mtime for path in policy_files(run_dir).values())
         if file.stat().st_mtime < saved:
             return None

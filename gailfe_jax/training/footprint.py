@@ -20,6 +20,7 @@ _LOWER = {
     "labels": ("aggregate_capacity",),
     "past episodes": ("self_imitation.capacity",),
     "environments": ("rollout.num_envs",),
+    "evaluation": ("eval_episodes",),
     "unroll": ("rollout.num_envs", "rollout.unroll_length"),
     "draws": ("reward.minibatch", "policy.model.minibatch", "reward.steps", "policy.model.fit_steps"),
     "networks": ("policy.hidden", "reward.hidden", "policy.model.hidden"),
@@ -96,10 +97,13 @@ def footprint(plan: Plan) -> Footprint:
     environments = tree_bytes(state.env) // shards
     buffers = {name: seeds * size for name, size in learner.buffer_bytes().items()}
     networks = tree_bytes(state) // shards - environments - sum(buffers.values())
+    worlds = learner.rollout.num_envs
     parts = buffers | {
         # Each device steps its own environments, and learns from those of all.
         "environments": environments // slices,
         "networks": networks,
+        # Beside the training's own, in as many environments as there are episodes.
+        "evaluation": environments * plan.run.eval_episodes // worlds,
         # What a seed that diverges is put back to.
         "copy of both": environments // slices + networks,
         "unroll": seeds * learner.unroll_bytes(),
@@ -111,4 +115,4 @@ def footprint(plan: Plan) -> Footprint:
 
 
 def _settings(learner: Learner) -> tuple[str, ...]:
-    return (*leaves(learner), *(("trajectories",) if learner.needs_demonstrations else ()))
+    return (*leaves(learner), "eval_episodes", *(("trajectories",) if learner.needs_demonstrations else ()))

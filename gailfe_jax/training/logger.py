@@ -22,6 +22,7 @@ from rich.text import Text
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, write_text_atomic
 from gailfe_jax.io.digests import text_sha256
+from gailfe_jax.io.json_text import parse_json
 
 COLUMNS: Mapping[str, str] = {
     "return_mean": "return",
@@ -418,9 +419,9 @@ def _split_lines(path: Path) -> list[tuple[int, str]]:
 
 def _parse(path: Path, number: int, text: str) -> dict[str, Any]:
     try:
-        record = json.loads(text)
-    except json.JSONDecodeError:
-        record = None
+        record = parse_json(text)
+    except GailfeError as error:
+        raise GailfeError(f"{path}, line {number}: damaged, {error}") from None
     if not (isinstance(record, dict) and all(type(record.get(name)) is int for name in ("seed", "step"))):
         raise GailfeError(f"{path}, line {number}: damaged; expected a JSON object with a seed and a step")
     return {name: math.nan if value is None else value for name, value in record.items()}

@@ -42,6 +42,7 @@ from gailfe_jax.training.run_folder import (
     recorded_engine,
     recorded_interval,
     recorded_timing,
+    without_places,
 )
 from gailfe_jax.training.signals import deferred_signals
 from gailfe_jax.training.summary import stack, summarise
@@ -406,7 +407,7 @@ class _Session:
         assert self.logger is not None
         metrics = self.logger.standing() | {"lost": self.lost}
         notes = {"diverged": self.guard.records(), "metrics": metrics}
-        self.checkpoints.save(self.done_steps, state, self.plan.identity, notes=notes)
+        self.checkpoints.save(self.done_steps, state, without_places(self.plan.identity), notes=notes)
 
     def _policies(self, state: PyTree) -> list[Policy | None]:
         plan = self.plan

@@ -12,6 +12,7 @@ import jax
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_text_atomic
 from gailfe_jax.io.digests import canonical_json, file_sha256, json_sha256
+from gailfe_jax.io.json_text import parse_json, read_json
 from gailfe_jax.types import PyTree, is_key
 
 FORMAT = 1
@@ -129,8 +130,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_json(folder / "config.json", nonfinite=True)
+    except GailfeError:
         raise Damaged("config.json is unreadable") from None
     if manifest is None or not isinstance(config, dict) or json_sha256(config) != manifest.get("config_sha256"):
         raise Damaged("config.json does not match the manifest")
@@ -141,6 +142,12 @@ def digest_files(folder: Path) -> dict[str, str]:
     """SHA-256 of each of orbax's files in a step, by its path from `folder`."""
     found = sorted(path for path in folder.glob("part_*/**/*") if path.is_file())
     return {path.relative_to(folder).as_posix(): file_sha256(path) for path in found}
+
+
+def forget_place(folder: Path) -> None:
+    """Orbax writes down where a checkpoint was committed, which tells of the machine and its user."""
+    for mark in folder.glob("part_*/commit_success.txt"):
+        mark.write_text("committed\n", encoding="utf-8")
 
 
 def check_files(folder: Path, manifest: dict[str, Any]) -> None:
@@ -193,7 +200,7 @@ def write_manifest(folder: Path, body: dict[str, Any]) -> None:
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest's body, or None where it is missing or damaged: such a step was never finished."""
     try:
-        sealed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        sealed = parse_json((folder / "manifest.json").read_bytes(), nonfinite=True)
         body = sealed["body"]
         intact = sealed["sha256"] == json_sha256(body)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError):

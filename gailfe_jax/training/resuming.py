@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from gailfe_jax.envs.physics.solver import settled
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, sync_folder
 from gailfe_jax.io.digests import json_sha256
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.learners.record import part_record
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.logger import read_metrics
@@ -29,7 +29,7 @@ def check_seal(run_dir: pathlib.Path) -> None:
       GailfeError: it was changed.
     """
     path = run_dir / "config.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path)
     sealed = record.pop(SEAL, None)
     if sealed is not None and sealed != json_sha256(record):
         raise GailfeError(

@@ -34,6 +34,7 @@ from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, write_json_atomic
 from gailfe_jax.io.digests import json_sha256
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import missing_modules
 from gailfe_jax.learners.base import Learner
@@ -109,6 +110,21 @@ def identity(
     }
 
 
+def without_places(record: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity for checkpoints: of files elsewhere on this machine, which are free on resume, the names alone."""
+
+    def short(name: Any) -> Any:
+        return pathlib.PurePath(name).name if isinstance(name, str) and os.path.isabs(name) else name
+
+    env = record["environment"].get("env")
+    file = task_file(env) if isinstance(env, str) else None
+    place = record["environment"] if file is None else {**record["environment"], "env": on_file(env, short(file))}
+    demos = {name: short(value) if name in ("demos", "expert") else value for name, value in record["demos"].items()}
+    demos.pop("provenance", None)  # What others wrote may name their folders.
+    found = {**record, "environment": place, "demos": demos}
+    return found | {"imports": [short(name) for name in record["imports"]]} if "imports" in record else found
+
+
 def shared_identity(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of an identity several processes must share: all but where each finds the demonstrations."""
     demos = {name: value for name, value in record["demos"].items() if f"demos.{name}" not in FREE_ON_RESUME}
@@ -150,10 +166,7 @@ def load_run(run_dir: str | pathlib.Path) -> dict[str, Any]:
     path = pathlib.Path(run_dir) / "config.json"
     if not path.is_file():
         raise GailfeError(f"{path}: no such file; expected a run folder made by gailfe train")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        record = None
+    record = read_json(path, "config.json that gailfe train wrote")
     if not isinstance(record, dict):
         raise GailfeError(f"{path}: damaged; expected what gailfe train wrote")
     check_record(path, record)
@@ -416,7 +429,7 @@ def recorded_curves(run_dir: pathlib.Path) -> Curves:
 def recorded_timing(run_dir: pathlib.Path, timing: Mapping[str, float]) -> dict[str, float]:
     """What an earlier session's summary says of its speed; a session without a step has nothing to add."""
     try:
-        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(run_dir / "summary.json")
         return {name: float(summary.get(name, 0.0)) for name in timing}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -197,8 +197,8 @@ def test_too_few_failures_are_an_error(env):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(trajectories=0), "trajectories, failures: got 0, 0"),
-        (dict(failures=-1), "trajectories, failures: got 1, -1"),
+        (dict(trajectories=0), "trajectories: got 0; expected a whole number from 1 to 1000000"),
+        (dict(failures=-1), "failures: got -1; expected a whole number from 0 to 1000000"),
         (dict(seed=-1), "seed: got -1; expected 0 or more"),
         (dict(noise=float("nan")), "noise: got nan; expected a finite number from 0"),
         (dict(annotator="nonsense"), "annotator 'nonsense': expected one of"),

@@ -14,6 +14,7 @@ import gailfe_jax
 from gailfe_jax.artifacts.confidence import Confidence, confidence, confidence_files, sigmoid
 from gailfe_jax.cli.main import main
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.safetensors_io import write_tensors
 from gailfe_jax.training.export import to_confidences
 from gailfe_jax.training.loop import train
 from gailfe_jax.types import StateAction
@@ -111,3 +112,90 @@ def test_bad_input_is_one_line(run, tmp_path, capsys):
         assert main(command.split()) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
+
+
+# Files with the right digest and the wrong content. They hold a discriminator of two observed numbers and one action.
+
+
+def _crafted(path, tensors=None, header=None, file_format="gailfe_jax discriminator 1"):
+    held = {
+        "kernel_0": np.ones((3, 4), np.float32), "bias_0": np.zeros(4, np.float32),
+        "kernel_1": np.ones((4, 1), np.float32), "bias_1": np.zeros(1, np.float32),
+        "mean": np.zeros(3, np.float32), "std": np.ones(3, np.float32),
+    }  # fmt: skip
+    words = {"activation": "tanh", "obs_size": "2", "slope": "1.0", "offset": "0.0", "calibrated": "0"}
+    words |= {"metadata": json.dumps({"env": "x"})}
+    tensors = {name: array for name, array in (held | (tensors or {})).items() if array is not None}
+    header = {name: text for name, text in (words | (header or {})).items() if text is not None}
+    return write_tensors(path, file_format, tensors, header)
+
+
+def _with(name, value, shape):
+    return {name: np.full(shape, value, np.float32)}
+
+
+CRAFTED_TENSORS = {
+    **{f"{bad} in {name}": (_with(name, bad, shape), f"{name}: expected finite numbers")
+       for name, shape in (("kernel_0", (3, 4)), ("bias_1", (1,)), ("mean", (3,)), ("std", (3,)))
+       for bad in (np.nan, np.inf, -np.inf)},
+    "whole numbers": ({"mean": np.zeros(3, np.int32)}, "mean: got int32; expected floats"),
+    "no first kernel": ({"kernel_0": None}, "kernel_0: missing"),
+    "no bias": ({"bias_1": None}, "bias_1: missing"),
+    "no layers": (dict.fromkeys(("kernel_0", "bias_0", "kernel_1", "bias_1")), "layers: got none"),
+    "no mean": ({"mean": None}, "mean, std: expected both"),
+    "something else": (_with("extra", 0, 1), "mean, std: expected both"),
+    "a std of zero": (_with("std", 0, 3), "a positive std"),
+    "a negative std": (_with("std", -1, 3), "a positive std"),
+    "a kernel of one axis": (_with("kernel_0", 0, 3), r"layer 0: kernel has shape \[3\]; expected"),
+    "an empty kernel": (_with("kernel_0", 0, (3, 0)), r"layer 0: kernel has shape \[3, 0\]; expected"),
+    "kernels that do not follow": (_with("kernel_1", 0, (5, 1)), r"kernel has shape \[5, 1\]; expected \[4, j\]"),
+    "a bias of another size": (_with("bias_0", 0, 5), r"layer 0: bias has shape \[5\]; expected \[4\]"),
+    "a bias that would spread": (_with("bias_0", 0, 1), r"layer 0: bias has shape \[1\]; expected \[4\]"),
+    "two logits": (_with("kernel_1", 0, (4, 2)) | _with("bias_1", 0, 2), "the last one gives 2 numbers; expected 1"),
+    "a mean of another size": (_with("mean", 0, 2), r"mean: got shape \[2\]; expected \[3\]"),
+    "a mean that would spread": (_with("mean", 0, 1), r"mean: got shape \[1\]; expected \[3\]"),
+    "a mean of two axes": (_with("mean", 0, (1, 3)), r"mean: got shape \[1, 3\]; expected \[3\]"),
+}  # fmt: skip
+CRAFTED_HEADERS = {
+    "no activation": ({"activation": None}, "no such 'activation'"),
+    "another activation": ({"activation": "exp"}, "activation: got 'exp'"),
+    "no observations": ({"obs_size": "0"}, "do not fit"),
+    "all observed": ({"obs_size": "3"}, "do not fit"),
+    "more observed": ({"obs_size": "1" * 30}, "do not fit"),
+    "a negative size": ({"obs_size": "-1"}, "do not fit"),
+    "a size of thousands of digits": ({"obs_size": "1" * 5000}, "obs_size: got '111"),
+    "a size in other digits": ({"obs_size": "\u0662"}, "obs_size: got"),
+    "a fraction": ({"obs_size": "2.5"}, "obs_size: got '2.5'"),
+    "no slope": ({"slope": None}, "no such 'slope'"),
+    "a slope that is none": ({"slope": "nan"}, "slope: got 'nan'; expected a finite number"),
+    "an infinite offset": ({"offset": "1e999"}, "offset: got '1e999'"),
+    "half calibrated": ({"calibrated": "2"}, "no such '2'"),
+    "metadata that are none": ({"metadata": "[]"}, "metadata: expected a JSON object of texts"),
+    "nested metadata": ({"metadata": '{"a":' * 10_000}, "metadata: nests more than"),
+    "metadata of numbers": ({"metadata": '{"a": 1}'}, "metadata: expected a JSON object of texts"),
+    "other metadata": ({"metadata": '{"reward_inputs": "states"}'}, "expected states, as the metadata say"),
+    "other inputs": ({"inputs": "pictures"}, "inputs: got 'pictures'"),
+    "inputs that do not fit": ({"inputs": "states"}, "do not fit states"),
+    "transitions that do not fit": ({"inputs": "transitions"}, "do not fit transitions"),
+    "features that are none": ({"features": "{}"}, "features: expected a list"),
+    "no feature": ({"features": "[]"}, "features: expected a list"),
+    "a feature twice": ({"features": "[0, 0]"}, "features: expected a list"),
+    "half a feature": ({"features": "[0.5]"}, "features: expected a list"),
+    "a feature beyond": ({"features": "[2]"}, "do not fit"),
+    "a negative feature": ({"features": "[-1]"}, "do not fit"),
+}
+
+
+@pytest.mark.parametrize("case", [*CRAFTED_TENSORS, *CRAFTED_HEADERS])
+def test_a_crafted_file_is_refused_when_it_is_read(tmp_path, case):
+    tensors, said = CRAFTED_TENSORS.get(case, (None, ""))
+    header, words = CRAFTED_HEADERS.get(case, (None, ""))
+    path = _crafted(tmp_path / "x.safetensors", tensors, header)
+    with pytest.raises(GailfeError, match=said or words) as error:
+        Confidence.load(path)
+    assert str(error.value).startswith(f"{path}: not a valid discriminator (") and "\n" not in str(error.value)
+
+
+def test_what_was_crafted_is_otherwise_whole(tmp_path):
+    judge = Confidence.load(_crafted(tmp_path / "x.safetensors"))
+    assert judge(np.zeros((2, 2)), np.zeros((2, 1))).tolist() == [0.5, 0.5]

@@ -54,5 +54,5 @@ def test_layers_come_out_of_tensors_as_they_went_in():
     tensors = layer_tensors(LAYERS) | {"mean": np.zeros(2)}
     assert all(a is b for x, y in zip(LAYERS, pop_layers(tensors), strict=True) for a, b in zip(x, y, strict=True))
     assert list(tensors) == ["mean"]
-    with pytest.raises(KeyError):
+    with pytest.raises(GailfeError, match="bias_0: missing"):
         pop_layers({"kernel_0": np.zeros((1, 1))})

@@ -140,7 +140,7 @@ def test_a_commands_own_options_stand_beside_them():
         ("nonsense", "algo: unknown algorithm 'nonsense'; expected one of ppo, trpo, sac, td3, gail"),
         ("gail --env nonsense", "env: unknown task 'nonsense'"),
         ("gail --first-seed 4294967296", "first_seed: got '4294967296'; expected a whole number from 0 to 4294967295"),
-        ("gail --seeds 4294967297", "seeds: got '4294967297'; expected a whole number from 1 to 4294967296"),
+        ("gail --seeds 4294967297", "seeds: got '4294967297'; expected a whole number from 1 to 65536"),
     ],
 )
 def test_a_wrong_flag_is_told_the_right_one(words, message):

@@ -124,7 +124,7 @@ def test_a_file_has_a_setting_per_row(tmp_path):
         ("a.csv", "reward.lrr\n1\n", r"a.csv, line 2: reward.lrr: no such setting; did you mean reward.lr\?"),
         ("a.csv", "disc_lr\n1\n", r"a.csv, line 2: disc_lr: no such setting; it is called reward.lr now"),
         ("a.jsonl", "[1]\n", r"a.jsonl, line 1: got '\[1\]'; expected a JSON object"),
-        ("a.jsonl", '{"gamma": 1}\n{', r"a.jsonl, line 2: got '{'; expected a JSON object"),
+        ("a.jsonl", '{"gamma": 1}\n{', r"a.jsonl, line 2: is no JSON .*; expected a JSON object"),
         ("a.jsonl", '{"gamma": 1, "gamma": 2}\n', r"a.jsonl, line 1: gamma is given twice; expected each field once"),
         ("a.jsonl", '{"gamma": NaN}\n', r"a.jsonl, line 1: policy.gamma: got nan"),
     ],
@@ -139,7 +139,7 @@ def test_a_bad_file_is_one_clear_error(name, text, message, tmp_path):
 
 def test_a_folder_is_no_file_of_settings(tmp_path):
     (tmp_path / "a.csv").mkdir()
-    with pytest.raises(GailfeError, match=r"a\.csv: not a text file that can be read; expected one setting per row"):
+    with pytest.raises(GailfeError, match=r"a\.csv: expected a readable file of settings"):
         from_file(tmp_path / "a.csv")
 
 
@@ -202,3 +202,22 @@ def test_each_method_starts_from_its_preset_and_the_flags_come_after():
     assert len({p.program_key for p in points}) == 3 and points[0].program_key == points[1].program_key
     options, base, _ = read_words(Sweep, "sweep", [*words, "--policy", "trpo", "--grid", "algo=gail,gasil"])
     assert [p.get("policy") for p in build(grid(options.grid), base)] == ["trpo", "trpo"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "gamma\n" + "1" * 200_000, r"a\.csv, line [12]: field larger than field limit .*; expected CSV"),
+        ("a.csv", "gamma\n" + "0.5\n" * 10_001, r"a\.csv: got 10001 settings; expected at most 10000 in a sweep"),
+        ("a.jsonl", '{"gamma": 1' + "0" * 400 + "}", r"a\.jsonl, line 1: holds a whole number of 401 digits"),
+        ("a.jsonl", '{"gamma": 1e400}', r"a\.jsonl, line 1: holds 1e400, which is not finite"),
+        ("a.jsonl", "[" * 100_000, r"a\.jsonl, line 1: nests more than 64 objects and lists"),
+        ("a.jsonl", '{"gamma": 0.5}\n' * 10_001, r"a\.jsonl: got 10001 settings; expected at most 10000"),
+        ("a.jsonl", " " * (16 * 2**20 + 1), r"a\.jsonl: has over 16777216 bytes; expected a file of settings"),
+    ],
+)
+def test_a_file_of_settings_is_bounded(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(GailfeError, match=message) as error:
+        from_file(tmp_path / name)
+    assert "\n" not in str(error.value)

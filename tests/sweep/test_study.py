@@ -285,7 +285,7 @@ def test_each_program_is_a_job_of_a_cluster(go, whole, trained, tmp_path, monkey
     message = "gailfe: error: cluster: 1 of 2 jobs failed, first program 0001 (out of luck); see "
     assert capsys.readouterr().err.startswith(message)
     monkeypatch.setattr(Jobs, "failing", set())
-    assert main(["sweep", "--out", str(folder), "--resume"]) == 0
+    assert main(["sweep", "--out", str(folder), "--resume", *words]) == 0
     assert Jobs.submitted == ["0000", "0001", "0001"] and trained == [((8,), 2), ((9,), 2)]
     assert [of_point(folder, number) for number in range(4)] == [of_point(whole, number) for number in range(4)]
     assert go(tmp_path / "t", *GRID, "--cluster", "slurm", "--cluster-options", "fast") == 2

@@ -53,7 +53,10 @@ def test_the_parts_are_those_of_the_run_and_make_its_state():
 def test_each_device_holds_its_seeds():
     plan = plan_of(tiny("ppo"), Drift(), seeds=2)
     whole = footprint(plan)
-    assert set(whole.parts) == {"environments", "networks", "copy of both", "unroll"} and 0 < whole.total < whole.free
+    assert set(whole.parts) == {"environments", "evaluation", "networks", "copy of both", "unroll"}
+    assert 0 < whole.total < whole.free
+    worlds, episodes = plan.learner.rollout.num_envs, plan.run.eval_episodes
+    assert whole.parts["evaluation"] * worlds == whole.parts["environments"] * episodes
     mesh = type("Mesh", (), {"shape": {"seeds": 2, "envs": 4}})
     shapes = plan.trainer.template(None)
     plan.trainer.mesh, plan.trainer.template = mesh, lambda demos: shapes

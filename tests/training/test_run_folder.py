@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.rewards.linear import FeatureMatching
-from gailfe_jax.training.run_folder import check_record, load_policies, load_run, read_record
+from gailfe_jax.training.run_folder import check_record, load_policies, load_run, read_record, without_places
 from tests.runs import contents, metrics_of
 from tests.tiny import tiny
 from tests.training.cliff import CHUNK, EVALUATIONS, METHOD, SEEDS, settings
@@ -97,9 +98,9 @@ def test_a_method_that_its_record_would_not_bring_back_is_refused(go, tmp_path, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"config.json: damaged"),
+        ("{", r"config.json: is no JSON .*; expected a config.json that gailfe train wrote"),
         ("[1]", r"config.json: damaged"),
-        ("\x00\xff", r"config.json: damaged"),
+        ("\x00\xff", r"config.json: is no JSON .*; expected a config.json that gailfe train wrote"),
         ('{"version": 99}', r"config.json: field 'version': 99; this release reads versions 1 and 2"),
         ("{}", r"config.json: field 'version': None"),
         ('{"version": 2, "environment": {}}', r"config.json: field 'method': missing or damaged"),
@@ -132,14 +133,25 @@ def test_a_method_that_its_record_would_not_bring_back_is_refused(go, tmp_path, 
             ("method", "policy", {"gamma": 1e6}),
             r"method\.policy\.gamma: got 1000000\.0; expected a finite number from 0",
         ),
-        (("method", "policy", {"hidden": [2**70]}), r"method\.policy\.hidden: got \[1180.*\]; expected layer sizes"),
+        (("method", "policy", {"hidden": [2**60]}), r"method\.policy\.hidden: got \[1152.*\]; expected layer sizes"),
         (("method", "reward", {"form": "-log_e"}), r"method\.reward\.form: got '-log_e'; expected one of -log_d, 1-d"),
         (
-            ("run", "eval_episodes", 2**70),
-            r"run\.eval_episodes: got 1180.*; expected a whole number from 1 to 2147483647",
+            ("run", "eval_episodes", 2**60),
+            r"run\.eval_episodes: got 1152.*; expected a whole number from 1 to 1000000",
         ),
-        (("run", "seeds", 1.5), r"run\.seeds: got 1\.5; expected a whole number from 1 to 4294967296"),
+        (("run", "seeds", 1.5), r"run\.seeds: got 1\.5; expected a whole number from 1 to 65536"),
         (("run", "quiet", {}), r"run\.quiet: got \{\}; expected true or false"),
+        (("method", "policy", {"max_kl": "0.2"}), r"method\.policy\.max_kl: got '0\.2'; expected a finite number"),
+        (("method", "rollout", {"num_envs": "4"}), r"method\.rollout\.num_envs: got '4'; expected a whole number"),
+        (("method", "rollout", {"num_envs": 4.0}), r"method\.rollout\.num_envs: got 4\.0; expected a whole number"),
+        (("method", "reward", {"hidden": "8x8"}), r"method\.reward\.hidden: got '8x8'; expected layer sizes"),
+        (("method", "reward", {"hidden": ["8"]}), r"method\.reward\.hidden: got \['8'\]; expected layer sizes"),
+        (("run", "quiet", "true"), r"run\.quiet: got 'true'; expected true or false"),
+        (("run", "steps", "1e3"), r"config.json: run\.steps: got '1e3'; expected a finite number from 1"),
+        ("[" * 100_000, r"config.json: nests more than 64 objects and lists; expected fewer; expected a config.json"),
+        ('{"version": 2, "version": 1}', r"config.json: version is given twice"),
+        ('{"version": ' + "9" * 5000 + "}", r"config.json: holds a whole number of 5000 digits"),
+        ('{"version": NaN}', r"config.json: holds NaN; expected a finite number"),
         (("demos", "expert_return", "high"), r"field 'demos\.expert_return': got 'high'; expected a number, or null"),
         (("demos", "provenance", []), r"field 'demos\.provenance': got \[\]; expected a table"),
     ],
@@ -158,6 +170,22 @@ def test_a_damaged_or_foreign_config_is_one_clear_error(go, half, tmp_path, cont
         go(folder, resume=True)
     assert "\n" not in str(error.value)
     assert contents(folder) == before
+
+
+def test_a_checkpoint_tells_of_no_folder(half):
+    """Of this machine's: neither where it was written nor where demonstrations lay."""
+    mine = [str(half).encode(), str(half.parent).encode(), os.path.expanduser("~/").encode()]
+    for path in (half / "checkpoints").rglob("*"):
+        assert not path.is_file() or not any(place in path.read_bytes() for place in mine), path
+
+
+def test_names_of_files_elsewhere_are_cut():
+    place = {"env": "delayed20:/home/me/arm.toml"}
+    record = {"environment": place, "demos": {"demos": "/home/me/x.npz", "expert": "e.onnx", "provenance": {"a": "/b"}}}
+    found = without_places(record | {"imports": ["/home/me/my.py", "mine"]})
+    assert found["environment"] == {"env": "delayed20:arm.toml"} and found["imports"] == ["my.py", "mine"]
+    assert found["demos"] == {"demos": "x.npz", "expert": "e.onnx"}
+    assert without_places({"environment": {"env": "hopper"}, "demos": {}})["environment"] == {"env": "hopper"}
 
 
 def _places(value, place=()):

@@ -17,11 +17,9 @@ import numpy as np
 from gailfe_jax.data.trajectories import FORMAT_VERSION, Demonstrations, Trajectories
 from gailfe_jax.data.validation import FIELDS, OPTIONAL, PARTS
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.json_text import parse_json
 
 FORMAT = "gailfe-demonstrations"
-MAX_COMPRESSION = 1032
-"""Deflate cannot shrink by more than 1032 to 1: a data set that claims more is lying about its size."""
-
 _HEADER = ("format", "format_version", "env_id", "provenance")
 
 
@@ -86,9 +84,9 @@ def check_header(path: str, arrays: Mapping[str, np.ndarray]) -> tuple[str, dict
     if foreign:
         raise GailfeError(f"{path}: field '{foreign[0]}': not part of the format")
     try:
-        provenance = json.loads(_text(path, arrays, "provenance"))
-    except (json.JSONDecodeError, RecursionError):
-        provenance = None
+        provenance = parse_json(_text(path, arrays, "provenance"))
+    except GailfeError as error:
+        raise GailfeError(f"{path}: field 'provenance': {error}; expected a JSON object") from None
     if not isinstance(provenance, dict):
         raise GailfeError(f"{path}: field 'provenance': expected a JSON object")
     return _text(path, arrays, "env_id"), provenance

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
+import math
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from gailfe_jax.data.formats.arrays import FORMAT, MAX_COMPRESSION, from_arrays, hint, to_arrays
+from gailfe_jax.data.formats.arrays import FORMAT, from_arrays, hint, to_arrays
+from gailfe_jax.data.formats.npz import check_text
+from gailfe_jax.data.limits import ALWAYS, Budget
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError, one_line
 
 _USER_BLOCK = 512
+_MOST_ARRAYS = 100  # In a file of our own, which has twenty.
+_FILTERS = frozenset((1, 2, 3, 4, 5, 6, 32000))  # HDF5's own, and LZF, which h5py brings. Others are libraries to load.
 
 
 def read(path: str) -> Demonstrations:
@@ -85,11 +92,16 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
             if found != _signature(file):
                 raise OSError("the content does not match its checksum")
         with h5py.File(path, "r") as file:
-            for field in _field_names(h5py, path, file, ""):
-                arrays[field] = _read_dataset(h5py, path, field, file[field])
-    except (OSError, KeyError, RuntimeError, UnicodeDecodeError, TypeError, MemoryError) as error:
+            budget = Budget(path, os.path.getsize(path))
+            for field in itertools.islice(_field_names(h5py, path, file, ""), _MOST_ARRAYS):
+                arrays[field] = _read_dataset(h5py, budget, field, file[field])
+    except GailfeError:
+        raise
+    # Damage surfaces as almost anything, depending on the byte that was hit.
+    except Exception as error:
         where = f"{path}: field '{field}'" if field else f"{path}"
-        raise GailfeError(f"{where}: not a readable HDF5 file, damaged or foreign ({one_line(error)})") from None
+        why = one_line(f"{type(error).__name__}: {error}")[:200]
+        raise GailfeError(f"{where}: not a readable HDF5 file, damaged or foreign ({why})") from None
     return arrays
 
 
@@ -108,19 +120,49 @@ def _field_names(h5py: Any, path: str, group: Any, prefix: str) -> Iterator[str]
             raise GailfeError(f"{path}: field '{name}': not part of the format")
 
 
-def _read_dataset(h5py: Any, path: str, field: str, dataset: Any) -> np.ndarray:
-    if dataset.is_virtual or dataset.external:
-        raise GailfeError(f"{path}: field '{field}': virtual or external data, expected data in the file itself")
-    text = h5py.check_string_dtype(dataset.dtype)
-    if text is not None:
-        if dataset.shape != ():
-            raise GailfeError(f"{path}: field '{field}': strings of shape {dataset.shape}, expected one string")
-        return np.array(dataset.asstr()[()])
-    if dataset.dtype.kind not in "fiub":
-        raise GailfeError(f"{path}: field '{field}': dtype {dataset.dtype}, expected plain numbers")
-    if dataset.shape is None or dataset.nbytes > MAX_COMPRESSION * dataset.id.get_storage_size():
-        raise GailfeError(f"{path}: field '{field}': declares more data than the file holds")
+def _read_dataset(h5py: Any, budget: Budget, field: str, dataset: Any) -> np.ndarray:
+    where = f"{budget.name}: field '{field}'"
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        return read_plain(budget, field, dataset)
+    if dataset.shape != ():
+        raise GailfeError(f"{where}: strings of shape {dataset.shape}, expected one string")
+    take(budget, field, dataset)
+    text = np.array(dataset.asstr()[()])
+    check_text(where, np.frombuffer(text.tobytes(), np.uint32))
+    return text
+
+
+def read_plain(budget: Budget, field: str, dataset: Any) -> np.ndarray:
+    """An array of plain numbers out of a file.
+
+    Raises:
+      GailfeError: data elsewhere, no plain numbers, a foreign filter, or more than the file or the memory holds.
+    """
+    where = f"{budget.name}: field '{field}'"
+    if dataset.dtype.kind not in "fiub" or dataset.dtype.itemsize > 8 or dataset.shape is None:
+        raise GailfeError(f"{where}: dtype {dataset.dtype}, expected plain numbers")
+    take(budget, field, dataset)
     return np.asarray(dataset[()])
+
+
+def take(budget: Budget, field: str, dataset: Any) -> None:
+    """Holds that an array lies in its file, behind filters of HDF5's own, and accounts for it.
+
+    Raises:
+      GailfeError: it does not, or is more than the file or the memory holds.
+    """
+    where = f"{budget.name}: field '{field}'"
+    if dataset.is_virtual or dataset.external:
+        raise GailfeError(f"{where}: virtual or external data, expected data in the file itself")
+    plan = dataset.id.get_create_plist()
+    foreign = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())} - _FILTERS
+    if foreign:
+        raise GailfeError(f"{where}: compressed by filter {min(foreign)}, expected gzip, lzf or none")
+    # A block comes into the memory whole, however little of it is asked for.
+    block = dataset.dtype.itemsize * math.prod(dataset.chunks or ())
+    if block > ALWAYS:
+        raise GailfeError(f"{where}: stored in blocks of {block} bytes, expected at most {ALWAYS}")
+    budget.take(field, int(dataset.nbytes), int(dataset.id.get_storage_size()))
 
 
 def _h5py() -> Any:

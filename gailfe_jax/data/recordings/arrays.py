@@ -9,8 +9,8 @@ import numpy as np
 
 from gailfe_jax.data.episodes import Recording
 from gailfe_jax.data.formats import npz
+from gailfe_jax.data.limits import Budget
 from gailfe_jax.data.recordings.fields import Columns, Request, natural
-from gailfe_jax.data.recordings.limits import Budget
 from gailfe_jax.data.recordings.split import one_episode, split
 from gailfe_jax.errors import GailfeError
 

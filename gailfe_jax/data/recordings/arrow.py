@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from gailfe_jax.data.limits import Budget
 from gailfe_jax.data.recordings.arrow_messages import refuse_compression
 from gailfe_jax.data.recordings.fields import Columns
-from gailfe_jax.data.recordings.limits import Budget
 from gailfe_jax.errors import GailfeError
 
 _MOST_COLUMNS = 10_000

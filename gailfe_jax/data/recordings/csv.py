@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from gailfe_jax.data.episodes import Recording
+from gailfe_jax.data.limits import Budget
 from gailfe_jax.data.recordings.fields import Columns, Request
-from gailfe_jax.data.recordings.limits import Budget
 from gailfe_jax.data.recordings.split import split
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.csv_text import cells_of
 
 LAYOUT = ".csv (or .tsv) with names in its first row, a row a step: obs_0, obs_1, ..., action_0, ... and episode"
 _SUFFIXES = {".csv": ",", ".tsv": "\t"}
@@ -51,7 +52,7 @@ def _rows(source: str) -> Iterator[tuple[int, list[str]]]:
         given = _SUFFIXES[pathlib.Path(source).suffix.lower()]
         separator = max((given, ";", ","), key=first.count)
         reader = csv.reader(file, delimiter=separator, strict=True)
-        for row in reader:
+        for row in cells_of(reader, source):
             if row:
                 yield reader.line_num, row
 

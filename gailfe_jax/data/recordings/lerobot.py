@@ -14,11 +14,11 @@ from gailfe_jax.data.recordings.fields import Request, natural
 from gailfe_jax.data.recordings.split import split
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.json_text import read_json
 
 LAYOUT = "a folder with meta/info.json and data/chunk-*/*.parquet, with action, observation.state and episode_index"
 FAILED = "next.failed"
 """Where `write` marks failures."""
-_LARGEST_INFO = 16 * 2**20
 
 
 def recognises(source: str) -> bool:
@@ -57,10 +57,8 @@ def read(source: str, request: Request) -> Recording:
 
 def _info(source: str, path: pathlib.Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST_INFO:
-            raise ValueError("too long")
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        info = read_json(path, "JSON object", nonfinite=True)
+    except GailfeError:
         info = None
     if not isinstance(info, dict):
         raise GailfeError(f"{source}: meta/info.json: not readable, expected a JSON object")

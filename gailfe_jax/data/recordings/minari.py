@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import pathlib
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from gailfe_jax.data.recordings.split import one_episode
 from gailfe_jax.data.recordings.tree import has_magic, open_tree
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError, one_line
+from gailfe_jax.io.json_text import parse_json, read_json
 
 LAYOUT = "minari:ID of a local dataset, or its folder: data/main_data.hdf5 (or data/0/*.arrow) and data/metadata.json"
 PREFIX = "minari:"
@@ -97,9 +97,9 @@ def _env_id(source: str, folder: pathlib.Path) -> str | None:
     if folder.is_file() or not file.is_file() or file.stat().st_size > _LARGEST_METADATA:
         return None
     # The environment is a text of JSON inside it. Nothing of it is imported or made.
-    with contextlib.suppress(ValueError, RecursionError):
-        spec = json.loads(file.read_text(encoding="utf-8")).get("env_spec")
-        spec = json.loads(spec) if isinstance(spec, str) else spec
+    with contextlib.suppress(ValueError, AttributeError):
+        spec = read_json(file, most=_LARGEST_METADATA, nonfinite=True).get("env_spec")
+        spec = parse_json(spec, nonfinite=True) if isinstance(spec, str) else spec
         name = spec.get("id") if isinstance(spec, dict) else None
         if isinstance(name, str) and name:
             return name

@@ -11,8 +11,8 @@ import numpy as np
 from gailfe_jax.data.episodes import Episode, Recording
 from gailfe_jax.data.formats import hdf5, npz
 from gailfe_jax.data.formats.arrays import FORMAT, check_header
+from gailfe_jax.data.limits import Budget
 from gailfe_jax.data.recordings.fields import Columns, Request
-from gailfe_jax.data.recordings.limits import Budget
 from gailfe_jax.data.recordings.split import split
 from gailfe_jax.data.validation import PARTS
 
@@ -27,7 +27,10 @@ def recognises(source: str) -> bool:
         head = file.read(512)
     if head.startswith(FORMAT.encode()):
         return True
-    return head.startswith(b"PK") and "format" in npz.names(source) and str(npz.read_one(source, "format")) == FORMAT
+    if not head.startswith(b"PK") or "format" not in npz.names(source):
+        return False
+    found = npz.read_one(source, "format", Budget(source, os.path.getsize(source)).take)
+    return found.shape == () and found.dtype.kind == "U" and str(found) == FORMAT
 
 
 def read(source: str, request: Request) -> Recording:
@@ -37,8 +40,7 @@ def read(source: str, request: Request) -> Recording:
       GailfeError: see `split`, and what damage is.
     """
     if source.lower().endswith(".npz"):
-        take = Budget(source, os.path.getsize(source)).take
-        arrays = {name: npz.read_one(source, name, take) for name in npz.names(source)}
+        arrays = npz.read_arrays(source)
     else:
         arrays = hdf5.read_arrays(source)
     env_id, provenance = check_header(source, arrays)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from gailfe_jax.data.episodes import Recording
 from gailfe_jax.data.recordings.fields import Request, natural
 from gailfe_jax.data.recordings.split import one_episode
 from gailfe_jax.data.recordings.tree import has_magic, open_tree
 from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.json_text import parse_json
 
 LAYOUT = "HDF5 with data/demo_0/ and so on, each with actions, obs/... and perhaps next_obs/..., rewards, dones"
 
@@ -42,8 +41,8 @@ def read(source: str, request: Request) -> Recording:
 
 def _env_name(env_args: str | None) -> str | None:
     try:
-        found = json.loads(env_args or "null")
-    except (ValueError, RecursionError):
+        found = parse_json(env_args or "null", nonfinite=True)
+    except GailfeError:
         return None
     name = found.get("env_name") if isinstance(found, dict) else None
     return name if isinstance(name, str) and name else None

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from gailfe_jax.data.formats.hdf5 import read_plain
+from gailfe_jax.data.limits import Budget
 from gailfe_jax.data.recordings.fields import Columns
-from gailfe_jax.data.recordings.limits import Budget
 from gailfe_jax.errors import GailfeError, one_line
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_OBJECTS, _DEEPEST = 1_000_000, 8
-_FILTERS = frozenset((1, 2, 3, 4, 5, 6, 32000))  # HDF5's own, and LZF, which h5py brings. Others are libraries to load.
 
 
 def has_magic(path: str) -> bool:
@@ -84,18 +84,7 @@ class Tree:
         Raises:
           GailfeError: data elsewhere, no plain numbers, or more than the file or the memory holds.
         """
-        dataset = self._file[name]
-        where = f"{self.path}: field '{name}'"
-        if dataset.is_virtual or dataset.external:
-            raise GailfeError(f"{where}: virtual or external data, expected data in the file itself")
-        if dataset.dtype.kind not in "fiub" or dataset.dtype.itemsize > 8 or dataset.shape is None:
-            raise GailfeError(f"{where}: dtype {dataset.dtype}, expected plain numbers")
-        plan = dataset.id.get_create_plist()
-        foreign = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())} - _FILTERS
-        if foreign:
-            raise GailfeError(f"{where}: compressed by filter {min(foreign)}, expected gzip, lzf or none")
-        self._budget.take(name, int(dataset.nbytes), int(dataset.id.get_storage_size()))
-        return np.asarray(dataset[()])
+        return read_plain(self._budget, name, self._file[name])
 
     def text(self, group: str, attribute: str) -> str | None:
         """A text in an attribute of a group, up to 64 kB; None where there is none."""

@@ -37,6 +37,21 @@ def _declared(file):
     file.create_dataset("expert/obs", (10**9, 3), "f4", chunks=(1000, 3))
 
 
+def _expanding(file):
+    del file["expert/obs"]
+    file.create_dataset("expert/obs", data=np.zeros((12 * 2**20, 3), "f4"), compression="gzip")
+
+
+def _blocks(file):
+    del file["expert/obs"]
+    file.create_dataset("expert/obs", (9, 3), "f4", maxshape=(None, 3), chunks=(2**26, 3))
+
+
+def _long_text(file):
+    del file["env_id"]
+    file.create_dataset("env_id", (), h5py.string_dtype("utf-8", 2**31 - 1))
+
+
 def _strings(file):
     del file["expert/obs"]
     file.create_dataset("expert/obs", data=["a", "b"], dtype=h5py.string_dtype())
@@ -56,7 +71,10 @@ HOSTILE_HDF5 = {
     _external_link: ("expert/obs", "link"),
     _external_data: ("expert/obs", "external data"),
     _virtual: ("expert/obs", "virtual"),
-    _declared: ("expert/obs", "declares more data"),
+    _declared: ("expert/obs", "more than the file can hold"),
+    _expanding: ("expert/obs", "expected at most 20 times as many"),
+    _blocks: ("expert/obs", "stored in blocks of 805306368 bytes"),
+    _long_text: ("env_id", "stored in blocks of 2147483647 bytes"),
     _strings: ("expert/obs", "one string"),
     _compound: ("expert/obs", "plain numbers"),
     _group: ("expert/more", "not part of the format"),

@@ -26,7 +26,7 @@ def _npz_with(path, name: str, data: bytes) -> None:
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     members[name] = data
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for member, content in members.items():
             archive.writestr(member, content)
 
@@ -60,6 +60,36 @@ HOSTILE_NPZ = {
         "expert/obs",
         "not a readable array",
     ),
+    "unfinished header": (
+        "expert/obs.npy",
+        _npy(np.zeros((9, 3), np.float32)).replace(b"(9, 3), }", b"(3,      "),
+        "expert/obs",
+        "not a readable array",
+    ),
+    "truth for a size": (
+        "expert/obs.npy",
+        _npy(np.zeros((1, 3), np.float32)).replace(b"(1, 3), }   ", b"(True,3), } "),
+        "expert/obs",
+        "not what the file holds",
+    ),
+    "no character": (
+        "env_id.npy",
+        _npy(np.array("x")).replace(b"x\0\0\0", b"\0\0\x11\0"),
+        "env_id",
+        "text that is none",
+    ),
+    "half a character": ("env_id.npy", _npy(np.array("\ud800")), "env_id", "text that is none"),
+    "number of 400 digits": (
+        "provenance.npy",
+        _npy(np.array('{"expert_return": ' + "9" * 400 + "}")),
+        "provenance",
+        "digits",
+    ),
+    "number of 5000 digits": ("provenance.npy", _npy(np.array('{"a": -' + "9" * 5000 + "}")), "provenance", "digits"),
+    "number that is none": ("provenance.npy", _npy(np.array('{"a": NaN}')), "provenance", "NaN"),
+    "a field twice": ("provenance.npy", _npy(np.array('{"a": 1, "a": 2}')), "provenance", "a is given twice"),
+    "nested text": ("provenance.npy", _npy(np.array("[" * 100_000)), "provenance", "nests more than"),
+    "expands": ("expert/obs.npy", _npy(np.zeros((12 * 2**20, 3), np.float32)), "expert/obs", "20 times as many"),
     "stray member": ("run.sh", b"echo", None, "member 'run.sh'"),
 }
 
@@ -76,3 +106,44 @@ def test_hostile_npz(tmp_path, monkeypatch, case):
     assert message.startswith(f"{path}: " + (f"field '{field}': " if field else ""))
     assert words in message
     assert os.listdir(tmp_path) == ["demos.npz"]
+
+
+def _lzma(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("expert/obs.npy", _npy(np.zeros((9, 3), np.float32)))
+
+
+def _named(path):
+    """A member's name that is no UTF-8 though it says so."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("\u00e9.npy", b"x")
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xfe"))
+
+
+def _many(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(101):
+            archive.writestr(f"a{number}.npy", b"")
+
+
+@pytest.mark.parametrize("make", [_lzma, _named, _many], ids=lambda f: f.__name__.strip("_"))
+def test_archives_that_are_not_ours(tmp_path, make):
+    path = tmp_path / "demos.npz"
+    make(path)
+    with pytest.raises(GailfeError) as error:
+        Demonstrations.load(path)
+    assert one_line(error).startswith(f"{path}: ")
+
+
+def test_every_flipped_byte_of_an_archive_is_one_line_or_read(tmp_path):
+    path = tmp_path / "demos.npz"
+    make_demonstrations().save(path)
+    content, said = path.read_bytes(), []
+    # The directory at the end says all that is believed before the content is compared with its checksum.
+    for place in range(content.index(b"PK\1\2"), len(content), 11):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            Demonstrations.load(path)
+        except GailfeError as error:
+            said.append(str(error))
+    assert len(said) > 40 and all(line.startswith(f"{path}: ") and "\n" not in line for line in said)

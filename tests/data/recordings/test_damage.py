@@ -11,7 +11,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from gailfe_jax.data.recordings import limits, read_recording
+from gailfe_jax.data import limits
+from gailfe_jax.data.recordings import read_recording
 from gailfe_jax.data.recordings.fields import Request
 from gailfe_jax.errors import GailfeError
 from tests.data.made import make_demonstrations, one_line
@@ -260,10 +261,39 @@ def test_pickles_are_not_read(tmp_path, monkeypatch):
 
 def test_an_archive_declares_no_more_than_it_holds(tmp_path):
     path = tmp_path / "x.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
-        archive.writestr("obs.npy", bytes(50_000_000))
-    with pytest.raises(GailfeError, match="field 'obs': declares more data than the file holds"):
-        read_recording(path, Request.of_words(["action=obs"]))
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("obs.npy", bytes(50_000_000))
+        with pytest.raises(GailfeError, match=f"field 'obs': compressed by method {method}, expected deflate"):
+            read_recording(path, Request.of_words(["action=obs"]))
+
+
+def test_a_small_file_does_not_become_a_large_one(tmp_path, monkeypatch):
+    # As small as it is, so that the test is quick: the rule is the same for a file of megabytes.
+    monkeypatch.setattr(limits, "ALWAYS", 10_000)
+    said = f"field 'obs': the file's [0-9]+ bytes become [0-9]+; expected at most {limits.EXPANSION} times as many"
+    np.savez_compressed(tmp_path / "x.npz", obs=np.zeros((9000, 3)), action=np.zeros((9000, 1)))
+    with pytest.raises(GailfeError, match=said):
+        read_recording(tmp_path / "x.npz")
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        for name, size in (("observations", 3), ("actions", 1)):
+            file.create_dataset(name, data=np.zeros((9000, size)), compression="gzip")
+    with pytest.raises(GailfeError, match=said.replace("'obs'", "'observations'")):
+        read_recording(tmp_path / "x.hdf5")
+    # Noise shrinks by no such factor.
+    noise = np.random.default_rng(0).normal(size=(9000, 3))
+    np.savez_compressed(tmp_path / "x.npz", obs=noise, action=noise)
+    assert len(read_recording(tmp_path / "x.npz").episodes) == 1
+
+
+def test_a_small_table_does_not_become_a_large_one(tmp_path, monkeypatch, pa):
+    monkeypatch.setattr(limits, "ALWAYS", 10_000)
+    rows = 60_000
+    columns = {"episode_index": [0] * rows, "next.done": [0] * rows}
+    table = pa.table(columns | {"observation.state": [0.0] * rows, "action": [0.0] * rows})
+    with pytest.raises(GailfeError, match="bytes become"):
+        read_recording(_lerobot(tmp_path / "x", table, pa))
 
 
 @pytest.mark.parametrize("case", ["d4rl", "lerobot 3.0", "imitation", "npz", "npy", "csv"])
@@ -273,3 +303,11 @@ def test_what_does_not_fit_into_the_memory_is_refused(monkeypatch, case):
     monkeypatch.setattr(limits, "free_host_bytes", lambda: 600.0)
     with pytest.raises(GailfeError, match=r"more than fits into the free memory; expected a smaller file"):
         read_recording(FILES / CASES[case])
+
+
+@pytest.mark.parametrize("row", ["0," * 3 + "1" * 200_000, '0,0,0,"1'], ids=["a long cell", "an open quote"])
+def test_cells_of_no_csv_are_refused(tmp_path, row):
+    (tmp_path / "x.csv").write_text(f"obs_0,obs_1,action_0,episode\n{row}\n")
+    with pytest.raises(GailfeError, match=r"x\.csv, line [0-9]+: .*; expected CSV with short cells") as error:
+        read_recording(tmp_path / "x.csv")
+    assert "\n" not in str(error.value)
