@@ -147,6 +147,7 @@ def quickstart(
         out / "quickstart.png",
         title=f"{task.spec.gymnasium_id}: {TRAJECTORIES} demonstrations, from a clone of them",
         expert_returns=dict.fromkeys(panels, expert_return),
+        shown_returns=dict.fromkeys(panels, float(demonstrations.expert.returns.mean())),
         ylabel="return",
         per_seed=True,
         columns=2,
