@@ -38,6 +38,15 @@ CASES = [
     ("a robot arm, 4 whole demonstrations", "own_robot", "arm-4"),
 ]
 
+TASKS = ("hopper", "halfcheetah", "walker2d")
+# Where rewards are paid every 20 steps: what there is beside them, the method, and its kind in `gasil_delayed`.
+LATE = [
+    ("a late reward", "`ppo`", "ppo"),
+    ("a late reward", "`gasil`, with PPO", "gasil"),
+    ("a late reward", "`ppo --self-imitation.updates 10`", "sil"),
+    ("a late reward, 4 demonstrations", "`ppo --likelihood.add`", "bc"),
+]
+
 
 def summary(experiment: str) -> dict[str, Any]:
     """What an experiment found: its cells by name."""
@@ -51,11 +60,13 @@ def _share(cell: dict[str, Any]) -> tuple[float, float, float]:
     return middle / scale, low / scale, high / scale
 
 
-def _interval(cell: dict[str, Any]) -> str:
+def interval(cell: dict[str, Any]) -> str:
+    """A cell's share of the expert, with its interval."""
     return "{:.2f} [{:.2f}, {:.2f}]".format(*_share(cell))
 
 
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
@@ -65,14 +76,14 @@ def methods() -> str:
     few, delayed = summary("gail_table"), summary("gasil_delayed")
     expert = json.loads((ROOT / "gailfe_jax" / "artifacts" / "experts" / "hopper.json").read_text())
     elsewhere = {
-        "`gasil`": f"{_interval(delayed['hopper-gasil'])} without demonstrations, rewards every 20 steps",
+        "`gasil`": f"{interval(delayed['hopper-gasil'])} without demonstrations, rewards every 20 steps",
         "`ppo`": f"1.00, a return of {expert['mean']:.0f}",
     }
     rows = [
-        [name, text, _interval(few[cell]) if cell else elsewhere.get(name, "not measured")]
+        [name, text, interval(few[cell]) if cell else elsewhere.get(name, "not measured")]
         for name, text, cell in METHODS
     ]
-    return _markdown(["method", "what it does", "Hopper, share of the expert"], rows)
+    return markdown(["method", "what it does", "Hopper, share of the expert"], rows)
 
 
 def methods_tasks() -> str:
@@ -82,8 +93,8 @@ def methods_tasks() -> str:
     for name, _, cell in METHODS:
         if cell:
             kind = cell.removeprefix("hopper-")
-            rows.append([name, *(_interval(few[f"{task}-{kind}"]) for task in ("hopper", "halfcheetah", "walker2d"))])
-    return _markdown(["method", "Hopper", "HalfCheetah", "Walker2d"], rows)
+            rows.append([name, *(interval(few[f"{task}-{kind}"]) for task in ("hopper", "halfcheetah", "walker2d"))])
+    return markdown(["method", "Hopper", "HalfCheetah", "Walker2d"], rows)
 
 
 def decision() -> str:
@@ -93,8 +104,17 @@ def decision() -> str:
     for text, experiment, cell in CASES:
         cells = summary(experiment)
         found = [cells.get(f"{cell}-{kind}") for kind in kinds]
-        rows.append([text, *(_interval(one) if one else "not run" for one in found)])
-    return _markdown(["what there is", "BC", "GAIL", "GAILFE", "MAIL"], rows)
+        rows.append([text, *(interval(one) if one else "not run" for one in found)])
+    return markdown(["what there is", "BC", "GAIL", "GAILFE", "MAIL"], rows)
+
+
+def decision_others() -> str:
+    """What other methods make where there is an expert to ask, or a reward that comes late."""
+    asked, delayed = summary("gail_table"), summary("gasil_delayed")
+    rows = [["an expert to ask", "`dagger`", *(interval(asked[f"{task}-dagger"]) for task in TASKS)]]
+    for what, method, kind in LATE:
+        rows.append([what, method, *(interval(delayed[f"{task}-{kind}"]) for task in TASKS)])
+    return markdown(["what there is", "method", *TASKS], rows)
 
 
 def noise() -> str:
@@ -105,24 +125,61 @@ def noise() -> str:
             cells = summary("table1")
             shares = [cells[f"{task}-{shown}-{kind}"]["with_noise"] for kind in ("gail", "mail")]
             rows.append([f"{task}, {shown}", *(f"{share:.2f}" for share in (shares[0][0], shares[0][1], shares[1][1]))])
-    return _markdown(["task, whole demonstrations", "the clone", "after GAIL", "after MAIL"], rows)
+    return markdown(["task, whole demonstrations", "the clone", "after GAIL", "after MAIL"], rows)
+
+
+def _measured(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def _rates() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Of each peer, the rows in which ours are ahead of it by least and by most."""
+    rates: dict[str, list[dict[str, Any]]] = {}
+    for row in _measured("peers")["rows"]:
+        rates.setdefault(row["peer"], []).append(row)
+    ratio = lambda row: row["ratio"]  # noqa: E731
+    return [(peer, min(rows, key=ratio), max(rows, key=ratio)) for peer, rows in rates.items()]
+
+
+def peers_run_with(report: dict[str, Any]) -> str:
+    """What each peer was fastest with, and its release."""
+    package = {"imitation GAIL": "imitation", "Stable-Baselines3 PPO": "stable-baselines3"}
+    vec = {"dummy": "environments in turn", "subproc": "environments as processes"}
+    parts = [
+        f"{package[p['peer']]} {p['versions'][package[p['peer']]]} with {p['num_envs']} {vec[p['vec']]} and "
+        f"{p['threads']} torch thread{'s' if p['threads'] > 1 else ''}"
+        for p in report["peers"]
+    ]
+    return ", ".join(dict.fromkeys(parts))
+
+
+def comparison_speed() -> str:
+    """Training speed beside each peer, and the time to a learned policy."""
+    rows = []
+    for peer, slowest, fastest in _rates():
+        theirs = f"{slowest['peer_steps_per_second']:,.0f} steps/s"
+        ours = [f"{row['steps_per_second']:,.0f} ({row['configuration']})" for row in (slowest, fastest)]
+        ahead = f"{slowest['ratio']:.1f} to {fastest['ratio']:.1f}"
+        rows.append([peer, slowest["env"], theirs, " to ".join(ours), ahead])
+    learned = _measured("peers_learning")
+    for row in learned["rows"]:
+        theirs, ours = row["peer"]["seconds_with_start"], row["ours"]["seconds_with_start"]
+        what = f"imitation GAIL, to {learned['share']} of the expert"
+        rows.append([what, row["env"], f"{theirs:,.0f} s", f"{ours:,.0f} s, with compiling", f"{theirs / ours:.1f}"])
+    table = markdown(["peer", "task", "theirs", "ours", "ours ahead by"], rows)
+    return f"{table}\n\n{peers_run_with(_measured('peers'))}."
 
 
 def beside_peers() -> str:
     """Steps per second of GAIL and PPO beside their peers, and both GAILs' time to a learned Hopper."""
-    results = ROOT / "benchmarks" / "results"
-    rates: dict[str, list[dict[str, Any]]] = {}
-    for row in json.loads((results / "peers.json").read_text())["rows"]:
-        rates.setdefault(row["peer"], []).append(row)
     lines = []
-    for peer, rows in rates.items():
-        slowest, fastest = (choose(rows, key=lambda row: row["ratio"]) for choose in (min, max))
+    for peer, slowest, fastest in _rates():
         lines.append(
             f"- **{peer}** takes {slowest['peer_steps_per_second']:,.0f} steps/s on {slowest['env']}. Ours take "
             f"{slowest['steps_per_second']:,.0f} ({slowest['configuration']}) to "
             f"{fastest['steps_per_second']:,.0f} ({fastest['configuration']})."
         )
-    learned = json.loads((results / "peers_learning.json").read_text())
+    learned = _measured("peers_learning")
     row = learned["rows"][0]
     theirs, ours = row["peer"]["seconds_with_start"], row["ours"]["seconds_with_start"]
     lines.append(
@@ -136,6 +193,8 @@ TABLES = {
     "methods": methods,
     "methods_tasks": methods_tasks,
     "decision": decision,
+    "decision_others": decision_others,
     "noise": noise,
     "beside_peers": beside_peers,
+    "comparison_speed": comparison_speed,
 }

@@ -18,18 +18,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import methods
+from benchmarks import method_pages, methods
 from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.analysis.doctor import SYMPTOMS
 from gailfe_jax.analysis.health import THRESHOLDS
+from gailfe_jax.analysis.metrics import GROUPS, JUDGED, grouped_name
 from gailfe_jax.bench.depth import PARTS, count
 from gailfe_jax.bench.fidelity import errors
 from gailfe_jax.bench.precision import KINDS, cells
 from gailfe_jax.bench.registry import BENCHMARKS, load
 from gailfe_jax.bench.report import mebibytes
 from gailfe_jax.bench.scaling import knee
-from gailfe_jax.report.words import GROUPS, JUDGED
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PUBLISHED = {
@@ -155,7 +155,7 @@ def _peers(report: dict[str, Any]) -> str:
         for r in report["rows"]
     ]
     head = ["task", "peer", "peer, steps/s", "ours", "environments", "ours, steps/s", "bare engine, steps/s", "ratio"]
-    return f"{_markdown(head, rows)}\n\n{_peers_run_with(report)}."
+    return f"{_markdown(head, rows)}\n\n{methods.peers_run_with(report)}."
 
 
 def peers_learning() -> str:
@@ -171,19 +171,7 @@ def _peers_learning(report: dict[str, Any]) -> str:
 
     rows = [[r["env"], str(r["seed"]), *times(r["peer"]), *times(r["ours"])] for r in report["rows"]]
     sides = [f"{who}, {what}" for who in ("imitation", "ours") for what in ("s", "with start, s", "steps")]
-    return f"{_markdown(['task', 'seed', *sides], rows)}\n\n{_peers_run_with(report)}."
-
-
-def _peers_run_with(report: dict[str, Any]) -> str:
-    """What each peer was fastest with, and its release."""
-    package = {"imitation GAIL": "imitation", "Stable-Baselines3 PPO": "stable-baselines3"}
-    vec = {"dummy": "environments in turn", "subproc": "environments as processes"}
-    parts = [
-        f"{package[p['peer']]} {p['versions'][package[p['peer']]]} with {p['num_envs']} {vec[p['vec']]} and "
-        f"{p['threads']} torch thread{'s' if p['threads'] > 1 else ''}"
-        for p in report["peers"]
-    ]
-    return ", ".join(dict.fromkeys(parts))
+    return f"{_markdown(['task', 'seed', *sides], rows)}\n\n{methods.peers_run_with(report)}."
 
 
 def _picture(name: str, text: str) -> str:
@@ -389,8 +377,8 @@ def experiment(name: str) -> str:
 def metrics() -> str:
     """What each metric means, in the report's own words."""
     groups = [("Judged by", JUDGED), *((group.title, group.metrics) for group in GROUPS)]
-    rows = [[title, f"`{m.name}`", m.title, m.how] for title, held in groups for m in held]
-    return _markdown(["about", "in metrics.jsonl", "in the report", "how to read it"], rows)
+    rows = [[f"`{grouped_name(m.name)}`", m.title, m.unit, m.how] for _, held in groups for m in held]
+    return _markdown(["name, after the group", "in the report", "unit", "how to read it"], rows)
 
 
 def findings() -> str:
@@ -455,6 +443,7 @@ TABLES = {
     "findings": findings,
     "thresholds": thresholds,
     **methods.TABLES,
+    **method_pages.TABLES,
 }
 
 
@@ -469,7 +458,7 @@ def render(text: str) -> str:
 
 def pages() -> list[pathlib.Path]:
     """The pages that hold tables."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def draw() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import shutil
 import time
@@ -25,9 +24,11 @@ from gailfe_jax.envs import make_env
 from gailfe_jax.envs.gymnasium import OURS
 from gailfe_jax.errors import GailfeError, refusal
 from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.training.run_folder import load_policies, recorded_curves
+from gailfe_jax.training.start import from_the_start
 from gailfe_jax.types import Env
 
 POLICY = {"bc": None, "gail": "td3", "gailfe": "td3"}
@@ -125,8 +126,8 @@ def _begin(out: pathlib.Path, asked: dict[str, Any]) -> None:
 def _unfinished(report_file: pathlib.Path) -> Any:
     """What a quickstart was asked for that has not come to its end; None if there is none."""
     try:
-        record = json.loads(report_file.read_text())
-    except (OSError, ValueError):
+        record = read_json(report_file)
+    except GailfeError:
         return None
     return record.get("asked") if isinstance(record, dict) and not record.get("finished") else None
 
@@ -174,7 +175,7 @@ def _draw(out: pathlib.Path, reports: Mapping[str, dict[str, Any]], title: str, 
     """The learning curves from nothing, the clone's return as a line."""
     curves: dict[str, Any] = {}
     for algo in ("gail", "gailfe"):
-        curves[algo.upper()] = recorded_curves(out / algo)["return_mean"]
+        curves[algo.upper()] = from_the_start(out / algo, "return_mean", *recorded_curves(out / algo)["return_mean"])
     last = max(steps[-1] for steps, _ in curves.values())
     clone = np.array([[row["mean"]] * 2 for row in reports["bc"]["seeds"]])
     curves["BC"] = (np.array([0, last]), clone)

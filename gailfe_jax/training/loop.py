@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import os
 import pathlib
 import time
@@ -26,6 +25,7 @@ from gailfe_jax.envs.physics import ENGINES
 from gailfe_jax.errors import WITHOUT_X64, GailfeError, expect
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.parallel import distributed
+from gailfe_jax.training import outlook
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.divergence import Divergence, Guard, agreed_divergences
 from gailfe_jax.training.export import save_policies, to_confidences, to_policies
@@ -36,6 +36,7 @@ from gailfe_jax.training.plan import Plan, make_plan
 from gailfe_jax.training.program import Agents
 from gailfe_jax.training.run_folder import (
     JUDGED_BY,
+    PICTURE,
     Curves,
     finish_run,
     recorded_curves,
@@ -45,7 +46,9 @@ from gailfe_jax.training.run_folder import (
     without_places,
 )
 from gailfe_jax.training.signals import deferred_signals
+from gailfe_jax.training.start import write_start
 from gailfe_jax.training.summary import stack, summarise
+from gailfe_jax.training.trackers import require
 from gailfe_jax.types import Env, PyTree
 
 
@@ -202,8 +205,8 @@ class _Session:
         with distributed.agreed():
             memory = footprint(plan)
             memory.check()
-            if plan.run.wandb and importlib.util.find_spec("wandb") is None:
-                raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
+            for package in plan.run.trackers:
+                require(package)
             if run_dir is not None:
                 notes = (*plan.notes, memory.line)
                 found = open_folder(plan, run_dir, resume=resume, restart=restart, notes=notes, until=until)
@@ -213,7 +216,10 @@ class _Session:
         self.lost = "" if found is None else found.lost
         gone = agreed_divergences({} if found is None else found.gone, len(plan.names))
         state = self.trainer.scatter(None if found is None else found.state, self.demos)
-        self.guard = Guard(self.trainer, plan.names, gone, fresh=state is None)
+        self.fresh = state is None
+        self.guard = Guard(self.trainer, plan.names, gone, fresh=self.fresh)
+        if state is None:
+            self._phase(outlook.cloning(plan))
         self.state: PyTree = self.trainer.init(self.demos) if state is None else self.trainer.resumed(state)
         self.start_step = self.saved_step = self.done_steps
         self.last_save = time.monotonic()
@@ -227,7 +233,9 @@ class _Session:
             if self.host is not None:
                 stack.callback(self.host.shutdown)
             finished, halted = self._finished(), self.guard.everywhere
-            self.messages(self._outlook(finished))
+            self._begin(finished)
+            if self.fresh and self.writes and not finished:
+                self._judge_start()
             self.began, self.idle_seconds = time.perf_counter(), 0.0
             while not finished and not halted and not distributed.anywhere(bool(caught)):
                 metrics = self._advance()
@@ -254,18 +262,30 @@ class _Session:
             if self.lock is not None:
                 self.lock.check()
 
-    def _outlook(self, finished: bool) -> str:
-        if self.guard.everywhere:
-            return "nothing left to do: every seed has diverged"
-        if not finished:
-            return "compiling ..."
+    def _begin(self, finished: bool) -> None:
+        """Says what comes first."""
+        if not finished and not self.guard.everywhere:
+            return self._phase(outlook.compiling(self.plan, self.run_dir))
         ended = self.done_steps < self.plan.total_steps
-        return f"nothing left to do: {'the method has ended by itself' if ended else 'a larger --steps trains on'}"
+        why = "the method has ended by itself" if ended else "a larger --steps trains on"
+        return self.messages(f"nothing left to do: {'every seed has diverged' if self.guard.everywhere else why}")
+
+    def _phase(self, text: str | None) -> None:
+        if self.logger is not None and text is not None:
+            self.logger.phase(text)
 
     def _halted(self) -> bool:
         """Whether seeds that have diverged end the run."""
         stops = self.plan.run.on_divergence == "stop" and not self.plan.lenient
         return self.guard.everywhere or (stops and bool(self.guard.new))
+
+    def _judge_start(self) -> None:
+        """Has the policies judged before the first iteration: a run's picture begins there."""
+        agents = self.trainer.to_judge(self.state)
+        judge = functools.partial(self._evaluate, agents, 0)
+        found = judge() if self.host is None else self.host.submit(judge).result()
+        if self.run_dir is not None:
+            write_start(self.run_dir, found)
 
     def _judge(self, metrics: dict[str, np.ndarray]) -> None:
         """Has the policies evaluated; `_report_waiting` then makes the row known."""
@@ -289,7 +309,7 @@ class _Session:
             for name, value in row.items():
                 self.history.setdefault(name, []).append((step, value))
             if self.logger is not None:
-                self.logger.log(step, row, diverged=told)
+                self.logger.log(step, row, diverged=told, doctor=outlook.word(self.plan, self.history, self.guard.gone))
             for line in new:
                 self.messages(line)
             self._remark(row, gone, step)
@@ -338,6 +358,9 @@ class _Session:
         compiled = self.trainer.compile_seconds - compiled_before
         self.trained_seconds += time.perf_counter() - start - compiled
         self.idle_seconds += compiled
+        if self.logger is not None and self.plan.run.diagnostics_every:
+            batch = self.plan.chunk_steps // self.plan.chunk
+            self.logger.iterations(self.done_steps, metrics, batch, self.plan.run.diagnostics_every)
         self.done_steps += self.plan.chunk_steps
         return metrics
 
@@ -456,12 +479,16 @@ class _Session:
             finished=finished,
             curves=curves,
             expert_return=plan.inputs.expert_return,
+            shown_return=plan.inputs.record.get("demonstrated_return"),
             annotator=plan.inputs.record.get("annotator"),
             timing=timing,
             seeds=plan.names,
             diverged=self.guard.records(),
             lost=self.lost,
         )
+        picture = run_dir / PICTURE
+        if self.logger is not None and picture.is_file():
+            self.logger.figure(picture.stem, picture)
         place = "" if plan.lenient else f"; run folder: {run_dir}"
         end = "finished" if finished else "stopped" if halted else "interrupted"
         self.messages(f"{end} at step {self.done_steps:,}{place}")

@@ -6,7 +6,8 @@ tensorboard/          the same as events
 checkpoints/          the whole learner state, newest few
 policies/seed_0.safetensors ...        deterministic policies for `gailfe_jax.Policy`
 discriminators/seed_0.safetensors ...  imitation: for `gailfe_jax.confidence`
-learning_curve.png, summary.json
+start.json            what the policies were judged by before the first iteration
+learning_curve.png, learning_curve.svg, summary.json
 task/                 a copy of the files that make the task, where it is of a user's own file
 """
 
@@ -41,6 +42,7 @@ from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.record import flat_values, method_record, part_record, read_flat, read_method, read_part
 from gailfe_jax.training.logger import read_metrics, stack_metric
 from gailfe_jax.training.manifest import check_config
+from gailfe_jax.training.start import from_the_start
 
 VERSION = 2
 """Of config.json. Version 1 held all settings of all methods in two flat records; it is read too."""
@@ -49,10 +51,21 @@ VERSION = 2
 # content is compared).
 FREE_ON_RESUME = (
     *("run.steps", "run.checkpoint_seconds", "run.keep", "run.snapshots", "run.on_divergence"),
-    *("run.tensorboard", "run.wandb", "run.quiet", "run.devices", "run.eval_engine", "run.precision"),
+    *(
+        "run.tensorboard",
+        "run.wandb",
+        "run.mlflow",
+        "run.diagnostics_every",
+        "run.quiet",
+        "run.devices",
+        "run.eval_engine",
+        "run.precision",
+    ),
     *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
     "imports",
 )
+PICTURE = "learning_curve.png"
+"""The picture of a run; beside it there is the same as svg."""
 SEAL = "sha256"
 """Field of config.json: the digest of all others."""
 JUDGED_BY = {"return_mean": "return", "demo_distance": "distance to the demonstrations", "length_mean": "length"}
@@ -444,6 +457,7 @@ def finish_run(
     finished: bool,
     curves: Curves,
     expert_return: float | None,
+    shown_return: float | None = None,
     annotator: str | None,
     timing: Mapping[str, float],
     seeds: Sequence[int],
@@ -474,12 +488,13 @@ def finish_run(
         summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
         gone = [said["seed"] for said in diverged]
         left = [i for i, seed in enumerate(seeds) if seed not in gone] or list(range(len(seeds)))
-        steps_shown, values = curves[shown]
+        steps_shown, values = from_the_start(run_dir, shown, *curves[shown])
         learning_curves(
             {algo: (steps_shown, values[left])},
-            run_dir / "learning_curve.png",
+            run_dir / PICTURE,
             title=f"{algo} on {env_name}" + (f" ({len(gone)} of {len(seeds)} seeds diverged)" if gone else ""),
             expert_return=expert_return,
+            shown_return=shown_return,
             ylabel=f"{JUDGED_BY[shown]} of the deterministic policy",
             per_seed=True,
         )
