@@ -51,11 +51,13 @@ def _share(cell: dict[str, Any]) -> tuple[float, float, float]:
     return middle / scale, low / scale, high / scale
 
 
-def _interval(cell: dict[str, Any]) -> str:
+def interval(cell: dict[str, Any]) -> str:
+    """A cell's share of the expert, with its interval."""
     return "{:.2f} [{:.2f}, {:.2f}]".format(*_share(cell))
 
 
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
@@ -65,14 +67,14 @@ def methods() -> str:
     few, delayed = summary("gail_table"), summary("gasil_delayed")
     expert = json.loads((ROOT / "gailfe_jax" / "artifacts" / "experts" / "hopper.json").read_text())
     elsewhere = {
-        "`gasil`": f"{_interval(delayed['hopper-gasil'])} without demonstrations, rewards every 20 steps",
+        "`gasil`": f"{interval(delayed['hopper-gasil'])} without demonstrations, rewards every 20 steps",
         "`ppo`": f"1.00, a return of {expert['mean']:.0f}",
     }
     rows = [
-        [name, text, _interval(few[cell]) if cell else elsewhere.get(name, "not measured")]
+        [name, text, interval(few[cell]) if cell else elsewhere.get(name, "not measured")]
         for name, text, cell in METHODS
     ]
-    return _markdown(["method", "what it does", "Hopper, share of the expert"], rows)
+    return markdown(["method", "what it does", "Hopper, share of the expert"], rows)
 
 
 def methods_tasks() -> str:
@@ -82,8 +84,8 @@ def methods_tasks() -> str:
     for name, _, cell in METHODS:
         if cell:
             kind = cell.removeprefix("hopper-")
-            rows.append([name, *(_interval(few[f"{task}-{kind}"]) for task in ("hopper", "halfcheetah", "walker2d"))])
-    return _markdown(["method", "Hopper", "HalfCheetah", "Walker2d"], rows)
+            rows.append([name, *(interval(few[f"{task}-{kind}"]) for task in ("hopper", "halfcheetah", "walker2d"))])
+    return markdown(["method", "Hopper", "HalfCheetah", "Walker2d"], rows)
 
 
 def decision() -> str:
@@ -93,8 +95,8 @@ def decision() -> str:
     for text, experiment, cell in CASES:
         cells = summary(experiment)
         found = [cells.get(f"{cell}-{kind}") for kind in kinds]
-        rows.append([text, *(_interval(one) if one else "not run" for one in found)])
-    return _markdown(["what there is", "BC", "GAIL", "GAILFE", "MAIL"], rows)
+        rows.append([text, *(interval(one) if one else "not run" for one in found)])
+    return markdown(["what there is", "BC", "GAIL", "GAILFE", "MAIL"], rows)
 
 
 def noise() -> str:
@@ -105,7 +107,7 @@ def noise() -> str:
             cells = summary("table1")
             shares = [cells[f"{task}-{shown}-{kind}"]["with_noise"] for kind in ("gail", "mail")]
             rows.append([f"{task}, {shown}", *(f"{share:.2f}" for share in (shares[0][0], shares[0][1], shares[1][1]))])
-    return _markdown(["task, whole demonstrations", "the clone", "after GAIL", "after MAIL"], rows)
+    return markdown(["task, whole demonstrations", "the clone", "after GAIL", "after MAIL"], rows)
 
 
 def beside_peers() -> str:

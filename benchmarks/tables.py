@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import methods
+from benchmarks import method_pages, methods
 from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.analysis.doctor import SYMPTOMS
@@ -455,6 +455,7 @@ TABLES = {
     "findings": findings,
     "thresholds": thresholds,
     **methods.TABLES,
+    **method_pages.TABLES,
 }
 
 
@@ -469,7 +470,7 @@ def render(text: str) -> str:
 
 def pages() -> list[pathlib.Path]:
     """The pages that hold tables."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def draw() -> None:

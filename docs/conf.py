@@ -39,6 +39,8 @@ autodoc_typehints = "signature"
 napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = f"gailfe_jax {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
@@ -52,11 +54,13 @@ def read_outside(app: Any, docname: str, source: list[str]) -> None:
         text = re.sub(r"(?<!!)\[([^\]]*)\]\((examples/[^)]*)\)", r"\1 (`\2`)", text)
         source[0] = re.sub(r"\]\(CHANGELOG\.md", "](changelog.md", text)
         return
-    text = re.sub(r"\]\(\.\./CONTRIBUTING\.md", "](contributing.md", source[0])
+    depth = docname.count("/")
+    out = re.escape("../" * (depth + 1))
+    text = re.sub(rf"\]\({out}CONTRIBUTING\.md", f"]({'../' * depth}contributing.md", source[0])
     # A link that shows a file's name shows the page's title instead.
     text = re.sub(r"\[[\w/]+\.md\]\(", "[](", text)
-    text = re.sub(r"\[\.\./([^\]]*)\]\(\.\./[^)]*\)", r"`\1`", text)
-    source[0] = re.sub(r"(?<!!)\[([^\]]*)\]\(\.\./([^)]*)\)", r"\1 (`\2`)", text)
+    text = re.sub(rf"\[{out}([^\]]*)\]\({out}[^)]*\)", r"`\1`", text)
+    source[0] = re.sub(rf"(?<!!)\[([^\]]*)\]\({out}([^)]*)\)", r"\1 (`\2`)", text)
 
 
 KEPT: dict[str, list[str]] = {}

@@ -15,7 +15,7 @@ import pytest
 from gailfe_jax.cli.commands import COMMANDS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Where a page trains for minutes or hours, a test takes the same way in seconds: what is replaced in a block.
 SHORTER = {

@@ -8,7 +8,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LONGEST = 35
 # Words that promise or decorate, and plainer ones that do their work.
 WORDS = re.compile(
@@ -69,8 +69,9 @@ def test_readme_is_short():
 
 def test_every_page_is_on_the_site():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^[a-z_]+$", "\n".join(re.findall(r"^:::\{toctree\}(.*?)^:::$", index, re.M | re.S)), re.M)
-    there = [path.stem for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".rst")]
+    listed = re.findall(r"^[a-z_0-9/]+$", "\n".join(re.findall(r"^:::\{toctree\}(.*?)^:::$", index, re.M | re.S)), re.M)
+    pages = [path for path in (ROOT / "docs").rglob("*") if path.suffix in (".md", ".rst")]
+    there = [path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in pages]
     assert sorted([*listed, "index"]) == sorted(there)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import pathlib
@@ -44,6 +45,44 @@ def test_the_figures_are_drawn_from_the_result_files(names, tmp_path, monkeypatc
     monkeypatch.setattr(module, "ROOT", tmp_path)
     module.draw()
     assert figures and all((results / path.name).read_bytes().startswith(b"\x89PNG") for path in figures)
+
+
+EXCERPT = re.compile(r"^:::\{literalinclude\} (\S+)\n:language: python\n:pyobject: (\S+)\n:::$", re.MULTILINE)
+
+
+def test_every_method_has_a_page_with_its_equations_code_settings_and_results():
+    from gailfe_jax.learners.methods import METHODS
+
+    built_in = [name for name, method in METHODS.items() if type(method).__module__.startswith("gailfe_jax.")]
+    pages = {path.stem: path.read_text() for path in (ROOT / "docs" / "methods").glob("*.md")}
+    assert set(built_in) == set(pages)
+    for name, page in pages.items():
+        headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
+        for heading in ("Equations", "Code", "Settings", "Results"):
+            assert heading in headings, f"{name}: {heading}"
+        assert f"gailfe train {name} " in page and "$$" in page
+        assert f"<!-- table: settings_{name} -->" in page or "It has none of its own." in page
+        excerpts = EXCERPT.findall(page)
+        assert excerpts and len(excerpts) == page.count("literalinclude")
+        for file, name in excerpts:
+            assert name in definitions(ROOT / "docs" / "methods" / file)
+
+
+def definitions(file):
+    """Names of the functions and classes of a file, those in a class with its name before them."""
+    found = set()
+    for node in ast.parse(file.resolve().read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+    return found
+
+
+def test_a_page_shows_the_settings_that_its_method_has():
+    text = tables().TABLES["settings_gailfe"]()
+    assert "| `--constraint.threshold` | `-0.693147` | Z_F, the least allowed mean log D" in text
+    assert "*Not read as it stands: multiplier is dual.*" in text and "--reward." not in text
 
 
 def test_a_stale_table_is_noticed():
