@@ -110,21 +110,58 @@ def noise() -> str:
     return markdown(["task, whole demonstrations", "the clone", "after GAIL", "after MAIL"], rows)
 
 
+def _measured(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def _rates() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Of each peer, the rows in which ours are ahead of it by least and by most."""
+    rates: dict[str, list[dict[str, Any]]] = {}
+    for row in _measured("peers")["rows"]:
+        rates.setdefault(row["peer"], []).append(row)
+    ratio = lambda row: row["ratio"]  # noqa: E731
+    return [(peer, min(rows, key=ratio), max(rows, key=ratio)) for peer, rows in rates.items()]
+
+
+def peers_run_with(report: dict[str, Any]) -> str:
+    """What each peer was fastest with, and its release."""
+    package = {"imitation GAIL": "imitation", "Stable-Baselines3 PPO": "stable-baselines3"}
+    vec = {"dummy": "environments in turn", "subproc": "environments as processes"}
+    parts = [
+        f"{package[p['peer']]} {p['versions'][package[p['peer']]]} with {p['num_envs']} {vec[p['vec']]} and "
+        f"{p['threads']} torch thread{'s' if p['threads'] > 1 else ''}"
+        for p in report["peers"]
+    ]
+    return ", ".join(dict.fromkeys(parts))
+
+
+def comparison_speed() -> str:
+    """Training speed beside each peer, and the time to a learned policy."""
+    rows = []
+    for peer, slowest, fastest in _rates():
+        theirs = f"{slowest['peer_steps_per_second']:,.0f} steps/s"
+        ours = [f"{row['steps_per_second']:,.0f} ({row['configuration']})" for row in (slowest, fastest)]
+        ahead = f"{slowest['ratio']:.1f} to {fastest['ratio']:.1f}"
+        rows.append([peer, slowest["env"], theirs, " to ".join(ours), ahead])
+    learned = _measured("peers_learning")
+    for row in learned["rows"]:
+        theirs, ours = row["peer"]["seconds_with_start"], row["ours"]["seconds_with_start"]
+        what = f"imitation GAIL, to {learned['share']} of the expert"
+        rows.append([what, row["env"], f"{theirs:,.0f} s", f"{ours:,.0f} s, with compiling", f"{theirs / ours:.1f}"])
+    table = markdown(["peer", "task", "theirs", "ours", "ours ahead by"], rows)
+    return f"{table}\n\n{peers_run_with(_measured('peers'))}."
+
+
 def beside_peers() -> str:
     """Steps per second of GAIL and PPO beside their peers, and both GAILs' time to a learned Hopper."""
-    results = ROOT / "benchmarks" / "results"
-    rates: dict[str, list[dict[str, Any]]] = {}
-    for row in json.loads((results / "peers.json").read_text())["rows"]:
-        rates.setdefault(row["peer"], []).append(row)
     lines = []
-    for peer, rows in rates.items():
-        slowest, fastest = (choose(rows, key=lambda row: row["ratio"]) for choose in (min, max))
+    for peer, slowest, fastest in _rates():
         lines.append(
             f"- **{peer}** takes {slowest['peer_steps_per_second']:,.0f} steps/s on {slowest['env']}. Ours take "
             f"{slowest['steps_per_second']:,.0f} ({slowest['configuration']}) to "
             f"{fastest['steps_per_second']:,.0f} ({fastest['configuration']})."
         )
-    learned = json.loads((results / "peers_learning.json").read_text())
+    learned = _measured("peers_learning")
     row = learned["rows"][0]
     theirs, ours = row["peer"]["seconds_with_start"], row["ours"]["seconds_with_start"]
     lines.append(
@@ -140,4 +177,5 @@ TABLES = {
     "decision": decision,
     "noise": noise,
     "beside_peers": beside_peers,
+    "comparison_speed": comparison_speed,
 }

@@ -155,7 +155,7 @@ def _peers(report: dict[str, Any]) -> str:
         for r in report["rows"]
     ]
     head = ["task", "peer", "peer, steps/s", "ours", "environments", "ours, steps/s", "bare engine, steps/s", "ratio"]
-    return f"{_markdown(head, rows)}\n\n{_peers_run_with(report)}."
+    return f"{_markdown(head, rows)}\n\n{methods.peers_run_with(report)}."
 
 
 def peers_learning() -> str:
@@ -171,19 +171,7 @@ def _peers_learning(report: dict[str, Any]) -> str:
 
     rows = [[r["env"], str(r["seed"]), *times(r["peer"]), *times(r["ours"])] for r in report["rows"]]
     sides = [f"{who}, {what}" for who in ("imitation", "ours") for what in ("s", "with start, s", "steps")]
-    return f"{_markdown(['task', 'seed', *sides], rows)}\n\n{_peers_run_with(report)}."
-
-
-def _peers_run_with(report: dict[str, Any]) -> str:
-    """What each peer was fastest with, and its release."""
-    package = {"imitation GAIL": "imitation", "Stable-Baselines3 PPO": "stable-baselines3"}
-    vec = {"dummy": "environments in turn", "subproc": "environments as processes"}
-    parts = [
-        f"{package[p['peer']]} {p['versions'][package[p['peer']]]} with {p['num_envs']} {vec[p['vec']]} and "
-        f"{p['threads']} torch thread{'s' if p['threads'] > 1 else ''}"
-        for p in report["peers"]
-    ]
-    return ", ".join(dict.fromkeys(parts))
+    return f"{_markdown(['task', 'seed', *sides], rows)}\n\n{methods.peers_run_with(report)}."
 
 
 def _picture(name: str, text: str) -> str:
