@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from benchmarks.methods import interval, markdown, summary
+from benchmarks.methods import TASKS, interval, markdown, summary
 from gailfe_jax.config.tree import Leaf, leaves
 from gailfe_jax.config.values import show_value
 from gailfe_jax.learners.methods import METHODS
@@ -32,7 +32,7 @@ OWN: dict[str, tuple[str, ...]] = {
 SHARED = ("rollout", "self_demonstrations", "true_reward", "likelihood", "start", "schedule")
 """The parts that the adversarial methods have in common."""
 SHOWN = (4, 11, 18, 25)
-TASKS = ("hopper", "halfcheetah", "walker2d")
+
 THINNED = {
     "gail": "gail",
     "gailfe": "gailfe",

@@ -38,6 +38,15 @@ CASES = [
     ("a robot arm, 4 whole demonstrations", "own_robot", "arm-4"),
 ]
 
+TASKS = ("hopper", "halfcheetah", "walker2d")
+# Where rewards are paid every 20 steps: what there is beside them, the method, and its kind in `gasil_delayed`.
+LATE = [
+    ("a late reward", "`ppo`", "ppo"),
+    ("a late reward", "`gasil`, with PPO", "gasil"),
+    ("a late reward", "`ppo --self-imitation.updates 10`", "sil"),
+    ("a late reward, 4 demonstrations", "`ppo --likelihood.add`", "bc"),
+]
+
 
 def summary(experiment: str) -> dict[str, Any]:
     """What an experiment found: its cells by name."""
@@ -97,6 +106,15 @@ def decision() -> str:
         found = [cells.get(f"{cell}-{kind}") for kind in kinds]
         rows.append([text, *(interval(one) if one else "not run" for one in found)])
     return markdown(["what there is", "BC", "GAIL", "GAILFE", "MAIL"], rows)
+
+
+def decision_others() -> str:
+    """What other methods make where there is an expert to ask, or a reward that comes late."""
+    asked, delayed = summary("gail_table"), summary("gasil_delayed")
+    rows = [["an expert to ask", "`dagger`", *(interval(asked[f"{task}-dagger"]) for task in TASKS)]]
+    for what, method, kind in LATE:
+        rows.append([what, method, *(interval(delayed[f"{task}-{kind}"]) for task in TASKS)])
+    return markdown(["what there is", "method", *TASKS], rows)
 
 
 def noise() -> str:
@@ -175,6 +193,7 @@ TABLES = {
     "methods": methods,
     "methods_tasks": methods_tasks,
     "decision": decision,
+    "decision_others": decision_others,
     "noise": noise,
     "beside_peers": beside_peers,
     "comparison_speed": comparison_speed,
