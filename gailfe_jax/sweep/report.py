@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gailfe_jax.analysis.plots import bar_intervals, learning_curve_panels
+from gailfe_jax.analysis.plots.style import MOST
 from gailfe_jax.analysis.statistics import Interval, probability_of_improvement
 from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
@@ -25,7 +26,7 @@ from gailfe_jax.io.atomic import write_text_atomic
 from gailfe_jax.sweep.space import Point
 from gailfe_jax.training.run_folder import JUDGED_BY
 
-_SHOWN_CURVES = 7  # As many as there are colours.
+_SHOWN_CURVES = MOST
 _SHOWN_ROWS = 30
 _LABEL = 48  # Letters of a setting's name that a figure has room for.
 
@@ -230,5 +231,4 @@ def draw(folder: pathlib.Path, summaries: list[Summary]) -> None:
             experts[title] = expert
     if panels:
         what = JUDGED_BY[whole[0].judged_by]
-        name = folder / "curves.png"
-        learning_curve_panels(panels, name, expert_returns=experts or None, ylabel=f"{what} (IQM over seeds)")
+        learning_curve_panels(panels, folder / "curves.png", expert_returns=experts or None, ylabel=what)

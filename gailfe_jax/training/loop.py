@@ -455,6 +455,7 @@ class _Session:
             finished=finished,
             curves=curves,
             expert_return=plan.inputs.expert_return,
+            shown_return=plan.inputs.record.get("demonstrated_return"),
             annotator=plan.inputs.record.get("annotator"),
             timing=timing,
             seeds=plan.names,

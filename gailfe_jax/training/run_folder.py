@@ -6,7 +6,7 @@ tensorboard/          the same as events
 checkpoints/          the whole learner state, newest few
 policies/seed_0.safetensors ...        deterministic policies for `gailfe_jax.Policy`
 discriminators/seed_0.safetensors ...  imitation: for `gailfe_jax.confidence`
-learning_curve.png, summary.json
+learning_curve.png, learning_curve.svg, summary.json
 task/                 a copy of the files that make the task, where it is of a user's own file
 """
 
@@ -431,6 +431,7 @@ def finish_run(
     finished: bool,
     curves: Curves,
     expert_return: float | None,
+    shown_return: float | None = None,
     annotator: str | None,
     timing: Mapping[str, float],
     seeds: Sequence[int],
@@ -467,6 +468,7 @@ def finish_run(
             run_dir / "learning_curve.png",
             title=f"{algo} on {env_name}" + (f" ({len(gone)} of {len(seeds)} seeds diverged)" if gone else ""),
             expert_return=expert_return,
+            shown_return=shown_return,
             ylabel=f"{JUDGED_BY[shown]} of the deterministic policy",
             per_seed=True,
         )

@@ -20,6 +20,10 @@ DASHES: Any = ("-", "--", "-.", ":")
 REFERENCE_COLOUR = "#555555"
 REFERENCE: Any = {"color": REFERENCE_COLOUR, "linewidth": 1.1, "linestyle": (0, (5, 3))}
 """Of a line to compare with: an expert's return, a diagonal, a knee."""
+SHOWN: Any = {"color": REFERENCE_COLOUR, "linewidth": 1.1, "linestyle": (0, (1, 2))}
+"""Of the line that says what was demonstrated."""
+MOST = 6
+"""Series that a panel holds at most; of more nobody finds one again in a legend."""
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -62,11 +66,11 @@ def handle(place: int, label: str) -> Line2D:
     return Line2D([], [], color=colour, linestyle=dash, linewidth=1.8, label=label)
 
 
-def legend(figure: Figure, handles: Sequence[Line2D], panels: int) -> None:
-    """One legend below all of the figure, which is `panels` panels wide."""
+def legend(figure: Figure, handles: Sequence[Line2D], panels: int, title: str | None = None) -> None:
+    """One legend below all of the figure, which is `panels` panels wide, under a `title` that says what is drawn."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = max(1, min(len(handles), int(panels * 60 / (longest + 9))))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.6)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.6, title=title, title_fontsize=9)
 
 
 def count(value: float, _: Any = None) -> str:
@@ -83,13 +87,19 @@ def number(value: float, _: Any = None) -> str:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes the figure, whole or not at all; the folder is made if needed.
+    """Writes the figure, whole or not at all; the folder is made if needed. Beside a png there is the same as svg.
 
     Raises:
       GailfeError: the file name's ending is no format that can be drawn.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _write(figure, path)
+    if path.suffix == ".png":
+        _write(figure, path.with_suffix(".svg"))
+
+
+def _write(figure: Figure, path: Path) -> None:
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
     # Many panels side by side are looked at from further away, and a picture stays a light file.
     dpi = 200 if max(figure.get_size_inches()) <= 12 else 110
