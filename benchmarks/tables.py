@@ -23,13 +23,13 @@ from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.analysis.doctor import SYMPTOMS
 from gailfe_jax.analysis.health import THRESHOLDS
+from gailfe_jax.analysis.metrics import GROUPS, JUDGED, grouped_name
 from gailfe_jax.bench.depth import PARTS, count
 from gailfe_jax.bench.fidelity import errors
 from gailfe_jax.bench.precision import KINDS, cells
 from gailfe_jax.bench.registry import BENCHMARKS, load
 from gailfe_jax.bench.report import mebibytes
 from gailfe_jax.bench.scaling import knee
-from gailfe_jax.report.words import GROUPS, JUDGED
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PUBLISHED = {
@@ -377,8 +377,8 @@ def experiment(name: str) -> str:
 def metrics() -> str:
     """What each metric means, in the report's own words."""
     groups = [("Judged by", JUDGED), *((group.title, group.metrics) for group in GROUPS)]
-    rows = [[title, f"`{m.name}`", m.title, m.how] for title, held in groups for m in held]
-    return _markdown(["about", "in metrics.jsonl", "in the report", "how to read it"], rows)
+    rows = [[f"`{grouped_name(m.name)}`", m.title, m.unit, m.how] for _, held in groups for m in held]
+    return _markdown(["name, after the group", "in the report", "unit", "how to read it"], rows)
 
 
 def findings() -> str:

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from gailfe_jax.config.parts import Part
+from gailfe_jax.config.tree import leaves
 from gailfe_jax.config.values import show_value
 from gailfe_jax.errors import GailfeError
 
@@ -324,3 +326,9 @@ def _shown(value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def settings_of(method: Part | None, run: Part) -> dict[str, Any]:
+    """The settings that something reads: a method's by dotted name, and how it is run."""
+    parts = [run] if method is None else [run, method]
+    return {name: leaf.value for part in parts for name, leaf in leaves(part).items() if leaf.unread is None}

@@ -119,6 +119,11 @@ class RunSettings(Part):
     or the run (stop). Either way the exit code is 3, and --resume goes on with the others."""
     wandb: bool = setting(False)
     """Log to Weights & Biases (extra: wandb)."""
+    mlflow: bool = setting(False)
+    """Log to MLflow (extra: mlflow), to the server that MLFLOW_TRACKING_URI names."""
+    diagnostics_every: int = setting(0, least=0)
+    """Give TensorBoard and the like the diagnostics of every so many iterations; 0 for their means between
+    evaluations, as metrics.jsonl has them."""
     quiet: bool = setting(False)
     """Show nothing while training."""
     devices: int = setting(0, least=0)
@@ -131,6 +136,11 @@ class RunSettings(Part):
             raise GailfeError(f"seeds: got {self.seeds}; expected a whole number from 1 to {_SEEDS}")
         if not 0 <= self.first_seed <= _SEEDS - self.seeds:
             raise GailfeError(f"first_seed: got {self.first_seed}; expected seeds from 0 to {_SEEDS - 1}")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Whom a run is told to besides TensorBoard."""
+        return tuple(name for name in ("wandb", "mlflow") if getattr(self, name))
 
 
 LEAST_INTERVAL = 50_000

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from gailfe_jax.analysis.metrics import Group, Metric, grouped, judged_metric
 from gailfe_jax.analysis.statistics import Interval, bootstrap_band
 from gailfe_jax.report.read import Series
-from gailfe_jax.report.words import Group, Metric, grouped, judged_metric
 
 MOST_SERIES = 30
 """Of one task that are drawn; all are in the tables."""

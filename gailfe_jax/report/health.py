@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gailfe_jax.analysis.doctor import examine, too_few
-from gailfe_jax.analysis.health import Finding, Run, bound, printable, seeds_of
+from gailfe_jax.analysis.health import Finding, Run, bound, printable, seeds_of, settings_of
 from gailfe_jax.config.run import RunSettings
-from gailfe_jax.config.tree import leaves
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.record import flat_values, read_method
@@ -145,14 +144,6 @@ def run_of(folder: pathlib.Path, record: Mapping[str, Any], records: Sequence[Ma
         bias=getattr(getattr(method, "reward", None), "bias", None),
         diverged=diverged,
     )
-
-
-def settings_of(method: Learner | None, run: RunSettings) -> dict[str, Any]:
-    """The settings that something reads: a method's by dotted name, and how it is run."""
-    found = {name: leaf.value for name, leaf in leaves(run).items() if leaf.unread is None}
-    if method is not None:
-        found |= {name: leaf.value for name, leaf in leaves(method).items() if leaf.unread is None}
-    return found
 
 
 def _method(record: Mapping[str, Any]) -> Learner | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gailfe_jax.analysis.metrics import Metric
 from gailfe_jax.analysis.state_space import StateSpace
 from gailfe_jax.analysis.video import Film
 from gailfe_jax.errors import GailfeError
@@ -22,7 +23,6 @@ from gailfe_jax.report import health, tables
 from gailfe_jax.report.charts import MOST_SERIES, TaskPart, by_task, chart_data
 from gailfe_jax.report.markup import Markup, embedded, join, table, tag
 from gailfe_jax.report.read import Series, read_series
-from gailfe_jax.report.words import Metric
 
 NAME = "report.html"
 _SPACE = (

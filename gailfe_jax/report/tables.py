@@ -15,7 +15,10 @@ from gailfe_jax.report.read import Series
 
 _MOST_COLUMNS = 6
 """Series that stand side by side in a table of settings; where there are more, each has a row."""
-_SAME = ("run.quiet", "run.wandb", "run.tensorboard", "run.keep", "run.checkpoint_seconds")
+_SAME = (
+    *("run.quiet", "run.wandb", "run.mlflow", "run.tensorboard", "run.diagnostics_every", "run.keep"),
+    "run.checkpoint_seconds",
+)
 """What does not change a result."""
 
 

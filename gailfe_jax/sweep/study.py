@@ -53,6 +53,7 @@ _FIRST = ("seed", "step", "return_mean", "expert_normalised")
 # content is compared).
 _FREE_ON_RESUME = (
     *("run.checkpoint_seconds", "run.keep", "run.snapshots", "run.tensorboard", "run.wandb", "run.quiet"),
+    *("run.mlflow", "run.diagnostics_every"),
     *("run.devices", "run.on_divergence"),
     *("demos.demos", "demos.expert", "inputs.demos", "inputs.expert", "inputs.sha256"),
 )
@@ -176,8 +177,8 @@ class Study:
         """
         for number in range(len(self.points), len(points)):
             point = points[number]
-            if point.setup.run.wandb:
-                raise GailfeError("wandb: not for sweeps; expected --no-wandb, or single runs by gailfe train")
+            for name in point.setup.run.trackers:
+                raise GailfeError(f"{name}: not for sweeps; expected --no-{name}, or single runs by gailfe train")
             if point.setup.run.on_divergence == "stop":
                 raise GailfeError("on_divergence: got stop; expected drop: one setting's seed ends no other setting")
             try:

@@ -1,53 +1,32 @@
-"""Records of a run: metrics on disk, TensorBoard, optional Weights & Biases, and live progress on the terminal."""
+"""Records of a run: metrics on disk, in TensorBoard and the like, and live progress on the terminal."""
 
 from __future__ import annotations
 
-import collections
 import json
 import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 import numpy as np
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, write_text_atomic
 from gailfe_jax.io.digests import text_sha256
-
-COLUMNS: Mapping[str, str] = {
-    "return_mean": "return",
-    "expert_normalised": "of expert",
-    "length_mean": "length",
-    "falls": "falls",
-    "demo_distance": "distance",
-    "demo_scale": "halves",
-    "demo_accuracy": "told apart",
-    "discriminator_accuracy": "D accuracy",
-    "multiplier": "multiplier",
-    "failures_in_buffer": "failures",
-}
-"""Metrics that the terminal shows where a run has them, and their headings."""
-
-# Where there is a return, a terminal has no room for its length.
-_WITHOUT_RETURN = ("length_mean",)
-_SHOWN_EVALUATIONS = 8
+from gailfe_jax.training.display import Display
+from gailfe_jax.training.summary import summarise
+from gailfe_jax.training.trackers import TensorBoard, Tracker, tracker
 
 
 class RunLogger:
     """Writes what a run of `S` seeds measures, and shows how far it is.
 
-    `metrics.jsonl` gets one line per seed and evaluation, on disk before `log` returns; TensorBoard gets a sub-run per
-    seed and one for the mean over seeds. On a terminal there is a live display, elsewhere one line per evaluation.
-    Use it as a context manager, or call `close`.
+    `metrics.jsonl` gets one line per seed and evaluation, on disk before `log` returns; trackers (see
+    `gailfe_jax.training.trackers`) get each seed's and the mean over seeds. On a terminal there is a live display,
+    elsewhere one line per evaluation. Use it as a context manager, or call `close`.
 
     An existing `metrics.jsonl` is continued; a last line that a kill tore is dropped.
 
@@ -58,15 +37,15 @@ class RunLogger:
       title: heading of the display.
       seeds: `[S]` the seeds' numbers, as records and sub-runs name them; 0 to S - 1 by default.
       use_tensorboard: write TensorBoard events under `run_dir/tensorboard`.
-      use_wandb: log to Weights & Biases too.
+      trackers: names of others to log to: `wandb`, `mlflow`.
       quiet: show nothing.
       expert_return: mean return of the expert; adds `expert_normalised = return_mean / expert_return`.
-      run_config: settings for the Weights & Biases run.
+      run_config: the run's settings, which the trackers get.
       console: terminal to write to; standard output by default.
 
     Raises:
-      GailfeError: `seeds` are not `num_seeds` different numbers, `metrics.jsonl` is damaged, or `use_wandb` and wandb
-        is not installed.
+      GailfeError: `seeds` are not `num_seeds` different numbers, `metrics.jsonl` is damaged, or the package of a
+        tracker is not installed.
     """
 
     def __init__(
@@ -78,7 +57,7 @@ class RunLogger:
         title: str,
         seeds: Sequence[int] | None = None,
         use_tensorboard: bool = True,
-        use_wandb: bool = False,
+        trackers: Sequence[str] = (),
         quiet: bool = False,
         expert_return: float | None = None,
         run_config: Mapping[str, Any] | None = None,
@@ -92,14 +71,15 @@ class RunLogger:
             raise GailfeError(f"seeds: got {self._seeds}; expected {num_seeds} different numbers")
         self._title = title
         self._expert_return = expert_return
-        self._use_tensorboard = use_tensorboard
-        self._writers: dict[str, Any] = {}
-        self._purge_step: int | None = None
+        self._fine: set[str] = set()
         self._file: TextIO | None = None
         self.run_dir.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(self.metrics_path)
-        self._wandb = _start_wandb(self.run_dir, title, run_config) if use_wandb else None
-        self._display = None if quiet else _Display(console or Console(), title, num_seeds, total_steps)
+        self._trackers: list[Tracker] = []
+        if use_tensorboard:
+            self._trackers.append(TensorBoard(self.run_dir, run_config))
+        self._trackers += [tracker(name, self.run_dir, title, run_config) for name in trackers]
+        self._display = None if quiet else Display(console or Console(), title, num_seeds, total_steps)
 
     def __enter__(self) -> RunLogger:
         return self
@@ -123,9 +103,8 @@ class RunLogger:
                 line for line in _split_lines(self.metrics_path) if _parse(self.metrics_path, *line)["step"] <= step
             ]
             write_text_atomic(self.metrics_path, "".join(f"{text}\n" for _, text in lines))
-        # TensorBoard hides events from the purge step on, once the next writer announces it.
-        self._close_writers()
-        self._purge_step = step + 1
+        for tracked in self._trackers:
+            tracked.truncate_after(step)
         if self._display is not None:
             self._display.start_from(step)
 
@@ -146,13 +125,16 @@ class RunLogger:
             return f"{count - left} of {count} lines up to step {step:,} are missing"
         return f"its lines up to step {step:,} are not those that the run wrote"
 
-    def log(self, step: int, metrics: Mapping[str, Any], diverged: Sequence[Mapping[str, Any]] = ()) -> None:
+    def log(
+        self, step: int, metrics: Mapping[str, Any], diverged: Sequence[Mapping[str, Any]] = (), doctor: str = ""
+    ) -> None:
         """Records one evaluation.
 
         Args:
           step: environment steps that each seed has taken.
           metrics: name to `[S]` values, or to one number that all seeds share. What is not finite becomes null.
           diverged: of each seed whose training has diverged, what its line says of that, and `seed`.
+          doctor: a word on the run's health, for the terminal.
 
         Raises:
           GailfeError: a metric has another shape.
@@ -172,15 +154,40 @@ class RunLogger:
             self._file.write(json.dumps(plain(record), allow_nan=False) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        if self._use_tensorboard:
-            self._log_tensorboard(step, values)
-        if self._wandb is not None:
-            scalars = {name: _mean(value) for name, value in values.items()}
-            for i, seed in enumerate(self._seeds):
-                scalars |= {f"seed{seed}/{name}": float(value[i]) for name, value in values.items()}
-            self._wandb.log({"step": int(step)} | {k: v for k, v in scalars.items() if math.isfinite(v)})
+        # What was told of each iteration is not told again.
+        self._track(step, {name: value for name, value in values.items() if name not in self._fine})
         if self._display is not None:
-            self._display.evaluation(step, values)
+            self._display.evaluation(step, values, doctor)
+
+    def iterations(self, step: int, metrics: Mapping[str, np.ndarray], batch: int, every: int) -> None:
+        """Tells the trackers of an evaluation interval's iterations, `every` so many.
+
+        Args:
+          step: environment steps of each seed before them.
+          metrics: name to `[iterations, S]` values.
+          batch: environment steps of each seed in an iteration.
+          every: iterations that are summed up in a point.
+        """
+        count = len(next(iter(metrics.values()), ()))
+        for first in range(0, count, every) if self._trackers else ():
+            last = min(first + every, count)
+            row = summarise({name: value[first:last] for name, value in metrics.items()})
+            self._track(step + last * batch, row)
+            self._fine |= set(row)
+
+    def _track(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        for tracked in self._trackers:
+            tracked.log(int(step), values, self._seeds)
+
+    def figure(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Hands a picture (png) to the trackers."""
+        for tracked in self._trackers:
+            tracked.figure(name, Path(path))
+
+    def phase(self, text: str) -> None:
+        """Shows what is being done that takes a while, unless quiet."""
+        if self._display is not None:
+            self._display.phase(text)
 
     def progress(self, step: int) -> None:
         """Moves the live display to `step` (environment steps of each seed) between evaluations."""
@@ -190,6 +197,7 @@ class RunLogger:
     def message(self, text: str) -> None:
         """Shows a line of text above the live display, unless quiet."""
         if self._display is not None:
+            self._display.end_phase()
             self._display.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
@@ -197,32 +205,9 @@ class RunLogger:
         if self._display is not None:
             self._display.stop()
         self._close_file()
-        self._close_writers()
-        if self._wandb is not None:
-            self._wandb.finish()
-            self._wandb = None
-
-    def _log_tensorboard(self, step: int, values: Mapping[str, np.ndarray]) -> None:
-        from tensorboardX import SummaryWriter
-
-        runs = {"mean": {name: _mean(value) for name, value in values.items()}}
-        for i, seed in enumerate(self._seeds):
-            runs[f"seed{seed}"] = {name: float(value[i]) for name, value in values.items()}
-        for run, scalars in runs.items():
-            if run not in self._writers:
-                folder = self.run_dir / "tensorboard" / run
-                # The name holds whole seconds only: a run resumed within one would overwrite its own events.
-                suffix = f".{time.time_ns()}"
-                self._writers[run] = SummaryWriter(str(folder), purge_step=self._purge_step, filename_suffix=suffix)
-            for name, value in scalars.items():
-                if math.isfinite(value):
-                    self._writers[run].add_scalar(name, value, int(step))
-            self._writers[run].flush()
-
-    def _close_writers(self) -> None:
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
+        trackers, self._trackers = self._trackers, []
+        for tracked in trackers:
+            tracked.close()
 
     def _close_file(self) -> None:
         if self._file is not None:
@@ -266,138 +251,6 @@ def stack_metric(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.nd
     return np.array(steps, np.int64), values
 
 
-class _Display:
-    """Live table and bar on a terminal, plain lines elsewhere."""
-
-    def __init__(self, console: Console, title: str, num_seeds: int, total_steps: int) -> None:
-        self.console = console
-        self._title = title
-        self._num_seeds = num_seeds
-        self._total = max(int(total_steps), 1)
-        self._rows: collections.deque[tuple[int, dict[str, str]]] = collections.deque(maxlen=_SHOWN_EVALUATIONS)
-        self._step = 0
-        self._samples: collections.deque[tuple[float, int]] = collections.deque(maxlen=30)
-        self._waiting_for_compilation = True
-        self._training_rate: float | None = None
-        self._overall_rate = math.nan
-        self._live: Live | None = None
-        self._is_live = console.is_terminal and not console.is_dumb_terminal
-        self.start_from(0)
-
-    def start_from(self, step: int) -> None:
-        self._step = step
-        self._samples.clear()
-        self._samples.append((time.monotonic(), step))
-        self._waiting_for_compilation = True
-
-    def progress(self, step: int) -> None:
-        step = int(step)
-        if step > self._samples[-1][1]:
-            self._samples.append((time.monotonic(), step))
-            # The first stretch holds the compilation and would understate the speed of all that follow.
-            if self._waiting_for_compilation and len(self._samples) == 3:
-                self._samples.popleft()
-                self._waiting_for_compilation = False
-        self._step = step
-        self._refresh()
-
-    def evaluation(self, step: int, values: Mapping[str, np.ndarray]) -> None:
-        if "steps_per_second" in values:
-            self._training_rate = _mean(values["steps_per_second"])
-        if "steps_per_second_overall" in values:
-            self._overall_rate = _mean(values["steps_per_second_overall"]) / self._num_seeds
-        self.progress(step)
-        cells = {name: _cell(name, values[name]) for name in COLUMNS if name in values}
-        if "return_mean" in cells:
-            cells = {name: cell for name, cell in cells.items() if name not in _WITHOUT_RETURN}
-        self._rows.append((int(step), cells))
-        if self._is_live:
-            self._refresh()
-            return
-        shown = [f"{COLUMNS[name]} {cell}" for name, cell in cells.items()]
-        line = [f"{100 * step / self._total:5.1f}%", f"step {int(step):,} of {self._total:,}", *shown, *self._pace()]
-        self.console.print(f"{self._title}: {'  '.join(line)}", markup=False, highlight=False, soft_wrap=True)
-
-    def stop(self) -> None:
-        if self._live is not None:
-            self._live.update(self._render(), refresh=True)
-            self._live.stop()
-            self._live = None
-
-    def _refresh(self) -> None:
-        if not self._is_live:
-            return
-        if self._live is None:
-            self._live = Live(console=self.console, auto_refresh=False, transient=False)
-            self._live.start()
-        self._live.update(self._render(), refresh=True)
-
-    def _rate(self) -> float | None:
-        """Steps of each seed per second of wall time, evaluations included."""
-        # Until there is a stretch without compilation, the run's own measure, which leaves it out.
-        if self._waiting_for_compilation and self._overall_rate > 0:
-            return self._overall_rate
-        (start, first), (end, last) = self._samples[0], self._samples[-1]
-        return (last - first) / (end - start) if last > first and end > start else None
-
-    def _pace(self) -> list[str]:
-        rate = self._rate()
-        if rate is None:
-            return []
-        left = max(self._total - self._step, 0) / rate
-        alone, shown = self._training_rate, rate
-        training = f" ({alone:,.0f} in training alone)" if alone is not None and math.isfinite(alone) else ""
-        # Both of the whole run: that of the last minutes may be faster than training was on the whole.
-        if training and self._overall_rate > 0:
-            shown = self._overall_rate
-        words = f"{shown * self._num_seeds:,.0f} steps/s{training}"
-        return [words, f"{_duration(left)} left" if left else "done"]
-
-    def _render(self) -> Group:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title=self._title, title_justify="left")
-        table.title_style = "bold"
-        names = [name for name in COLUMNS if any(name in cells for _, cells in self._rows)]
-        table.add_column("step", justify="right")
-        for name in names:
-            table.add_column(COLUMNS[name], justify="right")
-        for index, (step, cells) in enumerate(self._rows):
-            style = "" if index == len(self._rows) - 1 else "dim"
-            table.add_row(f"{step:,}", *(cells.get(name, "") for name in names), style=style)
-        share = min(self._step / self._total, 1.0)
-        seeds = f" x {self._num_seeds} seeds" if self._num_seeds > 1 else ""
-        # On a narrow terminal the end is cut: what the table shows anyway.
-        parts = [f"{100 * share:.0f}%", *self._pace(), f"{self._step:,} of {self._total:,} steps{seeds}"]
-        bar = Table.grid(padding=(0, 2, 0, 0))
-        bar.add_row(ProgressBar(total=1.0, completed=share, width=16), Text("  ".join(parts), no_wrap=True))
-        return Group(table, bar) if self._rows else Group(Text(self._title, style="bold"), bar)
-
-
-def _cell(name: str, values: np.ndarray) -> str:
-    mean = _mean(values)
-    if not math.isfinite(mean):
-        return "-"
-    if name == "return_mean":
-        spread = f" ± {np.nanstd(values):,.0f}" if len(values) > 1 else ""
-        return f"{mean:,.0f}{spread}"
-    if name in ("failures_in_buffer", "length_mean"):
-        return f"{mean:,.0f}"
-    return f"{mean:.3f}" if name == "multiplier" else f"{mean:.2f}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes:02d}m"
-    return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean of the finite values, nan if there are none."""
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if finite.size else math.nan
-
-
 def _per_seed(name: str, value: Any, num_seeds: int) -> np.ndarray:
     array = np.asarray(value, np.float64)
     if array.shape not in ((), (num_seeds,)):
@@ -434,17 +287,3 @@ def _drop_torn_line(path: Path) -> None:
     if path.exists() and not path.read_bytes().endswith(b"\n"):
         lines = _split_lines(path)
         write_text_atomic(path, "".join(f"{text}\n" for _, text in lines))
-
-
-def _start_wandb(run_dir: Path, title: str, run_config: Mapping[str, Any] | None) -> Any:
-    try:
-        import wandb  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`") from None
-    id_file = run_dir / "wandb_id.txt"
-    run_id = id_file.read_text().strip() if id_file.exists() else None
-    config = plain(dict(run_config or {}))
-    run = wandb.init(project="gailfe", name=title, dir=str(run_dir), config=config, id=run_id, resume="allow")
-    run.define_metric("*", step_metric="step")
-    write_text_atomic(id_file, f"{run.id}\n")
-    return run

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import os
 import pathlib
 import time
@@ -26,6 +25,7 @@ from gailfe_jax.envs.physics import ENGINES
 from gailfe_jax.errors import WITHOUT_X64, GailfeError, expect
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.parallel import distributed
+from gailfe_jax.training import outlook
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.divergence import Divergence, Guard, agreed_divergences
 from gailfe_jax.training.export import save_policies, to_confidences, to_policies
@@ -35,6 +35,7 @@ from gailfe_jax.training.opening import Opened, open_folder
 from gailfe_jax.training.plan import Plan, make_plan
 from gailfe_jax.training.program import Agents
 from gailfe_jax.training.run_folder import (
+    CURVE,
     JUDGED_BY,
     Curves,
     finish_run,
@@ -45,6 +46,7 @@ from gailfe_jax.training.run_folder import (
 )
 from gailfe_jax.training.signals import deferred_signals
 from gailfe_jax.training.summary import stack, summarise
+from gailfe_jax.training.trackers import require
 from gailfe_jax.types import Env, PyTree
 
 
@@ -201,8 +203,8 @@ class _Session:
         with distributed.agreed():
             memory = footprint(plan)
             memory.check()
-            if plan.run.wandb and importlib.util.find_spec("wandb") is None:
-                raise GailfeError("wandb: not installed; expected `pip install 'gailfe-jax[wandb]'`")
+            for package in plan.run.trackers:
+                require(package)
             if run_dir is not None:
                 notes = (*plan.notes, memory.line)
                 found = open_folder(plan, run_dir, resume=resume, restart=restart, notes=notes, until=until)
@@ -213,6 +215,8 @@ class _Session:
         gone = agreed_divergences({} if found is None else found.gone, len(plan.names))
         state = self.trainer.scatter(None if found is None else found.state, self.demos)
         self.guard = Guard(self.trainer, plan.names, gone, fresh=state is None)
+        if state is None:
+            self._phase(outlook.cloning(plan))
         self.state: PyTree = self.trainer.init(self.demos) if state is None else self.trainer.resumed(state)
         self.start_step = self.saved_step = self.done_steps
         self.last_save = time.monotonic()
@@ -226,7 +230,7 @@ class _Session:
             if self.host is not None:
                 stack.callback(self.host.shutdown)
             finished, halted = self._finished(), self.guard.everywhere
-            self.messages(self._outlook(finished))
+            self._begin(finished)
             self.began, self.idle_seconds = time.perf_counter(), 0.0
             while not finished and not halted and not distributed.anywhere(bool(caught)):
                 metrics = self._advance()
@@ -253,13 +257,20 @@ class _Session:
             if self.lock is not None:
                 self.lock.check()
 
-    def _outlook(self, finished: bool) -> str:
+    def _begin(self, finished: bool) -> None:
+        """Says what comes first."""
         if self.guard.everywhere:
-            return "nothing left to do: every seed has diverged"
-        if not finished:
-            return "compiling ..."
-        ended = self.done_steps < self.plan.total_steps
-        return f"nothing left to do: {'the method has ended by itself' if ended else 'a larger --steps trains on'}"
+            self.messages("nothing left to do: every seed has diverged")
+        elif finished:
+            ended = self.done_steps < self.plan.total_steps
+            why = "the method has ended by itself" if ended else "a larger --steps trains on"
+            self.messages(f"nothing left to do: {why}")
+        else:
+            self._phase(outlook.compiling(self.plan, self.run_dir))
+
+    def _phase(self, text: str | None) -> None:
+        if self.logger is not None and text is not None:
+            self.logger.phase(text)
 
     def _halted(self) -> bool:
         """Whether seeds that have diverged end the run."""
@@ -288,13 +299,21 @@ class _Session:
             for name, value in row.items():
                 self.history.setdefault(name, []).append((step, value))
             if self.logger is not None:
-                self.logger.log(step, row, diverged=told)
+                self.logger.log(step, row, diverged=told, doctor=self._word(row))
             for line in new:
                 self.messages(line)
             self._remark(row, gone, step)
             self.untold.append((step, row))
 
         self.waiting = report
+
+    def _word(self, row: dict[str, np.ndarray]) -> str:
+        """The doctor's word on the run so far, for whoever looks at it."""
+        judged = next((name for name in JUDGED_BY if name in row), None)
+        if self.plan.run.quiet or judged is None:
+            return ""
+        gone = {i: found.quantity for i, found in self.guard.gone.items()}
+        return outlook.word(self.plan, self.history, judged, gone)
 
     def _remark(self, row: dict[str, np.ndarray], gone: np.ndarray, step: int) -> None:
         """Says so where an evaluation of a seed that trains on is not finite: no method learns from evaluations."""
@@ -337,6 +356,9 @@ class _Session:
         compiled = self.trainer.compile_seconds - compiled_before
         self.trained_seconds += time.perf_counter() - start - compiled
         self.idle_seconds += compiled
+        if self.logger is not None and self.plan.run.diagnostics_every:
+            batch = self.plan.chunk_steps // self.plan.chunk
+            self.logger.iterations(self.done_steps, metrics, batch, self.plan.run.diagnostics_every)
         self.done_steps += self.plan.chunk_steps
         return metrics
 
@@ -462,6 +484,9 @@ class _Session:
             diverged=self.guard.records(),
             lost=self.lost,
         )
+        picture = run_dir / CURVE
+        if self.logger is not None and picture.is_file():
+            self.logger.figure(picture.stem, picture)
         place = "" if plan.lenient else f"; run folder: {run_dir}"
         end = "finished" if finished else "stopped" if halted else "interrupted"
         self.messages(f"{end} at step {self.done_steps:,}{place}")

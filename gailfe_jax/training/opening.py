@@ -114,7 +114,7 @@ def open_folder(
         total_steps=plan.total_steps,
         title=plan.title,
         use_tensorboard=run.tensorboard,
-        use_wandb=run.wandb,
+        trackers=run.trackers,
         quiet=run.quiet,
         expert_return=plan.inputs.expert_return,
         run_config=plan.identity,

@@ -48,10 +48,21 @@ VERSION = 2
 # content is compared).
 FREE_ON_RESUME = (
     *("run.steps", "run.checkpoint_seconds", "run.keep", "run.snapshots", "run.on_divergence"),
-    *("run.tensorboard", "run.wandb", "run.quiet", "run.devices", "run.eval_engine", "run.precision"),
+    *(
+        "run.tensorboard",
+        "run.wandb",
+        "run.mlflow",
+        "run.diagnostics_every",
+        "run.quiet",
+        "run.devices",
+        "run.eval_engine",
+        "run.precision",
+    ),
     *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
     "imports",
 )
+CURVE = "learning_curve.png"
+"""The picture of a run; beside it there is the same as svg."""
 SEAL = "sha256"
 """Field of config.json: the digest of all others."""
 JUDGED_BY = {"return_mean": "return", "demo_distance": "distance to the demonstrations", "length_mean": "length"}
@@ -465,7 +476,7 @@ def finish_run(
         steps_shown, values = curves[shown]
         learning_curves(
             {algo: (steps_shown, values[left])},
-            run_dir / "learning_curve.png",
+            run_dir / CURVE,
             title=f"{algo} on {env_name}" + (f" ({len(gone)} of {len(seeds)} seeds diverged)" if gone else ""),
             expert_return=expert_return,
             shown_return=shown_return,

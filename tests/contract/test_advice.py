@@ -7,12 +7,11 @@ from typing import cast
 import pytest
 
 from gailfe_jax.analysis.doctor import SYMPTOMS
-from gailfe_jax.analysis.health import MOST_ADVICE, Advice, advised
+from gailfe_jax.analysis.health import MOST_ADVICE, Advice, advised, settings_of
 from gailfe_jax.config.run import RunSettings
 from gailfe_jax.config.tree import leaves, set_values
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.methods import METHODS, policy_choices, with_policy
-from gailfe_jax.report.health import settings_of
 
 CASES = [(name, policy) for name in METHODS for policy in policy_choices(METHODS[name]) or (None,)]
 BUILT = [

@@ -11,6 +11,7 @@ import re
 import numpy as np
 import pytest
 
+from gailfe_jax.analysis.metrics import GROUPS, JUDGED, METRICS, grouped, grouped_name
 from gailfe_jax.analysis.state_space import Axis, StateSpace
 from gailfe_jax.analysis.video import Film
 from gailfe_jax.report import charts
@@ -18,7 +19,6 @@ from gailfe_jax.report.charts import by_task, chart_data, final_interval
 from gailfe_jax.report.markup import embedded, join, tag
 from gailfe_jax.report.page import write_report
 from gailfe_jax.report.read import read_series
-from gailfe_jax.report.words import GROUPS, JUDGED, grouped
 from tests.report.made import STEPS, metrics, write_cell, write_lines, write_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&-->"
@@ -224,7 +224,18 @@ def test_films_and_the_state_space_are_embedded(tmp_path):
 def test_each_metric_has_one_name_and_words():
     names = [metric.name for metric in (*JUDGED, *(m for group in GROUPS for m in group.metrics))]
     assert len(names) == len(set(names))
-    assert all(metric.title and metric.how.endswith(".") for group in GROUPS for metric in group.metrics)
+    assert all(metric.title and metric.unit and metric.how.endswith(".") for metric in METRICS.values())
+    assert {group.prefix for group in GROUPS} >= {
+        "return",
+        "discriminator",
+        "policy",
+        "value",
+        "failures",
+        "model",
+        "speed",
+    }
+    names = {"kl": "policy/kl", "return_mean": "return/return_mean", "mine": "other/mine"}
+    assert {name: grouped_name(name) for name in names} == names
 
 
 def test_what_is_not_known_is_shown_by_its_name():

@@ -3,16 +3,18 @@ from __future__ import annotations
 import io
 import json
 import math
+import pathlib
 import sys
 import types
 
+import imageio.v3 as imageio
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.training import logger as logging
+from gailfe_jax.training import display
 from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric
 
 
@@ -39,7 +41,7 @@ def test_seeds_are_called_by_their_numbers(tmp_path):
     with logger(tmp_path, seeds=[7, 3], use_tensorboard=True) as log:
         log.log(10, {"x": np.array([1.0, 2.0])})
     assert [(record["seed"], record["x"]) for record in read_metrics(tmp_path)] == [(7, 1.0), (3, 2.0)]
-    assert events(tmp_path / "tensorboard" / "seed3") == [("x", 10, 2.0)]
+    assert events(tmp_path / "tensorboard" / "seed3") == [("other/x", 10, 2.0)]
     for seeds in ([1], [1, 1], [1, 1, 2]):
         with pytest.raises(GailfeError, match=r"^seeds: got .*; expected 2 different numbers"):
             logger(tmp_path, seeds=seeds)
@@ -118,7 +120,7 @@ def events(folder):
     from tensorboardX.proto.event_pb2 import Event
 
     found = []
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+    for path in sorted(filter(pathlib.Path.is_file, folder.iterdir()), key=lambda path: path.name):
         data, at = path.read_bytes(), 0
         while at < len(data):  # frames of 8 bytes of length, 4 of its checksum, the event, 4 of its checksum
             size = int.from_bytes(data[at : at + 8], "little")
@@ -134,12 +136,12 @@ def test_tensorboard_has_a_run_per_seed_and_their_mean(tmp_path):
     with logger(tmp_path, use_tensorboard=True) as log:
         log.log(10, {"x": np.array([1.0, 3.0])})
         log.log(20, {"x": np.array([math.nan, 4.0])})
-    assert events(tmp_path / "tensorboard" / "mean") == [("x", 10, 2.0), ("x", 20, 4.0)]
-    assert events(tmp_path / "tensorboard" / "seed0") == [("x", 10, 1.0)]
+    assert events(tmp_path / "tensorboard" / "mean") == [("other/x", 10, 2.0), ("other/x", 20, 4.0)]
+    assert events(tmp_path / "tensorboard" / "seed0") == [("other/x", 10, 1.0)]
     with logger(tmp_path, use_tensorboard=True) as log:
         log.truncate_after(10)
         log.log(20, {"x": np.array([7.0, 9.0])})
-    assert events(tmp_path / "tensorboard" / "mean") == [("x", 10, 2.0), ("x", 20, 8.0)]
+    assert events(tmp_path / "tensorboard" / "mean") == [("other/x", 10, 2.0), ("other/x", 20, 8.0)]
 
 
 def console(**settings):
@@ -148,7 +150,7 @@ def console(**settings):
 
 def test_without_a_terminal_there_is_one_line_per_evaluation(tmp_path, monkeypatch):
     clock = iter([0.0, 50.0, 60.0, 70.0])  # a start, a slow chunk that compiles, two others
-    monkeypatch.setattr(logging.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
     out = console()
     with logger(tmp_path, quiet=False, console=out, total_steps=1000, expert_return=20.0) as log:
         for step in (100, 200, 300):
@@ -170,7 +172,7 @@ def test_without_a_terminal_there_is_one_line_per_evaluation(tmp_path, monkeypat
 
 def test_the_first_time_left_leaves_compilation_out(tmp_path, monkeypatch):
     clock = iter([0.0, 50.0])
-    monkeypatch.setattr(logging.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
     out = console()
     with logger(tmp_path, quiet=False, console=out, total_steps=1000) as log:
         log.log(100, {"steps_per_second": 25.0, "steps_per_second_overall": 20.0})
@@ -213,7 +215,7 @@ def test_quiet_is_quiet(tmp_path, capsys):
 def test_wandb_missing_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(GailfeError, match=r"^wandb: not installed; expected"):
-        logger(tmp_path, use_wandb=True)
+        logger(tmp_path, trackers=["wandb"])
 
 
 def test_wandb_gets_seeds_and_mean_and_resumes_its_run(tmp_path, monkeypatch):
@@ -235,13 +237,107 @@ def test_wandb_gets_seeds_and_mean_and_resumes_its_run(tmp_path, monkeypatch):
     fake.init = lambda **settings: (starts.append(settings), Run())[1]
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for step in (1, 2):
-        with logger(tmp_path, use_wandb=True, run_config={"lr": np.float32(0.5)}) as log:
+        with logger(tmp_path, trackers=["wandb"], run_config={"lr": np.float32(0.5)}) as log:
             log.log(step, {"x": np.array([1.0, 3.0])})
     assert [start["id"] for start in starts] == [None, "abc123"]
     assert starts[0]["config"] == {"lr": 0.5}
-    assert logged[:2] == [{"step": 1, "x": 2.0, "seed0/x": 1.0, "seed1/x": 3.0}, "finished"]
+    first = {"step": 1, "other/x": 2.0, "other/x/seed0": 1.0, "other/x/seed1": 3.0}
+    assert logged[:2] == [first, "finished"]
+
+
+def test_tensorboard_has_the_settings_the_figures_and_each_metric_in_its_group(tmp_path):
+    picture = tmp_path / "curve.png"
+    imageio.imwrite(picture, np.zeros((4, 5, 3), np.uint8))
+    config = {"method": {"reward": {"lr": np.float32(0.5)}}, "seeds": [1, 2]}
+    with logger(tmp_path, use_tensorboard=True, run_config=config) as log:
+        log.log(10, {"return_mean": np.array([1.0, 3.0]), "kl": 0.25})
+        log.figure("curve", picture)
+    folder = tmp_path / "tensorboard" / "mean"
+    assert {tag for tag, *_ in events(folder)} == {"return/return_mean", "policy/kl", "curve"}
+    (settings,) = [path for path in folder.iterdir() if path.is_dir()]
+    written = b"".join(path.read_bytes() for path in settings.iterdir())
+    assert b"method.reward.lr" in written and b"hparam/return_mean" in written
+
+
+def test_iterations_are_told_to_trackers_alone_and_once(tmp_path):
+    values = np.arange(10.0).reshape(5, 2)  # 5 iterations of 2 seeds
+    with logger(tmp_path, use_tensorboard=True) as log:
+        log.iterations(100, {"kl": values}, batch=10, every=2)
+        log.log(150, {"kl": values.mean(axis=0), "return_mean": 7.0})
+    told = events(tmp_path / "tensorboard" / "seed1")
+    assert told == [
+        *(("policy/kl", 120, 2.0), ("policy/kl", 140, 6.0), ("policy/kl", 150, 9.0)),
+        ("return/return_mean", 150, 7.0),
+    ]
+    assert [(line["step"], line["kl"]) for line in read_metrics(tmp_path)] == [(150, 4.0), (150, 5.0)]
+
+
+def test_mlflow_gets_settings_metrics_and_figures_and_resumes_its_run(tmp_path, monkeypatch):
+    told, folder = [], tmp_path / "run"
+
+    class Client:
+        def get_experiment_by_name(self, name):
+            return None
+
+        def create_experiment(self, name):
+            return f"the {name}"
+
+        def create_run(self, experiment, run_name):
+            told.append((experiment, run_name))
+            return self.get_run("id7")
+
+        def get_run(self, run):
+            return types.SimpleNamespace(info=types.SimpleNamespace(run_id=run))
+
+        def log_batch(self, run, metrics=(), params=()):
+            told.extend((run, *held) for held in (*metrics, *params))
+
+        def log_artifact(self, run, path):
+            told.append((run, path))
+
+        def set_terminated(self, run, status="FINISHED"):
+            told.append((run, status))
+
+    names = {
+        "mlflow": {},
+        "mlflow.tracking": {"MlflowClient": Client},
+        "mlflow.entities": {"Metric": lambda n, v, _, step: (n, v, step), "Param": lambda n, v: (n, v)},
+        "mlflow.exceptions": {"MlflowException": RuntimeError},
+    }
+    for name, held in names.items():
+        module = types.ModuleType(name)
+        vars(module).update(held)
+        monkeypatch.setitem(sys.modules, name, module)
+    for step in (1, 2):
+        with logger(folder, trackers=["mlflow"], run_config={"a": {"b": 0.5}}) as log:
+            log.log(step, {"kl": np.array([1.0, math.nan])})
+            log.figure("curve", "curve.png")
+    assert told[:2] == [("the gailfe", "hopper gail"), ("id7", "a.b", "0.5")]
+    assert told[2:6] == [
+        *(("id7", "policy/kl", 1.0, 1), ("id7", "policy/kl/seed0", 1.0, 1)),
+        *(("id7", "curve.png"), ("id7", "FINISHED")),
+    ]
+    assert told[6:8] == [("id7", "RUNNING"), ("id7", "policy/kl", 1.0, 2)]
+
+
+def test_mlflow_missing_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(GailfeError, match=r"^mlflow: not installed; expected `pip install 'gailfe-jax\[mlflow\]'`"):
+        logger(tmp_path, trackers=["mlflow"])
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_takes_a_while_is_said_before_it_is_done(tmp_path, terminal):
+    out = console(force_terminal=terminal, color_system=None)
+    with logger(tmp_path, quiet=False, console=out) as log:
+        log.phase("compiling gail on hopper; about 9 s on two free cores")
+        assert "compiling gail on hopper; about 9 s on two free cores" in out.file.getvalue()
+        log.log(10, {"return_mean": 1.0}, doctor="nothing stands out")
+    text = out.file.getvalue()
+    assert "doctor: nothing stands out" in text
+    assert ("about 9 s on two free cores: 0s" if terminal else "free cores ...") in text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (125, "2m05s"), (7384, "2h03m")])
 def test_durations(seconds, text):
-    assert logging._duration(seconds) == text
+    assert display.duration(seconds) == text

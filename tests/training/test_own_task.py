@@ -226,7 +226,7 @@ def test_a_finished_run_that_resumes_says_that_nothing_is_left(unpaid_demos, tmp
     run = tiny_run(64, eval_every=None, quiet=False)
     train(tiny("bc"), Unpaid(), run, demos=demos, out=folder)
     out = capsys.readouterr().out
-    assert out.index("compiling ...") < out.index("100.0%") and "nothing left" not in out
+    assert out.index("compiling ") < out.index("100.0%") and "nothing left" not in out
     train(tiny("bc"), Unpaid(), run, demos=demos, out=folder, resume=True)
     out = capsys.readouterr().out
     assert "nothing left to do: a larger --steps trains on" in out and "compiling" not in out

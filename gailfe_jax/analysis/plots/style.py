@@ -70,7 +70,9 @@ def legend(figure: Figure, handles: Sequence[Line2D], panels: int, title: str | 
     """One legend below all of the figure, which is `panels` panels wide, under a `title` that says what is drawn."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = max(1, min(len(handles), int(panels * 60 / (longest + 9))))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.6, title=title, title_fontsize=9)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, handlelength=2.6, title=title, title_fontsize=9
+    )
 
 
 def count(value: float, _: Any = None) -> str:

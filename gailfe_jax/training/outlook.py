@@ -1,0 +1,88 @@
+"""What a run says while it goes on: what is being compiled and about how long, and how healthy it is."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gailfe_jax.analysis.doctor import examine, too_few
+from gailfe_jax.analysis.health import Run, Seed, settings_of
+from gailfe_jax.training.plan import Plan
+
+TOO_EARLY = "too early to say"
+WELL = "nothing stands out"
+_SECONDS = {"trpo": 9, "mail": 12, "ppo": 5}
+"""What compiling took on two free cores and MuJoCo's C engine, by policy step (`benchmarks/results/train*.json`)."""
+_SLOW = ("mjx", "warp")
+"""Engines whose programs take long to compile."""
+_LOWER_IS_BETTER = ("demo_distance",)
+
+
+def compiling(plan: Plan, run_dir: pathlib.Path | None) -> str:
+    """What is being compiled, and about how long it takes: what it took in this folder before, if it did."""
+    seeds = f", {len(plan.names)} seeds" if len(plan.names) > 1 else ""
+    method = plan.identity["method"].get("policy", {}).get("kind")
+    what = f"compiling {plan.learner.name}{f' ({method})' if method else ''} on {plan.env_name}{seeds}"
+    before = None if run_dir is None else _last_time(run_dir)
+    if before is not None:
+        return f"{what}; the last time it took {before:.0f} s"
+    if plan.learner.env.spec.engine in _SLOW:
+        return f"{what}; an engine in JAX can take minutes"
+    if method in _SECONDS:
+        return f"{what}; about {_SECONDS[method]} s on two free cores"
+    return f"{what}; some seconds"
+
+
+def _last_time(run_dir: pathlib.Path) -> float | None:
+    try:
+        seconds = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))["compile_seconds"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+
+
+def cloning(plan: Plan) -> str | None:
+    """What is cloned before the first iteration; None where nothing is."""
+    start = getattr(plan.learner, "start", None)
+    if start is None or not start.steps:
+        return None
+    return f"cloning the demonstrations, {start.steps:,} steps of maximum likelihood, with compiling"
+
+
+def word(
+    plan: Plan, history: Mapping[str, Sequence[tuple[int, np.ndarray]]], judged: str, gone: Mapping[int, str]
+) -> str:
+    """The doctor's word on the evaluations of this session: its gravest finding, or that there is none.
+
+    Args:
+      plan: the run.
+      history: by metric, `(step, [S] values)` at each evaluation.
+      judged: the metric that policies are judged by.
+      gone: of the seeds that have diverged, by position, the first quantity that was not finite.
+    """
+    steps = sorted({step for points in history.values() for step, _ in points})
+    place = {step: i for i, step in enumerate(steps)}
+    seeds = []
+    for row, name in enumerate(plan.names):
+        values = {}
+        for metric, points in history.items():
+            values[metric] = np.full(len(steps), np.nan)
+            for step, value in points:
+                values[metric][place[step]] = value[row]
+        seeds.append(Seed(name, np.array(steps), values))
+    run = Run(
+        seeds=seeds,
+        judged=judged,
+        lower_is_better=judged in _LOWER_IS_BETTER,
+        settings=settings_of(plan.learner, plan.run),
+        expert_return=plan.inputs.expert_return,
+        bias=getattr(getattr(plan.learner, "reward", None), "bias", None),
+        diverged={plan.names[i]: (steps[-1] if steps else 0, quantity) for i, quantity in gone.items()},
+    )
+    found = examine(run)
+    if found:
+        return found[0].title
+    return TOO_EARLY if too_few(run) else WELL
