@@ -22,6 +22,7 @@ from gailfe_jax.errors import (
 )
 
 _MUJOCO = os.path.join("mujoco", "__init__.py")
+_SILENT = {"-h", "--help", "--quiet", "--json", "--print-config"}
 _TRUE = ("1", "true", "t", "yes", "y", "on")
 
 
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       SystemExit: after a command's help (0).
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    # What XLA's own log says, such as that a program compiles slowly, is nothing that a user could mend.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", GailfeWarning)
@@ -100,6 +103,7 @@ def _dispatch(args: Sequence[str]) -> int:
         return 0
     if word not in COMMANDS:
         raise GailfeError(_unknown(word))
+    _greet(args)
     modules, words = _split_imports(args[1:])
     if modules:
         from gailfe_jax.io.user_modules import import_user_module
@@ -107,6 +111,12 @@ def _dispatch(args: Sequence[str]) -> int:
         for module in modules:
             import_user_module(module)
     return importlib.import_module(COMMANDS[word].module).run(words)
+
+
+def _greet(args: Sequence[str]) -> None:
+    """Says at once on a terminal what is being loaded: importing JAX and MuJoCo takes seconds."""
+    if sys.stderr.isatty() and not _SILENT & set(args):
+        print(f"gailfe {args[0]}: loading JAX and MuJoCo ...", file=sys.stderr, flush=True)
 
 
 def _split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:

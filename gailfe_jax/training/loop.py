@@ -35,8 +35,8 @@ from gailfe_jax.training.opening import Opened, open_folder
 from gailfe_jax.training.plan import Plan, make_plan
 from gailfe_jax.training.program import Agents
 from gailfe_jax.training.run_folder import (
-    CURVE,
     JUDGED_BY,
+    PICTURE,
     Curves,
     finish_run,
     recorded_curves,
@@ -45,6 +45,7 @@ from gailfe_jax.training.run_folder import (
     recorded_timing,
 )
 from gailfe_jax.training.signals import deferred_signals
+from gailfe_jax.training.start import write_start
 from gailfe_jax.training.summary import stack, summarise
 from gailfe_jax.training.trackers import require
 from gailfe_jax.types import Env, PyTree
@@ -214,7 +215,8 @@ class _Session:
         self.lost = "" if found is None else found.lost
         gone = agreed_divergences({} if found is None else found.gone, len(plan.names))
         state = self.trainer.scatter(None if found is None else found.state, self.demos)
-        self.guard = Guard(self.trainer, plan.names, gone, fresh=state is None)
+        self.fresh = state is None
+        self.guard = Guard(self.trainer, plan.names, gone, fresh=self.fresh)
         if state is None:
             self._phase(outlook.cloning(plan))
         self.state: PyTree = self.trainer.init(self.demos) if state is None else self.trainer.resumed(state)
@@ -231,6 +233,8 @@ class _Session:
                 stack.callback(self.host.shutdown)
             finished, halted = self._finished(), self.guard.everywhere
             self._begin(finished)
+            if self.fresh and self.writes and not finished:
+                self._judge_start()
             self.began, self.idle_seconds = time.perf_counter(), 0.0
             while not finished and not halted and not distributed.anywhere(bool(caught)):
                 metrics = self._advance()
@@ -259,14 +263,11 @@ class _Session:
 
     def _begin(self, finished: bool) -> None:
         """Says what comes first."""
-        if self.guard.everywhere:
-            self.messages("nothing left to do: every seed has diverged")
-        elif finished:
-            ended = self.done_steps < self.plan.total_steps
-            why = "the method has ended by itself" if ended else "a larger --steps trains on"
-            self.messages(f"nothing left to do: {why}")
-        else:
-            self._phase(outlook.compiling(self.plan, self.run_dir))
+        if not finished and not self.guard.everywhere:
+            return self._phase(outlook.compiling(self.plan, self.run_dir))
+        ended = self.done_steps < self.plan.total_steps
+        why = "the method has ended by itself" if ended else "a larger --steps trains on"
+        return self.messages(f"nothing left to do: {'every seed has diverged' if self.guard.everywhere else why}")
 
     def _phase(self, text: str | None) -> None:
         if self.logger is not None and text is not None:
@@ -276,6 +277,14 @@ class _Session:
         """Whether seeds that have diverged end the run."""
         stops = self.plan.run.on_divergence == "stop" and not self.plan.lenient
         return self.guard.everywhere or (stops and bool(self.guard.new))
+
+    def _judge_start(self) -> None:
+        """Has the policies judged before the first iteration: a run's picture begins there."""
+        agents = self.trainer.to_judge(self.state)
+        judge = functools.partial(self._evaluate, agents, 0)
+        found = judge() if self.host is None else self.host.submit(judge).result()
+        if self.run_dir is not None:
+            write_start(self.run_dir, found)
 
     def _judge(self, metrics: dict[str, np.ndarray]) -> None:
         """Has the policies evaluated; `_report_waiting` then makes the row known."""
@@ -299,21 +308,13 @@ class _Session:
             for name, value in row.items():
                 self.history.setdefault(name, []).append((step, value))
             if self.logger is not None:
-                self.logger.log(step, row, diverged=told, doctor=self._word(row))
+                self.logger.log(step, row, diverged=told, doctor=outlook.word(self.plan, self.history, self.guard.gone))
             for line in new:
                 self.messages(line)
             self._remark(row, gone, step)
             self.untold.append((step, row))
 
         self.waiting = report
-
-    def _word(self, row: dict[str, np.ndarray]) -> str:
-        """The doctor's word on the run so far, for whoever looks at it."""
-        judged = next((name for name in JUDGED_BY if name in row), None)
-        if self.plan.run.quiet or judged is None:
-            return ""
-        gone = {i: found.quantity for i, found in self.guard.gone.items()}
-        return outlook.word(self.plan, self.history, judged, gone)
 
     def _remark(self, row: dict[str, np.ndarray], gone: np.ndarray, step: int) -> None:
         """Says so where an evaluation of a seed that trains on is not finite: no method learns from evaluations."""
@@ -484,7 +485,7 @@ class _Session:
             diverged=self.guard.records(),
             lost=self.lost,
         )
-        picture = run_dir / CURVE
+        picture = run_dir / PICTURE
         if self.logger is not None and picture.is_file():
             self.logger.figure(picture.stem, picture)
         place = "" if plan.lenient else f"; run folder: {run_dir}"

@@ -10,7 +10,9 @@ import numpy as np
 
 from gailfe_jax.analysis.doctor import examine, too_few
 from gailfe_jax.analysis.health import Run, Seed, settings_of
+from gailfe_jax.training.divergence import Divergence
 from gailfe_jax.training.plan import Plan
+from gailfe_jax.training.run_folder import JUDGED_BY
 
 TOO_EARLY = "too early to say"
 WELL = "nothing stands out"
@@ -52,24 +54,23 @@ def cloning(plan: Plan) -> str | None:
     return f"cloning the demonstrations, {start.steps:,} steps of maximum likelihood, with compiling"
 
 
-def word(
-    plan: Plan, history: Mapping[str, Sequence[tuple[int, np.ndarray]]], judged: str, gone: Mapping[int, str]
-) -> str:
+def word(plan: Plan, history: Mapping[str, Sequence[tuple[int, np.ndarray]]], gone: Mapping[int, Divergence]) -> str:
     """The doctor's word on the evaluations of this session: its gravest finding, or that there is none.
 
     Args:
       plan: the run.
       history: by metric, `(step, [S] values)` at each evaluation.
-      judged: the metric that policies are judged by.
-      gone: of the seeds that have diverged, by position, the first quantity that was not finite.
+      gone: where training has diverged, by the seed's position.
     """
+    judged = next((name for name in JUDGED_BY if name in history), None)
+    if plan.run.quiet or judged is None:
+        return ""
     steps = sorted({step for points in history.values() for step, _ in points})
     place = {step: i for i, step in enumerate(steps)}
     seeds = []
     for row, name in enumerate(plan.names):
-        values = {}
+        values = {metric: np.full(len(steps), np.nan) for metric in history}
         for metric, points in history.items():
-            values[metric] = np.full(len(steps), np.nan)
             for step, value in points:
                 values[metric][place[step]] = value[row]
         seeds.append(Seed(name, np.array(steps), values))
@@ -80,7 +81,7 @@ def word(
         settings=settings_of(plan.learner, plan.run),
         expert_return=plan.inputs.expert_return,
         bias=getattr(getattr(plan.learner, "reward", None), "bias", None),
-        diverged={plan.names[i]: (steps[-1] if steps else 0, quantity) for i, quantity in gone.items()},
+        diverged={plan.names[i]: (found.step, found.quantity) for i, found in gone.items()},
     )
     found = examine(run)
     if found:

@@ -6,6 +6,7 @@ tensorboard/          the same as events
 checkpoints/          the whole learner state, newest few
 policies/seed_0.safetensors ...        deterministic policies for `gailfe_jax.Policy`
 discriminators/seed_0.safetensors ...  imitation: for `gailfe_jax.confidence`
+start.json            what the policies were judged by before the first iteration
 learning_curve.png, learning_curve.svg, summary.json
 task/                 a copy of the files that make the task, where it is of a user's own file
 """
@@ -40,6 +41,7 @@ from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.record import flat_values, method_record, part_record, read_flat, read_method, read_part
 from gailfe_jax.training.logger import read_metrics, stack_metric
 from gailfe_jax.training.manifest import check_config
+from gailfe_jax.training.start import from_the_start
 
 VERSION = 2
 """Of config.json. Version 1 held all settings of all methods in two flat records; it is read too."""
@@ -61,7 +63,7 @@ FREE_ON_RESUME = (
     *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
     "imports",
 )
-CURVE = "learning_curve.png"
+PICTURE = "learning_curve.png"
 """The picture of a run; beside it there is the same as svg."""
 SEAL = "sha256"
 """Field of config.json: the digest of all others."""
@@ -473,10 +475,10 @@ def finish_run(
         summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
         gone = [said["seed"] for said in diverged]
         left = [i for i, seed in enumerate(seeds) if seed not in gone] or list(range(len(seeds)))
-        steps_shown, values = curves[shown]
+        steps_shown, values = from_the_start(run_dir, shown, *curves[shown])
         learning_curves(
             {algo: (steps_shown, values[left])},
-            run_dir / CURVE,
+            run_dir / PICTURE,
             title=f"{algo} on {env_name}" + (f" ({len(gone)} of {len(seeds)} seeds diverged)" if gone else ""),
             expert_return=expert_return,
             shown_return=shown_return,

@@ -1,0 +1,32 @@
+"""What policies were judged by before the first iteration: where a run's picture begins."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from gailfe_jax.io.atomic import plain, write_json_atomic
+
+START = "start.json"
+"""File in a run folder: by metric, one value for each seed."""
+
+
+def write_start(run_dir: pathlib.Path, found: Mapping[str, np.ndarray]) -> None:
+    """Notes an evaluation, `[S]` each, that was made before the first iteration."""
+    write_json_atomic(run_dir / START, plain(dict(found)))
+
+
+def from_the_start(
+    run_dir: pathlib.Path, name: str, steps: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`(steps [k], values [S, k])` of a metric with its value at step 0 before them, where that was noted."""
+    try:
+        start = np.array(json.loads((run_dir / START).read_text(encoding="utf-8"))[name], np.float64)
+    except (OSError, ValueError, KeyError, TypeError):
+        return steps, values
+    if start.shape != values.shape[:1] or not np.isfinite(start).all() or steps[0] <= 0:
+        return steps, values
+    return np.concatenate([[0], steps]), np.concatenate([start[:, None], values], axis=1)
