@@ -27,6 +27,16 @@ def test_the_pages_show_what_the_result_files_hold():
         assert sum(f"<!-- table: {name} -->" in text for text in texts.values()) == 1
 
 
+def test_every_papers_figure_has_its_script_and_results():
+    page = (ROOT / "docs" / "results.md").read_text()
+    scripts = re.findall(r"`python (experiments/\w+\.py) --draw`", page)
+    for paper in ("Zhu et al. 2020", "Ho & Ermon 2016", "Baram et al. 2016", "Guo et al. 2018"):
+        assert f"| {paper}" in page
+    assert len(scripts) >= 6
+    for script in scripts:
+        assert (ROOT / script).is_file() and (ROOT / "experiments" / "results" / pathlib.Path(script).stem).is_dir()
+
+
 def test_every_link_to_a_file_leads_somewhere():
     for path in tables().pages():
         for link in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):

@@ -37,11 +37,17 @@ def picture(path):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
-    """Axes of the figures that are saved."""
-    figures = []
+def figures(monkeypatch):
+    """Figures that are saved."""
+    found = []
     save = style.save
-    monkeypatch.setattr(style, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    monkeypatch.setattr(style, "save", lambda figure, path: (found.append(figure), save(figure, path)))
+    return found
+
+
+@pytest.fixture
+def drawn(figures):
+    """Axes of the figures that are saved."""
     return lambda: [axes for figure in figures for axes in figure.axes if axes.get_visible()]
 
 
@@ -77,6 +83,42 @@ def test_panels_keep_a_methods_colour(tmp_path, drawn):
     assert len(drawn()) == 4
     assert to_hex(lines(hopper)[1].get_color()) == to_hex(lines(cheetah)[0].get_color())
     assert to_hex(lines(hopper)[0].get_color()) != to_hex(lines(cheetah)[0].get_color())
+
+
+def test_a_picture_says_how_many_seeds_there_are_and_what_its_band_is(tmp_path, drawn, figures):
+    plotting.learning_curves(
+        CURVES, tmp_path / "a.png", title="t", per_seed=True, shown_return=20.0, expert_return=30.0
+    )
+    (legend,) = figures[0].legends
+    assert legend.get_title().get_text() == (
+        "line: IQM of 3 to 5 seeds, band: its 95% bootstrap interval, thin lines: each seed"
+    )
+    assert [text.get_text() for text in legend.get_texts()] == ["GAIL", "GAILFE", "expert", "demonstrations"]
+    assert [line.get_ydata()[0] for line in drawn()[0].get_lines() if len(line.get_ydata()) == 2] == [30.0, 20.0]
+    plotting.learning_curves({"GAIL": (STEPS, np.ones((1, 4)))}, tmp_path / "b.png", title="t")
+    assert figures[1].legends[0].get_title().get_text() == "one seed"
+
+
+def test_values_begin_at_zero_unless_they_lie_below(tmp_path, drawn):
+    high = {"GAIL": (STEPS, np.full((2, 4), 9_000.0) + np.arange(4))}
+    low = {"GAIL": (STEPS, -np.ones((2, 4)))}
+    plotting.learning_curve_panels({"high": high, "low": low}, tmp_path / "a.png")
+    assert [axes.get_ylim()[0] == 0 for axes in drawn()] == [True, False]
+
+
+def test_a_panel_holds_six_curves(tmp_path, drawn):
+    panels = {task: {f"{i}": (STEPS, np.ones((2, 4))) for i in range(8)} for task in ("Hopper", "Ant")}
+    plotting.learning_curve_panels(panels, tmp_path / "a.png", columns=3)
+    assert [axes.get_title() for axes in drawn()] == [f"{task} ({i} of 2)" for task in panels for i in (1, 2)]
+    assert [len(lines(axes)) for axes in drawn()] == [6, 2, 6, 2]
+    for axes in drawn():
+        looks = {(to_hex(line.get_color()), line.get_linestyle()) for line in lines(axes)}
+        assert len({colour for colour, _ in looks}) == len(lines(axes))
+
+
+def test_a_vector_file_lies_beside_a_picture(tmp_path):
+    plotting.learning_curves(CURVES, tmp_path / "a.png", title="t")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg"]
 
 
 def test_bar_intervals_marks_the_iqm_of_each_method(tmp_path, drawn):

@@ -94,7 +94,9 @@ def learning_curve_panels(
         raise GailfeError("panels: got no curves; expected at least one")
     labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
     parts = list(_parts(panels))
-    wide = min(columns, len(parts))
+    most = max(-(-len(curves) // style.MOST) for curves in panels.values())
+    # Parts of a panel stand side by side.
+    wide = min(max(columns - columns % most, most), len(parts))
     high = -(-len(parts) // wide)
     with mpl.rc_context(style.STYLE):
         size = (6.0, 4.2) if len(parts) == 1 else (3.9 * wide, 3.2 * high + 0.7)
