@@ -128,6 +128,9 @@ def test_bar_intervals_marks_the_iqm_of_each_method(tmp_path, drawn):
     dots = [collection.get_offsets()[0, 0] for collection in axes.collections if len(collection.get_offsets()) == 1]
     assert dots == [2.5, iqm(scores["GAILFE"])]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["GAIL (n=4)", "GAILFE (n=5)"]
+    assert axes.get_xlim()[0] == 0
+    plotting.bar_intervals({"GAIL": [-1.0, 2.0]}, tmp_path / "low.png", title="Hopper")
+    assert drawn()[1].get_xlim()[0] < -1
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import types
 
 import pytest
 
 import gailfe_jax
+from gailfe_jax.cli import main as main_module
 from gailfe_jax.cli.commands import COMMANDS
 from gailfe_jax.cli.main import main
 
@@ -170,3 +172,24 @@ def test_a_device_that_is_not_there_is_one_line(platform, tmp_path):
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 2 and last.startswith(f"gailfe: error: JAX_PLATFORMS: got '{platform}', and JAX has no")
     assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()
+
+
+def test_a_terminal_is_told_at_once_what_is_loaded(monkeypatch, capsys):
+    """Before anything heavy is imported: the command's own module comes after."""
+    told = []
+    loader = types.SimpleNamespace(import_module=lambda name: told.append(capsys.readouterr().err) or Quiet)
+    monkeypatch.setattr(main_module, "importlib", loader)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(["train", "gail"]) == 0
+    assert main(["train", "gail", "--help"]) == 0
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    assert main(["train", "gail"]) == 0
+    assert told == ["gailfe train: loading JAX and MuJoCo ...\n", "", ""]
+
+
+class Quiet:
+    """A command that does nothing."""
+
+    @staticmethod
+    def run(words):
+        return 0

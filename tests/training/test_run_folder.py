@@ -7,12 +7,15 @@ import math
 import shutil
 
 import jax
+import numpy as np
 import pytest
 
 from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.rewards.linear import FeatureMatching
+from gailfe_jax.training import run_folder
 from gailfe_jax.training.run_folder import check_record, load_policies, load_run, read_record
+from gailfe_jax.training.start import from_the_start
 from tests.runs import contents, metrics_of
 from tests.tiny import tiny
 from tests.training.cliff import CHUNK, EVALUATIONS, METHOD, SEEDS, settings
@@ -37,10 +40,42 @@ def test_a_run_folder_holds_what_it_should(whole):
     assert summary["finished"] and summary["steps"] == steps[-1] and summary["steps_per_second"] > 0
     assert summary["final"]["return_mean"] == [r["return_mean"] for r in records[-2:]]
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "learning_curve.svg").is_file()
     assert {path.name for path in (folder / "tensorboard").iterdir()} == {"mean", "seed3", "seed4"}
     assert {path.name for path in (folder / "discriminators").iterdir()} == {f"seed_{s}.safetensors" for s in SEEDS}
     assert whole.metrics["return_mean"][1].shape == (2, EVALUATIONS)
     assert not whole.interrupted and whole.steps == steps[-1]
+
+
+def test_the_picture_begins_before_the_first_iteration(go, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(run_folder, "learning_curves", lambda curves, path, **options: drawn.update(curves, **options))
+    result = go(tmp_path / "run", settings(2))
+    start = json.loads((tmp_path / "run" / "start.json").read_text())
+    steps, values = drawn["gailfe"]
+    assert steps.tolist() == [0, CHUNK, 2 * CHUNK] and values[:, 0].tolist() == start["return_mean"]
+    np.testing.assert_array_equal(values[:, 1:], result.metrics["return_mean"][1])
+    assert drawn["expert_return"] > 0 and drawn["shown_return"] > 0
+    # A run that goes on keeps the start that it had.
+    go(tmp_path / "run", settings(3), resume=True)
+    assert json.loads((tmp_path / "run" / "start.json").read_text()) == start
+    assert drawn["gailfe"][0].tolist() == [0, CHUNK, 2 * CHUNK, 3 * CHUNK]
+
+
+def test_a_start_that_does_not_fit_is_left_out(tmp_path):
+    steps, values = np.array([10, 20]), np.ones((2, 2))
+    for text in ("", "[", "{}", '{"x": [1.0]}', '{"x": [1.0, null]}', '{"x": ["a", "b"]}'):
+        (tmp_path / "start.json").write_text(text)
+        assert from_the_start(tmp_path, "x", steps, values)[0].tolist() == [10, 20]
+
+
+def test_it_says_what_it_does_and_how_it_stands(go, tmp_path, capsys):
+    go(tmp_path / "run", settings(1, quiet=False, tensorboard=True, diagnostics_every=1))
+    out = capsys.readouterr().out
+    assert "compiling gailfe (" in out and ") on cliff, 2 seeds; about " in out
+    assert "doctor: too early to say" in out
+    go(tmp_path / "run", settings(2, quiet=False), resume=True)
+    assert "on cliff, 2 seeds; the last time it took " in capsys.readouterr().out
 
 
 def test_it_reads_back_as_the_settings_it_was_trained_with(whole, demos_file):

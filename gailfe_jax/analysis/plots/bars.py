@@ -67,6 +67,9 @@ def bar_intervals(
                 fontsize=9,
                 color=style.REFERENCE_COLOUR,
             )
+        least = min(float(np.min(values)) for values in scores.values())
+        if min(least, 0.0 if reference is None else reference) >= 0:
+            axes.set_xlim(left=0)
         axes.set_yticks(range(len(scores)), [_with_seeds(label, values) for label, values in scores.items()])
         axes.set_ylim(len(scores) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)

@@ -151,9 +151,12 @@ def _about(panels: Mapping[str, Curves], per_seed: bool, confidence: float) -> s
 def _begin_at_zero(axes: Axes) -> None:
     """Lets the axis of values begin at 0 where nothing that is drawn is negative."""
     drawn = [np.asarray(line.get_ydata(), np.float64) for line in axes.get_lines()]
-    drawn += [path.vertices[:, 1] for band in axes.collections for path in band.get_paths() if len(path.vertices)]
+    vertices = [np.asarray(path.vertices, np.float64) for band in axes.collections for path in band.get_paths()]
+    drawn += [points[:, 1] for points in vertices if len(points)]
     if all(np.nanmin(values, initial=0.0) >= 0 for values in drawn):
-        axes.set_ylim(bottom=0)
+        most = max(np.nanmax(values, initial=0.0) for values in drawn)
+        # Where all that is drawn lies close together, the room above it is as small as the room below was.
+        axes.set_ylim(0, max(axes.get_ylim()[1], 1.06 * most))
 
 
 def _draw_curves(axes: Axes, curves: Curves, labels: Sequence[str], per_seed: bool, confidence: float) -> None:
