@@ -67,7 +67,7 @@ class Display:
         shown = _Phase(text)
         # What compiles holds this thread: the seconds are counted by another one.
         self._phase = shown, Live(shown, console=self.console, refresh_per_second=_FRAMES, transient=True)
-        self._phase[1].start()
+        self._phase[1].start(refresh=True)
 
     def end_phase(self) -> None:
         """Leaves a line in the place of a phase that goes on."""
@@ -147,8 +147,7 @@ class Display:
         return [words, f"{duration(left)} left" if left else "done"]
 
     def _render(self) -> Group:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title=self._title, title_justify="left")
-        table.title_style = "bold"
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         names = [name for name in COLUMNS if any(name in cells for _, cells in self._rows)]
         table.add_column("step", justify="right")
         for name in names:
@@ -162,8 +161,8 @@ class Display:
         parts = [f"{100 * share:.0f}%", *self._pace(), f"{self._step:,} of {self._total:,} steps{seeds}"]
         bar = Table.grid(padding=(0, 2, 0, 0))
         bar.add_row(ProgressBar(total=1.0, completed=share, width=16), Text("  ".join(parts), no_wrap=True))
-        held: list[Any] = [table if self._rows else Text(self._title, style="bold")]
-        held.append(bar)
+        # Above the table, which may be narrower.
+        held: list[Any] = [Text(self._title, style="bold"), *([table] if self._rows else []), bar]
         if self._doctor:
             held.append(Text(f"doctor: {self._doctor}", style="dim"))
         return Group(*held)

@@ -33,8 +33,9 @@ def compiling(plan: Plan, run_dir: pathlib.Path | None) -> str:
         return f"{what}; the last time it took {before:.0f} s"
     if plan.learner.env.spec.engine in _SLOW:
         return f"{what}; an engine in JAX can take minutes"
-    if method in _SECONDS:
-        return f"{what}; about {_SECONDS[method]} s on two free cores"
+    seconds = _SECONDS.get(method or plan.learner.name)
+    if seconds is not None:
+        return f"{what}; about {seconds} s on two free cores"
     return f"{what}; some seconds"
 
 

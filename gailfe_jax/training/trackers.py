@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gailfe_jax.analysis.metrics import JUDGED, grouped_name
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, GailfeWarning, one_line
 from gailfe_jax.io.atomic import plain, write_text_atomic
 from gailfe_jax.training.display import mean
 
@@ -157,7 +158,8 @@ class MLflow:
         from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
         from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 
-        self._metric, file = Metric, run_dir / "mlflow_id.txt"
+        self._metric, self._exception, self._failed = Metric, MlflowException, False
+        file = run_dir / "mlflow_id.txt"
         try:
             self._client = MlflowClient()
             held = _read(file)
@@ -172,23 +174,35 @@ class MLflow:
                 params = [Param(name, str(value)[:_MOST_LETTERS]) for name, value in settings]
                 self._client.log_batch(self._id, params=params)
         except MlflowException as error:
-            said = " ".join(str(error).split())
+            said = one_line(error, first=True)
             raise GailfeError(f"mlflow: {said}; expected a tracking server, see MLFLOW_TRACKING_URI") from None
         write_text_atomic(file, f"{self._id}\n")
 
     def log(self, step: int, values: Values, seeds: Sequence[int]) -> None:
         now = int(1000 * time.time())
         for scalars in _groups(_scalars(values, seeds)):
-            self._client.log_batch(self._id, metrics=[self._metric(n, v, now, step) for n, v in scalars])
+            metrics = [self._metric(name, value, now, step) for name, value in scalars]
+            self._tell("log_batch", metrics=metrics)
 
     def figure(self, name: str, path: Path) -> None:
-        self._client.log_artifact(self._id, str(path))
+        self._tell("log_artifact", str(path))
 
     def truncate_after(self, step: int) -> None:
         """Nothing: MLflow keeps every point, and shows the newest of a step."""
 
     def close(self) -> None:
-        self._client.set_terminated(self._id)
+        self._tell("set_terminated")
+
+    def _tell(self, what: str, *args: Any, **named: Any) -> None:
+        """Calls the server; where it fails, the run goes on untold."""
+        if self._failed:
+            return
+        try:
+            getattr(self._client, what)(self._id, *args, **named)
+        except self._exception as error:
+            self._failed = True
+            said = one_line(error, first=True)
+            warnings.warn(f"mlflow: {said}; the run goes on without it", GailfeWarning, stacklevel=4)
 
 
 _TRACKERS: Mapping[str, Callable[..., Tracker]] = {"wandb": WeightsAndBiases, "mlflow": MLflow}
@@ -230,10 +244,10 @@ def flat(config: Mapping[str, Any] | None, name: str = "") -> dict[str, bool | i
 
 
 def _scalars(values: Values, seeds: Sequence[int]) -> dict[str, float]:
-    """Means, and each seed's number below the same name."""
+    """Means, and each seed's number under the same name and its own."""
     found = {grouped_name(name): mean(value) for name, value in values.items()}
     for i, seed in enumerate(seeds):
-        found |= {f"{grouped_name(name)}/seed{seed}": float(value[i]) for name, value in values.items()}
+        found |= {f"{grouped_name(name)}.seed{seed}": float(value[i]) for name, value in values.items()}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

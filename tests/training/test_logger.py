@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.training import display
 from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric
 
@@ -241,7 +241,7 @@ def test_wandb_gets_seeds_and_mean_and_resumes_its_run(tmp_path, monkeypatch):
             log.log(step, {"x": np.array([1.0, 3.0])})
     assert [start["id"] for start in starts] == [None, "abc123"]
     assert starts[0]["config"] == {"lr": 0.5}
-    first = {"step": 1, "other/x": 2.0, "other/x/seed0": 1.0, "other/x/seed1": 3.0}
+    first = {"step": 1, "other/x": 2.0, "other/x.seed0": 1.0, "other/x.seed1": 3.0}
     assert logged[:2] == [first, "finished"]
 
 
@@ -314,10 +314,20 @@ def test_mlflow_gets_settings_metrics_and_figures_and_resumes_its_run(tmp_path, 
             log.figure("curve", "curve.png")
     assert told[:2] == [("the gailfe", "hopper gail"), ("id7", "a.b", "0.5")]
     assert told[2:6] == [
-        *(("id7", "policy/kl", 1.0, 1), ("id7", "policy/kl/seed0", 1.0, 1)),
+        *(("id7", "policy/kl", 1.0, 1), ("id7", "policy/kl.seed0", 1.0, 1)),
         *(("id7", "curve.png"), ("id7", "FINISHED")),
     ]
     assert told[6:8] == [("id7", "RUNNING"), ("id7", "policy/kl", 1.0, 2)]
+
+    def fail(*_, **__):
+        raise RuntimeError("the server\nis gone")
+
+    Client.log_batch = fail
+    with logger(folder, trackers=["mlflow"]) as log:
+        with pytest.warns(GailfeWarning, match="^mlflow: .*the server.*; the run goes on without it"):
+            log.log(3, {"kl": 1.0})
+        log.log(4, {"kl": 1.0})
+    assert read_metrics(folder)[-1]["step"] == 4
 
 
 def test_mlflow_missing_is_one_clear_error(tmp_path, monkeypatch):
