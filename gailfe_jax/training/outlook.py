@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +9,8 @@ import numpy as np
 
 from gailfe_jax.analysis.doctor import examine, too_few
 from gailfe_jax.analysis.health import Run, Seed, settings_of
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.training.divergence import Divergence
 from gailfe_jax.training.plan import Plan
 from gailfe_jax.training.run_folder import JUDGED_BY
@@ -41,8 +42,8 @@ def compiling(plan: Plan, run_dir: pathlib.Path | None) -> str:
 
 def _last_time(run_dir: pathlib.Path) -> float | None:
     try:
-        seconds = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))["compile_seconds"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        seconds = read_json(run_dir / "summary.json")["compile_seconds"]
+    except (GailfeError, KeyError, TypeError):
         return None
     return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 

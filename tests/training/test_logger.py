@@ -181,7 +181,7 @@ def test_the_first_time_left_leaves_compilation_out(tmp_path, monkeypatch):
 
 def test_both_rates_are_of_the_whole_run(tmp_path, monkeypatch):
     clock = iter([0.0, 50.0, 60.0, 61.0])
-    monkeypatch.setattr(logging.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
     out = console()
     with logger(tmp_path, quiet=False, console=out, total_steps=1000) as log:
         for step in (100, 200, 300):
