@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "evaluate": Command("gailfe_jax.cli.evaluate", "Evaluate a run's policies on fresh episodes."),
     "video": Command("gailfe_jax.cli.video", "Film a run's policy."),
+    "play": Command("gailfe_jax.cli.play", "Show episodes in three dimensions on one page: policy, expert, failure."),
     "confidence": Command("gailfe_jax.cli.confidence", "Calibrate a run's discriminators as a measure of confidence."),
     "export": Command("gailfe_jax.cli.export", "Write a policy as ONNX, jax.export, NumPy or C, and check it."),
     "report": Command("gailfe_jax.cli.report", "Write one page about runs, sweeps or experiments, with charts."),

@@ -253,8 +253,9 @@ def test_a_task_of_ones_own_is_filmed_to_where_it_ends(camera, tmp_path, recorde
 )
 def test_an_environments_own_failure_is_not_the_platforms(tmp_path, fault, message):
     policy = str(cliff_expert().save(tmp_path / "policy.safetensors"))
-    order = {"gymnasium_id": f"tests.hosted:Pond-v0?fault={fault}", "called": "pond", "seed": 0, "policy": policy}
-    order |= {"width": 32, "height": 32, "fps": None, "most_fps": None, "first": 0}
+    order = {"gymnasium_id": f"tests.hosted:Pond-v0?fault={fault}", "called": "pond", "seed": 0, "policies": [policy]}
+    order |= {"width": 32, "height": 32, "fps": None, "most_fps": None, "first": 0, "episodes": 1, "max_steps": 2}
+    order |= {"judge": None, "overlay": False, "labels": [""], "deterministic": True}
     with pytest.raises(GailfeError, match=message):
         video._record(order, evaluation)
 

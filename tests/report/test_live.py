@@ -112,7 +112,7 @@ def test_ctrl_c_ends_it(tmp_path, monkeypatch, capsys):
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(GailfeError, match="config.json: no such file"):
+    with pytest.raises(GailfeError, match=r"config\.json: no such file"):
         Watch(tmp_path)
     with pytest.raises(GailfeError, match="port: got -1"):
         Watch(write_run(tmp_path / "run"), -1)
