@@ -12,9 +12,12 @@ import numpy as np
 from gailfe_jax.apps.closer_look import own_demonstrations
 from gailfe_jax.apps.collection import roll_out
 from gailfe_jax.apps.evaluate_run import expert_for, policies_of
-from gailfe_jax.artifacts.confidence import FOLDER, Confidence
+from gailfe_jax.artifacts import confidence
+from gailfe_jax.artifacts import value as values
+from gailfe_jax.artifacts.confidence import Confidence
 from gailfe_jax.artifacts.host_policy import AnyPolicy
 from gailfe_jax.artifacts.policy import expert_names
+from gailfe_jax.artifacts.value import ValueEstimate
 from gailfe_jax.data.formats import load_demonstrations
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.envs import also_called, base_name, known_env, make_env, on_c_engine, task_of
@@ -74,6 +77,7 @@ class _Stage:
         self.name, self.task, self.longest = name, task, longest
         self.env = on_c_engine(env) or env
         self.judge: Confidence | None = None
+        self.value: ValueEstimate | None = None
         self._physics: Any = getattr(make_env(base_name(name), "mujoco_c"), "physics")  # noqa: B009
 
     def play(self, policy: AnyPolicy, seed: int, kind: str, label: str) -> Episode:
@@ -93,6 +97,8 @@ class _Stage:
             curves["reward"] = episode.reward[:steps]
         if self.judge is not None:
             curves["belief"] = self.judge(episode.obs[:steps], episode.action[:steps], episode.next_obs[:steps])
+        if self.value is not None:
+            curves["value"] = self.value(episode.obs[:steps])
         note = "" if states.stored else states.words
         return Episode(kind, label, states.qpos[: steps + 1], _ended(episode, steps, curves), curves, note)
 
@@ -109,7 +115,7 @@ def _ended(episode: Trajectories, steps: int, curves: dict[str, np.ndarray]) -> 
 def of_policy(path: str, env: str | None, wanted: Wanted) -> Played:
     """A run's policy, or a policy's file, beside an expert and a failure as far as these are known.
 
-    The discriminator of the same seed judges all of them, where the run has one.
+    The discriminator and the value network of the same seed judge all of them, where the run has these.
 
     Args:
       path: run folder or policy file, or another source of `gailfe_jax.foreign.registry`.
@@ -128,8 +134,11 @@ def of_policy(path: str, env: str | None, wanted: Wanted) -> Played:
             raise GailfeError(f"seed_index: got {wanted.seed_index}; expected 0 to {len(seeds) - 1}")
         chosen = choose_policy(run_dir, None if wanted.seed_index is None else seeds[wanted.seed_index])
         policy, label, why = chosen.policy, f"Policy of seed {chosen.seed}", f"The policy is that of {chosen.why}."
-        file = run_dir / FOLDER / f"seed_{chosen.seed}.safetensors"
-        stage.judge = Confidence.load(file) if file.is_file() else None
+        judge, value = (
+            run_dir / folder / f"seed_{chosen.seed}.safetensors" for folder in (confidence.FOLDER, values.FOLDER)
+        )
+        stage.judge = Confidence.load(judge) if judge.is_file() else None
+        stage.value = ValueEstimate.load(value) if value.is_file() else None
     elif wanted.seed_index not in (None, 0):
         raise GailfeError(f"seed_index: got {wanted.seed_index}; expected 0, for {path} is one policy's file")
     episodes = [stage.play(policy, wanted.seed, "policy", label)]

@@ -100,7 +100,7 @@ def test_keys_step_and_play(page, written):
     # It plays to the end and stops there; then it begins anew.
     page.js("document.getElementById('speed').value = '4'; document.getElementById('play').click()")
     page.until(f"{AT} === 30 && document.getElementById('play').textContent === 'Play'")
-    page.js("document.getElementById('play').click()")
+    page.js("document.getElementById('speed').value = '0.1'; document.getElementById('play').click()")
     page.until(f"{AT} < 30")
     assert complaints(page) == []
 
