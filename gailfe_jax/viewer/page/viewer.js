@@ -72,7 +72,7 @@
       if (returns[i]) words.push(`return so far ${number(returns[i][at])}`);
       for (const { name, title } of data.quantities) {
         const value = episode.curves[name]?.[Math.min(at, episode.steps - 1)];
-        if (name !== "reward" && value !== undefined) words.push(`${title.split(" ").pop()} ${number(value)}`);
+        if (name !== "reward" && value !== undefined) words.push(`${title.split(" ").pop().toLowerCase()} ${number(value)}`);
       }
       readouts[i].textContent = words.join(" · ");
     });
