@@ -21,6 +21,8 @@ _FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-default-apps"),
     "--disable-features=OptimizationHints,MediaRouter",
 )
+WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+"""Flags for pictures in three dimensions, drawn by the processor."""
 _AXE = pathlib.Path(__file__).parent / "vendor" / "axe.min.js"
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
@@ -93,14 +95,14 @@ class Page:
 
 
 @contextlib.contextmanager
-def browser(profile: pathlib.Path) -> Iterator[Page]:
-    """A headless Chromium that keeps its things in the folder `profile`."""
+def browser(profile: pathlib.Path, *flags: str) -> Iterator[Page]:
+    """A headless Chromium that keeps its things in the folder `profile`; `flags` come after its usual ones."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
     options.binary_location = next(path for name in _CHROMIUM if (path := shutil.which(name)))
-    for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*_FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # Its sandbox refuses to work for root.

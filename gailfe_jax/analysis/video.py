@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,8 +19,10 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from gailfe_jax.analysis.filming import Panel
 from gailfe_jax.analysis.opengl import HINT, child_command, child_environment, platforms
-from gailfe_jax.artifacts.policy import Policy, PolicyBatch
+from gailfe_jax.artifacts.confidence import Confidence
+from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import replacing
 from gailfe_jax.io.user_modules import import_user_module, imported_modules
@@ -35,6 +38,7 @@ class VideoResult:
       fps: frames per second.
       backend: the OpenGL platform that rendered (`egl`, `osmesa` or `glfw`).
       returns: undiscounted true return of each episode as far as it was recorded.
+      beside_returns: likewise of the policy beside it; empty where there is none.
     """
 
     path: Path
@@ -42,6 +46,7 @@ class VideoResult:
     fps: float
     backend: str
     returns: tuple[float, ...]
+    beside_returns: tuple[float, ...] = ()
 
 
 class Film(NamedTuple):
@@ -75,6 +80,10 @@ def record_video(
     max_steps: int = 1000,
     deterministic: bool = True,
     called: str | None = None,
+    overlay: bool = False,
+    judge: Confidence | None = None,
+    beside: Policy | None = None,
+    labels: tuple[str, str] = ("policy", "expert"),
 ) -> VideoResult:
     """Record episodes of `policy` one after the other as an MP4 (H.264, yuv420p).
 
@@ -96,6 +105,11 @@ def record_video(
       max_steps: cut each episode after this many steps.
       deterministic: act by the mean; otherwise draw.
       called: what messages call the environment; `gymnasium_id` if None.
+      overlay: write the step, the return so far and the judge's belief over the picture.
+      judge: the discriminator whose belief is shown, see `overlay`.
+      beside: film this policy, too, in a second picture to the right, from the same initial states; the picture of an
+        episode that has ended stands still until the other one ends.
+      labels: what the two pictures are called; written where there are two.
 
     Raises:
       GailfeError: a bad argument, an environment that cannot be made, does not fit the policy or does not render, or no
@@ -119,7 +133,8 @@ def record_video(
     # Here already, where it costs no child process; without a picture this needs no OpenGL.
     view = {"render_mode": "rgb_array"} if gymnasium_id.startswith(evaluate.OURS) else {}
     with contextlib.closing(evaluate.make_env(gymnasium_id, **view)) as env:
-        evaluate.check_fit(policy, env, gymnasium_id)
+        for actor in filter(None, (policy, beside)):
+            evaluate.check_fit(actor, env, gymnasium_id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -128,7 +143,13 @@ def record_video(
     failures = []
     with tempfile.TemporaryDirectory(prefix="gailfe-video-") as folder, replacing(path, suffix=".mp4") as draft:
         order = {
-            "policy": str(policy.save(Path(folder, "policy.safetensors"))),
+            "policies": [
+                str(actor.save(Path(folder, f"policy_{i}.safetensors")))
+                for i, actor in enumerate(filter(None, (policy, beside)))
+            ],
+            "judge": None if judge is None else str(judge.save(Path(folder, "judge.safetensors"))),
+            "overlay": overlay,
+            "labels": [""] if beside is None else list(labels),
             "result": str(Path(folder, "result.json")),
             "video": str(draft),
             "modules": imported_modules(),
@@ -149,7 +170,8 @@ def record_video(
             if "error" in outcome:
                 raise GailfeError(outcome["error"])
             if "frames" in outcome:
-                return VideoResult(path, outcome["frames"], outcome["fps"], backend, tuple(outcome["returns"]))
+                returns, *others = map(tuple, outcome["returns"])
+                return VideoResult(path, outcome["frames"], outcome["fps"], backend, returns, *others)
             failures.append(f"{backend}: {outcome['no_picture']}")
         raise GailfeError(f"video: no OpenGL platform renders on this machine ({'; '.join(failures)}); {HINT}")
 
@@ -220,9 +242,39 @@ def _typed(error: BaseException) -> str:
 
 
 def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
-    gymnasium_id, called, seed = order["gymnasium_id"], order["called"], order["seed"]
-    policy = Policy.load(order["policy"])
-    batch = PolicyBatch([policy])
+    seed, first_episode, longest = order["seed"], order["first"], order["max_steps"]
+    with contextlib.ExitStack() as stack:
+        panels = [_panel(stack, order, evaluate, number) for number in range(len(order["policies"]))]
+        fps = float(order["fps"] or panels[0].env.metadata.get("render_fps") or 30)
+        every = math.ceil(fps / order["most_fps"]) if order["most_fps"] else 1
+        fps /= every
+        for panel in panels:
+            panel.begin(seed, first_episode)
+        first = _first_frame(panels[0], order["gymnasium_id"].startswith(evaluate.OURS))
+        size = np.zeros((first.shape[0], first.shape[1] * len(panels), 3), np.uint8)
+        returns: list[list[float]] = [[] for _ in panels]
+        frames = 0
+        with _writer(order["video"], size, fps) as write:
+            for episode in range(first_episode, first_episode + order["episodes"]):
+                for panel in panels:
+                    panel.begin(seed, episode)
+                write(_side_by_side(panels))
+                frames, steps = frames + 1, 0
+                while not all(panel.over for panel in panels) and steps < longest:
+                    for panel in panels:
+                        panel.step()
+                    steps += 1
+                    if steps % every == 0 or steps == longest or all(panel.over for panel in panels):
+                        write(_side_by_side(panels))
+                        frames += 1
+                for held, panel in zip(returns, panels):
+                    held.append(panel.total)
+    return {"frames": frames, "fps": fps, "returns": returns}
+
+
+def _panel(stack: contextlib.ExitStack, order: dict[str, Any], evaluate: ModuleType, number: int) -> Panel:
+    gymnasium_id, judge = order["gymnasium_id"], order["judge"]
+    policy = Policy.load(order["policies"][number])
     # The model's own camera follows the body; Gymnasium's default one stands still, and a runner leaves the picture.
     view = {"width": order["width"], "height": order["height"], "camera_name": "track"}
     try:
@@ -230,42 +282,39 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
     except GailfeError:
         # Only MuJoCo's environments take a view.
         env = evaluate.make_env(gymnasium_id, render_mode="rgb_array")
-    with contextlib.closing(env):
-        evaluate.check_fit(policy, env, gymnasium_id)
-        fps = float(order["fps"] or env.metadata.get("render_fps") or 30)
-        every = math.ceil(fps / order["most_fps"]) if order["most_fps"] else 1
-        fps /= every
-        env.reset(seed=evaluate.episode_seed(seed, order["first"]))
-        try:
-            first = _frame(env, called)
-        except GailfeError:
-            raise
-        except Exception as error:
-            if _is_platforms(error):
-                raise _NoPicture(_typed(error)) from error
-            # The environment lacks something of its own (a package, a render mode); another platform would not help.
-            raise GailfeError(f"env {called!r}: expected one that renders ({_typed(error)})") from error
-        # Others than MuJoCo's may well begin in the dark.
-        if not first.any() and (hasattr(env.unwrapped, "mujoco_renderer") or gymnasium_id.startswith(evaluate.OURS)):
-            raise _NoPicture("the first frame is black")
-        returns, frames = [], 0
-        with _writer(order["video"], first, fps) as write:
-            for episode in range(order["first"], order["first"] + order["episodes"]):
-                obs, _ = env.reset(seed=evaluate.episode_seed(seed, episode))
-                draw = evaluate.episode_draws(seed, episode, policy.noise_size)
-                write(_frame(env, called))
-                total, steps, over = 0.0, 0, False
-                while not over and steps < order["max_steps"]:
-                    noise = None if order["deterministic"] else draw()[None, None]
-                    action = batch.act(np.asarray(obs)[None, None], noise=noise)[0, 0]
-                    obs, reward, terminated, truncated, _ = env.step(action)
-                    total, steps, over = total + float(reward), steps + 1, terminated or truncated
-                    if steps % every == 0 or over or steps == order["max_steps"]:
-                        write(_frame(env, called))
-                        frames += 1
-                returns.append(total)
-                frames += 1
-    return {"frames": frames, "fps": fps, "returns": returns}
+    stack.callback(env.close)
+    evaluate.check_fit(policy, env, gymnasium_id)
+    return Panel(
+        env, policy, evaluate, order["called"], label=order["labels"][number], overlay=order["overlay"],
+        judge=None if judge is None else Confidence.load(judge), deterministic=order["deterministic"],
+    )  # fmt: skip
+
+
+def _first_frame(panel: Panel, ours: bool) -> np.ndarray:
+    """The first picture of all.
+
+    Raises:
+      _NoPicture: the platform makes none.
+      GailfeError: the environment does not.
+    """
+    try:
+        first = panel.frame()
+    except GailfeError:
+        raise
+    except Exception as error:
+        if _is_platforms(error):
+            raise _NoPicture(_typed(error)) from error
+        # The environment lacks something of its own (a package, a render mode); another platform would not help.
+        raise GailfeError(f"env {panel.called!r}: expected one that renders ({_typed(error)})") from error
+    # Others than MuJoCo's may well begin in the dark. Below the words, for these are bright.
+    dark = not first[first.shape[0] // 2 :].any()
+    if dark and (hasattr(panel.env.unwrapped, "mujoco_renderer") or ours):
+        raise _NoPicture("the first frame is black")
+    return first
+
+
+def _side_by_side(panels: Sequence[Panel]) -> np.ndarray:
+    return np.ascontiguousarray(np.concatenate([panel.frame() for panel in panels], axis=1))
 
 
 def _is_platforms(error: BaseException) -> bool:
@@ -279,28 +328,13 @@ def _is_platforms(error: BaseException) -> bool:
     )
 
 
-def _frame(env: Any, called: str) -> np.ndarray:
-    """`[height, width, 3]` uint8 of even sizes.
-
-    Raises:
-      GailfeError: the environment gives something else.
-    """
-    given = env.render()
-    if not isinstance(given, np.ndarray) or given.ndim != 3 or given.shape[2] != 3:
-        kind = f"shape {list(given.shape)}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
-        raise GailfeError(f"env {called!r}: render gives {kind}; expected an array [height, width, 3]")
-    frame = np.asarray(given, np.uint8)
-    # H.264 in yuv420p has no odd sizes.
-    return np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
-
-
 @contextlib.contextmanager
-def _writer(path: str, first: np.ndarray, fps: float):
+def _writer(path: str, like: np.ndarray, fps: float):
     import imageio_ffmpeg
 
     stream = imageio_ffmpeg.write_frames(
         path,
-        (first.shape[1], first.shape[0]),
+        (like.shape[1], like.shape[0]),
         fps=fps,  # pyright: ignore[reportArgumentType]  (its documentation takes floats)
         codec="libx264",
         pix_fmt_out="yuv420p",

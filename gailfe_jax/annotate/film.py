@@ -95,16 +95,7 @@ class Film:
         if self.problem is not None or self._physics is None:
             return {"words": f"No pictures, for {self.problem}. The curves show what was observed.", "warns": False}
         states = self.states(number)
-        if states.stored:
-            return {"words": "Drawn from the simulator states in the file.", "warns": False}
-        words = (
-            "Replayed from observations and actions, for the file has no simulator states. What the replay observes "
-            f"differs from the recording by up to {states.apart:.1%}."
-        )
-        if states.faithful:
-            return {"words": words, "warns": False}
-        words += f" {states.guessed} positions are not among the observations: they may not be what they were."
-        return {"words": words, "warns": True}
+        return {"words": states.words, "warns": not (states.stored or states.faithful)}
 
     def close(self) -> None:
         """Ends the process that draws."""

@@ -51,7 +51,7 @@ def state_space_of(run_dir: pathlib.Path, demos: str | None = None, seed: int = 
         raise GailfeError(f"{run_dir}: no discriminator of seed {chosen.seed}; expected an imitation run that ended")
     judge = Confidence.load(file)
     env = policies_of(run_dir).env
-    expert = load_demonstrations(demos or _own_demonstrations(run_dir), env, also_called(env.spec)).expert
+    expert = load_demonstrations(demos or own_demonstrations(run_dir), env, also_called(env.spec)).expert
     own = _played(env, chosen.policy, seed)
     names = tuple(name for name, _ in meaning_of(env).obs)
     about = f"The discriminator of {chosen.why}"
@@ -88,7 +88,12 @@ def films_of(run_dir: pathlib.Path, episodes: int = 20, seed: int = 0) -> list[F
     return list(films.values())
 
 
-def _own_demonstrations(run_dir: pathlib.Path) -> str:
+def own_demonstrations(run_dir: pathlib.Path) -> str:
+    """The file that a run was trained on.
+
+    Raises:
+      GailfeError: there was none, it is not where it was, or it has changed.
+    """
     held = load_run(run_dir)["demos"]
     file = held.get("demos")
     if not isinstance(file, str):

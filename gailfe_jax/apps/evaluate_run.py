@@ -20,7 +20,7 @@ from gailfe_jax.artifacts.host_policy import AnyPolicy
 from gailfe_jax.artifacts.oracle import AsksExpert, ask
 from gailfe_jax.artifacts.policy import Policy, check_borrowed, check_policy, check_spaces, expert_names, load_expert
 from gailfe_jax.data.formats import load_demonstrations
-from gailfe_jax.envs import also_called, make_env, policy_record, task_file, warn_if_changed
+from gailfe_jax.envs import also_called, base_name, make_env, policy_record, task_file, warn_if_changed
 from gailfe_jax.envs.rollout import Episodes, Visited, evaluate, visit
 from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.foreign.host_oracle import oracle_of
@@ -112,6 +112,27 @@ def _run_around(path: pathlib.Path) -> pathlib.Path | None:
     folder = path.absolute().parent
     inside = folder.name in ("policies", "snapshots") and (folder.parent / "config.json").is_file()
     return folder.parent if inside else None
+
+
+def expert_for(source: str, env: Env, made_env: str) -> AnyPolicy:
+    """The expert that a word stands for: `expert` is the one that is shipped for the task, others see `read_expert`.
+
+    Args:
+      source: the word.
+      env: what it is to act in.
+      made_env: what `make_env` calls that.
+
+    Raises:
+      GailfeError: none is shipped, or the source is missing, damaged, or not for this environment.
+    """
+    if source != "expert":
+        policy = read_expert(source, env.spec)
+    elif base_name(made_env) in expert_names():
+        policy = load_expert(base_name(made_env))
+    else:
+        raise GailfeError(f"expert: none is shipped for {env.spec.name}; expected a policy's file")
+    check_policy("expert", policy, env.spec, also_called(env.spec))
+    return policy
 
 
 def known_expert_return(path: str | pathlib.Path, task: str) -> float | None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
-import tempfile
-import webbrowser
 from collections.abc import Sequence
 
 from gailfe_jax.cli.parsing import PathWord, parse
@@ -46,16 +43,11 @@ class Annotate:
         session = Session(self.path, self.out)
         film = Film(session, self.env, self.size)
         try:
-            with Server(session, film, self.port) as server, tempfile.TemporaryDirectory(prefix="gailfe-") as folder:
+            with Server(session, film, self.port) as server:
                 counts = session.counts()
                 found = f", {counts['decided']} of them decided in {session.out}" if session.resumed else ""
                 print(f"{self.path}: {counts['episodes']} episodes{found}")
-                print(f"open {server.url} (Ctrl-C ends)", flush=True)
-                if self.browser:
-                    _open(server.url, pathlib.Path(folder))
-                server.serve_forever()
-        except KeyboardInterrupt:
-            print()
+                server.run(self.browser)
         finally:
             film.close()
         counts = session.counts()
@@ -65,13 +57,6 @@ class Annotate:
         kinds = f"{counts['good']} good, {counts['failed']} failed, {counts['failed_from']} failed from a step"
         print(f"wrote {session.out}: {counts['decided']} of {counts['episodes']} episodes decided ({kinds})")
         return 0
-
-
-def _open(url: str, folder: pathlib.Path) -> None:
-    """Opens the page without its address on a command line, where everybody on this machine could read the token."""
-    page = folder / "open.html"
-    page.write_text(f'<!doctype html><title>gailfe</title><meta http-equiv="refresh" content="0; url={url}">')
-    webbrowser.open(page.as_uri())
 
 
 def run(args: Sequence[str]) -> int:

@@ -91,6 +91,24 @@ def named(folder: str | os.PathLike[str]) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def is_held(folder: str | os.PathLike[str]) -> bool:
+    """Whether a process writes to `folder`, as far as the folder says; nothing is locked to find out."""
+    try:
+        said = read_json(Path(folder) / HOLDER)
+        process, host = int(said["process"]), said["host"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    if host != socket.gethostname() or fcntl is None:
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # Another user's.
+        return True
+    return process > 0
+
+
 def _holder(folder: Path) -> str:
     """Who holds a folder, as far as it says."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):

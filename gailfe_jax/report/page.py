@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import datetime
-import hashlib
-import importlib.resources
 import itertools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +19,9 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_text_atomic
 from gailfe_jax.report import health, tables
 from gailfe_jax.report.charts import MOST_SERIES, TaskPart, by_task, chart_data
-from gailfe_jax.report.markup import Markup, embedded, join, table, tag
 from gailfe_jax.report.read import Series, read_series
+from gailfe_jax.web.markup import Markup, join, table, tag
+from gailfe_jax.web.page import BASE_SCRIPT, BASE_STYLE, UPLOT, UPLOT_STYLE, one_file
 
 NAME = "report.html"
 _SPACE = (
@@ -34,6 +33,21 @@ _SPACE = (
 _LINKS = {"health": "What stands out", "settings": "Settings", "provenance": "Where it comes from"}
 _CELLS = 3
 """Of the table of the state space, both ways."""
+STYLES = (UPLOT_STYLE, BASE_STYLE, "gailfe_jax.report:page/report.css")
+SCRIPTS = (UPLOT, BASE_SCRIPT, "gailfe_jax.report:page/scatter.js", "gailfe_jax.report:page/report.js")
+LIVE_SCRIPTS = (*SCRIPTS, "gailfe_jax.report:page/watch.js")
+
+
+class Live(NamedTuple):
+    """How far a run is while it is watched.
+
+    Attributes:
+      stamp: another one where the page has changed.
+      said: in words.
+    """
+
+    stamp: str
+    said: str
 
 
 def write_report(
@@ -69,26 +83,11 @@ def render(
     title: str,
     spaces: Mapping[pathlib.Path, StateSpace | str],
     films: Mapping[pathlib.Path, Sequence[Film] | str],
+    live: Live | None = None,
 ) -> str:
-    """The text of the page, see `write_report`."""
+    """The text of the page, see `write_report`; one that renews itself where it is `live`."""
     parts = by_task(found)
     data = chart_data(parts)
-    style = _asset("vendor/uPlot.min.css") + _asset("page/report.css")
-    script = _asset("vendor/uPlot.iife.min.js") + "\n" + _asset("page/scatter.js") + _asset("page/report.js")
-    policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
-        "media-src data:; base-uri 'none'; form-action 'none'"
-    )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"Report: {title}"),
-        tag("link", rel="icon", href="data:,"),
-        tag("style", Markup(style)),
-    )
     sections = [
         *(_task_section(number, part, data["every"], len(parts) > 1) for number, part in enumerate(parts)),
         _health_section(found),
@@ -98,19 +97,21 @@ def render(
         _section("provenance", "Where it comes from", tables.facts(found)),
     ]
     spread = [_space_data(space) for space in spaces.values() if isinstance(space, StateSpace)]
-    body = tag(
-        "body",
-        tag("a", "Skip to the results", href="#task-0", class_="skip"),
-        _header(found, title),
-        tag("main", *sections),
-        tag("script", embedded(data | {"spaces": spread}), type="application/json", id="data"),
-        tag("script", Markup(script)),
+    return one_file(
+        f"{'Report' if live is None else 'Watch'}: {title}",
+        [
+            tag("a", "Skip to the results", href="#task-0", class_="skip"),
+            _header(found, title, live),
+            tag("main", *sections),
+        ],
+        styles=STYLES,
+        scripts=SCRIPTS if live is None else LIVE_SCRIPTS,
+        data=data | {"spaces": spread} | ({} if live is None else {"stamp": live.stamp}),
+        connects=live is not None,
     )
-    notice = f"<!--\nThe charts are drawn by uPlot:\n{_asset('vendor/LICENSE')}-->\n"
-    return f"<!doctype html>\n{notice}{tag('html', head, body, lang='en')}\n"
 
 
-def _header(found: Sequence[Series], title: str) -> Markup:
+def _header(found: Sequence[Series], title: str, live: Live | None) -> Markup:
     tasks = list(dict.fromkeys(series.task for series in found))
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     said = f"{len(found)} series on {', '.join(tasks[:6])}{' and others' if len(tasks) > 6 else ''}. Written {now}."
@@ -124,6 +125,7 @@ def _header(found: Sequence[Series], title: str) -> Markup:
         "header",
         tag("h1", title),
         tag("p", said),
+        None if live is None else tag("p", live.said, id="live", role="status"),
         tag("nav", tag("ul", *(tag("li", link) for link in links)), aria_label="On this page"),
         tag("noscript", tag("p", "The charts need JavaScript; the tables do not.")),
     )
@@ -150,6 +152,8 @@ def _task_section(number: int, part: TaskPart, every: int, several: bool) -> Mar
             _chart(number, 0, part.judged, part),
             *_groups(number, part),
         ]
+    elif any(series.folder is not None for series in part.series):
+        content.append(tag("p", "There is no evaluation yet. The first one brings the curves.", class_="waits"))
     return _section(f"task-{number}", part.task if several else f"Results on {part.task}", *content)
 
 
@@ -323,12 +327,3 @@ def _space_data(space: StateSpace) -> dict[str, Any]:
         "probability": [round(float(p), 3) for p in space.expert_probability],
         "policy": [int(is_policy) for is_policy in space.is_policy],
     }
-
-
-def _asset(name: str) -> str:
-    return importlib.resources.files("gailfe_jax.report").joinpath(*name.split("/")).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    """What a content security policy calls a script or style of this text."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

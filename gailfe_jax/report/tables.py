@@ -10,8 +10,8 @@ import numpy as np
 from gailfe_jax.analysis.statistics import Interval, bootstrap_interval
 from gailfe_jax.report.charts import TaskPart, final_interval
 from gailfe_jax.report.health import WELL, Examined, seeds_in_words, steps_in_words
-from gailfe_jax.report.markup import Markup, join, table, tag
 from gailfe_jax.report.read import Series
+from gailfe_jax.web.markup import Markup, join, table, tag
 
 _MOST_COLUMNS = 6
 """Series that stand side by side in a table of settings; where there are more, each has a row."""

@@ -1,4 +1,4 @@
-"""What a run's state becomes for people: policies and discriminators as NumPy objects and files."""
+"""What a run's state becomes for people: policies, discriminators and values as NumPy objects and files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ import numpy as np
 from gailfe_jax.artifacts.confidence import Confidence
 from gailfe_jax.artifacts.numpy_mlp import mlp_weights
 from gailfe_jax.artifacts.policy import Policy
+from gailfe_jax.artifacts.value import ValueEstimate
 from gailfe_jax.envs import task_record
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.adversarial import Adversarial
 from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.learners.methods import policy_name
 from gailfe_jax.policies.actor import Actor
+from gailfe_jax.policies.actor_critic import ActorCritic
 from gailfe_jax.rewards.discriminator import Discriminator
 from gailfe_jax.rewards.observed import ALL
 
@@ -109,6 +111,30 @@ def to_confidences(
         )
         for i, seed in enumerate(seeds)
     ]
+
+
+def to_values(
+    state: LearnerState, learner: Learner, env_name: str, steps: int, seeds: np.ndarray
+) -> list[ValueEstimate]:
+    """The value networks of `[S]` states as NumPy objects, one per seed; none where the policy step has none."""
+    step = learner.policy if isinstance(learner, Adversarial) else None
+    if not isinstance(step, ActorCritic):
+        return []
+    agent = state.agent
+    params, stats, scale = jax.tree.map(np.asarray, (agent.value, agent.obs_stats, agent.return_scale))
+    (means, stds), obs_std, found = map(np.asarray, scale.moments), np.asarray(stats.std), []
+    for i, seed in enumerate(seeds):
+        *layers, (kernel, bias) = mlp_weights(jax.tree.map(lambda x, i=i: x[i], params["params"]))
+        found.append(
+            ValueEstimate(
+                layers=[*layers, (kernel * stds[i], bias * stds[i] + means[i])],
+                activation=step.activation,
+                obs_mean=stats.mean[i],
+                obs_std=obs_std[i],
+                metadata=_metadata(learner, env_name, steps) | {"seed": str(int(seed))},
+            )
+        )
+    return found
 
 
 def _of_pairs(

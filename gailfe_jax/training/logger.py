@@ -16,10 +16,7 @@ from rich.console import Console
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, write_text_atomic
 from gailfe_jax.io.digests import text_sha256
-<<<<<<< HEAD
 from gailfe_jax.io.json_text import parse_json
-=======
->>>>>>> words
 from gailfe_jax.training.display import Display
 from gailfe_jax.training.summary import summarise
 from gailfe_jax.training.trackers import TensorBoard, Tracker, tracker

@@ -17,6 +17,7 @@ import numpy as np
 
 from gailfe_jax.analysis.occupancy import MOST_STEPS
 from gailfe_jax.artifacts import confidence
+from gailfe_jax.artifacts import value as values
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.config.run import DemoSettings, EnvSettings, RunSettings
 from gailfe_jax.data.annotators import Annotator
@@ -28,7 +29,7 @@ from gailfe_jax.parallel import distributed
 from gailfe_jax.training import outlook
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.divergence import Divergence, Guard, agreed_divergences
-from gailfe_jax.training.export import save_policies, to_confidences, to_policies
+from gailfe_jax.training.export import save_policies, to_confidences, to_policies, to_values
 from gailfe_jax.training.footprint import footprint
 from gailfe_jax.training.logger import RunLogger
 from gailfe_jax.training.opening import Opened, open_folder
@@ -467,9 +468,10 @@ class _Session:
         }
         if self.done_steps == self.start_step:
             timing |= recorded_timing(run_dir, timing)
-        judges = to_confidences(self.state, plan.learner, plan.env_name, self.done_steps, plan.seeds)
-        for name, judge in zip(plan.names, judges):
-            judge.save(run_dir / confidence.FOLDER / f"seed_{name}.safetensors")
+        made = self.state, plan.learner, plan.env_name, self.done_steps, plan.seeds
+        for folder, found in ((confidence.FOLDER, to_confidences(*made)), (values.FOLDER, to_values(*made))):
+            for name, network in zip(plan.names, found):
+                network.save(run_dir / folder / f"seed_{name}.safetensors")
         save_policies(policies, plan.names, run_dir / "policies")
         summary = finish_run(
             run_dir,

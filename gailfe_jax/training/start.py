@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-=======
-import json
->>>>>>> words
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
-<<<<<<< HEAD
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, write_json_atomic
 from gailfe_jax.io.json_text import read_json
-=======
-from gailfe_jax.io.atomic import plain, write_json_atomic
->>>>>>> words
 
 START = "start.json"
 """File in a run folder: by metric, one value for each seed."""
@@ -33,13 +25,8 @@ def from_the_start(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`(steps [k], values [S, k])` of a metric with its value at step 0 before them, where that was noted."""
     try:
-<<<<<<< HEAD
         start = np.array(read_json(run_dir / START)[name], np.float64)
     except (GailfeError, ValueError, KeyError, TypeError):
-=======
-        start = np.array(json.loads((run_dir / START).read_text(encoding="utf-8"))[name], np.float64)
-    except (OSError, ValueError, KeyError, TypeError):
->>>>>>> words
         return steps, values
     if start.shape != values.shape[:1] or not np.isfinite(start).all() or steps[0] <= 0:
         return steps, values

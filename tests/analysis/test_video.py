@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
 
@@ -12,8 +13,10 @@ import pytest
 
 from gailfe_jax.analysis import evaluation, video
 from gailfe_jax.analysis.evaluation import evaluate_policy
+from gailfe_jax.analysis.filming import Panel, written_over
 from gailfe_jax.analysis.opengl import platforms
 from gailfe_jax.analysis.video import VideoResult, record_video
+from gailfe_jax.artifacts.confidence import Confidence
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io import user_modules
@@ -253,8 +256,9 @@ def test_a_task_of_ones_own_is_filmed_to_where_it_ends(camera, tmp_path, recorde
 )
 def test_an_environments_own_failure_is_not_the_platforms(tmp_path, fault, message):
     policy = str(cliff_expert().save(tmp_path / "policy.safetensors"))
-    order = {"gymnasium_id": f"tests.hosted:Pond-v0?fault={fault}", "called": "pond", "seed": 0, "policy": policy}
-    order |= {"width": 32, "height": 32, "fps": None, "most_fps": None, "first": 0}
+    order = {"gymnasium_id": f"tests.hosted:Pond-v0?fault={fault}", "called": "pond", "seed": 0, "policies": [policy]}
+    order |= {"width": 32, "height": 32, "fps": None, "most_fps": None, "first": 0, "episodes": 1, "max_steps": 2}
+    order |= {"judge": None, "overlay": False, "labels": [""], "deterministic": True}
     with pytest.raises(GailfeError, match=message):
         video._record(order, evaluation)
 
@@ -269,3 +273,59 @@ def test_what_mujoco_raises_is_the_platforms():
     assert video._is_platforms(failure(lambda: mujoco.Renderer(model, 10**6, 10)))
     assert video._is_platforms(mujoco.FatalError("no screen"))
     assert not video._is_platforms(failure(lambda: {}["colour"]))
+
+
+def test_words_stand_over_the_picture():
+    frame = np.full((48, 64, 3), 200, np.uint8)
+    written = written_over(frame, ["expert", "step 3"])
+    assert written.shape == frame.shape and (frame == 200).all()
+    # Darker below the words, bright where they are, and nothing further down.
+    assert written[:20].min() == 90 and written[:20].max() > 220
+    assert (written[40:] == 200).all()
+    assert written_over(frame, []).shape == frame.shape
+
+
+def test_a_panel_says_how_its_episode_goes():
+    class Env:
+        def __init__(self):
+            self.steps = 0
+
+        def reset(self, seed):
+            self.steps = 0
+            return np.zeros(2), {}
+
+        def step(self, action):
+            self.steps += 1
+            return np.full(2, self.steps if self.steps < 3 else np.nan), 1.5, self.steps == 3, False, {}
+
+        def render(self):
+            return np.full((33, 65, 3), self.steps, np.uint8)
+
+    judge = Confidence([(np.zeros((3, 1)), np.full(1, -2.0))], "tanh", np.zeros(3), np.ones(3), 2)
+    panel = Panel(Env(), make_policy(2, 1), evaluation, "x", label="mine", judge=judge, overlay=True)
+    panel.begin(0, 0)
+    assert panel.lines() == ["mine", "step 0   return 0.0"]
+    panel.step()
+    assert panel.lines() == ["mine", "step 1   return 1.5   belief 0.88"] and panel.frame().shape == (32, 64, 3)
+    for _ in range(5):
+        panel.step()
+    assert (panel.steps, panel.total, panel.over) == (3, 4.5, True)
+    assert panel.lines() == ["mine", "step 3   return 4.5   belief 0.88   ended"]
+
+
+@pytest.mark.slow
+def test_another_policy_is_filmed_beside(tmp_path, recorded):
+    still = dataclasses.replace(make_policy(), weights=[(np.zeros((17, 6)), np.zeros(6))])
+    film = record_video(
+        make_policy(), "HalfCheetah-v5", tmp_path / "x.mp4", width=96, height=64, max_steps=4, seed=2, beside=still,
+        overlay=True, labels=("mine", "still"),
+    )  # fmt: skip
+    own, other = (
+        evaluate_policy(policy, "HalfCheetah-v5", episodes=1, seed=2, max_steps=4) for policy in (make_policy(), still)
+    )
+    assert list(film.returns) == own.returns.tolist() and list(film.beside_returns) == other.returns.tolist()
+    frames = iio.imread(film.path).astype(float)
+    assert frames.shape == (5, 64, 192, 3)
+    # Words on both, and both from the same state.
+    assert np.abs(frames[0][30:, :96] - frames[0][30:, 96:]).mean() < 3
+    assert frames[0][:20, :96].max() > 200 and frames[0][:20, 96:].max() > 200

@@ -16,9 +16,9 @@ from gailfe_jax.analysis.state_space import Axis, StateSpace
 from gailfe_jax.analysis.video import Film
 from gailfe_jax.report import charts
 from gailfe_jax.report.charts import by_task, chart_data, final_interval
-from gailfe_jax.report.markup import embedded, join, tag
 from gailfe_jax.report.page import write_report
 from gailfe_jax.report.read import read_series
+from gailfe_jax.web.markup import embedded, join, tag
 from tests.report.made import STEPS, metrics, write_cell, write_lines, write_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&-->"

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from gailfe_jax.artifacts.confidence import Confidence
+from gailfe_jax.artifacts.value import ValueEstimate
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.nn.distributions import ActionUnits
-from gailfe_jax.training.export import to_confidences, to_policies
+from gailfe_jax.training.export import to_confidences, to_policies, to_values
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.training.run_folder import load_policies
 from tests.tiny import tiny
@@ -49,7 +51,24 @@ def test_saved_discriminators_judge_in_numpy_as_the_learner_does(whole):
         np.testing.assert_allclose(judge.logit(obs, action), logits, atol=1e-5)
 
 
+def test_saved_values_are_those_of_the_learner(whole):
+    obs = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    steps, learner, state = restored(whole.run_dir)
+    made = to_values(state, learner, "cliff", steps, np.array(SEEDS))
+    assert [value.metadata["seed"] for value in made] == ["3", "4"]
+    for index, value in enumerate(made):
+        saved = ValueEstimate.load(whole.run_dir / "values" / f"seed_{SEEDS[index]}.safetensors")
+        np.testing.assert_array_equal(saved(obs), value(obs))
+        agent = jax.tree.map(lambda x, i=index: x[i], state.agent)
+        np.testing.assert_allclose(saved(obs), learner.policy._values(agent, jnp.asarray(obs)), rtol=1e-4, atol=1e-4)
+    with pytest.raises(GailfeError, match=r"obs: expected shape \[\.\.\., 2\], got \[3\]"):
+        made[0](np.zeros(3))
+    with pytest.raises(GailfeError, match="expected a file of 'gailfe_jax value 1'"):
+        ValueEstimate.load(whole.run_dir / "discriminators" / f"seed_{SEEDS[0]}.safetensors")
+
+
 def test_a_method_without_a_discriminator_leaves_none():
+    assert to_values(None, tiny("sac").on(ENV), "cliff", 7, np.array(SEEDS)) == []
     learner = tiny("fem").on(ENV)
     assert to_confidences(None, learner, "cliff", 7, np.array(SEEDS)) == []
 

@@ -41,6 +41,19 @@ class RecordedStates:
         """Whether the positions are those of the recording, but for what no observation tells of."""
         return self.apart <= _SAME or not self.guessed
 
+    @property
+    def words(self) -> str:
+        """How they came about."""
+        if self.stored:
+            return "Drawn from the simulator states in the file."
+        said = (
+            "Replayed from observations and actions, for the file has no simulator states. What the replay observes "
+            f"differs from the recording by up to {self.apart:.1%}."
+        )
+        if not self.faithful:
+            said += f" {self.guessed} positions are not among the observations: they may not be what they were."
+        return said
+
 
 def recorded_states(
     physics: MujocoC, obs: np.ndarray, action: np.ndarray, simulator_state: np.ndarray | None = None

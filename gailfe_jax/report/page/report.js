@@ -1,27 +1,30 @@
 // The charts of a report: bands and single seeds, hover, zoom, and what is shown.
 
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+const Report = (() => {
+  let data;
   const COLOURS = 7;
   const FIRST_SHOWN = 7; // Lines in a chart at first: as many as there are colours.
   const DASHES = [[], [8, 5], [2, 4], [10, 4, 2, 4]];
-  const charts = [];
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const make = (name, properties = {}, ...children) => {
-    const element = Object.assign(document.createElement(name), properties);
-    element.append(...children);
-    return element;
-  };
+  let charts = [];
+  let scatters = [];
+  // What is shown of each task, and where a chart is zoomed to: by names, so that they outlast a newer page.
+  const shown = new Map();
+  const zooms = new Map();
 
-  // What is shown of each task; the controls change it.
-  const shown = data.tasks.map((task) => ({
-    clock: false,
-    single: false,
-    share: false,
-    series: task.series.map((_, i) => i < FIRST_SHOWN),
-    seeds: task.series.map((series) => series.seeds.map(() => true)),
-    references: task.references.map(() => true),
-  }));
+  const SERIES = (series) => `series ${series.label}`;
+  const SEED = (series, seed) => `seed ${seed} of ${series.label}`;
+  const REFERENCE = (reference) => `reference ${reference.label}`;
+
+  // The controls change it.
+  function stateOf(task) {
+    if (!shown.has(task.name)) shown.set(task.name, { clock: false, single: false, share: false, off: new Set(), met: new Set() });
+    const state = shown.get(task.name);
+    task.series.forEach((series, i) => {
+      if (i >= FIRST_SHOWN && !state.met.has(series.label)) state.off.add(SERIES(series));
+      state.met.add(series.label);
+    });
+    return state;
+  }
 
   function count(value) {
     for (const [size, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
@@ -35,17 +38,14 @@
     return seconds < 7200 ? `${Number((seconds / 60).toPrecision(3))} min` : `${Number((seconds / 3600).toPrecision(3))} h`;
   }
 
-  function number(value) {
-    if (value === null || value === undefined) return "none";
-    return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : `${Number(value.toPrecision(3))}`;
-  }
-
   class Chart {
     constructor(place) {
       this.place = place;
       this.task = Number(place.dataset.task);
-      this.chart = data.tasks[this.task].charts[Number(place.dataset.chart)];
-      this.state = shown[this.task];
+      this.about = data.tasks[this.task];
+      this.chart = this.about.charts[Number(place.dataset.chart)];
+      this.called = `${this.about.name} ${this.chart.judged} ${this.chart.name}`;
+      this.state = stateOf(this.about);
       this.built = false;
       place.chart = this;
     }
@@ -57,7 +57,7 @@
         for (const what of ["low", "high", "mid"]) rows.push({ at, line, what });
         line.seeds.forEach((_, seed) => rows.push({ at, line, what: "seed", seed }));
       });
-      const references = this.chart.judged ? data.tasks[this.task].references : [];
+      const references = this.chart.judged ? this.about.references : [];
       references.forEach((reference, at) => rows.push({ at, reference, what: "reference" }));
       return rows;
     }
@@ -91,9 +91,11 @@
     }
 
     visible(row) {
-      if (row.what === "reference") return this.state.references[row.at];
-      if (!this.state.series[row.line.series]) return false;
-      return row.what !== "seed" || (this.state.single && this.state.seeds[row.line.series][row.seed]);
+      const { off, single } = this.state;
+      if (row.what === "reference") return !off.has(REFERENCE(row.reference));
+      const series = this.about.series[row.line.series];
+      if (off.has(SERIES(series))) return false;
+      return row.what !== "seed" || (single && !off.has(SEED(series, series.seeds[row.seed])));
     }
 
     options(width) {
@@ -116,14 +118,6 @@
         if (row.what !== "low") return;
         const line = row.line.series;
         bands.push({ series: [i + 2, i + 1], fill: () => `${css(`--c${line % COLOURS}`)}33` });
-      });
-      const axis = (values, more = {}) => ({
-        stroke: () => css("--quiet"),
-        grid: { stroke: () => css("--grid"), width: 1 },
-        ticks: { stroke: () => css("--grid"), width: 1 },
-        font: "12px system-ui, sans-serif",
-        values: (_, ticks) => ticks.map(values),
-        ...more,
       });
       return {
         width,
@@ -177,7 +171,9 @@
       this.place.append(this.plotPlace, this.readout, this.status, tools);
       this.place.addEventListener("keydown", (event) => this.key(event));
       this.plot = new uPlot(this.options(this.width()), this.data(), this.plotPlace);
-      new ResizeObserver(() => this.resize()).observe(this.place);
+      if (zooms.has(this.called)) this.plot.setScale("x", zooms.get(this.called));
+      this.sizes = new ResizeObserver(() => this.resize());
+      this.sizes.observe(this.place);
       this.read(null);
     }
 
@@ -189,6 +185,17 @@
       if (this.place.clientWidth && this.plot.width !== this.width()) {
         this.plot.setSize({ width: this.width(), height: this.plot.height });
       }
+    }
+
+    // Before its place is taken away; remembers where it is zoomed to.
+    end() {
+      if (!this.built) return;
+      const { min, max } = this.plot.scales.x;
+      const x = this.plot.data[0];
+      if (x.length > 1 && (min > x[0] || max < x[x.length - 1])) zooms.set(this.called, { min, max });
+      else zooms.delete(this.called);
+      this.sizes.disconnect();
+      this.plot.destroy();
     }
 
     // After a control has changed; `numbers` where the numbers themselves have.
@@ -221,7 +228,7 @@
           const [low, high] = [this.value(i - 1, at), this.value(i, at)];
           words.push(`${this.label(row)} ${number(value)} [${number(low)}, ${number(high)}]`);
         } else if (row.what === "seed") {
-          words.push(`seed ${data.tasks[this.task].series[row.line.series].seeds[row.seed]} ${number(value)}`);
+          words.push(`seed ${this.about.series[row.line.series].seeds[row.seed]} ${number(value)}`);
         } else {
           words.push(`${row.reference.label} ${number(value)}`);
         }
@@ -231,7 +238,7 @@
     }
 
     label(row) {
-      return data.tasks[this.task].series[row.line.series].label;
+      return this.about.series[row.line.series].label;
     }
 
     // Of the nearest evaluation of this line.
@@ -294,34 +301,39 @@
 
   function controls(place, at) {
     const task = data.tasks[at];
-    const state = shown[at];
+    const state = stateOf(task);
     const refresh = (numbers) => charts.filter((chart) => chart.task === at).forEach((chart) => chart.update(numbers));
     const set = (legend, ...children) => make("fieldset", {}, make("legend", { textContent: legend }), ...children);
+    // A box that keeps `name` out of what is shown while it is empty.
+    const choose = (text, name, swatch) => tick(text, !state.off.has(name), (on) => {
+      if (on) state.off.delete(name);
+      else state.off.add(name);
+      refresh(false);
+    }, swatch);
     const clocks = task.charts[0].lines.filter((line) => line.seconds).length;
-    const axis = ["steps", "wall clock"].map((text, i) => {
-      const button = make("input", { type: "radio", name: `axis-${at}`, checked: i === 0, disabled: i === 1 && !clocks });
+    if (!clocks) state.clock = false;
+    const along = ["steps", "wall clock"].map((text, i) => {
+      const button = make("input", {
+        type: "radio", name: `axis-${at}`, checked: state.clock === (i === 1), disabled: i === 1 && !clocks,
+      });
       button.addEventListener("change", () => { state.clock = i === 1; refresh(true); });
       return make("label", {}, button, make("span", { textContent: text }));
     });
-    if (!clocks) axis.push(make("span", { className: "quiet", textContent: "wall clock is not recorded" }));
-    const show = [tick("single seeds", false, (on) => { state.single = on; refresh(false); })];
+    if (!clocks) along.push(make("span", { className: "quiet", textContent: "wall clock is not recorded" }));
+    const show = [tick("single seeds", state.single, (on) => { state.single = on; refresh(false); })];
     if (task.charts[0].lines.some((line) => line.expert > 0)) {
-      show.push(tick("as share of the expert's return", false, (on) => { state.share = on; refresh(true); }));
+      show.push(tick("as share of the expert's return", state.share, (on) => { state.share = on; refresh(true); }));
     }
-    task.references.forEach((reference, i) => {
-      show.push(tick(reference.label, true, (on) => { state.references[i] = on; refresh(false); }));
-    });
+    show.push(...task.references.map((reference) => choose(reference.label, REFERENCE(reference))));
     const swatch = (i) => make("span", {
       className: `swatch c${i % COLOURS} dash${Math.floor(i / COLOURS) % DASHES.length}`,
     });
-    const methods = task.series.map((series, i) => (
-      tick(series.label, state.series[i], (on) => { state.series[i] = on; refresh(false); }, swatch(i))
-    ));
+    const methods = task.series.map((series, i) => choose(series.label, SERIES(series), swatch(i)));
     const seeds = make("details", {}, make("summary", { textContent: "Which seeds are drawn singly" }),
-      ...task.series.map((series, i) => set(series.label, ...series.seeds.map((seed, k) => (
-        tick(`seed ${seed}`, true, (on) => { state.seeds[i][k] = on; refresh(false); })
+      ...task.series.map((series) => set(series.label, ...series.seeds.map((seed) => (
+        choose(`seed ${seed}`, SEED(series, seed))
       )))));
-    place.append(set("Along", ...axis), set("Show", ...show), set("Methods", ...methods), seeds,
+    place.append(set("Along", ...along), set("Show", ...show), set("Methods", ...methods), seeds,
       make("p", { className: "quiet", textContent: "Dragging across a chart zooms, a double click shows all again." }));
   }
 
@@ -338,10 +350,6 @@
     redraw();
   }
 
-  data.tasks.forEach((task, at) => {
-    const place = document.getElementById(`controls-${at}`);
-    if (place) controls(place, at);
-  });
   // A chart is drawn when it comes near the window.
   const near = new IntersectionObserver((entries) => {
     entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
@@ -349,15 +357,45 @@
       entry.target.chart.build();
     });
   }, { rootMargin: "400px" });
-  document.querySelectorAll(".chart").forEach((place) => {
-    charts.push(new Chart(place));
-    near.observe(place);
-  });
-  const scatters = data.spaces.map((space, i) => new Scatter(i, space));
+
+  // Draws what the page says, when it is new.
+  function begin() {
+    data = embedded();
+    data.tasks.forEach((_, at) => {
+      const place = document.getElementById(`controls-${at}`);
+      if (place) controls(place, at);
+    });
+    charts = [...document.querySelectorAll(".chart")].map((place) => new Chart(place));
+    charts.forEach((chart) => near.observe(chart.place));
+    scatters = data.spaces.map((space, i) => new Scatter(i, space));
+  }
+
+  // Shows a newer page in the place of this one; controls, zoom, what is folded out, focus and place stay.
+  function replace(page) {
+    const name = (details) => `${details.closest("section")?.id} ${details.querySelector("summary").textContent}`;
+    const all = (kind) => [...document.querySelectorAll(kind)];
+    const open = new Set(all("details").filter((details) => details.open).map(name));
+    const drawn = new Set(charts.filter((chart) => chart.built).map((chart) => chart.called));
+    const [x, y] = [window.scrollX, window.scrollY];
+    const reached = all("a, button, input, summary, [tabindex]");
+    const at = reached.indexOf(document.activeElement);
+    charts.forEach((chart) => chart.end());
+    near.disconnect();
+    for (const part of ["header", "main", "#data"]) document.querySelector(part).replaceWith(page.querySelector(part));
+    begin();
+    all("details").forEach((details) => { details.open ||= open.has(name(details)); });
+    charts.filter((chart) => drawn.has(chart.called)).forEach((chart) => chart.build());
+    window.scrollTo(x, y);
+    const again = at < 0 ? undefined : all("a, button, input, summary, [tabindex]")[at];
+    if (again && again.tagName === reached[at].tagName) again.focus({ preventScroll: true });
+  }
+
+  begin();
   new ResizeObserver(() => scatters.forEach((scatter) => scatter.draw())).observe(document.body);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   const printing = matchMedia("print");
   printing.addEventListener("change", () => print(printing.matches));
   window.addEventListener("beforeprint", () => print(true));
   window.addEventListener("afterprint", () => print(false));
+  return { replace };
 })();

@@ -1,0 +1,260 @@
+"""What of a MuJoCo model is seen, and where its bodies are: shapes and poses for a viewer of another kind."""
+
+# MuJoCo's names come from a compiled module without stubs.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from gailfe_jax.envs.physics.model import load_model
+from gailfe_jax.types import Task
+
+_GROUPS = 3
+"""Groups of geoms and sites that MuJoCo's own viewer shows at first."""
+_SHAPES = {
+    mujoco.mjtGeom.mjGEOM_PLANE: "plane",
+    mujoco.mjtGeom.mjGEOM_HFIELD: "surface",
+    mujoco.mjtGeom.mjGEOM_SPHERE: "sphere",
+    mujoco.mjtGeom.mjGEOM_CAPSULE: "capsule",
+    mujoco.mjtGeom.mjGEOM_ELLIPSOID: "ellipsoid",
+    mujoco.mjtGeom.mjGEOM_CYLINDER: "cylinder",
+    mujoco.mjtGeom.mjGEOM_BOX: "box",
+    mujoco.mjtGeom.mjGEOM_MESH: "mesh",
+    mujoco.mjtGeom.mjGEOM_SDF: "mesh",
+}
+_UNDRAWN = {"nskin": "skins", "nflex": "flexible parts", "ntendon": "tendons"}
+_MOST_GRID = 128
+"""Points of a height field, each way."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shape:
+    """Something that is seen.
+
+    Attributes:
+      kind: `plane`, `sphere`, `capsule`, `ellipsoid`, `cylinder`, `box` or `mesh`.
+      body: number of the body that it is fixed to.
+      size: `[3]` MuJoCo's half sizes, in metres; of an infinite plane 0.
+      pos, quat: `[3]`, `[4]` its frame in the body's, `w` first.
+      rgba: `[4]` from 0 to 1.
+      surface: of a mesh, `(vertices [n, 3], faces [m, 3])` in its frame; shapes of one mesh share it.
+    """
+
+    kind: str
+    body: int
+    size: tuple[float, ...]
+    pos: tuple[float, ...]
+    quat: tuple[float, ...]
+    rgba: tuple[float, ...]
+    surface: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """From where a model is seen.
+
+    Attributes:
+      body: number of the body that the camera goes along with; None where it stands.
+      target: `[3]` what it looks at, beside the body's origin; in the world where it stands.
+      direction: `[3]` from the target to the camera, of length 1.
+      distance: between them, in metres.
+      fovy: the angle of the picture's height, in degrees.
+    """
+
+    body: int | None
+    target: tuple[float, ...]
+    direction: tuple[float, ...]
+    distance: float
+    fovy: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SceneModel:
+    """A model to be drawn.
+
+    Attributes:
+      shapes: what is seen.
+      moving: numbers of the bodies that move and are seen, or that the camera follows.
+      rest: `(pos [nbody, 3], quat [nbody, 4])` of all bodies in the initial state.
+      extent: how large it is, in metres.
+      view: from where.
+      undrawn: what the model has that these shapes leave out, in words.
+    """
+
+    shapes: tuple[Shape, ...]
+    moving: tuple[int, ...]
+    rest: tuple[np.ndarray, np.ndarray]
+    extent: float
+    view: View
+    undrawn: tuple[str, ...]
+
+
+def scene_of(task: Task, camera: str = "track") -> SceneModel:
+    """The shapes of a task's model.
+
+    Args:
+      task: which task.
+      camera: name of the camera that is taken, where the model has it; see `gailfe_jax.envs.physics.picture`.
+
+    Raises:
+      GailfeError: the model does not load.
+    """
+    model = load_model(task)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    surfaces: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
+    shapes = [*_geoms(model, surfaces), *_sites(model)]
+    view = _view(model, data, camera)
+    seen = {shape.body for shape in shapes} | ({view.body} if view.body is not None else set())
+    moving = tuple(sorted(body for body in seen if model.body_weldid[body] != 0))
+    undrawn = tuple(words for count, words in _UNDRAWN.items() if _visible_count(model, count))
+    rest = data.xpos.copy(), data.xquat.copy()
+    return SceneModel(tuple(shapes), moving, rest, float(model.stat.extent), view, undrawn)
+
+
+def body_poses(task: Task, qpos: np.ndarray, bodies: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Where bodies are at `qpos [T, nq]`: `(pos [T, b, 3], quat [T, b, 4])`, float64, `w` first.
+
+    Quaternions go on without a change of sign from step to step.
+    """
+    model = load_model(task)
+    data = mujoco.MjData(model)
+    chosen = np.array(bodies, int)
+    pos, quat = np.zeros((len(qpos), len(chosen), 3)), np.zeros((len(qpos), len(chosen), 4))
+    for t, row in enumerate(qpos):
+        data.qpos[:] = row
+        mujoco.mj_kinematics(model, data)
+        pos[t], quat[t] = data.xpos[chosen], data.xquat[chosen]
+    turned = np.sum(quat[1:] * quat[:-1], axis=-1) < 0
+    signs = np.where(np.cumsum(turned, axis=0) % 2, -1.0, 1.0)
+    quat[1:] *= signs[..., None]
+    return pos, quat
+
+
+def _geoms(model: Any, surfaces: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]) -> list[Shape]:
+    shapes = []
+    for i in range(model.ngeom):
+        kind = _SHAPES.get(mujoco.mjtGeom(model.geom_type[i]))
+        rgba = _colour(model, i, kind)
+        if kind is None or model.geom_group[i] >= _GROUPS or rgba[3] <= 0:
+            continue
+        surface, number = None, int(model.geom_dataid[i])
+        if kind in ("mesh", "surface"):
+            if number < 0:
+                continue
+            if (kind, number) not in surfaces:
+                surfaces[kind, number] = (_mesh if kind == "mesh" else _height_field)(model, number)
+            surface, kind = surfaces[kind, number], "mesh"
+        shapes.append(
+            Shape(
+                kind, int(model.geom_bodyid[i]), _floats(model.geom_size[i]), _floats(model.geom_pos[i]),
+                _floats(model.geom_quat[i]), rgba, surface,
+            )
+        )  # fmt: skip
+    return shapes
+
+
+def _sites(model: Any) -> list[Shape]:
+    shapes = []
+    for i in range(model.nsite):
+        rgba = _material(model, int(model.site_matid[i]), model.site_rgba[i])
+        if model.site_group[i] < _GROUPS and rgba[3] > 0:
+            kind, body = _SHAPES[mujoco.mjtGeom(model.site_type[i])], int(model.site_bodyid[i])
+            frame = _floats(model.site_pos[i]), _floats(model.site_quat[i])
+            shapes.append(Shape(kind, body, _floats(model.site_size[i]), *frame, rgba))
+    return shapes
+
+
+def _colour(model: Any, geom: int, kind: str | None) -> tuple[float, ...]:
+    material = int(model.geom_matid[geom])
+    rgba = _material(model, material, model.geom_rgba[geom])
+    # A ground's pattern is the viewer's own.
+    if material < 0 or kind == "plane":
+        return rgba
+    mean = _texture_mean(model, material)
+    return rgba if mean is None else (*(a * b for a, b in zip(rgba[:3], mean)), rgba[3])
+
+
+def _material(model: Any, material: int, own: np.ndarray) -> tuple[float, ...]:
+    # MuJoCo lets a colour of the geom's own win over its material's.
+    default = np.array([0.5, 0.5, 0.5, 1.0], np.float32)
+    return _floats(model.mat_rgba[material] if material >= 0 and np.array_equal(own, default) else own)
+
+
+def _texture_mean(model: Any, material: int) -> tuple[float, ...] | None:
+    """The mean colour of a material's texture, which is what is drawn of it; None where it has none."""
+    texture = int(np.ravel(model.mat_texid[material])[mujoco.mjtTextureRole.mjTEXROLE_RGB])
+    if texture < 0:
+        return None
+    channels, start = int(model.tex_nchannel[texture]), int(model.tex_adr[texture])
+    if channels < 3:
+        return None
+    size = int(model.tex_height[texture]) * int(model.tex_width[texture]) * channels
+    pixels = np.asarray(model.tex_data[start : start + size]).reshape(-1, channels)
+    return _floats(pixels[:, :3].mean(axis=0) / 255)
+
+
+def _mesh(model: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
+    vertex, face = int(model.mesh_vertadr[number]), int(model.mesh_faceadr[number])
+    vertices = model.mesh_vert[vertex : vertex + int(model.mesh_vertnum[number])]
+    return vertices.astype(np.float64), model.mesh_face[face : face + int(model.mesh_facenum[number])].astype(np.int64)
+
+
+def _height_field(model: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
+    rows, columns = int(model.hfield_nrow[number]), int(model.hfield_ncol[number])
+    start = int(model.hfield_adr[number])
+    heights = np.asarray(model.hfield_data[start : start + rows * columns]).reshape(rows, columns)
+    heights = heights[_spread(rows)][:, _spread(columns)]
+    wide, deep, high, _ = model.hfield_size[number]
+    x, y = np.meshgrid(np.linspace(-wide, wide, heights.shape[1]), np.linspace(-deep, deep, heights.shape[0]))
+    return np.stack([x, y, heights * high], axis=-1).reshape(-1, 3), _grid_faces(*heights.shape)
+
+
+def _spread(count: int) -> np.ndarray:
+    return np.linspace(0, count - 1, min(count, _MOST_GRID)).round().astype(int)
+
+
+def _grid_faces(rows: int, columns: int) -> np.ndarray:
+    """Two triangles of each cell, seen from above."""
+    corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
+    right, up = corner + 1, corner + columns
+    return np.concatenate([np.stack([corner, right, up + 1], axis=1), np.stack([corner, up + 1, up], axis=1)])
+
+
+def _visible_count(model: Any, name: str) -> int:
+    if name != "ntendon":
+        return int(getattr(model, name))
+    # Only those that lead through space are seen, and those that are hidden are not missed.
+    spatial = np.isin(model.wrap_type[model.tendon_adr], [int(mujoco.mjtWrap.mjWRAP_SITE)]) if model.ntendon else ()
+    return int(sum(bool(s) for s in spatial))
+
+
+def _view(model: Any, data: Any, name: str) -> View:
+    found = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, name)
+    free = np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE)
+    body = int(model.jnt_bodyid[free[0]]) if free.size else None
+    if found < 0:
+        around, up = np.radians([model.vis.global_.azimuth, model.vis.global_.elevation])
+        forward = np.array([np.cos(around) * np.cos(up), np.sin(around) * np.cos(up), np.sin(up)])
+        distance, target = 1.5 * float(model.stat.extent), np.asarray(model.stat.center, np.float64)
+        fovy = float(model.vis.global_.fovy)
+    else:
+        # A camera that stands in the world follows nothing.
+        follows = model.cam_mode[found] != mujoco.mjtCamLight.mjCAMLIGHT_FIXED or model.cam_bodyid[found] != 0
+        body = int(model.cam_bodyid[found]) if follows else None
+        place, forward = data.cam_xpos[found], -data.cam_xmat[found].reshape(3, 3)[:, 2]
+        looked = model.stat.center if body is None else data.xpos[body]
+        distance = max(float((looked - place) @ forward), 0.25 * float(model.stat.extent))
+        target, fovy = place + distance * forward, float(model.cam_fovy[found])
+    if body is not None:
+        target = target - data.xpos[body]
+    return View(body, _floats(target), _floats(-forward), distance, fovy)
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

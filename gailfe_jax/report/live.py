@@ -1,0 +1,138 @@
+"""Serves the report of a run while it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from gailfe_jax.errors import GailfeError, refusal
+from gailfe_jax.io.json_text import parse_json, read_json
+from gailfe_jax.io.lock import is_held
+from gailfe_jax.report.page import LIVE_SCRIPTS, STYLES, Live, render
+from gailfe_jax.report.read import read_series
+from gailfe_jax.training.run_folder import load_run
+from gailfe_jax.web.page import content_policy
+from gailfe_jax.web.server import Answer, LocalServer, as_json, no_such_page
+
+_FILES = ("config.json", "metrics.jsonl", "summary.json", "evaluation.json")
+"""What a page is made of."""
+
+
+class Watch(LocalServer):
+    """Serves the page of one run; it is made anew when the run's files have changed.
+
+    Args:
+      folder: the run folder.
+      port: to listen on; 0 takes a free one.
+
+    Raises:
+      GailfeError: no run is there, or the port cannot be listened on.
+    """
+
+    command: ClassVar[str] = "gailfe watch"
+
+    def __init__(self, folder: str | os.PathLike[str], port: int = 0):
+        self.folder = pathlib.Path(folder)
+        load_run(self.folder)
+        self._lock = threading.Lock()
+        self._page = ""
+        """The page that was made last, and of which files."""
+        self._made = ""
+        super().__init__(port)
+
+    def get(self, path: str) -> Answer:
+        if path == "state":
+            return as_json(self._state())
+        if path:
+            raise no_such_page()
+        policy = content_policy(STYLES, LIVE_SCRIPTS, connects=True) + "; frame-ancestors 'none'"
+        return Answer(self._newest().encode(), "text/html; charset=utf-8", policy=policy)
+
+    def _state(self) -> dict[str, Any]:
+        """How far the run is; where its files cannot be read, why, and the page that there was."""
+        stamp = self._stamp()
+        try:
+            said = progress(self.folder)
+            self._newest()
+        except (GailfeError, OSError) as error:
+            return {"stamp": self._made, "said": refusal(error), "wrong": True}
+        return {"stamp": stamp, "said": said}
+
+    def _stamp(self) -> str:
+        """Another one where a file has changed, or the run has begun or ended."""
+        digest = hashlib.sha256(str(is_held(self.folder)).encode())
+        for name in _FILES:
+            try:
+                found = (self.folder / name).stat()
+                digest.update(f"{name} {found.st_size} {found.st_mtime_ns}".encode())
+            except OSError:
+                digest.update(name.encode())
+        return digest.hexdigest()
+
+    def _newest(self) -> str:
+        with self._lock:
+            stamp = self._stamp()
+            if stamp != self._made:
+                found = read_series([self.folder])
+                live = Live(stamp, progress(self.folder))
+                name = self.folder.resolve().name
+                self._page, self._made = render(found, name, {}, {}, live), stamp
+            return self._page
+
+
+def progress(folder: pathlib.Path) -> str:
+    """How far a run is, in a sentence or two.
+
+    Raises:
+      GailfeError: no run is there, or its record is damaged.
+    """
+    record = load_run(folder)
+    summary, step, looked = _summary(folder), _last_step(folder), ""
+    total = record["run"].get("steps")
+    if step is None:
+        done = "There is no evaluation yet"
+    else:
+        done = f"Step {step:,}"
+        if isinstance(total, int | float) and math.isfinite(total) and total > 0:
+            done += f" of {max(int(total), step):,} ({min(1.0, step / total):.0%})"
+        looked = f", evaluated {_ago(time.time() - (folder / 'metrics.jsonl').stat().st_mtime)}"
+    if is_held(folder):
+        return f"Training goes on. {done}{looked}."
+    if summary.get("finished") is True:
+        return f"Training has ended. {done}."
+    return (
+        f"Training has stopped before its end: no process writes to this folder. {done}. gailfe train --resume goes on."
+    )
+
+
+def _ago(seconds: float) -> str:
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {name}{'s' if count > 1 else ''} ago"
+    return "less than a minute ago"
+
+
+def _summary(folder: pathlib.Path) -> Mapping[str, Any]:
+    try:
+        found = read_json(folder / "summary.json")
+    except GailfeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _last_step(folder: pathlib.Path) -> int | None:
+    """Of the last whole line of the metrics; None where there is none."""
+    try:
+        with (folder / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 2**16))
+            lines = file.read().split(b"\n")[:-1]
+        return int(parse_json(lines[-1])["step"])
+    except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError):
+        return None

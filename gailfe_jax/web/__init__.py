@@ -1,0 +1,1 @@
+"""Pages: markup, self-contained files, and a server for this machine alone."""

@@ -1,0 +1,118 @@
+"""How far a watched run is, and who is answered what; the page in a browser is test_watch_page's business."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+from gailfe_jax.cli.main import main
+from gailfe_jax.errors import GailfeError
+from gailfe_jax.io.lock import HOLDER
+from gailfe_jax.report.live import Watch, progress
+from tests.report.made import write_run
+
+
+@contextlib.contextmanager
+def serving(folder):
+    with Watch(folder) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ask(server, path):
+    with urllib.request.urlopen(server.url + path, timeout=20) as answer:
+        return answer.headers, answer.read().decode()
+
+
+def hold(folder, process=None):
+    (folder / HOLDER).write_text(json.dumps({"process": process or os.getpid(), "host": socket.gethostname()}))
+
+
+def test_how_far_a_run_is(tmp_path):
+    folder = write_run(tmp_path / "run")
+    assert progress(folder) == "Training has ended. Step 6,000 of 6,000 (100%)."
+    (folder / "summary.json").unlink()
+    assert progress(folder).startswith("Training has stopped before its end: no process writes to this folder. Step")
+    hold(folder)
+    assert progress(folder) == (
+        "Training goes on. Step 6,000 of 6,000 (100%), evaluated less than a minute ago."
+    )  # fmt: skip
+    os.utime(folder / "metrics.jsonl", (0, 0))
+    assert " days ago." in progress(folder)
+    (folder / "metrics.jsonl").unlink()
+    assert progress(folder) == "Training goes on. There is no evaluation yet."
+    # Killed: its number is nobody's, for it has ended.
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    hold(folder, done.pid)
+    assert progress(folder).startswith("Training has stopped")
+
+
+def test_the_page_follows_the_files(tmp_path):
+    folder = write_run(tmp_path / "run")
+    lines = (folder / "metrics.jsonl").read_text()
+    (folder / "metrics.jsonl").unlink()
+    (folder / "summary.json").unlink()
+    hold(folder)
+    with serving(folder) as server:
+        headers, text = ask(server, "")
+        assert "There is no evaluation yet. The first one brings the curves." in text
+        assert "connect-src 'self'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        told = json.loads(ask(server, "state")[1])
+        assert told["said"] == "Training goes on. There is no evaluation yet." and told["stamp"] in text
+        # A line that is being written is not there yet.
+        (folder / "metrics.jsonl").write_text(lines[:-5])
+        newer = json.loads(ask(server, "state")[1])
+        assert newer["stamp"] != told["stamp"] and "wrong" not in newer
+        text = ask(server, "")[1]
+        assert newer["stamp"] in text and "no evaluation yet" not in text
+        # What cannot be read is said, and the page that there was stays.
+        (folder / "config.json").write_text("[")
+        broken = json.loads(ask(server, "state")[1])
+        assert broken["wrong"] is True and broken["stamp"] == newer["stamp"] and "config.json" in broken["said"]
+
+
+def test_there_is_nothing_else(tmp_path):
+    with serving(write_run(tmp_path / "run")) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        for path in ("x", "config.json", "../config.json"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                ask(server, path)
+        bare = server.url.replace(server.token, "guess")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(bare, timeout=20)
+        post = urllib.request.Request(server.url + "state", b"{}", {"Origin": server.url, "Content-Type": "text/plain"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(post, timeout=20)
+
+
+def test_ctrl_c_ends_it(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path / "run")
+    monkeypatch.setattr(Watch, "serve_forever", lambda server: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("webbrowser.open", lambda url: pytest.fail(f"opened {url}"))
+    assert main(["watch", str(tmp_path / "run"), "--no-browser"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("Training has ended. Step 6,000 of 6,000 (100%).\nopen http://127.0.0.1:")
+    assert shown.err == ""
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(GailfeError, match=r"config\.json: no such file"):
+        Watch(tmp_path)
+    with pytest.raises(GailfeError, match="port: got -1"):
+        Watch(write_run(tmp_path / "run"), -1)

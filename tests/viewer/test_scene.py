@@ -1,0 +1,68 @@
+"""What is seen of a model, and where its bodies are."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import pytest
+
+from gailfe_jax.envs import find_task
+from gailfe_jax.envs.physics.model import load_model
+from gailfe_jax.envs.physics.scene import body_poses, scene_of
+from tests.viewer.made import make_task, moving
+
+
+def test_every_kind_of_shape_is_there(tmp_path):
+    scene = scene_of(make_task(tmp_path))
+    kinds = [shape.kind for shape in scene.shapes]
+    assert kinds == ["plane", "mesh", "ellipsoid", "box", "capsule", "cylinder", "mesh", "box"]
+    hills, ellipsoid, wedge, goal = (scene.shapes[i] for i in (1, 2, 6, 7))
+    # A texture's mean colour times the material's.
+    assert ellipsoid.rgba == pytest.approx((0.2, 0.2, 0.8, 1), abs=0.01)
+    assert hills.surface is not None and wedge.surface is not None
+    vertices, faces = hills.surface
+    assert vertices[:, 2].max() == 0.5 and vertices[:, 0].max() == 2 and len(faces) == 2 * 2 * 3
+    # Seen from above.
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    assert (np.cross(b - a, c - a)[:, 2] > 0).all()
+    assert wedge.surface[1].shape == (4, 3)
+    assert goal.rgba == (1, 0, 0, 0.5) and goal.body == 0
+    assert scene.moving == (1, 2) and scene.undrawn == ()
+    # Nothing is called track: the camera goes along with what moves freely.
+    assert scene.view.body == 1
+
+
+def test_the_camera_is_the_models(tmp_path):
+    view = scene_of(find_task("hopper")).view
+    # 3 m to the side, at the height where the torso begins.
+    assert view.direction == pytest.approx((0, -1, 0), abs=1e-6) and view.distance == pytest.approx(3, abs=0.1)
+    assert view.body == 1 and view.fovy == 45
+    assert scene_of(find_task("reacher")).view.body is None
+
+
+def test_tendons_that_are_not_drawn_are_named(tmp_path):
+    task = make_task(tmp_path)
+    text = (tmp_path / "robot.xml").read_text()
+    rope = '<tendon><spatial><site site="goal"/><site site="tip"/></spatial></tendon>'
+    text = text.replace('<body name="arm"', '<site name="tip"/><body name="arm"').replace(
+        "<actuator>", f"{rope}<actuator>"
+    )
+    (tmp_path / "robot.xml").write_text(text)
+    assert scene_of(task).undrawn == ("tendons",)
+    # A joint's tendon is nothing to see.
+    assert scene_of(find_task("humanoid")).undrawn == ()
+
+
+def test_bodies_are_where_mujoco_has_them(tmp_path):
+    task = make_task(tmp_path)
+    model = load_model(task)
+    data, qpos = mujoco.MjData(model), moving(6)
+    # Half a turn and more, whose quaternion comes back with the other sign.
+    qpos[:, 3], qpos[:, 6] = np.cos(np.linspace(0, 4, 7) / 2), np.sin(np.linspace(0, 4, 7) / 2)
+    pos, quat = body_poses(task, qpos, (2, 1))
+    for t, row in enumerate(qpos):
+        data.qpos[:] = row
+        mujoco.mj_forward(model, data)
+        np.testing.assert_allclose(pos[t], data.xpos[[2, 1]], atol=1e-12)
+        np.testing.assert_allclose(np.abs(np.sum(quat[t] * data.xquat[[2, 1]], axis=-1)), 1, atol=1e-12)
+    assert (np.sum(quat[1:] * quat[:-1], axis=-1) > 0).all()
