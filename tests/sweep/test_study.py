@@ -214,7 +214,7 @@ def test_a_sweep_is_not_continued_as_another(whole, go, words, message, capsys):
         ("--grid gamma=0.9 --cluster-options a=1", "cluster_options: nothing reads it: no jobs are submitted"),
         ("--grid gamma=0.9 --grid subsample=1,2", "grid is given twice; expected each flag once"),
         ("--resume", "x: holds no sweep to resume; expected a folder made by gailfe sweep"),
-        ("--random gamma=log:0.1:1 --optuna 0", "optuna: got 0; expected at least 1"),
+        ("--random gamma=log:0.1:1 --optuna 0", "optuna: got 0; expected a whole number from 1 to 10000"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_nothing_is_written(words, message, go, tmp_path, monkeypatch, capsys):
