@@ -199,7 +199,7 @@ def test_too_few_failures_are_an_error(env):
     [
         (dict(trajectories=0), "trajectories: got 0; expected a whole number from 1 to 1000000"),
         (dict(failures=-1), "failures: got -1; expected a whole number from 0 to 1000000"),
-        (dict(seed=-1), "seed: got -1; expected 0 or more"),
+        (dict(seed=-1), "seed: got -1; expected a whole number from 0 to"),
         (dict(noise=float("nan")), "noise: got nan; expected a finite number from 0"),
         (dict(annotator="nonsense"), "annotator 'nonsense': expected one of"),
         (dict(expert=policy(obs_size=17, action_size=6)), r"expert: observation and action sizes are \(17, 6\)"),
