@@ -125,16 +125,24 @@ _SCALE_AVERAGE = 0.75
 # half the length are twice as many, side by side, and a value ends them; and a step that has little noise left seldom
 # has to be halved at all, so three times are enough.
 _SCALE_MAIL: dict[str, Any] = {"policy.horizon": 8, "policy.line_search_steps": 3}
-# Steps from replay: short unrolls, for what was just seen is learned from at once, and as many updates of the reward as
-# of the policy. A discriminator that sees everything again and again is held by a strong penalty.
-_REPLAYED: dict[str, Any] = {
-    "rollout.num_envs": 8,
-    "rollout.unroll_length": 8,
-    "reward.steps": 16,
+# Steps from replay: short unrolls, for what was just seen is learned from at once.
+_REPLAYED: dict[str, Any] = {"rollout.num_envs": 8, "rollout.unroll_length": 8, "policy.average": 0.99}
+# With a fitted reward small networks do, and as many updates of the reward as of the policy. A discriminator that sees
+# everything again and again is held by a strong penalty. A quarter of the environments act as the policy is judged, and
+# two updates for each step keep up with what that finds: with fewer, Hopper's gait is found and lost again.
+_REPLAYED_IMITATION: dict[str, Any] = {
+    "reward.steps": 32,
     "reward.hidden": (64, 64),
     "reward.gradient_penalty_weight": 10.0,
-    "policy.average": 0.99,
+    "policy.hidden": (128, 128),
+    "policy.critics.hidden": (128, 128),
+    "policy.minibatch": 128,
+    "policy.update_ratio": 2.0,
+    "policy.noiseless": 0.25,
+    "policy.demonstrated": 0.25,
 }
+# Where no fall ends an episode a quarter of the updates is enough.
+_REPLAYED_IMITATION_ON: dict[str, dict[str, Any]] = {"halfcheetah": {"reward.steps": 16, "policy.update_ratio": 0.5}}
 _CLONE_ON: dict[str, dict[str, Any]] = {"humanoid": {"policy.hidden": (256, 256)}}
 _TASKS = {"ppo": _EXPERT_ON, "gasil": _EXPERT_ON, "trpo": {}, "bc": _CLONE_ON, "dagger": _CLONE_ON}
 
@@ -166,7 +174,8 @@ def preset(
     if policy is not None:
         method = with_policy(method, policy)
     if isinstance(method.policy, ReplayedUpdate):
-        method = _put(method, _REPLAYED)
+        fitted = _REPLAYED_IMITATION | _REPLAYED_IMITATION_ON.get(task, {}) if imitates else {}
+        method = _put(method, _REPLAYED | fitted)
     if num_envs is not None:
         method = _with_envs(method, num_envs)
     return method, _run_settings(method, task)
