@@ -39,6 +39,12 @@ CASES = [
 ]
 
 TASKS = ("hopper", "halfcheetah", "walker2d")
+# What a discriminator judges, and the kinds of `observation_only`.
+JUDGED_BY = [
+    ("pairs of state and action", "state-action"),
+    ("transitions, no actions", "transitions"),
+    ("states, no actions", "states"),
+]
 # Where rewards are paid every 20 steps: what there is beside them, the method, and its kind in `gasil_delayed`.
 LATE = [
     ("a late reward", "`ppo`", "ppo"),
@@ -106,6 +112,15 @@ def decision() -> str:
         found = [cells.get(f"{cell}-{kind}") for kind in kinds]
         rows.append([text, *(interval(one) if one else "not run" for one in found)])
     return markdown(["what there is", "BC", "GAIL", "GAILFE", "MAIL"], rows)
+
+
+def decision_unacted() -> str:
+    """What GAIL makes of the same demonstrations with and without their actions."""
+    cells = summary("observation_only")
+    rows = [
+        [text, *(interval(cells[f"{task}-{kind}"]) for task in ("hopper", "halfcheetah"))] for text, kind in JUDGED_BY
+    ]
+    return markdown(["what is judged", "hopper", "halfcheetah"], rows)
 
 
 def decision_others() -> str:
@@ -194,6 +209,7 @@ TABLES = {
     "methods_tasks": methods_tasks,
     "decision": decision,
     "decision_others": decision_others,
+    "decision_unacted": decision_unacted,
     "noise": noise,
     "beside_peers": beside_peers,
     "comparison_speed": comparison_speed,

@@ -75,8 +75,10 @@ def test_it_says_what_it_does_and_how_it_stands(go, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "compiling gailfe (" in out and ") on cliff, 2 seeds; about " in out
     assert "doctor: too early to say" in out
+    summary = tmp_path / "run" / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"compile_seconds": 7.2}))
     go(tmp_path / "run", settings(2, quiet=False), resume=True)
-    assert "on cliff, 2 seeds; the last time it took " in capsys.readouterr().out
+    assert "on cliff, 2 seeds; the last time it took 7 s ..." in capsys.readouterr().out
 
 
 def test_it_reads_back_as_the_settings_it_was_trained_with(whole, demos_file):
