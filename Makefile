@@ -30,7 +30,7 @@ help: ## show this list
 
 install: $(STAMP) ## make .venv from the lock file (done by the other targets as needed)
 
-quickstart: $(STAMP) ## train GAIL and GAILFE on Hopper and draw quickstart/quickstart.png
+quickstart: $(STAMP) ## clone 4 thinned demonstrations beside GAIL and GAILFE; table, picture and films in quickstart/
 	@$(BIN)/gailfe quickstart
 
 test: lint ## lint, type-check and run the tests that are not slow

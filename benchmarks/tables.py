@@ -438,6 +438,7 @@ TABLES = {
     "classic": functools.partial(experiment, "classic"),
     "own_robot": functools.partial(experiment, "own_robot"),
     "tasks": functools.partial(experiment, "tasks"),
+    "first_result": functools.partial(experiment, "first_result"),
     "absorbing": functools.partial(experiment, "absorbing"),
     "observation_only": functools.partial(experiment, "observation_only"),
     "metrics": metrics,
