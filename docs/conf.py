@@ -51,7 +51,7 @@ def read_outside(app: Any, docname: str, source: list[str]) -> None:
     if docname in OUTSIDE:
         text = (ROOT / OUTSIDE[docname]).read_text(encoding="utf-8")
         text = re.sub(r"\]\(docs/", "](", text)
-        text = re.sub(r"(?<!!)\[([^\]]*)\]\((examples/[^)]*)\)", r"\1 (`\2`)", text)
+        text = re.sub(r"(?<!!)\[([^\]]*)\]\(((?:examples/|SECURITY)[^)]*)\)", r"\1 (`\2`)", text)
         source[0] = re.sub(r"\]\(CHANGELOG\.md", "](changelog.md", text)
         return
     depth = docname.count("/")
