@@ -5,7 +5,7 @@ Shapes: `i`, `j` sizes of a layer's input and output; leading batch dimensions a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,8 @@ def layer_tensors(layers: Layers) -> dict[str, np.ndarray]:
     return tensors
 
 
-def pop_layers(tensors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Takes the layers out of a file's `tensors`.
+def pop_layers(tensors: dict[str, np.ndarray], unbounded: Collection[str] = ()) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Takes the layers out of a file's `tensors`, of which those called in `unbounded` may hold infinities.
 
     Raises:
       GailfeError: one is missing, has another shape than its neighbours imply, or any tensor is not of finite floats.
@@ -64,7 +64,7 @@ def pop_layers(tensors: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndar
     for name, array in tensors.items():
         if array.dtype.kind != "f":
             raise GailfeError(f"{name}: got {array.dtype}; expected floats")
-        if not np.isfinite(array).all():
+        if np.isnan(array).any() or (name not in unbounded and not np.isfinite(array).all()):
             raise GailfeError(f"{name}: expected finite numbers, got nan or infinity")
     count = sum(name.startswith("kernel_") for name in tensors)
     names = [name for index in range(count) for name in (f"kernel_{index}", f"bias_{index}")]

@@ -238,7 +238,7 @@ class Policy:
         """
         tensors, header = read_tensors(path, _FORMAT)
         try:
-            weights = pop_layers(tensors)
+            weights = pop_layers(tensors, unbounded=("action_low", "action_high"))
             fields: dict[str, Any] = {"metadata": read_metadata(header)}
             if header.get("actions") in (_CHOICES, _SQUASHED):
                 # Given twice where the file has one, and refused.

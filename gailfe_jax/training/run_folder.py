@@ -473,11 +473,10 @@ def finish_run(
         "expert_return": expert_return,
         "annotator": annotator,
         "diverged": list(diverged),
+        **({"metrics_incomplete": lost} if lost else {}),
         **timing,
         "provenance": provenance(),
     }
-    if lost:
-        summary["metrics_incomplete"] = lost
     if timing["train_seconds"] > 0:
         steps_taken = timing["steps_this_session"] * len(seeds)
         summary["steps_per_second"] = steps_taken / timing["train_seconds"]
@@ -488,9 +487,8 @@ def finish_run(
         summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
         gone = [said["seed"] for said in diverged]
         left = [i for i, seed in enumerate(seeds) if seed not in gone] or list(range(len(seeds)))
-        steps_shown, values = from_the_start(run_dir, shown, *curves[shown])
         learning_curves(
-            {algo: (steps_shown, values[left])},
+            {algo: from_the_start(run_dir, shown, *curves[shown], rows=left)},
             run_dir / PICTURE,
             title=f"{algo} on {env_name}" + (f" ({len(gone)} of {len(seeds)} seeds diverged)" if gone else ""),
             expert_return=expert_return,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,13 +21,15 @@ def write_start(run_dir: pathlib.Path, found: Mapping[str, np.ndarray]) -> None:
 
 
 def from_the_start(
-    run_dir: pathlib.Path, name: str, steps: np.ndarray, values: np.ndarray
+    run_dir: pathlib.Path, name: str, steps: np.ndarray, values: np.ndarray, *, rows: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`(steps [k], values [S, k])` of a metric with its value at step 0 before them, where that was noted."""
+    """`(steps [k], values [S, k])` of a metric with its value at step 0 before them, where that was noted; of the seeds
+    in these `rows` only."""
+    kept = slice(None) if rows is None else list(rows)
     try:
         start = np.array(read_json(run_dir / START)[name], np.float64)
     except (GailfeError, ValueError, KeyError, TypeError):
-        return steps, values
-    if start.shape != values.shape[:1] or not np.isfinite(start).all() or steps[0] <= 0:
-        return steps, values
-    return np.concatenate([[0], steps]), np.concatenate([start[:, None], values], axis=1)
+        return steps, values[kept]
+    if start.shape != values.shape[:1] or not np.isfinite(start[kept]).all() or steps[0] <= 0:
+        return steps, values[kept]
+    return np.concatenate([[0], steps]), np.concatenate([start[:, None], values], axis=1)[kept]

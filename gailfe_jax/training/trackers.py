@@ -83,7 +83,8 @@ class TensorBoard:
 
     def close(self) -> None:
         step, judged = self._last
-        if self._config and judged:
+        # A new writer would make a folder anew that was removed.
+        if self._config and judged and self._folder.is_dir():
             values = {f"hparam/{name}": value for name, value in judged.items()}
             self._writer("mean").add_hparams(self._config, values, name="settings", global_step=step)
         self._close_writers()

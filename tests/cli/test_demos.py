@@ -25,7 +25,7 @@ def test_demos_writes_what_it_says(demos_file, expert_file, capsys):
         ("demos --out x.txt", "out: got 'x.txt'; expected a file name that ends in .npz or .h5"),
         ("demos --out x.npz --expert missing.safetensors", "missing.safetensors: expected a readable policy file"),
         ("demos --out x.npz --env halfcheetah --expert {expert}", "expert: a policy for hopper; expected one for half"),
-        ("demos --out x.npz --expert {expert} --trajectories 0", "expected at least 1"),
+        ("demos --out x.npz --expert {expert} --trajectories 0", "expected a whole number from 1"),
         ("demos --out x.npz --out y.npz", "out is given twice; expected each flag once"),
         ("demos --out x.npz --noise 3", "noise: nothing reads it: no failed attempts; expected --failures"),
         ("demos --out x.npz --annotator terminated --keep-failed", "annotator: nothing reads it: no failed attempts"),

@@ -198,7 +198,7 @@ def test_one_that_raises_is_named(part, monkeypatch):
         if part == "factory":
             fails()
         verdict = {"verdict": lambda episode: episode.flagged > 0} if part == "flag" else {}
-        return annotators.Annotator("boom", **verdict | {part: fails})
+        return annotators.Annotator("boom", reads_reward=False, **verdict | {part: fails})
 
     annotators.register_annotator("boom", make)
     shown = _trajectories([[1.0, 1.0]], [True], [[0.0, 0.0]])

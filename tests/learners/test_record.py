@@ -43,7 +43,7 @@ def test_arrays_become_lists_and_come_back_as_arrays():
 
 
 def test_a_part_of_a_record_changes_that_part_alone():
-    method = read_method("gail", {"policy": {"kind": "ppo", "epochs": 3}, "reward": {"lr": "1e-3"}})
+    method = read_method("gail", {"policy": {"kind": "ppo", "epochs": 3}, "reward": {"lr": 1e-3}})
     expected = with_policy(find_method("gail"), "ppo")
     assert method == set_values(expected, {"policy.epochs": 3, "reward.lr": 1e-3})
     assert read_method("gail", {"reward": {"lr": 0.5}}, start=method) == set_values(method, {"reward.lr": 0.5})
@@ -71,7 +71,7 @@ def test_a_damaged_record_is_one_clear_error(algo, record, message):
 
 
 def test_any_part_is_read_onto_its_defaults():
-    assert read_part(RunSettings(), {"steps": "7e5", "quiet": True}, "run") == RunSettings(steps=7e5, quiet=True)
+    assert read_part(RunSettings(), {"steps": 7e5, "quiet": True}, "run") == RunSettings(steps=7e5, quiet=True)
     with pytest.raises(GailfeError, match=r"^run: field 'stebs' is unknown; did you mean steps\?"):
         read_part(RunSettings(), {"stebs": 1}, "run")
     with pytest.raises(GailfeError, match=r"^run: got 3; expected a table of settings"):

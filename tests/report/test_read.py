@@ -84,8 +84,8 @@ def test_labels_are_told_apart(tmp_path):
         ("gone", None, "gone: no such file or folder; expected a run, a sweep or an experiment's results"),
         ("x.json", "{}", "x.json: holds no result of an experiment"),
         ("x/notes.txt", "hello", "x: holds no run (config.json), no sweep (sweep.json) and no results"),
-        ("x/config.json", "[", "config.json: damaged"),
-        ("x/config.json", "[" * 100_000, "x: nested too deeply"),
+        ("x/config.json", "[", "config.json: is no JSON"),
+        ("x/config.json", "[" * 100_000, "config.json: nests more than 64 objects and lists"),
         ("x/sweep.json", "{}", "x: no setting is finished yet"),
     ],
 )
@@ -99,9 +99,8 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, name, content, message)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("odd", [None, float("nan")])
-def test_a_number_that_is_none_is_left_out(tmp_path, odd):
-    (series,) = read_series([write_run(tmp_path / "x", expert=odd)])
+def test_a_number_that_is_none_is_left_out(tmp_path):
+    (series,) = read_series([write_run(tmp_path / "x", expert=None)])
     assert "expert" not in series.references
 
 
