@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BATCH = 32
 """Environment steps of an iteration; each is followed by an evaluation and by a checkpoint."""
 HOSTS = 2
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds after which a process that has not ended counts as hanging."""
 _SPEED = ("compile_seconds", "train_seconds", "evaluation_seconds", "wall_seconds", "steps_this_session", "provenance")
 
