@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=[*KINDS, COMMAND_LINE], help="these kinds alone")
     parser.add_argument("--input", type=int, help="this number of the one kind alone, with a traceback; it is kept")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"processes ({JOBS})")
-    parser.add_argument("--sources", type=pathlib.Path, help="folder for the valid inputs; it is used again if it is there")
+    parser.add_argument(
+        "--sources", type=pathlib.Path, help="folder for the valid inputs; it is used again if it is there"
+    )
     parser.add_argument("--out", type=pathlib.Path, help="result file; none is written by default")
     options = parser.parse_args(argv)
     if options.input is not None and len(options.only or ()) != 1:
@@ -88,7 +90,15 @@ def fuzz(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     items = inputs(options.scale, options.only)
     for found in worker.read_all(items, folder / "sources", folder, options.seed, options.jobs):
         kind = found.input.kind
-        new = {"kind": kind, "inputs": 0, "valid": 0, "refused": 0, "failed": 0, "slowest_seconds": 0.0, "most_mib": 0.0}
+        new = {
+            "kind": kind,
+            "inputs": 0,
+            "valid": 0,
+            "refused": 0,
+            "failed": 0,
+            "slowest_seconds": 0.0,
+            "most_mib": 0.0,
+        }
         row = rows.setdefault(kind, new)
         row["inputs"] += 1
         row[found.outcome] += 1

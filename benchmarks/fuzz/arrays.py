@@ -79,7 +79,10 @@ def npz(path: pathlib.Path, rng: np.random.Generator) -> str:
         del members[index]
         said = "gone"
     elif kind == 1:
-        members[index] = (pick(["x.npy", "", "../x.npy", "é.npy", name + "x", name.upper(), "x" * 60_000], rng), content)
+        members[index] = (
+            pick(["x.npy", "", "../x.npy", "é.npy", name + "x", name.upper(), "x" * 60_000], rng),
+            content,
+        )
         said = f"called {members[index][0][:40]!r}"
     elif kind == 2:
         members.append(pick([(name, content), ("x.npy", content), ("x.txt", b"x"), ("expert/x.npy", content)], rng))

@@ -243,7 +243,12 @@ KINDS = {
         Kind("demonstrations HDF5", "own.h5", demonstrations, _MANY),
         Kind("minari library", "minari", by_minari, 60, "tiny/hdf5-v0/**/*"),
         *(
-            Kind(f"import {name}", f"recordings/{file}", functools.partial(recording, words=_CSV * (name == "csv")), _EACH)
+            Kind(
+                f"import {name}",
+                f"recordings/{file}",
+                functools.partial(recording, words=_CSV * (name == "csv")),
+                _EACH,
+            )
             for name, file in _RECORDINGS.items()
         ),
         Kind("import gailfe", "own.npz", recording, _EACH),

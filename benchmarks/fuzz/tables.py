@@ -63,7 +63,7 @@ def _table(pa: Any, table: Any, rng: np.random.Generator) -> tuple[Any, str]:
         count = int(rng.integers(1, 60)) * 10**6
         zeros = pa.nulls(count, table.schema.field(name).type) if rng.integers(2) else None
         zeros = pa.array(np.zeros(count, np.int8)) if zeros is None else zeros
-        return pa.table({held: zeros for held in names}), f"{count} rows"
+        return pa.table(dict.fromkeys(names, zeros)), f"{count} rows"
     columns = {
         "text": lambda: pa.array(["x"] * rows), "bytes": lambda: pa.array([b"\x80"] * rows),
         "missing": lambda: pa.nulls(rows, table.schema.field(name).type), "nothing": lambda: pa.nulls(rows),
@@ -169,7 +169,7 @@ def toml(path: pathlib.Path, rng: np.random.Generator) -> str:
     elif kind == 2:
         lines[number] = f"{pick(['x', name.strip() + 'x', 'é', '[x]', '[[x]]', ''], rng)}{equals}{value}"
     elif kind == 3:
-        lines[number] = f'{name}= {json.dumps(value.strip(" ") + pick(["(", "**9**9**9", "/0", ".x", " x"], rng))}'
+        lines[number] = f"{name}= {json.dumps(value.strip(' ') + pick(['(', '**9**9**9', '/0', '.x', ' x'], rng))}"
     else:
         lines[number] = f"{name}= {pick(values, rng)}"
     path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))

@@ -26,7 +26,7 @@ COMMANDS: tuple[str, ...] = (
     "train gasil --env cliff --steps 64 --out new --self-demonstrations.capacity 3 --policy.minibatches 2",
     "train --out {run} --resume --steps 1e4",
     "sweep gail --env cliff --demos {demos} --grid reward.lr=1e-4,3e-3 policy.hidden=8,9 --out new --seeds 2",
-    "sweep gail --env cliff --demos {demos} --random reward.lr=log:1e-5:1e-3 algo=choice:gail:mail --samples 4 --out new",
+    "sweep gail --env cliff --demos {demos} --random reward.lr=log:1e-5:1e-3 algo=choice:gail:mail --samples 4 --out o",
     "sweep gail --env cliff --demos {demos} --settings {sources}/settings.csv --out new --baseline 1 --memory-gib 1",
     "expert --env cliff --steps 64 --out new.safetensors --episodes 2",
     "demos --env cliff --expert {policy} --trajectories 2 --failures 1 --noise 0.5 --seed 3 --out new.npz",
@@ -46,8 +46,8 @@ COMMANDS: tuple[str, ...] = (
 BEGINS: tuple[str, ...] = (
     "gailfe_jax.training.loop:_Session", "gailfe_jax.apps.collection:_programs", "gailfe_jax.analysis.evaluation:_run",
     "gailfe_jax.apps.evaluate_run:_evaluator", "gailfe_jax.apps.evaluate_run:_visitor",
-    "gailfe_jax.analysis.video:_render_in_child", "gailfe_jax.analysis.video:_record", "gailfe_jax.apps.calibrate:_logits",
-    "gailfe_jax.apps.quickstart:quickstart", "gailfe_jax.annotate.server:Server",
+    "gailfe_jax.analysis.video:_render_in_child", "gailfe_jax.analysis.video:_record",
+    "gailfe_jax.apps.calibrate:_logits", "gailfe_jax.apps.quickstart:quickstart", "gailfe_jax.annotate.server:Server",
 )  # fmt: skip
 """Where computing begins, which takes minutes and is nobody's input."""
 
@@ -88,7 +88,9 @@ def _spoil(words: list[str], rng: np.random.Generator) -> None:
         words[flag : flag + 2] = [f"{words[flag]}={pick(WORDS, rng)}"]
     elif kind == 5:
         place = int(rng.integers(len(words[at]) + 1))
-        words[at] = words[at][:place] + pick(["x", "-", "=", ".", "é", "0", "\udcff", ","], rng) + words[at][place + 1 :]
+        words[at] = (
+            words[at][:place] + pick(["x", "-", "=", ".", "é", "0", "\udcff", ","], rng) + words[at][place + 1 :]
+        )
     elif flags and flags[-1] + 1 <= len(words):
         flag = pick(flags, rng)
         words[flag + 1 : flag + 2] = [pick(WORDS, rng)]
@@ -154,4 +156,3 @@ def outcome_of(words: list[str]) -> str:
 def _quiet(errors: io.StringIO) -> Iterator[None]:
     with contextlib.redirect_stderr(errors), open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
         yield
-

@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=KILLS, help=f"of all kinds of runs together ({KILLS})")
     parser.add_argument("--damaged", type=int, default=DAMAGED, help=f"damaged checkpoints ({DAMAGED})")
+    parser.add_argument("--times", type=int, default=surroundings.TIMES, help="of each thing around a run (3)")
     parser.add_argument("--seed", type=int, default=0, help="of moments and damages (0)")
     parser.add_argument("--only", nargs="+", choices=[*CASES, *OTHERS], help="these parts alone")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"runs at a time ({JOBS})")
@@ -66,13 +67,13 @@ def soak(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     if "damaged" in chosen:
         rows.append(damage.soak(place, options.damaged, options.seed))
     if "surroundings" in chosen:
-        rows += surroundings.soak(place, options.seed)
+        rows += surroundings.soak(place, options.seed, options.times)
     return {
         "what": "soak",
         "seed": options.seed,
         "seconds": round(time.monotonic() - began, 1),
         "rows": [{name: value for name, value in row.items() if name != "failures"} for row in rows],
-        "failures": [failure for row in rows for failure in row["failures"]],
+        "failures": [{"kind": row["kind"]} | failure for row in rows for failure in row["failures"]],
         "provenance": provenance(),
     }
 
@@ -83,7 +84,7 @@ def killed(case: Case, place: Place, kills: int, seed: list[int]) -> dict[str, A
     began = time.monotonic()
     codes, said = carry_out(place, case.command(place, whole), case.processes)
     if any(codes):
-        failure = {"what": f"{case.name}: exit codes {codes} without a kill", "seed": seed, "said": said[-3000:]}
+        failure = {"what": f"exit codes {codes} without a kill", "seed": seed, "said": said[-3000:]}
         return {"kind": case.name, "kills": 0, "during saves": 0, "runs": 0, "failures": [failure]}
     tally = Killer(case, place, whole, seed).soak(kills)
     seconds = round(time.monotonic() - began, 1)
@@ -99,7 +100,7 @@ def show(report: dict[str, Any]) -> int:
     for row in report["rows"]:
         print(", ".join(f"{name} {value}" for name, value in row.items() if not isinstance(value, dict)))
     for failure in report["failures"]:
-        print(f"FAILED {failure['what']} (seed {failure['seed']})", file=sys.stderr)
+        print(f"FAILED {failure['kind']}: {failure['what']} (seed {failure['seed']})", file=sys.stderr)
     print(f"{len(report['failures'])} failures in {report['seconds']:.0f} s")
     return int(bool(report["failures"]))
 

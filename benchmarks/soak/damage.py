@@ -1,4 +1,4 @@
-"""Damaged checkpoints and records: walked back from to the newest whole one, or refused in one line; never loaded wrong.
+"""Damaged checkpoints and records: walked back from to a whole one, or refused in one line; never loaded wrong.
 
 Each damage is resumed as `gailfe train --resume` would, up to the restored state, whose bits are compared with those
 that were saved. Some are resumed to the end by the command itself.
@@ -75,7 +75,9 @@ def swap(path: pathlib.Path, rng: np.random.Generator, scene: Scene) -> None:
     step = next(parent for parent in path.parents if parent.parent.name == "checkpoints")
     others = [other for other in _files(step.parent) if other != path]
     # As often with the same file of another step as with any other.
-    twins = [other for other in others if other.parts[-len(path.relative_to(step).parts) :] == path.relative_to(step).parts]
+    twins = [
+        other for other in others if other.parts[-len(path.relative_to(step).parts) :] == path.relative_to(step).parts
+    ]
     chosen = twins if twins and rng.integers(2) else others
     other = chosen[int(rng.integers(len(chosen)))]
     ours, theirs = path.read_bytes(), other.read_bytes()

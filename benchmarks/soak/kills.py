@@ -12,8 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.soak.runs import PATIENCE, Case, Group, Place, carry_out, checkpoint_folders, differences
-from benchmarks.soak.runs import start, unfinished_saves
+from benchmarks.soak.runs import (
+    PATIENCE,
+    Case,
+    Group,
+    Place,
+    carry_out,
+    checkpoint_folders,
+    differences,
+    start,
+    unfinished_saves,
+)
 
 MOMENTS = ("save", "start", "training")
 """When a process is killed: in the midst of a save, anywhere from its start to its first save, or at any time later."""
@@ -111,7 +120,7 @@ class Killer:
         if out.exists():
             out.rename(kept)
         self.tally.failures.append({
-            "what": f"{self.case.name}: {self.place.without_paths(what)}", "seed": self.seed, "kills": self.tally.kills,
+            "what": self.place.without_paths(what), "seed": self.seed, "kills": self.tally.kills,
             "folder": kept.name, "said": self.place.without_paths(said[-3000:]),
         })  # fmt: skip
         return False

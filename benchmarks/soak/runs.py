@@ -61,7 +61,18 @@ def _case(name: str, method: str, policy: str | None = None, evaluations: int = 
 
 
 _RUN = (
-    *("--env", "cliff", "--eval-every", str(BATCH), "--eval-episodes", "1", "--seeds", "2", "--checkpoint-seconds", "0"),
+    *(
+        "--env",
+        "cliff",
+        "--eval-every",
+        str(BATCH),
+        "--eval-episodes",
+        "1",
+        "--seeds",
+        "2",
+        "--checkpoint-seconds",
+        "0",
+    ),
     *("--no-tensorboard", "--quiet"),
 )
 _GRID = ("--grid", "reward.lr=1e-4,3e-3", "policy.hidden=8,9")

@@ -1,4 +1,4 @@
-"""A full disk, and folders that are read-only, removed, moved, replaced or held: one line, exit code 2, nothing lost."""
+"""A full disk, and folders that are read-only, removed, moved, replaced or held: one line, exit code 2."""
 
 from __future__ import annotations
 
@@ -167,9 +167,7 @@ def soak(place: Place, seed: int, times: int = TIMES) -> list[dict[str, Any]]:
                 row["skipped"] = str(error)
                 break
             row["inputs"] += 1
-            row["failures"] += [
-                {"what": place.without_paths(f"{kind} {number}: {what}"), "seed": [seed, number]} for what in found
-            ]
+            row["failures"] += [{"what": place.without_paths(what), "seed": [seed, number]} for what in found]
             _clear(place.folder)
         rows.append(row)
     return rows
