@@ -288,7 +288,8 @@ def prepare(sources: pathlib.Path) -> None:
     shutil.copytree(root / "examples" / "arm", sources / "arm")
     rng = np.random.default_rng(0)
     layers = [(rng.normal(size=(3, 8)), rng.normal(size=8)), (rng.normal(size=(8, 2)), np.zeros(2))]
-    ours = Policy(layers, "tanh", np.zeros(3), np.ones(3), np.zeros(2), LIFT.action_low, LIFT.action_high)
+    low, high = np.array(LIFT.action_low), np.array(LIFT.action_high)
+    ours = Policy(layers, "tanh", np.zeros(3), np.ones(3), np.zeros(2), low, high)
     (sources / "policy.onnx").write_bytes(to_onnx(ours).SerializeToString())
     manager = CheckpointManager(sources / "checkpoints")
     for step in (1, 2):
