@@ -6,6 +6,7 @@ import io
 import json
 import pathlib
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -91,8 +92,7 @@ def npz(path: pathlib.Path, rng: np.random.Generator) -> str:
         packing = pick([zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], rng)
         said = f"packed by method {packing}"
     elif kind == 4:
-        members[index] = (name, npy_of(np.zeros((int(rng.integers(1, 400)) * 10**6 // 4, 1), np.float32)))
-        said = "zeros by the million"
+        return f"{name} {_bomb(path, members, name, int(rng.integers(1, 3000)))}"
     else:
         content, said = npy_changed(content, rng)
         members[index] = (name, content)
@@ -108,6 +108,36 @@ def npz(path: pathlib.Path, rng: np.random.Generator) -> str:
         path.write_bytes(bytes(data))
         said += ", a bit flipped"
     return f"{name} {said}"
+
+
+def _bomb(path: pathlib.Path, members: list[tuple[str, bytes]], name: str, mebibytes: int) -> str:
+    """Writes an .npz in which one array is of zeros, a thousandth as large as they are."""
+    header = npy_of(np.zeros(0, np.float32))
+    header = header.replace(b"(0,), }" + b" " * 12, f"({mebibytes * 2**18},), }}".encode().ljust(19))
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    zeros = bytes(2**20)
+    data = packer.compress(header) + packer.flush(zlib.Z_FULL_FLUSH)
+    # Blocks that nothing before them is needed for may be repeated.
+    packer.compress(zeros)
+    packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)
+    data += block * mebibytes + packer.flush()
+    checksum = zlib.crc32(header)
+    for _ in range(mebibytes):
+        checksum = zlib.crc32(zeros, checksum)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for held, content in members:
+            if held != name:
+                archive.writestr(held, content)
+        info = zipfile.ZipInfo(name)
+        archive.writestr(info, data)
+        # What the list at the end says counts.
+        info.compress_type, info.CRC, info.file_size = (
+            zipfile.ZIP_DEFLATED,
+            checksum,
+            len(header) + len(zeros) * mebibytes,
+        )
+    return f"{mebibytes} MiB of zeros"
 
 
 def hdf5_file(path: pathlib.Path, rng: np.random.Generator) -> str:
@@ -178,9 +208,12 @@ def _dataset(h5py: Any, file: Any, name: str, kind: int, rng: np.random.Generato
         file.create_group(name)
         return "a group"
     if kind == 9:
-        count = int(rng.integers(1, 400)) * 10**6 // 4
-        file.create_dataset(name, (count, 1), "f4", compression="gzip", chunks=(min(count, 10**6), 1))[:] = 0
-        return "zeros by the million"
+        mebibytes, rows = int(rng.integers(1, 3000)), 2**18
+        made = file.create_dataset(name, (mebibytes * rows, 1), "f4", compression="gzip", chunks=(rows, 1))
+        chunk = zlib.compress(bytes(4 * rows))
+        for number in range(mebibytes):
+            made.id.write_direct_chunk((number * rows, 0), chunk)
+        return f"{mebibytes} MiB of zeros"
     if kind == 10:
         file[name] = h5py.Empty("f4")
         return "empty"

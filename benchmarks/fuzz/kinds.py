@@ -330,26 +330,24 @@ def _train(sources: pathlib.Path, cache: pathlib.Path) -> None:
     shutil.rmtree(sources / "run" / "checkpoints")
 
 
-def read_one(name: str, sources: pathlib.Path, work: pathlib.Path, seed: list[int]) -> tuple[str, str]:
-    """Makes one input and reads it: `valid` or `refused`, and what was changed.
+def made(name: str, sources: pathlib.Path, work: pathlib.Path, seed: list[int]) -> tuple[Callable[[], str], str]:
+    """Makes one input: what reads it, and what was changed.
 
-    Raises:
-      Wrong: see there.
-      Exception: anything that is no error of ours.
+    The first returns `valid` or `refused`, and raises `Wrong`, or anything that is no error of ours.
     """
     rng = np.random.default_rng(seed)
     if name == COMMAND_LINE:
         words = command(sources, work, rng)
-        (work / "what").write_text(" ".join(words)[:2000], errors="replace")
-        return outcome_of(words), " ".join(words)
-    kind = KINDS[name]
-    target, said = kind.mutate(sources, work, rng)
-    (work / "what").write_text(said, errors="replace")
+        return functools.partial(outcome_of, words), " ".join(words)
+    target, said = KINDS[name].mutate(sources, work, rng)
+    return functools.partial(_read, KINDS[name], target), said
+
+
+def _read(kind: Kind, target: pathlib.Path) -> str:
     try:
-        outcome = kind.read(target)
+        return kind.read(target) or "valid"
     except GailfeError as error:
         message = str(error)
         if "\n" in message or str(target) not in message:
             raise Wrong(f"refused in other than one line that names the file: {message[:500]}") from None
-        return "refused", said
-    return outcome or "valid", said
+        return "refused"

@@ -73,14 +73,20 @@ def read(item: Input, sources: pathlib.Path, work: pathlib.Path, seed: int) -> O
     (inside / "here").mkdir(parents=True)
     os.chdir(inside / "here")
     (work / "what").unlink(missing_ok=True)
+    try:
+        reading, changed = kinds.made(item.kind, sources, work, item.seed(seed))
+    except Exception as raised:
+        return Outcome(item, "failed", error=f"could not be made: {_described(raised)}")
+    # Who watches this process reads it there where the input ends it.
+    (work / "what").write_text(changed[:3000], errors="replace")
+    outcome, error = "failed", ""
     before, began, computed = _forget_peak(), time.perf_counter(), time.process_time()
     try:
-        outcome, changed = kinds.read_one(item.kind, sources, work, item.seed(seed))
-        error = ""
+        outcome = reading()
     except kinds.Wrong as wrong:
-        outcome, changed, error = "failed", _what(work), str(wrong)
+        error = str(wrong)
     except (Exception, SystemExit) as raised:
-        outcome, changed, error = "failed", _what(work), _described(raised)
+        error = _described(raised)
     seconds, computed = time.perf_counter() - began, time.process_time() - computed
     mib = (_peak() - before) / 2**20
     if mib * 2**20 > MEMORY and not error:

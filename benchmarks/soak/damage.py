@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -193,6 +194,8 @@ def spoil(folder: pathlib.Path, rng: np.random.Generator, scene: Scene) -> list[
 
 def soak(place: Place, count: int, seed: int) -> dict[str, Any]:
     """Damages a run's folder `count` times, each time anew."""
+    # What it says of each damage is what is wanted.
+    logging.getLogger("gailfe_jax").setLevel(logging.ERROR)
     scene = _scene(place)
     resume, saved = Resumer(scene.run), saved_digests(scene.run)
     row: dict[str, Any] = {"kind": "damaged checkpoints", "inputs": 0, "newest": 0, "walked back": 0, "refused": 0}
