@@ -16,7 +16,7 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks.fuzz import worker
-from benchmarks.fuzz.kinds import ARROW, COMMAND_LINE, COMMAND_LINES, KINDS, prepare
+from benchmarks.fuzz.kinds import ARROW, COMMAND_LINE, COMMAND_LINES, KINDS, check_valid, prepare
 from gailfe_jax.cli.commands import COMMANDS
 from gailfe_jax.io.atomic import write_json_atomic
 from gailfe_jax.io.provenance import provenance
@@ -72,6 +72,17 @@ def inputs(scale: float, only: Sequence[str] | None) -> list[worker.Input]:
     return [worker.Input(name, number) for name, count in chosen.items() for number in range(count)]
 
 
+def check(folder: pathlib.Path) -> None:
+    """Holds that nothing is refused as it is."""
+    worker.begin()
+    here = folder / "check" / "here"
+    here.mkdir(parents=True)
+    os.chdir(here)
+    with open(folder / "check" / "printed.txt", "w") as file:
+        os.dup2(file.fileno(), 1)
+    check_valid(folder / "sources", here.parent)
+
+
 def _installed(name: str) -> bool:
     try:
         importlib.import_module(name)
@@ -87,6 +98,7 @@ def fuzz(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
         _installed(name)
     rows: dict[str, dict[str, Any]] = {}
     failures = []
+    worker.in_a_fork(lambda: check(folder))
     items = inputs(options.scale, options.only)
     for found in worker.read_all(items, folder / "sources", folder, options.seed, options.jobs):
         kind = found.input.kind
@@ -136,8 +148,7 @@ def _failure(found: worker.Outcome, seed: int, folder: pathlib.Path) -> dict[str
 
 def repeat(kind: str, number: int, seed: int, folder: pathlib.Path) -> int:
     """Reads one input in this process, and keeps it."""
-    worker.stop_where_computing_begins()
-    worker.import_user_module("benchmarks.soak.toys")
+    worker.begin()
     found = worker.read(worker.Input(kind, number), folder / "sources", folder, seed)
     print(f"{found.outcome}: {found.changed}\n{found.error}\n{found.seconds} s, {found.mib} MiB; in {folder}")
     return int(found.outcome == "failed")

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -17,9 +18,9 @@ import numpy as np
 
 from benchmarks.fuzz import arrays, tables
 from benchmarks.fuzz.raw import changed
-from benchmarks.fuzz.words import command, outcome_of
+from benchmarks.fuzz.words import COMMANDS, command, filled, outcome_of
 from gailfe_jax.artifacts.confidence import Confidence
-from gailfe_jax.artifacts.policy import Policy
+from gailfe_jax.artifacts.policy import Policy, load_expert
 from gailfe_jax.cli.main import main
 from gailfe_jax.data.episodes import build
 from gailfe_jax.data.recordings import read_recording
@@ -72,16 +73,8 @@ class Kind:
     def mutate(self, sources: pathlib.Path, work: pathlib.Path, rng: np.random.Generator) -> tuple[pathlib.Path, str]:
         """A changed copy, and what of it was changed."""
         source = sources / self.source
-        target = work / source.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        target.unlink(missing_ok=True)
-        if source.is_file():
-            shutil.copyfile(source, target)
-            files = [target]
-        else:
-            shutil.copytree(source, target)
-            files = sorted(path for path in target.glob(self.files) if path.is_file())
+        target = copied(source, work)
+        files = [target] if source.is_file() else sorted(p for p in target.glob(self.files) if p.is_file())
         path = files[int(rng.integers(len(files)))]
         mutator = SUFFIXES.get(path.suffix)
         if mutator is None or rng.integers(RAW) == 0:
@@ -311,12 +304,16 @@ def _train(sources: pathlib.Path, cache: pathlib.Path) -> None:
 
     from benchmarks.soak.runs import CASES, Place
     from gailfe_jax.sweep.study import Study
+    from tests.tiny import toy_demonstrations
+    from tests.toy import Cliff, cliff_expert
 
     cache.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     import_user_module("benchmarks.soak.toys")
     place = Place.made(sources, cache)
+    toy_demonstrations(Cliff(), cliff_expert(), seed=1).save(sources / "unseen.npz")
+    load_expert("hopper").save(sources / "hopper.safetensors")
 
     def stop(study: Study) -> bool:
         raise KeyboardInterrupt
@@ -328,6 +325,35 @@ def _train(sources: pathlib.Path, cache: pathlib.Path) -> None:
         if code != end:
             raise RuntimeError(f"{name}: exit code {code}")
     shutil.rmtree(sources / "run" / "checkpoints")
+
+
+def check_valid(sources: pathlib.Path, work: pathlib.Path) -> None:
+    """Reads what is not changed yet: a file that is refused as it is would try nothing.
+
+    Raises:
+      RuntimeError: names it.
+    """
+    for kind in KINDS.values():
+        if not kind.name.endswith(ARROW) or importlib.util.find_spec("pyarrow") is not None:
+            copied(sources / kind.source, work)
+            if kind.read(work / pathlib.Path(kind.source).name) not in (None, "valid"):
+                raise RuntimeError(f"{kind.name}: is refused as it is")
+    for line in COMMANDS:
+        if outcome_of(filled(line, sources, work)) != "valid":
+            raise RuntimeError(f"{line}: is refused as it is")
+
+
+def copied(source: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
+    """A fresh copy of a file or folder."""
+    target = work / source.name
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
+    return target
 
 
 def made(name: str, sources: pathlib.Path, work: pathlib.Path, seed: list[int]) -> tuple[Callable[[], str], str]:

@@ -20,23 +20,23 @@ from gailfe_jax.cli.main import main
 
 COMMANDS: tuple[str, ...] = (
     "train gail --env cliff --demos {demos} --steps 64 --out new --seeds 2 --rollout.num-envs 4 --policy.hidden 8x8",
-    "train gailfe --env hopper --steps 1e5 --out new --failures.capacity 8 --failures.annotator terminated",
+    "train gailfe --env cliff --demos {demos} --steps 1e5 --out new --failures.capacity 8 --failures.annotator terminated",
     "train gail --policy sac --env delayed4:cliff --demos {demos} --out new --policy.replay 1e5 --trajectories 4",
-    "train mail --env halfcheetah --steps 2e6 --out new --policy.horizon 4 --seeds 3 --first-seed 7 --eval-every 1e4",
+    "train mail --env cliff --demos {demos} --steps 2e6 --out new --policy.horizon 4 --seeds 3 --first-seed 7 --eval-every 1e4",
     "train gasil --env cliff --steps 64 --out new --self-demonstrations.capacity 3 --policy.minibatches 2",
-    "train --out {run} --resume --steps 1e4",
+    "train --out {run} --resume --steps 1e4 --demos {demos}",
     "sweep gail --env cliff --demos {demos} --grid reward.lr=1e-4,3e-3 policy.hidden=8,9 --out new --seeds 2",
     "sweep gail --env cliff --demos {demos} --random reward.lr=log:1e-5:1e-3 algo=choice:gail:mail --samples 4 --out o",
     "sweep gail --env cliff --demos {demos} --settings {sources}/settings.csv --out new --baseline 1 --memory-gib 1",
-    "expert --env cliff --steps 64 --out new.safetensors --episodes 2",
+    "expert --env hopper --steps 64 --out new.safetensors --episodes 2",
     "demos --env cliff --expert {policy} --trajectories 2 --failures 1 --noise 0.5 --seed 3 --out new.npz",
-    "demos import {sources}/recordings/plain.npz --env cliff --out new.npz --ends truncated --map obs=obs",
+    "demos import {demos} --env cliff --out new.npz --keep-failed --annotator terminated",
     "demos inspect {demos}",
     "demos export {demos} --to d4rl --out new.hdf5",
     "evaluate {run} --episodes 2 --seed 3 --backend engine",
     "evaluate {policy} --episodes 2 --seed 3 --out new.json",
-    "video {policy} --episodes 1 --seed 3 --out new.mp4",
-    "confidence {run} --demos {demos} --episodes 2 --seed 3",
+    "video {sources}/hopper.safetensors --episodes 1 --seed 3 --out new.mp4",
+    "confidence {run} --demos {sources}/unseen.npz --episodes 2 --seed 3",
     "export {run} --to numpy --out new --seed 1",
     "report {run} --out new.html", "doctor {run}", "card {run} --out new.md", "algorithms",
     "bench physics --env hopper --num-envs 8 64 --out new.json", "bench train --env hopper --algo gail",
@@ -56,13 +56,18 @@ class Began(BaseException):
     """A command has read all it was given, and would begin."""
 
 
-def command(sources: pathlib.Path, work: pathlib.Path, rng: np.random.Generator) -> list[str]:
-    """A line of `COMMANDS` in which one word, or two, are wrong."""
+def filled(line: str, sources: pathlib.Path, work: pathlib.Path) -> list[str]:
+    """The words of a right line, about a fresh copy of the run."""
     run = work / "run"
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(sources / "run", run)
     named = {"demos": sources / "demos.npz", "policy": sources / "policy.safetensors", "run": run, "sources": sources}
-    words = shlex.split(pick(COMMANDS, rng).format(**named))
+    return shlex.split(line.format(**named))
+
+
+def command(sources: pathlib.Path, work: pathlib.Path, rng: np.random.Generator) -> list[str]:
+    """A line of `COMMANDS` in which one word, or two, are wrong."""
+    words = filled(pick(COMMANDS, rng), sources, work)
     for _ in range(int(rng.integers(1, 3))):
         _spoil(words, rng)
     return words

@@ -65,6 +65,12 @@ class Outcome:
     error: str = ""
 
 
+def begin() -> None:
+    """Makes this process one that reads inputs and computes nothing."""
+    stop_where_computing_begins()
+    import_user_module("benchmarks.soak.toys")
+
+
 def read(item: Input, sources: pathlib.Path, work: pathlib.Path, seed: int) -> Outcome:
     """Reads one input in this process."""
     inside = work / "inside"
@@ -190,8 +196,7 @@ class Worker:
         nothing = os.open(work / "printed.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
-        stop_where_computing_begins()
-        import_user_module("benchmarks.soak.toys")
+        begin()
         held = pathlib.Path("/proc/self/statm")
         if held.is_file():
             most = int(held.read_text().split()[0]) * resource.getpagesize() + _CEILING
