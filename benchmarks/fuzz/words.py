@@ -20,9 +20,9 @@ from gailfe_jax.cli.main import main
 
 COMMANDS: tuple[str, ...] = (
     "train gail --env cliff --demos {demos} --steps 64 --out new --seeds 2 --rollout.num-envs 4 --policy.hidden 8x8",
-    "train gailfe --env cliff --demos {demos} --steps 1e5 --out new --failures.capacity 8 --failures.annotator terminated",
+    "train gailfe --env cliff --demos {demos} --steps 1e5 --out new --failures.capacity 8",
     "train gail --policy sac --env delayed4:cliff --demos {demos} --out new --policy.replay 1e5 --trajectories 4",
-    "train mail --env cliff --demos {demos} --steps 2e6 --out new --policy.horizon 4 --seeds 3 --first-seed 7 --eval-every 1e4",
+    "train mail --env cliff --demos {demos} --steps 2e6 --out new --policy.horizon 4 --seeds 3 --first-seed 7",
     "train gasil --env cliff --steps 64 --out new --self-demonstrations.capacity 3 --policy.minibatches 2",
     "train --out {run} --resume --steps 1e4 --demos {demos}",
     "sweep gail --env cliff --demos {demos} --grid reward.lr=1e-4,3e-3 policy.hidden=8,9 --out new --seeds 2",
