@@ -43,17 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--input goes with --only and one kind")
     folder, here = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-")), pathlib.Path.cwd()
     try:
-        sources = folder / "sources"
-        if options.sources is not None and options.sources.is_dir():
-            shutil.copytree(options.sources, sources)
-        else:
-            sources.mkdir()
+        sources = (options.sources or folder / "sources").absolute()
+        if not sources.is_dir():
+            sources.mkdir(parents=True)
             worker.in_a_fork(lambda: prepare(sources))
-            if options.sources is not None:
-                shutil.copytree(sources, options.sources)
         if options.input is not None:
-            return repeat(options.only[0], options.input, options.seed, folder)
-        report = fuzz(options, folder)
+            return repeat(options.only[0], options.input, options.seed, sources, folder)
+        report = fuzz(options, sources, folder)
     finally:
         os.chdir(here)
         if options.input is None:
@@ -72,7 +68,7 @@ def inputs(scale: float, only: Sequence[str] | None) -> list[worker.Input]:
     return [worker.Input(name, number) for name, count in chosen.items() for number in range(count)]
 
 
-def check(folder: pathlib.Path) -> None:
+def check(sources: pathlib.Path, folder: pathlib.Path) -> None:
     """Holds that nothing is refused as it is."""
     worker.begin()
     here = folder / "check" / "here"
@@ -80,7 +76,7 @@ def check(folder: pathlib.Path) -> None:
     os.chdir(here)
     with open(folder / "check" / "printed.txt", "w") as file:
         os.dup2(file.fileno(), 1)
-    check_valid(folder / "sources", here.parent)
+    check_valid(sources, here.parent)
 
 
 def _installed(name: str) -> bool:
@@ -91,16 +87,16 @@ def _installed(name: str) -> bool:
     return True
 
 
-def fuzz(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
+def fuzz(options: argparse.Namespace, sources: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
     """Reads all inputs, and returns the report."""
     began = time.monotonic()
     for name in (*_HEAVY, *(command.module for command in COMMANDS.values())):
         _installed(name)
     rows: dict[str, dict[str, Any]] = {}
     failures = []
-    worker.in_a_fork(lambda: check(folder))
+    worker.in_a_fork(lambda: check(sources, folder))
     items = inputs(options.scale, options.only)
-    for found in worker.read_all(items, folder / "sources", folder, options.seed, options.jobs):
+    for found in worker.read_all(items, sources, folder, options.seed, options.jobs):
         kind = found.input.kind
         new = {
             "kind": kind,
@@ -117,7 +113,7 @@ def fuzz(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
         row["slowest_seconds"] = max(row["slowest_seconds"], found.seconds)
         row["most_mib"] = max(row["most_mib"], found.mib)
         if found.outcome == "failed":
-            failures.append(_failure(found, options.seed, folder))
+            failures.append(_failure(found, options.seed, sources, folder))
             print(f"{kind} {found.input.number}: {failures[-1]['error'][:300]}", flush=True)
     return {
         "what": "fuzz",
@@ -130,13 +126,15 @@ def fuzz(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     }
 
 
-def _failure(found: worker.Outcome, seed: int, folder: pathlib.Path) -> dict[str, Any]:
+def _failure(found: worker.Outcome, seed: int, sources: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
     """What the result file says of a failure, without folders of this machine."""
 
     def plain(text: str) -> str:
         text = text.encode("utf-8", "backslashreplace").decode()
         root = str(pathlib.Path(__file__).resolve().parent.parent.parent)
-        return text.replace(str(folder), "WORK").replace(root, "REPOSITORY")[:3000]
+        for place, name in ((sources, "SOURCES"), (folder, "WORK"), (root, "REPOSITORY")):
+            text = text.replace(str(place), name)
+        return text[:3000]
 
     kind, number = found.input.kind, found.input.number
     return {
@@ -146,10 +144,10 @@ def _failure(found: worker.Outcome, seed: int, folder: pathlib.Path) -> dict[str
     }  # fmt: skip
 
 
-def repeat(kind: str, number: int, seed: int, folder: pathlib.Path) -> int:
+def repeat(kind: str, number: int, seed: int, sources: pathlib.Path, folder: pathlib.Path) -> int:
     """Reads one input in this process, and keeps it."""
     worker.begin()
-    found = worker.read(worker.Input(kind, number), folder / "sources", folder, seed)
+    found = worker.read(worker.Input(kind, number), sources, folder, seed)
     print(f"{found.outcome}: {found.changed}\n{found.error}\n{found.seconds} s, {found.mib} MiB; in {folder}")
     return int(found.outcome == "failed")
 

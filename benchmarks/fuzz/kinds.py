@@ -175,7 +175,7 @@ def configuration(path: pathlib.Path) -> str:
 
 def settings_file(path: pathlib.Path) -> str:
     """Reads the settings of a sweep."""
-    return outcome_of(["sweep", "gail", "--env", "cliff", "--settings", str(path), "--out", str(path.parent / "out")])
+    return outcome_of(["sweep", "ppo", "--env", "cliff", "--settings", str(path), "--out", str(path.parent / "out")])
 
 
 def task(path: pathlib.Path) -> None:
@@ -293,8 +293,8 @@ def prepare(sources: pathlib.Path) -> None:
     from gailfe_jax.cli.settings import write_config
 
     (sources / "settings.toml").write_text(write_config(build_setup({"algo": "gail", "env": "cliff"})))
-    (sources / "settings.csv").write_text("reward.lr,policy.hidden,algo\n1e-4,8,gail\n3e-3,8x8,mail\n")
-    rows = [{"reward.lr": 1e-4, "policy.hidden": [8]}, {"reward.lr": 3e-3, "algo": "fem"}]
+    (sources / "settings.csv").write_text("policy.gamma,policy.hidden,algo\n0.99,8,ppo\n0.9,8x8,trpo\n")
+    rows = [{"policy.gamma": 0.99, "policy.hidden": [8]}, {"policy.gamma": 0.9, "algo": "trpo"}]
     (sources / "settings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
