@@ -98,7 +98,7 @@ def result(promise: Promise, report: dict[str, Any] | None) -> str:
         return "-"
     if report is None:
         return f"not measured yet (`make {promise.report}`)"
-    rows = [row for row in report["rows"] if row["kind"] in promise.kinds or _begins(row["kind"], promise.kinds)]
+    rows = [row for row in report["rows"] if about(promise, row["kind"])]
     failures = sum(failure["kind"] in {row["kind"] for row in rows} for failure in report["failures"])
     ends = f"{failures} failures"
     skipped = [row["skipped"] for row in rows if "skipped" in row]
@@ -118,8 +118,9 @@ def result(promise: Promise, report: dict[str, Any] | None) -> str:
     return f"{total['inputs']} times; {ends}"
 
 
-def _begins(kind: str, names: tuple[str, ...]) -> bool:
-    return any(kind.startswith(f"{name} ") for name in names)
+def about(promise: Promise, kind: str) -> bool:
+    """Whether a row of that kind is of this promise."""
+    return any(kind == name or kind.startswith(f"{name} ") for name in promise.kinds)
 
 
 def reliability() -> str:

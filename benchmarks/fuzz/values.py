@@ -137,7 +137,7 @@ def numbers(array: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, st
         "huge": lambda: _with(whole, 1e38, rng),
         "huge everywhere": lambda: np.full(whole.shape, 1e38),
         "negative": lambda: _with(whole, -1, rng),
-        "out of range": lambda: _with(whole.astype(np.float64), 2**62, rng).astype(np.int64),
+        "out of range": lambda: _with(_plain(whole).astype(np.float64), 2**62, rng).astype(np.int64),
         "empty": lambda: whole[:0] if whole.ndim else whole,
         "shorter": lambda: whole[:-1] if whole.ndim else whole[None],
         "longer": lambda: np.concatenate([whole, whole[-1:]]) if whole.ndim and len(whole) else whole[None],

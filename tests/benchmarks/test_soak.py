@@ -18,8 +18,9 @@ from benchmarks.soak.runs import CASES, Place, differences
 from gailfe_jax.config.run import DemoSettings
 from gailfe_jax.training import checkpoint
 from gailfe_jax.training.loop import train
-from tests.tiny import tiny, tiny_run, toy_demonstrations
+from tests.tiny import tiny, toy_demonstrations
 from tests.toy import Cliff, cliff_expert
+from tests.training.cliff import METHOD, settings
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.usefixtures("quick_programs", "toy_tasks")
@@ -27,13 +28,13 @@ pytestmark = pytest.mark.usefixtures("quick_programs", "toy_tasks")
 
 @pytest.fixture(scope="module")
 def made(quick_programs, toy_tasks, tmp_path_factory):
-    """A run of three checkpoints, and one of another method."""
+    """A run of three checkpoints, and one under another discount, whose parts are of equal shapes."""
     folder = tmp_path_factory.mktemp("soak")
     toy_demonstrations(Cliff(), cliff_expert(), trajectories=4, failures=8).save(folder / "demos.npz")
-    for name in ("gailfe", "gail"):
-        settings = tiny_run(96, seeds=2, checkpoint_seconds=0)
-        train(tiny(name), "cliff", settings, out=folder / name, demos=DemoSettings(demos=str(folder / "demos.npz")))
-    return Scene(folder / "gailfe", folder / "gailfe", folder / "gail")
+    for name, gamma in (("run", METHOD.policy.gamma), ("foreign", 0.9)):
+        method = tiny("gailfe", policy__gamma=gamma)
+        train(method, "cliff", settings(3), out=folder / name, demos=DemoSettings(demos=str(folder / "demos.npz")))
+    return Scene(folder / "run", folder / "run", folder / "foreign")
 
 
 def outcomes(made, folder, count):
@@ -48,7 +49,7 @@ def outcomes(made, folder, count):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_checkpoints_are_walked_back_from_or_refused(made, tmp_path):
-    found = outcomes(made, tmp_path, 24)
+    found = outcomes(made, tmp_path, 16)
     assert [(told, why) for told, _, why in found if why] == []
     assert {outcome for _, outcome, _ in found} >= {"walked back", "refused"}
     assert all(told for told, _, _ in found)
@@ -93,8 +94,8 @@ def drop_a_line(path):
 @pytest.mark.parametrize(
     ("file", "how", "said"),
     [
-        ("policies/seed_0.safetensors", change, ["policies"]),
-        ("discriminators/seed_1.safetensors", pathlib.Path.unlink, ["discriminators"]),
+        ("policies/seed_3.safetensors", change, ["policies"]),
+        ("discriminators/seed_4.safetensors", pathlib.Path.unlink, ["discriminators"]),
         ("metrics.jsonl", drop_a_line, ["metrics.jsonl"]),
         ("summary.json", lambda path: path.write_text(path.read_text().replace("96", "95")), ["summary.json"]),
         ("summary.json", lambda path: path.write_text(path.read_text().replace('_seconds": ', '_seconds": 1')), []),
