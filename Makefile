@@ -19,11 +19,14 @@ TEST_ALL_ARGS ?=
 VERSIONS ?=
 # For example: --metrics --compare before.json
 PROGRAMS_ARGS ?=
+# For example: --only gailfe --kills 20, or --only 'command line' --input 7
+SOAK_ARGS ?=
+FUZZ_ARGS ?=
 # A file's tests stay in one worker, so that its fixtures are made once.
 PYTEST = $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all test-durations test-versions coverage programs lint format docs lock clean
+.PHONY: help install quickstart test test-all test-durations test-versions coverage programs soak fuzz lint format docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +53,12 @@ coverage: $(STAMP) ## run what `make test` runs and fail if it covers too little
 
 programs: $(STAMP) ## hash every method's program, to show that a change changes nothing
 	@$(BIN)/python benchmarks/programs.py $(PROGRAMS_ARGS)
+
+soak: $(STAMP) ## kill, damage and starve runs for half an hour; each must end as docs/reliability.md promises
+	@$(BIN)/python -m benchmarks.soak --out benchmarks/results/soak.json $(SOAK_ARGS)
+
+fuzz: $(STAMP) ## change thousands of inputs for a quarter of an hour; each must be valid or refused in one line
+	@$(BIN)/python -m benchmarks.fuzz --out benchmarks/results/fuzz.json $(FUZZ_ARGS)
 
 lint: $(STAMP) ## ruff and pyright
 	@$(BIN)/python -m ruff check --quiet .

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import method_pages, methods
+from benchmarks import method_pages, methods, reliability
 from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.analysis.doctor import SYMPTOMS
@@ -446,6 +446,7 @@ TABLES = {
     "thresholds": thresholds,
     **methods.TABLES,
     **method_pages.TABLES,
+    "reliability": reliability.reliability,
 }
 
 

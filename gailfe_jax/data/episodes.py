@@ -145,6 +145,14 @@ def refuse_idle_ends(name: str, ends: str | None, built: Sequence[Built]) -> Non
         raise GailfeError(f"episodes-end-by: got {ends}; nothing reads it: {name} says how its episodes end")
 
 
+def _plain(where: str, field: str, given: Any) -> np.ndarray:
+    """An array of real numbers, as it is."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise GailfeError(f"{where}: field '{field}': dtype {array.dtype}, expected plain numbers")
+    return array
+
+
 class _Work:
     """Converts episodes and remembers what was done to them."""
 
@@ -180,7 +188,7 @@ class _Work:
                 )
             reward = reward[:, 0]
         if state is not None:
-            state = np.ascontiguousarray(state, np.float64)
+            state = np.ascontiguousarray(_plain(where, "simulator_state", state), np.float64)
             if state.ndim != 2 or len(state) not in (steps, steps + 1):
                 shape = list(state.shape)
                 raise GailfeError(
@@ -273,9 +281,7 @@ class _Work:
 
     def _matrix(self, where: str, field: str, given: Any) -> np.ndarray:
         """`[T, k]` float32; what rounding changes is remembered."""
-        array = np.asarray(given)
-        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-            raise GailfeError(f"{where}: field '{field}': dtype {array.dtype}, expected plain numbers")
+        array = _plain(where, field, given)
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2 or array.shape[1] == 0:
             shape = list(array.shape)

@@ -391,15 +391,15 @@ class Demonstrations:
           expect_env, action_low, action_high, tolerance, discrete: see `validate`.
 
         Raises:
-          GailfeError: minari is not installed, no such dataset, observations or actions that are not flat vectors, or
+          GailfeError: no such dataset, observations or actions that are not flat vectors, or
             anything that `validate` refuses.
         """
         from gailfe_jax.data.formats import minari
 
-        dataset = minari.find(dataset) if isinstance(dataset, str) else dataset
-        demonstrations = minari.convert(dataset)
+        known = isinstance(dataset, str)
+        demonstrations = minari.read(dataset) if known else minari.convert(dataset)
         demonstrations.validate(
-            f"minari:{dataset.spec.dataset_id}",
+            f"minari:{dataset if known else dataset.spec.dataset_id}",
             expect_env=expect_env,
             action_low=action_low,
             action_high=action_high,

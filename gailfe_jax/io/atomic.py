@@ -10,10 +10,14 @@ import errno
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}\.partial(\.[\w.]+)?")
+"""Names of what is being written, and of what a kill left half written."""
 
 
 @contextlib.contextmanager
@@ -41,6 +45,17 @@ def replacing(path: str | os.PathLike[str], *, suffix: str = "") -> Iterator[Pat
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def is_draft(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has the hidden name of one that is being written, or that a kill left half written."""
+    return _DRAFT.fullmatch(Path(path).name) is not None
+
+
+def remove_drafts(folder: str | os.PathLike[str]) -> None:
+    """Removes what killed processes left half written in a folder and below it; nobody else may write there now."""
+    for path in filter(is_draft, Path(folder).rglob(".*")):
+        path.unlink(missing_ok=True)
 
 
 def write_bytes_atomic(path: str | os.PathLike[str], content: bytes) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.atomic import is_draft, write_json_atomic
 from gailfe_jax.io.json_text import read_json
 
 try:
@@ -107,6 +107,11 @@ def is_held(folder: str | os.PathLike[str]) -> bool:
     except OSError:  # Another user's.
         return True
     return process > 0
+
+
+def holds_nothing(folder: str | os.PathLike[str]) -> bool:
+    """Whether there is nothing in a folder but what a killed process may leave before it has written anything whole."""
+    return all(path.name == HOLDER or is_draft(path) for path in Path(folder).iterdir())
 
 
 def _holder(folder: Path) -> str:

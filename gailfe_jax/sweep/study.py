@@ -29,9 +29,9 @@ from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.envs import changed_files, copy_task, differ_by_file, on_file, said_of, task_file, task_record
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.atomic import remove_drafts, write_json_atomic
 from gailfe_jax.io.json_text import read_json
-from gailfe_jax.io.lock import held, named
+from gailfe_jax.io.lock import held, holds_nothing, named
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import import_user_module, imported_modules
 from gailfe_jax.learners.setup import Setup
@@ -163,7 +163,7 @@ class Study:
             self._words = self._saved["words"]
             resumed = [*self._saved.get("resumed", []), self._origin["provenance"]]
             self._origin = {"provenance": self._saved.get("provenance"), "resumed": resumed}
-        elif folder.exists() and any(folder.iterdir()):
+        elif folder.exists() and not holds_nothing(folder):
             raise GailfeError(f"{folder}: exists and holds no sweep; choose another --out")
 
     def close(self) -> None:
@@ -195,6 +195,7 @@ class Study:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._locked:
             self._until.enter_context(held(self.folder))
+            remove_drafts(self.folder)
             self._until.enter_context(named(self.folder))
             self._locked = True
         saved = {} if self._saved is None else self._saved["settings"]

@@ -303,9 +303,9 @@ class CheckpointManager:
         )
 
     def begin(self) -> None:
-        """Makes the directory, of a run that has not saved yet."""
-        if not self.directory.exists():
-            self.directory.mkdir(parents=True)
+        """Makes the directory, of a run that has not saved yet; of one that a kill left half made the rest."""
+        if not self._listing():
+            self.directory.mkdir(parents=True, exist_ok=True)
             (self.directory / _NONE_YET).touch()
             sync_folder(self.directory)
             sync_folder(self.directory.parent)

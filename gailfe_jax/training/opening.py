@@ -18,6 +18,7 @@ from gailfe_jax.config.tree import leaves
 from gailfe_jax.envs import copy_task
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeWarning
+from gailfe_jax.io.atomic import remove_drafts
 from gailfe_jax.io.lock import Held, held, named
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.divergence import Divergence, read_divergences
@@ -103,6 +104,7 @@ def open_folder(
         lock = until.enter_context(held(run_dir))
         # What another process has made meanwhile is not ours to write over.
         check_run(run_dir, now, resume=False)
+    remove_drafts(run_dir)
     write_run(run_dir, now, origin)
     until.enter_context(named(run_dir))
     copy_task(plan.learner.env, run_dir / FOLDER)

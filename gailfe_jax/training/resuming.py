@@ -13,6 +13,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, sync_folder
 from gailfe_jax.io.digests import json_sha256
 from gailfe_jax.io.json_text import read_json
+from gailfe_jax.io.lock import holds_nothing
 from gailfe_jax.learners.record import part_record
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.logger import read_metrics
@@ -113,7 +114,7 @@ def set_aside(run_dir: str | os.PathLike[str]) -> pathlib.Path | None:
       OSError: it cannot be renamed.
     """
     run_dir = pathlib.Path(run_dir)
-    if not run_dir.exists() or (run_dir.is_dir() and not any(run_dir.iterdir())):
+    if not run_dir.exists() or (run_dir.is_dir() and holds_nothing(run_dir)):
         return None
     if not (run_dir / "config.json").is_file():
         raise GailfeError(f"{run_dir}: exists and holds no run; expected the folder of a run to restart")

@@ -36,6 +36,7 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import plain, write_json_atomic
 from gailfe_jax.io.digests import json_sha256
 from gailfe_jax.io.json_text import read_json
+from gailfe_jax.io.lock import holds_nothing
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import missing_modules
 from gailfe_jax.learners.base import Learner
@@ -382,7 +383,7 @@ def check_run(run_dir: pathlib.Path, now: Mapping[str, Any], resume: bool) -> di
         raise GailfeError(f"{run_dir}: already holds a run; add --resume to continue it, or choose another --out")
     origin: dict[str, Any] = {"provenance": provenance()}
     if not path.exists():
-        if run_dir.exists() and any(run_dir.iterdir()):
+        if run_dir.exists() and not holds_nothing(run_dir):
             raise GailfeError(f"{run_dir}: exists and holds no run; choose another --out")
         _check_readable(now)
         return origin

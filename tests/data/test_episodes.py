@@ -148,6 +148,10 @@ def test_rewards_of_some_episodes_are_none():
         (dict(next_obs=OBS[:2]), r"field 'next_obs': shape \[2, 2\], expected \[3, 2\]"),
         (dict(reward=np.ones(2)), r"field 'reward': shape \[2, 1\], expected one for 3 actions"),
         (
+            dict(simulator_state=np.array([["x"]] * 3)),
+            r"field 'simulator_state': dtype <U1, expected plain numbers",
+        ),
+        (
             dict(simulator_state=np.ones((2, 5))),
             r"field 'simulator_state': shape \[2, 5\], expected a row for 3 actions",
         ),

@@ -5,12 +5,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.fuzz.raw import changed
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.export.onnx import to_onnx
 from gailfe_jax.foreign.onnx import read_onnx
 from gailfe_jax.foreign.registry import read_expert
-from tests.foreign.mutations import mutated, refuses
+from tests.foreign.mutations import refuses
 from tests.foreign.specs import CHOICES, LIFT
 
 
@@ -219,6 +220,6 @@ def test_some_hundred_mutated_files_are_read_or_refused(ours, spec, tmp_path):
     whole = to_onnx(ours).SerializeToString()
     path, refused = tmp_path / "mutated.onnx", 0
     for _ in range(300):
-        path.write_bytes(mutated(whole, rng))
+        path.write_bytes(changed(whole, rng))
         refused += refuses(path, lambda: read_onnx(path, spec).act(np.zeros((5, 3))))
     assert refused > 100

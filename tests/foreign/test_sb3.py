@@ -8,13 +8,14 @@ import zipfile
 import numpy as np
 import pytest
 
+from benchmarks.fuzz.raw import changed
 from gailfe_jax.artifacts.host_policy import HostPolicy
 from gailfe_jax.artifacts.policy import Policy
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.foreign.registry import read_expert
 from gailfe_jax.foreign.sb3 import read_sb3
 from gailfe_jax.foreign.state_dict import read_state_dict
-from tests.foreign.mutations import mutated, refuses
+from tests.foreign.mutations import refuses
 from tests.foreign.specs import CHOICES, LIFT, MODELS
 
 EXPECTED = dict(np.load(MODELS / "expected.npz"))
@@ -228,10 +229,10 @@ def test_some_hundred_mutated_models_are_read_or_refused(name, tmp_path):
     path, refused = tmp_path / "mutated.zip", 0
     for i in range(450):
         if i % 3 == 0:
-            path.write_bytes(mutated(whole, rng))
+            path.write_bytes(changed(whole, rng))
         elif i % 3 == 1:
-            rewritten(name, tmp_path, policy_pth=mutated(inner, rng)).rename(path)
+            rewritten(name, tmp_path, policy_pth=changed(inner, rng)).rename(path)
         else:
-            rewritten(name, tmp_path, policy_pth=torch_file(mutated(listing, rng), **storages)).rename(path)
+            rewritten(name, tmp_path, policy_pth=torch_file(changed(listing, rng), **storages)).rename(path)
         refused += refuses(path, lambda: read_sb3(path, spec).act(EXPECTED["obs"]))
     assert refused > 200

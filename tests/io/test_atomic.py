@@ -15,7 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gailfe_jax.io.atomic import replacing, sync_folder, write_bytes_atomic, write_json_atomic, write_text_atomic
+from gailfe_jax.io.atomic import (
+    is_draft,
+    remove_drafts,
+    replacing,
+    sync_folder,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
 
 WRITES = {
     "bytes": (write_bytes_atomic, b"\x00\xff", b"\x00\xff"),
@@ -142,3 +150,18 @@ def test_a_kill_leaves_a_whole_file(tmp_path):
     process.wait()
     lines = path.read_text().splitlines()
     assert len(lines) == 20_000 and len(set(lines)) == 1
+
+
+def test_what_a_kill_left_half_written_is_known_and_removed(tmp_path):
+    (tmp_path / "policies").mkdir()
+    with replacing(tmp_path / "policies" / "seed_0.npz", suffix=".npz") as draft:
+        draft.touch()
+    name = draft.name
+    (tmp_path / "policies" / "seed_0.npz").unlink()
+    left = [tmp_path / f".config.json.{'0f' * 16}.partial", tmp_path / "policies" / name]
+    kept = [tmp_path / name for name in ("config.json", ".partial", ".notes.partial", f"x.{'0' * 32}.partial")]
+    for path in (*left, *kept):
+        path.write_text("half")
+    assert [path.name for path in (*left, *kept) if is_draft(path)] == [path.name for path in left]
+    remove_drafts(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

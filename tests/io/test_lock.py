@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.lock import HOLDER, held, named
+from gailfe_jax.io.lock import HOLDER, held, holds_nothing, named
 
 HOLDS = """
 import sys, time
@@ -65,3 +65,12 @@ def test_a_folder_that_is_gone_or_another_is_noticed(tmp_path):
         folder.mkdir()
         with pytest.raises(GailfeError, match="removed, moved or replaced"):
             lock.check()
+
+
+def test_a_folder_holds_nothing_but_what_a_kill_leaves(tmp_path):
+    assert holds_nothing(tmp_path)
+    (tmp_path / HOLDER).write_text("{}")
+    (tmp_path / f".config.json.{'0f' * 16}.partial").write_text("half")
+    assert holds_nothing(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert not holds_nothing(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from gailfe_jax.cli.main import main
 from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.io.digests import json_sha256
+from gailfe_jax.io.lock import HOLDER
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.run_folder import SEAL, load_run, read_record
 from tests.runs import assert_same_run, contents, metrics_of
@@ -40,6 +41,24 @@ def spoil_data(folder):
 
 # Orbax leaves a thread behind when it fails to read.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_run_that_was_killed_while_its_folder_was_made_starts(go, whole, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(whole.run_dir / "config.json", folder)
+    manager = CheckpointManager(folder / "checkpoints")
+    assert not manager.awaits_first
+    manager.begin()
+    # A kill between its first measurement and its first checkpoint is then no loss either.
+    assert manager.awaits_first
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / f".config.json.{'0f' * 16}.partial").write_text("{")
+    (folder / HOLDER).write_text("{}")
+    go(folder, resume=True)
+    assert_same_run(folder, whole.run_dir)
+    assert not [path.name for path in folder.rglob("*.partial")]
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

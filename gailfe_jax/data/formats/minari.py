@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gailfe_jax.data.episodes import CUT, Episode, build
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories, make_provenance
-from gailfe_jax.errors import GailfeError, one_line
+from gailfe_jax.errors import GailfeError
 
 
 def read(dataset_id: str) -> Demonstrations:
-    """The dataset with this id, which must be stored on this machine.
+    """The dataset with this id, which must be stored on this machine; it is read without Minari.
 
     Raises:
-      GailfeError: minari is not installed, there is no such dataset, or anything that `convert` refuses.
+      GailfeError: there is no such dataset, or it is damaged or holds no flat vectors.
     """
-    return convert(find(dataset_id))
+    # The layouts of others stand on these formats.
+    from gailfe_jax.data.recordings import read_recording
 
-
-def find(dataset_id: str) -> Any:
-    """The `minari.MinariDataset` with this id.
-
-    Raises:
-      GailfeError: minari is not installed, or no such dataset is stored on this machine.
-    """
-    try:
-        minari = importlib.import_module("minari")
-    except ImportError:
-        raise GailfeError(f"minari:{dataset_id}: needs the package minari (pip install 'minari[hdf5]')") from None
-    try:
-        return minari.load_dataset(dataset_id)
-    except Exception as error:  # Minari documents no error type of its own.
-        raise GailfeError(f"minari:{dataset_id}: {one_line(error)}") from None
+    recording = read_recording(f"minari:{dataset_id}", format="minari")
+    return _demonstrations(recording.name, recording.env_id or "", recording.episodes)
 
 
 def convert(dataset: Any) -> Demonstrations:
@@ -52,6 +40,10 @@ def convert(dataset: Any) -> Demonstrations:
     episodes = [_from_episode(episode, name) for episode in dataset.iterate_episodes()]
     if not episodes:
         raise GailfeError(f"{name}: no episodes, expected one or more")
+    return _demonstrations(name, env_id, episodes)
+
+
+def _demonstrations(name: str, env_id: str, episodes: Sequence[Episode]) -> Demonstrations:
     built = build(name, episodes)
     expert = built.trajectories
     return Demonstrations(

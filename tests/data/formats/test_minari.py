@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
 from tests.data.made import ACTION, OBS
+from tests.data.recordings.write_files import FILES
 
 
 @pytest.fixture
@@ -62,7 +65,31 @@ def test_minari(minari_dataset):
         Demonstrations.from_minari("tiny/none-v0")
 
 
-def test_minari_is_optional(monkeypatch):
+def test_what_lies_here_is_read_without_the_package(monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(FILES / "minari"))
     monkeypatch.setitem(sys.modules, "minari", None)
-    with pytest.raises(GailfeError, match="needs the package minari"):
-        Demonstrations.from_minari("tiny/hopper-v0")
+    assert Demonstrations.load("minari:tiny/hdf5-v0").expert.num_trajectories == 3
+    with pytest.raises(GailfeError, match=r"^minari:tiny/absent-v0: no such dataset on this machine"):
+        Demonstrations.load("minari:tiny/absent-v0")
+
+
+def test_a_dataset_becomes_no_larger_than_it_can_be(tmp_path, monkeypatch):
+    """A MB of zeros by the thousand, and a link out of the file."""
+    h5py = pytest.importorskip("h5py")
+    shutil.copytree(FILES / "minari", tmp_path / "minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    path, name = tmp_path / "minari" / "tiny" / "hdf5-v0" / "data" / "main_data.hdf5", "episode_0/observations"
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        rows = 2**18
+        made = file.create_dataset(name, (1000 * rows, 1), "f4", compression="gzip", chunks=(rows, 1))
+        chunk = zlib.compress(bytes(4 * rows))
+        for number in range(1000):
+            made.id.write_direct_chunk((number * rows, 0), chunk)
+    with pytest.raises(GailfeError, match=r"field 'episode_0/observations': the file's \d+ bytes become 1048576000;"):
+        Demonstrations.load("minari:tiny/hdf5-v0")
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = h5py.ExternalLink("other.h5", "/x")
+    with pytest.raises(GailfeError, match="a soft or external link, expected data"):
+        Demonstrations.load("minari:tiny/hdf5-v0")
