@@ -41,6 +41,7 @@ COMMANDS: tuple[str, ...] = (
     "report {run} --out new.html", "doctor {run}", "card {run} --out new.md", "algorithms",
     "bench physics --env hopper --num-envs 8 64 --out new.json", "bench train --env hopper --algo gail",
     "quickstart --steps 64 --out new", "annotate {demos} --out new.npz --port 0",
+    "play {run} --out new.html --seed 3 --max-steps 100", "watch {run} --port 0 --no-browser",
 )  # fmt: skip
 """Lines that are right; `{demos}`, `{policy}`, `{run}` and `{sources}` stand for files."""
 BEGINS: tuple[str, ...] = (
@@ -48,6 +49,7 @@ BEGINS: tuple[str, ...] = (
     "gailfe_jax.apps.evaluate_run:_evaluator", "gailfe_jax.apps.evaluate_run:_visitor",
     "gailfe_jax.analysis.video:_render_in_child", "gailfe_jax.analysis.video:_record",
     "gailfe_jax.apps.calibrate:_logits", "gailfe_jax.apps.quickstart:quickstart", "gailfe_jax.annotate.server:Server",
+    "gailfe_jax.apps.play:of_policy", "gailfe_jax.report.live:Watch",
 )  # fmt: skip
 """Where computing begins, which takes minutes and is nobody's input."""
 

@@ -53,8 +53,10 @@ def command_line(argv: Sequence[str]) -> str:
     program = Path(argv[0] if argv and argv[0] not in ("", "-c") else "python")
     if program.suffix == ".py":
         package = Path(__file__).resolve().parent.parent
-        if program.resolve().is_relative_to(package):
-            module = program.resolve().relative_to(package.parent).with_suffix("")
+        place = program.resolve()
+        # A package beside this one is run the same way.
+        if place.is_relative_to(package) or (place.name == "__main__.py" and place.is_relative_to(package.parent)):
+            module = place.relative_to(package.parent).with_suffix("")
             words = ["python", "-m", ".".join(module.parts).removesuffix(".__main__")]
         else:
             words = ["python", _short_path(str(program))]
