@@ -130,7 +130,9 @@ class Table:
             batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if _is_file(reader) else reader
             for batch in batches:
                 # Plain buffers are no larger than the file; all together have to fit beside what is made of them.
-                self._budget.take(column, min(batch.nbytes, os.path.getsize(path)))
+                # (`nbytes` follows offsets, which nothing has checked yet.)
+                held = sum(buffer.size for buffer in batch.column(column).buffers() if buffer is not None)
+                self._budget.take(column, min(held, os.path.getsize(path)))
                 yield batch
 
     def rows(self, name: str) -> np.ndarray:
