@@ -83,14 +83,19 @@ def test_it_renews_itself_and_keeps_what_was_set(tmp_path):
 def test_ctrl_c_ends_the_command_and_the_page_says_so(tmp_path):
     folder = write_run(tmp_path / "run")
     words = [sys.executable, "-m", "gailfe_jax", "watch", str(folder), "--no-browser"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # What runs in the background ignores Ctrl-C, and hands that on.
+    pipes = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "text": True}
+    pipes |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with browser(tmp_path / "profile") as page, subprocess.Popen(words, **pipes) as command:
         assert command.stdout is not None
         assert command.stdout.readline() == "Training has ended. Step 6,000 of 6,000 (100%).\n"
         page.driver.get(command.stdout.readline().split()[1])
         page.until("document.querySelector('.chart canvas') !== null")
         command.send_signal(signal.SIGINT)
-        out, err = command.communicate(timeout=20)
+        try:
+            out, err = command.communicate(timeout=60)
+        finally:
+            command.kill()
         assert (command.returncode, out, err) == (0, "\n", "")
         page.until(f"{LIVE}.startsWith('The server does not answer')")
         assert page.js(f"return {READOUT}").startswith("Last, 6k steps")
