@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import shutil
 import sys
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks.soak import damage, surroundings
 from benchmarks.soak.kills import Killer
