@@ -25,7 +25,7 @@ from gailfe_jax.io.user_modules import import_user_module
 
 SECONDS = 10.0
 """An input may compute so long; of time that other processes took from it it is not blamed."""
-HANGING = 120.0
+HANGING = 300.0
 """Seconds after which an input that computes nothing counts as one that never ends."""
 MEMORY = 2**30
 """An input may take so many bytes, beside what the process holds already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import shutil
 import sys
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks.soak import damage, surroundings
 from benchmarks.soak.kills import Killer
@@ -57,17 +60,17 @@ def soak(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     place = Place.made(folder, options.cache.resolve())
     chosen = options.only or [*CASES, *OTHERS]
     each = -(-options.kills // len(CASES))
-    parts: list[Callable[[], dict[str, Any]]] = [
-        lambda case=case, number=number: killed(case, place, each, [options.seed, number])
+    parts: list[Callable[[], list[dict[str, Any]]]] = [
+        lambda case=case, number=number: [killed(case, place, each, [options.seed, number])]
         for number, (name, case) in enumerate(CASES.items())
         if name in chosen
     ]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        rows = list(pool.map(lambda part: part(), parts))
-    if "damaged" in chosen:
-        rows.append(damage.soak(place, options.damaged, options.seed))
     if "surroundings" in chosen:
-        rows += surroundings.soak(place, options.seed, options.times)
+        parts.append(lambda: surroundings.soak(place, options.seed, options.times))
+    if "damaged" in chosen:
+        parts.append(lambda: [damage.soak(place, options.damaged, options.seed)])
+    with ThreadPoolExecutor(options.jobs) as pool:
+        rows = [row for found in pool.map(lambda part: part(), parts) for row in found]
     return {
         "what": "soak",
         "seed": options.seed,

@@ -120,8 +120,8 @@ class Surroundings:
         yield from differences(out, self.whole)
 
     def _meanwhile(self, out: pathlib.Path, act: Callable[[], Any]) -> Iterator[tuple[list[int], str]]:
-        """Exit codes and words of a run during which something happens."""
-        group = start(self.place, self.words(out))
+        """Exit codes and words of a new run during which something happens."""
+        group = start(self.place, [word for word in self.words(out) if word != "--resume"])
         self._wait_for_a_save(group, out)
         act()
         yield group.wait(), group.said()

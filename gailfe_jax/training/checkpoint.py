@@ -56,6 +56,7 @@ from gailfe_jax.training.manifest import (
     write_config,
     write_manifest,
 )
+from gailfe_jax.training.orbax_calls import alone, without_noise
 from gailfe_jax.types import PyTree, is_key
 
 PART_BYTES = 256 * 2**20
@@ -105,24 +106,6 @@ def _sync_tree(root: Path) -> None:
         sync_folder(folder)
 
 
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Lets orbax believe that this process is the only one.
-
-    In a run of several it waits for all of them whatever its options say (0.12 compares everybody's path even where one
-    process is named as the only active one); here one process saves what all have brought together.
-    """
-    count = jax.process_count
-    if count() == 1:
-        yield
-        return
-    setattr(jax, "process_count", lambda *_: 1)  # noqa: B010
-    try:
-        yield
-    finally:
-        setattr(jax, "process_count", count)  # noqa: B010
-
-
 class _PartWriter:
     """Cuts a stream of flat arrays into orbax checkpoints of at most `PART_BYTES`, and keeps account of the pieces."""
 
@@ -155,7 +138,7 @@ class _PartWriter:
         if self._pending:
             # Blocks until everything is written, so an error of orbax's background threads is raised here.
             try:
-                with _alone():
+                with alone(), without_noise():
                     ocp.save(str(self._folder / f"part_{len(self.parts):04d}"), self._pending)
             except (OSError, MemoryError, GailfeError):
                 raise
@@ -174,6 +157,7 @@ class CheckpointManager:
       directory: where the steps are.
       keep: how many of the newest steps `save` leaves.
       notes: after a `restore`, those of the step; empty where an older release saved it.
+      check_place: raises where the directory is no longer where it was; `save` then leaves nothing there.
       skipped: after a `restore`, the steps it passed over and why, newest first; empty where the newest was good.
     """
 
@@ -189,6 +173,7 @@ class CheckpointManager:
         if self.directory.exists() and not self.directory.is_dir():
             raise GailfeError(f"{self.directory}: expected a directory of checkpoints, found a file")
         self.keep = keep
+        self.check_place: Callable[[], None] = lambda: None
         self.notes: dict[str, Any] = {}
         self.skipped: dict[int, str] = {}
         self._damaged: set[Path] = set()
@@ -213,6 +198,7 @@ class CheckpointManager:
             raise GailfeError(f"step: expected a count from 0, got {step}")
         config = plain_config(config)
         leaves = list(named_leaves(state))
+        self.check_place()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._clean()
 
@@ -243,10 +229,12 @@ class CheckpointManager:
                 "notes": dict(notes or {}),
             }
             write_manifest(temporary, body)
+            self.check_place()
             final = self._free_name(step)
             os.rename(temporary, final)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
+            self._check_and_unmake()
             raise
         sync_folder(self.directory)
         (self.directory / _NONE_YET).unlink(missing_ok=True)
@@ -418,6 +406,16 @@ class CheckpointManager:
             restored[target] = _from_host(data, like[target], manifest["leaves"][index]["key_impl"])
         return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(template), restored)
 
+    def _check_and_unmake(self) -> None:
+        """Where the directory was taken away during a save, removes what orbax has made anew of it, and says so."""
+        try:
+            self.check_place()
+        except GailfeError:
+            for made in (self.directory, self.directory.parent):
+                with contextlib.suppress(OSError):
+                    made.rmdir()
+            raise
+
     def _remove(self, path: Path) -> None:
         """Take a step away so that a kill half-way leaves no half-deleted step: it loses its name first."""
         trash = self.directory / f"{_TRASH}{uuid.uuid4().hex}"
@@ -474,7 +472,7 @@ def _read_leaves(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[int, np
     flats: dict[int, np.ndarray] = {}
     for number, part in enumerate(manifest["parts"]):
         try:
-            with _alone():
+            with alone(), without_noise():
                 arrays = ocp.load(str(path / f"part_{number:04d}"))
         except MemoryError:
             raise

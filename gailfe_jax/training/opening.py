@@ -104,6 +104,7 @@ def open_folder(
         lock = until.enter_context(held(run_dir))
         # What another process has made meanwhile is not ours to write over.
         check_run(run_dir, now, resume=False)
+    checkpoints.check_place = lock.check
     remove_drafts(run_dir)
     write_run(run_dir, now, origin)
     until.enter_context(named(run_dir))

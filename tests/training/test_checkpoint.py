@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from flax import struct
 import gailfe_jax.training.checkpoint as checkpoint
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.checkpoint import CheckpointManager
+from gailfe_jax.training.orbax_calls import without_noise
 
 CONFIG = {"env": "hopper", "algo": {"name": "gailfe", "hidden": (100, 100)}}
 
@@ -328,9 +330,9 @@ def test_leftovers_of_a_kill_are_removed_and_foreign_files_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "step_000000000001", "step_000000000002"]
 
 
-def test_an_error_while_writing_is_raised_and_leaves_the_older_step(tmp_path):
+def test_an_error_while_writing_is_raised_and_leaves_the_older_step(tmp_path, capfd, caplog):
     manager = fill(tmp_path, [1])
-    noise = {"a": jax.random.normal(jax.random.key(0), (200_000,))}
+    noise = {f"a{i}": jax.random.normal(jax.random.key(i), (10_000,)) for i in range(20)}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
@@ -340,6 +342,27 @@ def test_an_error_while_writing_is_raised_and_leaves_the_older_step(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["step_000000000001"]
     assert manager.restore(make_state())[0] == 1
+    # What is raised is not printed as well, thread by thread.
+    assert "Traceback" not in capfd.readouterr().err + caplog.text and "_SignalingThread" not in caplog.text
+
+
+def test_other_uncaught_errors_are_shown(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: seen.append(error[1]))
+    with without_noise():
+        for kind in (RuntimeError, ValueError):
+            try:
+                raise kind("Event loop is closed")
+            except kind as error:
+                sys.excepthook(kind, error, error.__traceback__)
+        loop = asyncio.new_event_loop()
+        loop.close()
+        try:
+            loop.call_soon_threadsafe(print)
+        except RuntimeError as error:
+            # As a thread of tensorstore's calls it, which has no frame of Python.
+            sys.excepthook(RuntimeError, error, error.__traceback__.tb_next)
+    assert [type(error) for error in seen] == [RuntimeError, ValueError]
 
 
 CHILD = """

@@ -156,3 +156,27 @@ def test_a_run_whose_folder_is_gone_stops_and_makes_none_anew(go, tmp_path):
         go(tmp_path / "run", settings(3, tensorboard=True), on_evaluation=remove)
     assert not (tmp_path / "run").exists()
     assert len(contents(tmp_path / "moved" / "checkpoints")) > 0
+
+
+@pytest.mark.usefixtures("quick_programs")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_that_is_moved_during_a_save_is_not_made_anew(go, whole, tmp_path, monkeypatch, replaced):
+    """Orbax makes the folders that it writes into."""
+    save, folder, saves = checkpoint.ocp.save, tmp_path / "run", []
+
+    def move_first(path, tree):
+        saves.append(path)
+        if len(saves) == 2:
+            shutil.move(folder, tmp_path / "moved")
+            if replaced:
+                folder.mkdir()
+                (folder / "notes.txt").write_text("mine")
+        save(path, tree)
+
+    monkeypatch.setattr(checkpoint.ocp, "save", move_first)
+    with pytest.raises(GailfeError, match=r"run: was removed, moved or replaced while it was written to; stopping"):
+        go(folder)
+    assert folder.exists() is replaced
+    assert not replaced or contents(folder) == {"notes.txt": b"mine"}
+    go(tmp_path / "moved", resume=True)
+    assert_same_run(tmp_path / "moved", whole.run_dir)
