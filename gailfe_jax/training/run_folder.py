@@ -483,8 +483,7 @@ def finish_run(
         summary["steps_per_second"] = steps_taken / timing["train_seconds"]
         if timing.get("wall_seconds", 0) > 0:
             summary["steps_per_second_overall"] = steps_taken / timing["wall_seconds"]
-    shown = next((name for name in JUDGED_BY if name in curves), None)
-    if shown is not None:
+    if (shown := next((name for name in JUDGED_BY if name in curves), None)) is not None:
         summary["final"] = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
         gone = [said["seed"] for said in diverged]
         left = [i for i, seed in enumerate(seeds) if seed not in gone] or list(range(len(seeds)))
