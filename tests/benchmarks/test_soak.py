@@ -161,7 +161,9 @@ def test_a_run_that_is_killed_comes_to_the_same_and_a_changed_one_is_told(tmp_pa
     assert (tmp_path / tally.failures[0]["folder"]).is_dir()
 
 
-@pytest.mark.xfail(reason="a folder removed while orbax writes brings asyncio's traceback before our line", strict=False)
+@pytest.mark.xfail(
+    reason="a folder removed while orbax writes brings asyncio's traceback before our line", strict=False
+)
 @pytest.mark.slow
 def test_it_runs_from_the_command_line(tmp_path):
     words = ["-m", "benchmarks.soak", "--only", "surroundings", "--times", "1", "--out", str(tmp_path / "soak.json")]
