@@ -18,7 +18,6 @@ processes of a distributed run have to bring the state together, and part it aga
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
 import math
@@ -36,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from gailfe_jax.errors import GailfeError, one_line
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import sync_file, sync_folder
 from gailfe_jax.io.provenance import package_versions
 from gailfe_jax.training.manifest import (
@@ -56,7 +55,7 @@ from gailfe_jax.training.manifest import (
     write_config,
     write_manifest,
 )
-from gailfe_jax.training.orbax_calls import alone, without_noise
+from gailfe_jax.training.orbax_calls import alone, in_words, without_noise
 from gailfe_jax.types import PyTree, is_key
 
 PART_BYTES = 256 * 2**20
@@ -143,9 +142,9 @@ class _PartWriter:
             except (OSError, MemoryError, GailfeError):
                 raise
             except Exception as error:  # Orbax and tensorstore report what the file system says as many types.
-                full = "RESOURCE_EXHAUSTED" in str(error) or os.strerror(errno.ENOSPC) in str(error)
-                said = os.strerror(errno.ENOSPC) if full else one_line(error, first=True)
-                raise GailfeError(f"{self._folder.parent}: a checkpoint cannot be written ({said})") from error
+                raise GailfeError(
+                    f"{self._folder.parent}: a checkpoint cannot be written ({in_words(error)})"
+                ) from error
             self.parts.append(self._pieces)
         self._pending, self._pieces, self._bytes = {}, {}, 0
 

@@ -47,7 +47,6 @@ def outcomes(made, folder, count):
     return found
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_checkpoints_are_walked_back_from_or_refused(made, tmp_path):
     found = outcomes(made, tmp_path, 16)
     assert [(told, why) for told, _, why in found if why] == []
@@ -55,7 +54,6 @@ def test_damaged_checkpoints_are_walked_back_from_or_refused(made, tmp_path):
     assert all(told for told, _, _ in found)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_checkpoint_that_is_loaded_wrong_is_a_failure(made, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "check_files", lambda folder, manifest: None)
     monkeypatch.setattr(checkpoint, "_digest_array", lambda flat: Anything())
@@ -161,9 +159,6 @@ def test_a_run_that_is_killed_comes_to_the_same_and_a_changed_one_is_told(tmp_pa
     assert (tmp_path / tally.failures[0]["folder"]).is_dir()
 
 
-@pytest.mark.xfail(
-    reason="a folder removed while orbax writes brings asyncio's traceback before our line", strict=False
-)
 @pytest.mark.slow
 def test_it_runs_from_the_command_line(tmp_path):
     words = ["-m", "benchmarks.soak", "--only", "surroundings", "--times", "1", "--out", str(tmp_path / "soak.json")]

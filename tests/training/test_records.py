@@ -39,8 +39,6 @@ def spoil_data(folder):
         path.write_bytes(path.read_bytes()[::-1])
 
 
-# Orbax leaves a thread behind when it fails to read.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_run_that_was_killed_while_its_folder_was_made_starts(go, whole, tmp_path):
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)

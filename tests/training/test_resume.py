@@ -98,8 +98,6 @@ def test_on_a_physics_engine_it_equals_an_uninterrupted_one(share, hopper_demos,
     assert_same_run(folder, whole.run_dir)
 
 
-# Orbax leaves a thread behind when it fails to read.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_is_passed_over(go, whole, half, tmp_path, capsys):
     folder = shutil.copytree(half, tmp_path / "run")
     newest = max((folder / "checkpoints").iterdir())
