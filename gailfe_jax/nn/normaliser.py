@@ -9,7 +9,7 @@ from gailfe_jax.nn.constants import OBS_CLIP
 from gailfe_jax.types import Array
 
 _PRIOR_MATTERS = 0.01
-"""Share of a feature's variance from which on the distance between its mean and the start at zero matters."""
+"""Share of a feature's variance from which on the start, of mean 0 and variance 1, matters."""
 
 
 def normalise(x: Array, mean: Array, std: Array) -> Array:
@@ -45,9 +45,9 @@ class RunningStats:
         delta = mean - self.mean
         between = jnp.square(delta) * self.count * n / total
         merged = (self.var * self.count + var * n + between) / total
-        # What `init` starts from stands for nothing that was seen. Where a feature's mean lies far from zero beside its
-        # spread, it would be taken for spread; elsewhere it is too light to matter, and nothing changes.
-        unseen = (self.count < 1.0) & (between > _PRIOR_MATTERS * (self.var * self.count + var * n))
+        # What `init` starts from stands for nothing that was seen. Where a feature hardly varies, or its mean lies far
+        # from zero beside its spread, it would be taken for spread; elsewhere it is too light to matter.
+        unseen = (self.count < 1.0) & (self.var * self.count + between > _PRIOR_MATTERS * var * n)
         merged = jnp.where(unseen, var, merged)
         return RunningStats(self.mean + delta * n / total, merged, total)
 

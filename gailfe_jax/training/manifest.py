@@ -151,15 +151,22 @@ def forget_place(folder: Path) -> None:
 
 
 def check_files(folder: Path, manifest: dict[str, Any]) -> None:
-    """Holds that orbax's files are those that were written, before orbax reads them: of a damaged one it complains at
-    length, and long after.
+    """Holds that orbax's files are those that were written, all of them and no others, before orbax reads them: of a
+    damaged one it complains at length, and long after.
+
+    Releases up to 0.1 wrote neither notes nor digests of files; there the leaves' own digests are all there is.
 
     Raises:
-      Damaged: one is missing or another.
+      Damaged: one is missing, another or none of the checkpoint's.
     """
-    for name, digest in manifest.get("files", {}).items():
-        path = folder / name
-        if ".." in Path(name).parts or not path.is_file() or file_sha256(path) != digest:
+    if "files" not in manifest and "notes" not in manifest:
+        return
+    files = dict(manifest.get("files", {}))
+    found = digest_files(folder)
+    for name in sorted(files.keys() | found.keys()):
+        if name not in files:
+            raise Damaged(f"{name} is none of its files")
+        if name not in found or found[name] != files[name]:
             raise Damaged(f"{name} is missing or does not match its SHA-256")
 
 

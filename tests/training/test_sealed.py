@@ -52,6 +52,10 @@ def drop(name):
     return lambda body: body.pop(name)
 
 
+def but_one_file(which=0):
+    return lambda body: body["files"].pop(sorted(body["files"])[which])
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -62,6 +66,7 @@ def drop(name):
         put("leaves", 0, "data_shape", "x"), put("leaves", 0, "data_dtype", "complicated"),
         put("leaves", 0, "sha256", 5), put("leaves", 0, {}), put("leaves", None), put("leaves", [1]),
         put("files", 3), put("files", {"part_0000/../manifest.json": "x"}), put("files", {"missing": "x"}),
+        put("files", {}), put("files", []), put("files", None), drop("files"), but_one_file(), but_one_file(-1),
         *(put("notes", odd) for odd in (5, [], "x", None, {"metrics": 5}, {"metrics": {"lines": "x", "sha256": ""}})),
         *(put("notes", {"metrics": {"lines": lines, "sha256": ""}}) for lines in (-5, True, None)),
         *(put("notes", {"diverged": odd}) for odd in (5, [5], [{"seed": "x"}], None)),
@@ -75,6 +80,30 @@ def test_sealed_nonsense_is_walked_back_from(two_steps, tmp_path, change):
     step, restored = manager.restore(state(0))
     assert step == 1 and list(manager.skipped) == [2] and manager.notes == {"known": 1}
     np.testing.assert_array_equal(restored["a"], state(1)["a"])
+
+
+def test_a_file_that_was_not_written_with_it_is_walked_back_from(two_steps, tmp_path):
+    folder = shutil.copytree(two_steps, tmp_path / "checkpoints")
+    (folder / "step_000000000002" / "part_0000" / "more").write_bytes(b"x")
+    manager = CheckpointManager(folder)
+    assert manager.restore(state(0))[0] == 1
+    assert manager.skipped == {2: "part_0000/more is none of its files"}
+
+
+def test_a_checkpoint_of_a_release_without_digests_of_files_is_held_to_those_of_its_leaves(two_steps, tmp_path):
+    def older(body):
+        body.pop("files")
+        body.pop("notes")
+
+    folder = shutil.copytree(two_steps, tmp_path / "checkpoints")
+    newest = folder / "step_000000000002"
+    reseal(newest, older)
+    assert CheckpointManager(folder).restore(state(0))[0] == 2
+    shutil.rmtree(newest / "part_0000")
+    shutil.copytree(folder / "step_000000000001" / "part_0000", newest / "part_0000")
+    manager = CheckpointManager(folder)
+    assert manager.restore(state(0))[0] == 1
+    assert "does not match its SHA-256" in manager.skipped[2]
 
 
 def test_a_manifest_that_is_a_folder_is_none(two_steps, tmp_path):
