@@ -12,6 +12,7 @@ import numpy as np
 from gailfe_jax.data.limits import Budget
 from gailfe_jax.data.recordings.arrow_messages import refuse_compression
 from gailfe_jax.data.recordings.fields import Columns
+from gailfe_jax.data.recordings.parquet_pages import check_pages
 from gailfe_jax.errors import GailfeError
 
 _MOST_COLUMNS = 10_000
@@ -123,7 +124,8 @@ class Table:
         if path.endswith(".parquet"):
             file = self._pyarrow.parquet.ParquetFile(path)
             # Before any is decoded: a few bytes can stand for millions of numbers that are alike.
-            self._budget.take(column, 8 * _declared(file.metadata, column), os.path.getsize(path))
+            becomes = max(8 * _declared(file.metadata, column), check_pages(path, file.metadata, column))
+            self._budget.take(column, becomes, os.path.getsize(path))
             yield from file.iter_batches(batch_size=65536, columns=[column])
             return
         with self._reader(path, [self._schema.get_field_index(column)]) as reader:

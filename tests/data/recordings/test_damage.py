@@ -13,6 +13,7 @@ import pytest
 
 from gailfe_jax.data import limits
 from gailfe_jax.data.recordings import read_recording
+from gailfe_jax.data.recordings.arrow import Table
 from gailfe_jax.data.recordings.fields import Request
 from gailfe_jax.errors import GailfeError
 from tests.data.made import make_demonstrations, one_line
@@ -197,6 +198,70 @@ def test_numbers_that_are_alike_do_not_fill_the_memory(tmp_path, pa):
     assert os.path.getsize(folder / "data" / "chunk-000" / "file-000.parquet") < 30_000
     with pytest.raises(GailfeError, match=r"declares 40000000 bytes, more than the file can hold"):
         read_recording(folder)
+
+
+def _varint(value):
+    encoded, value = bytearray(), 2 * value
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])
+
+
+def _integers(data, place, count):
+    """Numbers of fields that stand one after the other, as (value, begin, end)."""
+    found = []
+    for _ in range(count):
+        assert data[place] == 0x15
+        end = place + 1
+        while data[end] > 127:
+            end += 1
+        value = sum((byte & 127) << 7 * index for index, byte in enumerate(data[place + 1 : end + 1])) // 2
+        found.append((value, place + 1, end + 1))
+        place = end + 1
+    return found
+
+
+def _other_page(path, pa, field, value):
+    """Another number in the header of the first page of a file of one column, whose size stays."""
+    data = bytearray(path.read_bytes())
+    place = pa.parquet.ParquetFile(path).metadata.row_group(0).column(0).data_page_offset
+    _, unpacked, packed = _integers(data, place, 3)
+    count = _integers(data, packed[2] + 1, 1)[0]
+    begin, end = {"unpacked": unpacked, "packed": packed, "values": count}[field][1:]
+    longer = len(_varint(value)) - (end - begin)
+    last = packed[2] + 1000  # In the midst of the page's data.
+    del data[last : last + longer]
+    if field != "packed":
+        less = _varint(packed[0] - longer)
+        assert len(less) == packed[2] - packed[1]
+        data[packed[1] : packed[2]] = less
+    data[begin:end] = _varint(value)
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("unpacked", 2**31 - 1, r"declares 2148\d{6} bytes, more than the file can hold"),
+        ("unpacked", 200 * 2**20, r"bytes become 210\d{6};"),
+        ("values", 2**31 - 1, "a damaged page"),
+        ("values", 0, "a damaged page"),
+        ("packed", 2**31 - 1, "a damaged page"),
+        ("packed", 0, "a damaged page"),
+    ],
+)
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_page_that_declares_what_cannot_be_is_refused_before_it_is_decoded(tmp_path, pa, field, value, said, version):
+    numbers = np.random.default_rng(0).normal(size=150_000)
+    path = tmp_path / "x.parquet"
+    options = {"use_dictionary": False, "data_page_version": version, "write_statistics": False}
+    pa.parquet.write_table(pa.table({"action": numbers}), path, data_page_size=2**22, **options)
+    assert Table(str(path), [str(path)]).rows("action").shape == numbers.shape
+    _other_page(path, pa, field, value)
+    with pytest.raises(GailfeError, match=said) as error:
+        Table(str(path), [str(path)]).rows("action")
+    assert one_line(error).startswith(f"{path}: field 'action'")
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
