@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import method_pages, methods, reliability
+from benchmarks import claims, method_pages, methods, reliability
 from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.analysis.doctor import SYMPTOMS
@@ -445,6 +445,7 @@ TABLES = {
     "findings": findings,
     "thresholds": thresholds,
     **methods.TABLES,
+    **claims.TABLES,
     **method_pages.TABLES,
     "reliability": reliability.reliability,
 }
