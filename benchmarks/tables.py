@@ -146,6 +146,11 @@ def peers() -> str:
     return _result("peers", "python -m benchmarks.peers", _peers)
 
 
+def peers_replay() -> str:
+    """SAC's speed beside Stable-Baselines3's."""
+    return _result("peers_replay", "python -m benchmarks.peers --replay", _peers)
+
+
 def _peers(report: dict[str, Any]) -> str:
     rows = [
         [
@@ -411,6 +416,7 @@ TABLES = {
     "horizon": horizon,
     "peers": peers,
     "peers_learning": peers_learning,
+    "peers_replay": peers_replay,
     "sweep": sweep,
     "scaling_envs": functools.partial(scaling, "envs", "environments"),
     "scaling_seeds": functools.partial(scaling, "seeds", "seeds"),
