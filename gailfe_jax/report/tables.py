@@ -118,7 +118,8 @@ def _setting_names(found: Sequence[Series]) -> list[str]:
 def _mean_over_training(series: Series, part: TaskPart) -> Interval | None:
     if part.judged.name not in series.curves:
         return None
-    values = series.curves[part.judged.name][1]
+    steps, values = series.curves[part.judged.name]
+    values = values[:, steps > 0]  # As summary.json has it: what was there before training is not of it.
     whole = values[np.isfinite(values).all(axis=1)]
     return bootstrap_interval(whole.mean(axis=1)) if len(whole) else None
 
