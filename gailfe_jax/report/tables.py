@@ -17,7 +17,7 @@ _MOST_COLUMNS = 6
 """Series that stand side by side in a table of settings; where there are more, each has a row."""
 _SAME = (
     *("run.quiet", "run.wandb", "run.mlflow", "run.tensorboard", "run.diagnostics_every", "run.keep"),
-    "run.checkpoint_seconds",
+    *("run.checkpoint_seconds", "run.film"),
 )
 """What does not change a result."""
 
