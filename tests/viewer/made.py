@@ -44,15 +44,29 @@ observe = ["qpos", "qvel"]
 """
 
 
-def write_task(folder: pathlib.Path) -> str:
-    """The task's file."""
-    (folder / "robot.xml").write_text(MODEL)
+ROPES = """<tendon>
+    <spatial width="0.02" rgba="1 0 1 1"><site site="goal"/><site site="tip"/></spatial>
+    <spatial><site site="goal"/><site site="tip"/><pulley divisor="2"/><site site="far"/><site site="goal"/></spatial>
+    <spatial><site site="goal"/><geom geom="ball"/><site site="far"/></spatial>
+    <spatial group="4"><site site="goal"/><site site="tip"/></spatial>
+  </tendon>
+  <actuator>"""
+
+
+def write_task(folder: pathlib.Path, ropes: bool = False) -> str:
+    """The task's file; with `ropes` the model has tendons, too."""
+    model = MODEL
+    if ropes:
+        ball = '<site name="far" pos="-1 1 0.1"/><geom name="ball" type="sphere" size="0.4" pos="0 1 0.1"/>'
+        model = model.replace('<body name="base"', f'{ball}<body name="base"').replace("<actuator>", ROPES)
+        model = model.replace('<body name="arm"', '<site name="tip" pos="0 0 1"/><body name="arm"')
+    (folder / "robot.xml").write_text(model)
     (folder / "robot.toml").write_text(TASK)
     return str(folder / "robot.toml")
 
 
-def make_task(folder: pathlib.Path) -> Task:
-    return find_task(write_task(folder))
+def make_task(folder: pathlib.Path, ropes: bool = False) -> Task:
+    return find_task(write_task(folder, ropes))
 
 
 def moving(steps: int = 30, end: float = 2.0) -> np.ndarray:

@@ -27,7 +27,9 @@ _SHAPES = {
     mujoco.mjtGeom.mjGEOM_MESH: "mesh",
     mujoco.mjtGeom.mjGEOM_SDF: "mesh",
 }
-_UNDRAWN = {"nskin": "skins", "nflex": "flexible parts", "ntendon": "tendons"}
+_UNDRAWN = {"nskin": "skins", "nflex": "flexible parts"}
+_PULLEY = -2
+"""Where MuJoCo says that a tendon's path is broken."""
 _MOST_GRID = 128
 """Points of a height field, each way."""
 
@@ -55,6 +57,23 @@ class Shape:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tendon:
+    """A tendon that leads through space.
+
+    Attributes:
+      number: of the tendon in the model.
+      segments: straight pieces that it has at most, see `tendon_ends`.
+      width: its radius, in metres.
+      rgba: `[4]` from 0 to 1.
+    """
+
+    number: int
+    segments: int
+    width: float
+    rgba: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class View:
     """From where a model is seen.
 
@@ -78,7 +97,8 @@ class SceneModel:
     """A model to be drawn.
 
     Attributes:
-      shapes: what is seen.
+      shapes: what is seen, but for tendons.
+      tendons: those that are seen.
       moving: numbers of the bodies that move and are seen, or that the camera follows.
       rest: `(pos [nbody, 3], quat [nbody, 4])` of all bodies in the initial state.
       extent: how large it is, in metres.
@@ -87,6 +107,7 @@ class SceneModel:
     """
 
     shapes: tuple[Shape, ...]
+    tendons: tuple[Tendon, ...]
     moving: tuple[int, ...]
     rest: tuple[np.ndarray, np.ndarray]
     extent: float
@@ -112,9 +133,9 @@ def scene_of(task: Task, camera: str = "track") -> SceneModel:
     view = _view(model, data, camera)
     seen = {shape.body for shape in shapes} | ({view.body} if view.body is not None else set())
     moving = tuple(sorted(body for body in seen if model.body_weldid[body] != 0))
-    undrawn = tuple(words for count, words in _UNDRAWN.items() if _visible_count(model, count))
+    undrawn = tuple(words for count, words in _UNDRAWN.items() if getattr(model, count))
     rest = data.xpos.copy(), data.xquat.copy()
-    return SceneModel(tuple(shapes), moving, rest, float(model.stat.extent), view, undrawn)
+    return SceneModel(tuple(shapes), _tendons(model), moving, rest, float(model.stat.extent), view, undrawn)
 
 
 def body_poses(task: Task, qpos: np.ndarray, bodies: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -134,6 +155,36 @@ def body_poses(task: Task, qpos: np.ndarray, bodies: tuple[int, ...]) -> tuple[n
     signs = np.where(np.cumsum(turned, axis=0) % 2, -1.0, 1.0)
     quat[1:] *= signs[..., None]
     return pos, quat
+
+
+def tendon_ends(task: Task, qpos: np.ndarray, tendons: tuple[Tendon, ...]) -> np.ndarray:
+    """`[T, 2 n, 3]` where the `n` segments of tendons begin and end at `qpos [T, nq]`, one tendon after the other.
+
+    A tendon that wraps around less, at the moment, has segments of no length at the end.
+    """
+    model = load_model(task)
+    data = mujoco.MjData(model)
+    ends = np.zeros((len(qpos), 2 * sum(tendon.segments for tendon in tendons), 3))
+    for t, row in enumerate(qpos if tendons else ()):
+        data.qpos[:] = row
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_tendon(model, data)
+        points, marks = np.reshape(data.wrap_xpos, (-1, 3)), np.ravel(data.wrap_obj)
+        place = 0
+        for tendon in tendons:
+            first, count = int(data.ten_wrapadr[tendon.number]), int(data.ten_wrapnum[tendon.number])
+            found = [
+                points[i + end]
+                for i in range(first, first + count - 1)
+                if marks[i] != _PULLEY and marks[i + 1] != _PULLEY
+                for end in (0, 1)
+            ]
+            last = place + 2 * tendon.segments
+            ends[t, place : place + len(found)] = found
+            ends[t, place + len(found) : last] = points[first + count - 1]
+            place = last
+    return ends
 
 
 def _geoms(model: Any, surfaces: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]) -> list[Shape]:
@@ -226,12 +277,19 @@ def _grid_faces(rows: int, columns: int) -> np.ndarray:
     return np.concatenate([np.stack([corner, right, up + 1], axis=1), np.stack([corner, up + 1, up], axis=1)])
 
 
-def _visible_count(model: Any, name: str) -> int:
-    if name != "ntendon":
-        return int(getattr(model, name))
-    # Only those that lead through space are seen, and those that are hidden are not missed.
-    spatial = np.isin(model.wrap_type[model.tendon_adr], [int(mujoco.mjtWrap.mjWRAP_SITE)]) if model.ntendon else ()
-    return int(sum(bool(s) for s in spatial))
+def _tendons(model: Any) -> tuple[Tendon, ...]:
+    found = []
+    for i in range(model.ntendon):
+        first = int(model.tendon_adr[i])
+        path = model.wrap_type[first : first + int(model.tendon_num[i])]
+        rgba = _material(model, int(model.tendon_matid[i]), model.tendon_rgba[i])
+        # A joint's tendon is nothing to see.
+        if path[0] == mujoco.mjtWrap.mjWRAP_JOINT or model.tendon_group[i] >= _GROUPS or rgba[3] <= 0:
+            continue
+        # It touches what it wraps around at two points, at most.
+        round_geoms = np.isin(path, [int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER)]).sum()
+        found.append(Tendon(i, int(len(path) + round_geoms - 1), float(model.tendon_width[i]), rgba))
+    return tuple(found)
 
 
 def _view(model: Any, data: Any, name: str) -> View:
@@ -241,7 +299,9 @@ def _view(model: Any, data: Any, name: str) -> View:
     if found < 0:
         around, up = np.radians([model.vis.global_.azimuth, model.vis.global_.elevation])
         forward = np.array([np.cos(around) * np.cos(up), np.sin(around) * np.cos(up), np.sin(up)])
-        distance, target = 1.5 * float(model.stat.extent), np.asarray(model.stat.center, np.float64)
+        # What is followed is in the middle, else zooming in would lose it.
+        target = np.asarray(model.stat.center, np.float64) if body is None else data.xpos[body]
+        distance = 1.5 * float(model.stat.extent)
         fovy = float(model.vis.global_.fovy)
     else:
         # A camera that stands in the world follows nothing.

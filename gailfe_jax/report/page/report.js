@@ -131,7 +131,7 @@ const Report = (() => {
           axis((value) => (this.state.clock ? duration(value) : count(value)), { space: 70 }),
           axis(number, { size: 62 }),
         ],
-        hooks: { setCursor: [(plot) => this.read(plot.cursor.idx)] },
+        hooks: { setCursor: [(plot) => this.read(plot.cursor.idx)], draw: [(plot) => this.name(plot)] },
       };
     }
 
@@ -143,6 +143,32 @@ const Report = (() => {
       const top = high + margin;
       if (this.chart.judged && low >= 0) return [0, top];
       return [low - margin, top];
+    }
+
+    // Writes beside the lines of what is compared with which is which.
+    name(plot) {
+      const { ctx, bbox } = plot;
+      const ratio = window.devicePixelRatio || 1;
+      const size = 12 * ratio;
+      const lines = this.seriesRows.flatMap((row, i) => {
+        const value = row.what === "reference" && this.visible(row) ? plot.data[i + 1][0] : null;
+        return value === null || value === undefined ? [] : [{ text: row.reference.label, y: plot.valToPos(value, "y", true) }];
+      }).sort((a, b) => b.y - a.y);
+      ctx.save();
+      ctx.font = `${size}px system-ui, sans-serif`;
+      ctx.textAlign = "right";
+      ctx.fillStyle = css("--quiet");
+      // The lowest one's words stand below its line, those of the others above theirs and above each other.
+      let free = Infinity;
+      lines.forEach(({ text, y }, i) => {
+        if (y < bbox.top || y > bbox.top + bbox.height) return;
+        const under = lines.length > 1 && i === 0;
+        ctx.textBaseline = under ? "top" : "bottom";
+        const at = under ? y + 3 * ratio : Math.min(y - 3 * ratio, free);
+        free = under ? y - 3 * ratio : at - size;
+        ctx.fillText(text, bbox.left + bbox.width - 4 * ratio, at);
+      });
+      ctx.restore();
     }
 
     build() {
