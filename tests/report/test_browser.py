@@ -114,7 +114,7 @@ def test_what_is_compared_with_is_named_in_the_chart(page, report):
     said = page.js(
         f"const said = [], plot = {CHART}.plot, pen = plot.ctx, write = pen.fillText.bind(pen);"
         "pen.fillText = (text, x, y) => { said.push([text, y]); write(text, x, y); };"
-        "return new Promise((done) => { plot.redraw(); requestAnimationFrame(() => setTimeout(() => done(said), 50)); })"
+        "return new Promise((done) => { plot.redraw(); setTimeout(() => done(said), 100); })"
     )
     places = {text: y for text, y in said if text in ("expert", "demonstrations")}
     # The expert is above the demonstrations, and their words do not meet.
