@@ -274,7 +274,7 @@ def _moving_picture(path: Path) -> tuple[bytes, int, int]:
 
     # Not by the package's reader, whose way to begin a process JAX warns of.
     _, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
-    fps = min(_MOST_FPS, _MOST_FRAMES / max(seconds, 1e-3))
+    fps = min(_MOST_FPS, _MOST_FRAMES / max(seconds or 0.0, 1e-3))
     words = ["-v", "error", "-i", str(path), "-vf", f"fps={fps:.3f}", "-f", "gif", "-"]
     content = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *words], stdout=subprocess.PIPE, check=True).stdout
     width, height = (int.from_bytes(content[at : at + 2], "little") for at in (6, 8))
