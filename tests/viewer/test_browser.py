@@ -105,6 +105,16 @@ def test_tendons_are_drawn_and_go_along(page, tmp_path):
     assert complaints(page) == []
 
 
+def test_a_mesh_is_drawn_in_the_colours_of_its_texture(page, tmp_path):
+    path = write_play(make_task(tmp_path, textured=True), episodes(), tmp_path / "play.html", title="A robot")
+    opened(page, path)
+    page.js("for (let i = 0; i < 4; i++) document.getElementById('nearer').click()")
+    red, green, blue = np.moveaxis(picture(page, 0, tmp_path), -1, 0)
+    assert ((green > 60) & (red > 60) & (blue < green / 2)).sum() > 20, "no yellow"
+    assert ((blue > 60) & (red > 60) & (green < blue / 2)).sum() > 20, "no purple"
+    assert complaints(page) == []
+
+
 def test_keys_step_and_play(page, written):
     opened(page, written)
     page.press("\ue014", "\ue014", "\ue014", "\ue012")  # Right, three times, and left.

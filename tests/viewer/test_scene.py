@@ -33,6 +33,24 @@ def test_every_kind_of_shape_is_there(tmp_path):
     assert scene.view.body == 1 and scene.view.target == (0, 0, 0)
 
 
+def test_a_mesh_has_the_colours_of_its_texture(tmp_path):
+    (wedge,) = [shape for shape in scene_of(make_task(tmp_path, textured=True)).shapes if _is_wedge(shape)]
+    assert wedge.surface is not None and wedge.rgba == (1, 1, 1, 1)
+    colours = wedge.surface[0][:, 3:]
+    assert set(map(tuple, colours)) == {(1, 1, 0), (1, 0, 1)}
+    # The fields lie across from each other, and so do the corners.
+    assert (colours[0] == colours[3]).all() and (colours[1] == colours[2]).all() and (colours[0] != colours[1]).any()
+    # Without a material it has its own colour alone.
+    text = (tmp_path / "robot.xml").read_text()
+    (tmp_path / "robot.xml").write_text(text.replace('mesh="wedge" material="c"', 'mesh="wedge"'))
+    (plain,) = [shape for shape in scene_of(find_task(str(tmp_path / "robot.toml"))).shapes if _is_wedge(shape)]
+    assert plain.surface is not None and plain.surface[0].shape == (4, 3)
+
+
+def _is_wedge(shape):
+    return shape.kind == "mesh" and shape.body == 2
+
+
 def test_the_camera_is_the_models(tmp_path):
     view = scene_of(find_task("hopper")).view
     # 3 m to the side, at the height where the torso begins.

@@ -1,12 +1,23 @@
 // The model in three dimensions, a world and a canvas for each episode. They share shapes and the camera.
 
+// Colours as a texture has them, as light.
+function linear(colours) {
+  const one = new THREE.Color();
+  const light = new Float32Array(colours.length);
+  for (let i = 0; i < colours.length; i += 3) {
+    one.setRGB(colours[i], colours[i + 1], colours[i + 2], THREE.SRGBColorSpace).toArray(light, i);
+  }
+  return light;
+}
+
 class Stage {
   constructor(scene, meshes) {
     this.about = scene;
     this.worlds = [];
-    this.surfaces = meshes.map(({ vertices, faces }) => {
+    this.surfaces = meshes.map(({ vertices, faces, colours }) => {
       const surface = new THREE.BufferGeometry();
       surface.setAttribute("position", new THREE.BufferAttribute(vertices, 3));
+      if (colours) surface.setAttribute("color", new THREE.BufferAttribute(linear(colours), 3));
       surface.setIndex(new THREE.BufferAttribute(faces, 1));
       return THREE.toCreasedNormals(surface, 0.6);
     });
@@ -125,6 +136,7 @@ class Stage {
     const material = new THREE.MeshStandardMaterial({
       color: ground ? 0xffffff : new THREE.Color().setRGB(r, g, b, THREE.SRGBColorSpace),
       roughness: ground ? 1 : 0.6, metalness: 0.05, transparent: alpha < 1, opacity: alpha,
+      vertexColors: shape.kind === "mesh" && this.surfaces[shape.mesh].hasAttribute("color"),
     });
     const mesh = new THREE.Mesh(ground ? this.plane(shape) : this.geometry(shape), material);
     mesh.castShadow = !ground;
