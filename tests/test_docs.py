@@ -122,8 +122,6 @@ num_envs = 4
 unroll_length = 16
 [method.policy]
 hidden = [8]
-[method.reward]
-hidden = [8]
 [run]
 steps = 64
 eval_every = 64
