@@ -194,6 +194,8 @@ def test_the_commands_of_every_page_run(found, site, quick_programs, monkeypatch
                 clear(pathlib.Path(words[words.index("--out") + 1]))
             if "--config" not in words:
                 words = ["train", words[1], "--config", "run.toml", *words[2:]]
+            # A divisor of what it has at once.
+            words += ["--policy.minibatch", "64"] if words[1] == "bc" else []
         if words[0] == "demos" and "inspect" not in words:
             words += ["--failures", "1"] if "--failures" not in words else []
         assert main(words) == 0, words
