@@ -266,7 +266,7 @@ class Adversarial(Learner):
         return LearnerState(
             key=key_run,
             iteration=jnp.int32(0),
-            env=reset_envs(self._stepped(demos), key_env, self.rollout.num_envs),
+            env=reset_envs(self._stepped(demos), key_env, self.rollout),
             agent=agent,
             reward=reward,
             dual=None if self.constraint is None else self.constraint.init(),

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from gailfe_jax.config.parts import Part, bound, map_traced, setting, subpart
@@ -56,6 +57,9 @@ class Rollout(Part):
     demonstrated_starts: float = setting(0.0, least=0, most=1)
     """Share of the episodes that start in a demonstrated state, drawn uniformly: for tasks on MuJoCo and demonstrations
     that hold simulator states. Evaluation starts as the task does."""
+    staggered: bool = setting(False)
+    """Cut the environments' first episodes at ages spread over the time limit, so that starts are seen all along and
+    not in all environments at once. Environments that keep their own clock, those of gym:, start together."""
 
     @property
     def batch_size(self) -> int:
@@ -225,6 +229,12 @@ def check_divides(name: str, part: int, whole: int, of: str) -> None:
         raise GailfeError(f"{name}: got {part}; expected a divisor of {of} = {whole}")
 
 
-def reset_envs(env: Env, key: Array, count: int) -> EnvState:
-    """`[B]` fresh environments; on several devices each one's own share of the `count`."""
-    return jax.vmap(env.reset)(local_rows(jax.random.split(key, count)))
+def reset_envs(env: Env, key: Array, rollout: Rollout) -> EnvState:
+    """`[B]` fresh environments; on several devices each one's own share of `rollout.num_envs`."""
+    count = rollout.num_envs
+    state = jax.vmap(env.reset)(local_rows(jax.random.split(key, count)))
+    if not rollout.staggered or env.spec.engine == "gymnasium":
+        return state
+    # By the golden ratio, so that neighbours, which may have roles of their own, are far apart whatever their number.
+    ages = np.arange(count) * (np.sqrt(5) - 1) / 2 % 1.0 * env.spec.max_episode_steps
+    return state.replace(step_count=local_rows(jnp.asarray(ages, jnp.int32)))

@@ -127,6 +127,7 @@ class BC(Learner):
     def unread(self) -> dict[str, str]:
         found = {
             "rollout.demonstrated_starts": "bc steps no environment",
+            "rollout.staggered": "bc steps no environment",
             "policy.average": "bc evaluates and saves its best snapshot",
             "policy.obs_normaliser": "bc standardises by the demonstrations' statistics",
         }

@@ -76,7 +76,7 @@ class DAgger(Learner):
         return LearnerState(
             key=key_run,
             iteration=jnp.int32(0),
-            env=reset_envs(self.env, key_env, self.rollout.num_envs),
+            env=reset_envs(self.env, key_env, self.rollout),
             agent=per_seed(Actor.init)(self.policy, key_agent),
             reward=None,
             dual=None,

@@ -32,7 +32,7 @@ class Stagewise(Part):
     """Steps of maximum likelihood for each policy, at policy.lr, which falls linearly to zero."""
 
     def unread(self) -> dict[str, str]:
-        return {"rollout.demonstrated_starts": "the expert itself is asked"}
+        return dict.fromkeys(("rollout.demonstrated_starts", "rollout.staggered"), "the expert itself is asked")
 
 
 def checked(env: Env, expert: AnyPolicy, settings: Stagewise | None, seeds: Sequence[int]) -> Stagewise:
