@@ -158,10 +158,11 @@ def _rates() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
 
 def peers_run_with(report: dict[str, Any]) -> str:
     """What each peer was fastest with, and its release."""
-    package = {"imitation GAIL": "imitation", "Stable-Baselines3 PPO": "stable-baselines3"}
+    package = {"imitation GAIL": "imitation"}
+    name = lambda p: package.get(p["peer"], "stable-baselines3")  # noqa: E731
     vec = {"dummy": "environments in turn", "subproc": "environments as processes"}
     parts = [
-        f"{package[p['peer']]} {p['versions'][package[p['peer']]]} with {p['num_envs']} {vec[p['vec']]} and "
+        f"{name(p)} {p['versions'][name(p)]} with {p['num_envs']} {vec[p['vec']]} and "
         f"{p['threads']} torch thread{'s' if p['threads'] > 1 else ''}"
         for p in report["peers"]
     ]

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import method_pages, methods, reliability
+from benchmarks import claims, method_pages, methods, reliability
 from benchmarks.accelerator.plan import STAGES, plan_table
 from benchmarks.peers import PEERS
 from gailfe_jax.analysis.doctor import SYMPTOMS
@@ -144,6 +144,11 @@ def _horizon(report: dict[str, Any]) -> str:
 def peers() -> str:
     """Training speed beside imitation's GAIL and Stable-Baselines3's PPO."""
     return _result("peers", "python -m benchmarks.peers", _peers)
+
+
+def peers_replay() -> str:
+    """SAC's speed beside Stable-Baselines3's."""
+    return _result("peers_replay", "python -m benchmarks.peers --replay", _peers)
 
 
 def _peers(report: dict[str, Any]) -> str:
@@ -411,6 +416,7 @@ TABLES = {
     "horizon": horizon,
     "peers": peers,
     "peers_learning": peers_learning,
+    "peers_replay": peers_replay,
     "sweep": sweep,
     "scaling_envs": functools.partial(scaling, "envs", "environments"),
     "scaling_seeds": functools.partial(scaling, "seeds", "seeds"),
@@ -445,6 +451,7 @@ TABLES = {
     "findings": findings,
     "thresholds": thresholds,
     **methods.TABLES,
+    **claims.TABLES,
     **method_pages.TABLES,
     "reliability": reliability.reliability,
 }

@@ -51,7 +51,7 @@ METHODS = {
 # Questions beside the table, with their own steps on few tasks: are the steps short, or is it something else?
 LARGE: dict[str, Any] = {"rollout.num_envs": 64}
 SHORT = {task: 3 * STEPS[task] for task in ("halfcheetah", "walker2d")}
-LONGER = {
+BESIDE = {
     "fem-large": ("FEM, 8192 pairs a fit, 2.2 M steps", {"algo": "fem"} | LARGE, {"hopper": 2_200_000}),
     "gtal-large": ("GTAL, 8192 pairs a fit, 2.2 M steps", {"algo": "gtal"} | LARGE, {"hopper": 2_200_000}),
     "gail-long": ("GAIL (TRPO), three times the steps", METHODS["gail"][1], SHORT),
@@ -60,6 +60,8 @@ LONGER = {
         METHODS["gail-clone"][1],
         {"walker2d": SHORT["walker2d"]},
     ),
+    # Not in the paper: it learns from failures besides, by a linear cost.
+    "irlf": ("IRLF", {"algo": "irlf"}, {"hopper": STEPS["hopper"]}),
 }
 # Without demonstrations, so the same whatever their number.
 ALWAYS = {"dagger": ("DAgger", {"algo": "dagger"}), "constant": ("constant reward", {"algo": "constant"})}
@@ -71,7 +73,7 @@ CLONING: dict[str, Any] = {"policy.weight_decay": 1.0, "patience": 100.0}
 
 
 def _cell(task: str, method: str, size: int | None = None) -> Cell:
-    label, settings, *longer = (METHODS | LONGER | ALWAYS)[method]
+    label, settings, *longer = (METHODS | BESIDE | ALWAYS)[method]
     learner, run = preset(settings["algo"], task, policy=settings.get("policy"))
     values = {key: value for key, value in settings.items() if key not in ("algo", "policy")}
     if method == "bc":
@@ -90,7 +92,7 @@ def _cell(task: str, method: str, size: int | None = None) -> Cell:
 CELLS = [
     *(_cell(task, method, size) for size in (4, 25) for method in METHODS for task in TASKS),
     *(_cell(task, method) for method in ALWAYS for task in TASKS),
-    *(_cell(task, method, size) for size in (25, 4) for method in LONGER for task in LONGER[method][2]),
+    *(_cell(task, method, size) for size in (25, 4) for method in BESIDE for task in BESIDE[method][2]),
     *(_cell(task, method, size) for size in (11, 18) for method in METHODS for task in TASKS),
 ]
 # What would take more than about three hours of two cores together: Walker2d's many steps, but for GAIL's and those of
@@ -100,7 +102,7 @@ LATER = [
     cell.name
     for cell in CELLS
     if cell.trajectories in (11, 18)
-    or cell.name.endswith(tuple(LONGER))
+    or cell.name.endswith(tuple(BESIDE))
     or (cell.name.startswith("walker2d") and not cell.name.endswith(_QUICK))
 ]
 
@@ -143,7 +145,7 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
         summary[f"{task}-demonstrations"] = means
         summary[f"{task}-noisy-expert"] = noisy_expert
         lines.append("| " + " | ".join((title, "*what is shown*", *(f"*{mean:.2f}*" for mean in means))) + " |")
-        wanted = METHODS | {method: longer[:2] for method, longer in LONGER.items() if task in longer[2]}
+        wanted = METHODS | {method: longer[:2] for method, longer in BESIDE.items() if task in longer[2]}
         for method, (label, settings) in wanted.items():
             texts, of_noisy, xs, ys = [], [], [], []
             for size in SIZES:

@@ -33,7 +33,7 @@ def in_haste(options: dict[str, bool] = OPTIONS) -> Iterator[None]:
     plain = program.compiler_options
     before = jax.config.read("jax_disable_most_optimizations")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(program, "compiler_options", lambda spec: plain(spec) | options)
+        patch.setattr(program, "compiler_options", lambda spec, **how: plain(spec, **how) | options)
         jax.config.update("jax_disable_most_optimizations", True)
         try:
             yield

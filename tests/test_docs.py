@@ -8,6 +8,7 @@ import importlib
 import pathlib
 import re
 import shlex
+import shutil
 import tomllib
 
 import pytest
@@ -112,6 +113,92 @@ def test_python_blocks_run(tmp_path, monkeypatch, own_registry):
         (text,) = parameter.values
         exec(compile(shorter(text), parameter.id, "exec"), {"__name__": parameter.id})
     assert (tmp_path / "runs" / "gailfe" / "summary.json").is_file()
+
+
+# Every training command of every other page, with these settings: of each method those that it reads.
+TINY_FILE = """
+[method.rollout]
+num_envs = 4
+unroll_length = 16
+[method.policy]
+hidden = [8]
+[run]
+steps = 64
+eval_every = 64
+eval_episodes = 1
+tensorboard = false
+"""
+# Pages whose commands have tests of their own, for they need files of others or several processes.
+ELSEWHERE = ("README", "data", "own_robot", "environments", "performance", "install")
+# They measure, film or serve for minutes, or for ever; their own tests run them.
+LONG = ("bench", "expert", "video", "watch", "sweep", "annotate", "quickstart")
+
+
+def runnable():
+    """`(page, commands)` of every page whose commands run here, in their order."""
+    for page in PAGES:
+        name = str(page.relative_to(ROOT / "docs")) if page.is_relative_to(ROOT / "docs") else page.name
+        found = [
+            words for match in FENCE.finditer(page.read_text("utf-8")) if not match[1] for words in commands(match[2])
+        ]
+        found = [words for words in found if words[0] not in LONG and "--videos" not in words]
+        if found and page.stem not in ELSEWHERE:
+            yield pytest.param(found, id=name)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder with what the pages' commands find: demonstrations, and runs that an earlier page has made."""
+    from gailfe_jax.cli.main import main
+
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "experiments").symlink_to(ROOT / "experiments")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        pathlib.Path("run.toml").write_text(TINY_FILE)
+        words = "demos --env hopper --trajectories 2 --failures 2 --out demos.npz"
+        assert main(words.split()) == 0
+        for name in ("gail", "gailfe", "s", "x", "arm"):
+            run = ["--config", "run.toml", "--env", "hopper", "--demos", "demos.npz", "--out", f"runs/{name}"]
+            words = ["train", "gailfe" if name == "gailfe" else "gail", *run, "--seeds", "4" if name == "arm" else "1"]
+            if name in ("gail", "gailfe", "arm"):
+                assert main(words) == 0
+            else:
+                pathlib.Path("runs", name).symlink_to("gailfe")
+    return folder
+
+
+def clear(folder):
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def shipped_expert(name):
+    return ROOT / "gailfe_jax" / "artifacts" / "experts" / f"{name}.safetensors"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("found", list(runnable()))
+def test_the_commands_of_every_page_run(found, site, quick_programs, monkeypatch, capsys):
+    """At tiny sizes. An expert from elsewhere is stood for by the one that ships."""
+    from gailfe_jax.cli.main import main
+
+    monkeypatch.chdir(site)
+    for words in found:
+        words = shlex.split(shorter(shlex.join(words)))
+        words = [str(shipped_expert("hopper")) if word in ("expert.onnx", "sac_hopper.zip") else word for word in words]
+        if words[0] == "train" and "--resume" not in words:
+            words = [word for i, word in enumerate(words) if "--steps" not in (word, words[i - 1])]
+            if "--out" in words:
+                clear(pathlib.Path(words[words.index("--out") + 1]))
+            if "--config" not in words:
+                words = ["train", words[1], "--config", "run.toml", *words[2:]]
+            # A divisor of what it has at once.
+            words += ["--policy.minibatch", "64"] if words[1] == "bc" else []
+        if words[0] == "demos" and "inspect" not in words:
+            words += ["--failures", "1"] if "--failures" not in words else []
+        assert main(words) == 0, words
 
 
 def save_arm_policy():

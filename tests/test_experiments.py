@@ -194,3 +194,18 @@ def test_demonstrations_of_experiments_are_those_of_the_committed_results(load, 
     made = Demonstrations.load(cells.demonstrations("hopper", failures=0))
     # One of them falls, with a return of 12.
     assert made.expert.returns.tolist() == recorded["returns"] and min(recorded["returns"]) < 13
+
+
+def test_every_picture_has_a_vector_beside_it():
+    pictures = sorted((ROOT / "experiments" / "results").glob("*/*.png"))
+    assert pictures and [path for path in pictures if not path.with_suffix(".svg").is_file()] == []
+
+
+def test_what_the_results_page_says_of_drawing_is_there():
+    """Each script of its table is there, and names the picture that it draws."""
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|.*`python experiments/(\w+)\.py --draw` \| \[[\w.]+\]\(\.\./(\S+)\) \|$", page, re.M)
+    assert len(rows) >= 6
+    for name, picture in rows:
+        assert (ROOT / "experiments" / f"{name}.py").is_file() and (ROOT / picture).is_file()
+        assert pathlib.Path(picture).parent.name == name

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {PROGRAM}",
-        description="Train beside imitation's GAIL and Stable-Baselines3's PPO, which are installed under runs/.",
+        description="Train beside imitation's GAIL and Stable-Baselines3's PPO or SAC, installed under runs/.",
     )
     # What is not given is not passed on: the comparisons have their own defaults.
     flags: dict[str, dict[str, Any]] = {
@@ -36,14 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for flag, settings in flags.items():
         parser.add_argument(flag, default=argparse.SUPPRESS, **settings)
     about = "measure how long GAIL takes to reach 0.9 of the expert's return, instead of steps/s"
-    parser.add_argument("--learning", action="store_true", help=about)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--learning", action="store_true", help=about)
+    which.add_argument("--replay", action="store_true", help="compare SAC, which learns from replay")
     parser.add_argument("--out", type=Path, help="write the result to this JSON file, and a figure (.png) beside it")
     options = vars(parser.parse_args(argv))
-    learning, out = options.pop("learning"), options.pop("out")
+    learning, replay, out = options.pop("learning"), options.pop("replay"), options.pop("out")
     for flag, belongs in (("repeats", not learning), ("seeds", learning), ("time_limit", learning)):
         if flag in options and not belongs:
             parser.error(f"--{flag.replace('_', '-')} goes {'without' if learning else 'with'} --learning")
-    comparison = load("peers_learning" if learning else "peers", PEERS)
+    comparison = load("peers_learning" if learning else "peers_replay" if replay else "peers", PEERS)
     try:
         report = comparison.run(**options)
         comparison.show(report)

@@ -15,12 +15,16 @@ class Comparison:
       script: in `benchmarks/peers/scripts/`.
       algo: our method.
       shapes: name -> settings that differ from our preset, by name.
+      seeds: name -> how many of ours train in one program, where it is not one.
+      steps: ours, of each seed and repeat.
     """
 
     peer: str
     script: str
     algo: str
     shapes: dict[str, dict[str, Any]]
+    seeds: dict[str, int] = dataclasses.field(default_factory=dict)
+    steps: int = 65_536
 
 
 IMITATION = Comparison(
@@ -56,3 +60,17 @@ STABLE_BASELINES3 = Comparison(
         },
     },
 )  # fmt: skip
+# Its default networks and minibatches, 8 environments, and an update of everything for each environment step.
+_SAC: dict[str, Any] = {
+    "rollout.num_envs": 8, "rollout.unroll_length": 8, "policy.hidden": (256, 256), "policy.critics.hidden": (256, 256),
+    "policy.critics.layer_norm": False, "policy.minibatch": 256, "policy.update_ratio": 1.0, "policy.policy_delay": 1,
+    "policy.random_steps": 0,
+}  # fmt: skip
+STABLE_BASELINES3_SAC = Comparison(
+    "Stable-Baselines3 SAC",
+    "sb3_sac.py",
+    "sac",
+    {"the peer's settings, one seed": _SAC, "the peer's settings, 5 seeds": _SAC},
+    seeds={"the peer's settings, 5 seeds": 5},
+    steps=1024,
+)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from benchmarks.peers.comparisons import IMITATION, STABLE_BASELINES3
+from benchmarks.peers.comparisons import IMITATION, STABLE_BASELINES3, Comparison
 from benchmarks.peers.inputs import demonstrations, make_envs
 from benchmarks.peers.runner import facts, fastest, run_peer, say
 from gailfe_jax.analysis.plots import bar_intervals
@@ -26,7 +26,7 @@ from gailfe_jax.training.inputs import prepare_inputs
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.types import Env
 
-_STEPS, _BARE_STEPS = 65_536, 25_600  # Ours and the bare engine's, per repeat.
+_BARE_STEPS = 25_600  # Per repeat.
 _PEER_SECONDS = 10.0
 
 _Rates = list[float]
@@ -35,22 +35,24 @@ _Rates = list[float]
 class _Ours:
     """One of our configurations, compiled and warmed up, beside the bare engine with as many environments."""
 
-    def __init__(self, env: Env, algo: str, changes: dict[str, Any], demos: Demonstrations, repeats: int):
-        self.method = build_setup({"algo": algo, "env": env.spec.name, **changes}).method
+    def __init__(self, env: Env, comparison: Comparison, label: str, demos: Demonstrations, repeats: int):
+        setup = {"algo": comparison.algo, "env": env.spec.name, **comparison.shapes[label]}
+        self.method = build_setup(setup).method
         self.rollout = self.method.rollout
-        chunk = max(1, _STEPS // self.rollout.batch_size)
-        self.steps = chunk * self.rollout.batch_size
+        seeds = comparison.seeds.get(label, 1)
+        chunk = max(1, comparison.steps // self.rollout.batch_size)
+        self.steps = seeds * chunk * self.rollout.batch_size
         self.demos = prepare_inputs(self.method, env, DemoSettings(), demos).demos
         learner = self.method.on(env, total_iterations=chunk * (repeats + 1))
-        self.trainer = Trainer(learner, np.arange(1), chunk=chunk, eval_episodes=1)
+        self.trainer = Trainer(learner, np.arange(seeds), chunk=chunk, eval_episodes=1)
         self.state, _ = jax.block_until_ready(self.trainer.advance(self.trainer.init(self.demos), self.demos))
-        num_envs = self.rollout.num_envs
+        num_envs = seeds * self.rollout.num_envs
         length = max(1, _BARE_STEPS // num_envs)
         self.bare_steps, self.bare = length * num_envs, bare_engine(env, num_envs, length)
         jax.block_until_ready(self.bare())
 
     def rates(self) -> tuple[float, float]:
-        """Steps/s of the bare engine, and ours."""
+        """Steps/s of the bare engine, and ours of all seeds together."""
         start = time.perf_counter()
         jax.block_until_ready(self.bare())
         between = time.perf_counter()
@@ -86,18 +88,20 @@ def run(env: Sequence[str] = ("halfcheetah",), *, repeats: int = 5) -> dict[str,
     Raises:
       GailfeError: another task, a count below 1, or see `run_peer`.
     """
+    return beside(env, repeats, (IMITATION, STABLE_BASELINES3), "peers")
+
+
+def beside(env: Sequence[str], repeats: int, comparisons: Sequence[Comparison], what: str) -> dict[str, Any]:
+    """What `run` measures, of `comparisons`; `what` names the report."""
     rows, peers = [], []
     for made in make_envs(env, repeats=repeats):
         name = made.spec.name
         demos, path, shown = demonstrations(made)
-        for comparison in (IMITATION, STABLE_BASELINES3):
+        for comparison in comparisons:
             options: dict[str, Any] = {"task": name} | ({"demos": path} if comparison is IMITATION else {})
             say(f"{comparison.peer} on {name}: which settings are fastest")
             settings, trials = fastest(comparison.script, **options)
-            ours = {
-                label: _Ours(made, comparison.algo, changes, demos, repeats)
-                for label, changes in comparison.shapes.items()
-            }
+            ours = {label: _Ours(made, comparison, label, demos, repeats) for label in comparison.shapes}
             results = []
             rates: dict[str, list[tuple[float, float]]] = {label: [] for label in ours}
             for repeat in range(repeats):
@@ -117,6 +121,7 @@ def run(env: Sequence[str] = ("halfcheetah",), *, repeats: int = 5) -> dict[str,
                         "changes": comparison.shapes[label],
                         "engine": made.spec.engine,
                         "num_envs": one.rollout.num_envs,
+                        "seeds": comparison.seeds.get(label, 1),
                         "batch": one.rollout.batch_size,
                         "compile_seconds": one.trainer.compile_seconds,
                     }
@@ -125,7 +130,7 @@ def run(env: Sequence[str] = ("halfcheetah",), *, repeats: int = 5) -> dict[str,
             peers.append({"peer": comparison.peer, **facts(results[0]), **settings, "trials": trials})
             if comparison is IMITATION:
                 peers[-1]["demonstrations"] = shown
-    return {"what": "peers", "rows": rows, "peers": peers, "provenance": provenance()}
+    return {"what": what, "rows": rows, "peers": peers, "provenance": provenance()}
 
 
 def show(report: dict[str, Any]) -> None:

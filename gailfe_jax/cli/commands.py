@@ -32,7 +32,7 @@ COMMANDS = {
     "confidence": Command("gailfe_jax.cli.confidence", "Calibrate a run's discriminators as a measure of confidence."),
     "export": Command("gailfe_jax.cli.export", "Write a policy as ONNX, jax.export, NumPy or C, and check it."),
     "report": Command("gailfe_jax.cli.report", "Write one page about runs, sweeps or experiments, with charts."),
-    "watch": Command("gailfe_jax.cli.watch", "Show a run's report in the browser while it trains."),
+    "watch": Command("gailfe_jax.cli.watch", "Show the report of a run or a sweep in the browser while it trains."),
     "doctor": Command("gailfe_jax.cli.doctor", "Say what stands out in a run's metrics, and what to try."),
     "card": Command("gailfe_jax.cli.card", "Write a model card for a run, in Hugging Face's form."),
     "bench": Command("gailfe_jax.cli.bench", "Measure speed and memory beside the bare engine."),

@@ -10,14 +10,14 @@ from gailfe_jax.cli.parsing import PathWord, parse
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """Watch a run in the browser while it trains: its report, which renews itself with each evaluation.
+    """Watch a run or a sweep in the browser while it trains: its report, which renews itself with each evaluation.
 
     Zoom, boxes and place on the page stay as they are. The page is served to this machine only, at an address that only
     this command knows. Ctrl-C ends it; training goes on.
     """
 
     path: PathWord
-    """Watch this run folder. Its training may have begun just now, go on, or have ended."""
+    """Watch this run folder or sweep folder. Its training may have begun just now, go on, or have ended."""
     port: int = 0
     """Listen on this port. By default it is a free one."""
     browser: bool = True

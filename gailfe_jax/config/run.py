@@ -126,6 +126,8 @@ class RunSettings(Part):
     diagnostics_every: int = setting(0, least=0)
     """Give TensorBoard and the like the diagnostics of every so many iterations; 0 for their means between
     evaluations, as metrics.jsonl has them."""
+    film: bool = setting(False)
+    """Film an episode of the best policy at the end (film.mp4), and hand it to TensorBoard and the like."""
     quiet: bool = setting(False)
     """Show nothing while training."""
     devices: int = setting(0, least=0)

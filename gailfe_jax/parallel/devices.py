@@ -39,14 +39,26 @@ _ONE_AFTER_THE_OTHER: dict[str, Any] = {
 }
 
 
-def compiler_options(spec: EnvSpec) -> dict[str, Any]:
-    """What `jax.jit` takes as `compiler_options` for programs around an environment: no result depends on it."""
-    return dict(_known_options()) if spec.engine == "gymnasium" and computes_on_cpu() else {}
+# What runs once is compiled for longer than it runs.
+_ONCE: dict[str, Any] = {"xla_backend_optimization_level": 0}
+
+
+def compiler_options(spec: EnvSpec, *, once: bool = False) -> dict[str, Any]:
+    """What `jax.jit` takes as `compiler_options` for programs around an environment.
+
+    Args:
+      spec: of the environment.
+      once: whether the program runs a single time, so that compiling should be quick.
+    """
+    if not computes_on_cpu():
+        return {}
+    waits = _known_options(tuple(_ONE_AFTER_THE_OTHER.items())) if spec.engine == "gymnasium" else {}
+    return waits | (_known_options(tuple(_ONCE.items())) if once else {})
 
 
 @functools.cache
-def _known_options() -> dict[str, Any]:
-    """Those that this release of XLA knows: they are no part of JAX's interface."""
+def _known_options(options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """Those of `options` that this release of XLA knows: they are no part of JAX's interface."""
 
     def known(name: str, value: Any) -> bool:
         try:
@@ -55,7 +67,7 @@ def _known_options() -> dict[str, Any]:
             return False
         return True
 
-    return {name: value for name, value in _ONE_AFTER_THE_OTHER.items() if known(name, value)}
+    return {name: value for name, value in options if known(name, value)}
 
 
 def env_shards() -> int:

@@ -133,8 +133,8 @@ def _range(values: np.ndarray) -> Interval:
 
 
 def _kept(count: int, every: int) -> np.ndarray:
-    """Every so manieth of `count` points, and the last one."""
-    return np.arange(count)[(count - 1) % every :: every] if count else np.arange(0)
+    """Every so manieth of `count` points, the first and the last one."""
+    return np.union1d([0], np.arange(count)[(count - 1) % every :: every]) if count else np.arange(0)
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

@@ -1,8 +1,9 @@
-"""Serves the report of a run while it goes on."""
+"""Serves the report of a run or a sweep while it goes on."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 import pathlib
@@ -14,32 +15,35 @@ from typing import Any, ClassVar
 from gailfe_jax.errors import GailfeError, refusal
 from gailfe_jax.io.json_text import parse_json, read_json
 from gailfe_jax.io.lock import is_held
+from gailfe_jax.report import under_way
 from gailfe_jax.report.page import LIVE_SCRIPTS, STYLES, Live, render
 from gailfe_jax.report.read import read_series
 from gailfe_jax.training.run_folder import load_run
 from gailfe_jax.web.page import content_policy
 from gailfe_jax.web.server import Answer, LocalServer, as_json, no_such_page
 
-_FILES = ("config.json", "metrics.jsonl", "summary.json", "evaluation.json")
-"""What a page is made of."""
+_FILES = ("config.json", "start.json", "metrics.jsonl", "summary.json", "evaluation.json")
+"""What the page of a run is made of."""
+_MOST_PROGRAMS = 3
+"""Of a sweep on a cluster whose steps are told."""
 
 
 class Watch(LocalServer):
-    """Serves the page of one run; it is made anew when the run's files have changed.
+    """Serves the page of one run or sweep; it is made anew when their files have changed.
 
     Args:
-      folder: the run folder.
+      folder: the run folder, or the sweep's.
       port: to listen on; 0 takes a free one.
 
     Raises:
-      GailfeError: no run is there, or the port cannot be listened on.
+      GailfeError: no run and no sweep is there, or the port cannot be listened on.
     """
 
     command: ClassVar[str] = "gailfe watch"
 
     def __init__(self, folder: str | os.PathLike[str], port: int = 0):
         self.folder = pathlib.Path(folder)
-        load_run(self.folder)
+        progress(self.folder)
         self._lock = threading.Lock()
         self._page = ""
         """The page that was made last, and of which files."""
@@ -67,19 +71,20 @@ class Watch(LocalServer):
     def _stamp(self) -> str:
         """Another one where a file has changed, or the run has begun or ended."""
         digest = hashlib.sha256(str(is_held(self.folder)).encode())
-        for name in _FILES:
+        for path in _files(self.folder):
             try:
-                found = (self.folder / name).stat()
-                digest.update(f"{name} {found.st_size} {found.st_mtime_ns}".encode())
+                found = path.stat()
+                digest.update(f"{path} {found.st_size} {found.st_mtime_ns}".encode())
             except OSError:
-                digest.update(name.encode())
+                digest.update(str(path).encode())
         return digest.hexdigest()
 
     def _newest(self) -> str:
         with self._lock:
             stamp = self._stamp()
             if stamp != self._made:
-                found = read_series([self.folder])
+                sweep = under_way.is_sweep(self.folder)
+                found = under_way.read_sweep(self.folder) if sweep else read_series([self.folder])
                 live = Live(stamp, progress(self.folder))
                 name = self.folder.resolve().name
                 self._page, self._made = render(found, name, {}, {}, live), stamp
@@ -87,21 +92,16 @@ class Watch(LocalServer):
 
 
 def progress(folder: pathlib.Path) -> str:
-    """How far a run is, in a sentence or two.
+    """How far a run or a sweep is, in a few sentences.
 
     Raises:
-      GailfeError: no run is there, or its record is damaged.
+      GailfeError: neither is there, or its record is damaged.
     """
+    if under_way.is_sweep(folder):
+        return _sweeps_progress(folder)
     record = load_run(folder)
-    summary, step, looked = _summary(folder), _last_step(folder), ""
-    total = record["run"].get("steps")
-    if step is None:
-        done = "There is no evaluation yet"
-    else:
-        done = f"Step {step:,}"
-        if isinstance(total, int | float) and math.isfinite(total) and total > 0:
-            done += f" of {max(int(total), step):,} ({min(1.0, step / total):.0%})"
-        looked = f", evaluated {_ago(time.time() - (folder / 'metrics.jsonl').stat().st_mtime)}"
+    summary = _summary(folder)
+    done, looked = _reached(folder, record)
     if is_held(folder):
         return f"Training goes on. {done}{looked}."
     if summary.get("finished") is True:
@@ -109,6 +109,41 @@ def progress(folder: pathlib.Path) -> str:
     return (
         f"Training has stopped before its end: no process writes to this folder. {done}. gailfe train --resume goes on."
     )
+
+
+def _sweeps_progress(folder: pathlib.Path) -> str:
+    total, done = len(under_way.settings_of(folder)), len(under_way.done(folder))
+    said = f"{done:,} of {total:,} settings are done."
+    if is_held(folder):
+        told = [f"The sweep goes on. {said}"]
+        for program, chunk in itertools.islice(under_way.programs(folder).items(), _MOST_PROGRAMS):
+            step, looked = _reached(program, load_run(program))
+            count = f"{len(chunk)} settings train" if len(chunk) > 1 else "1 setting trains"
+            told.append(f"{count} side by side: {step[0].lower()}{step[1:]}{looked}.")
+        return " ".join(told)
+    if done >= total:
+        return f"The sweep has ended. {said}"
+    ended = "The sweep has stopped before its end: no process writes to this folder."
+    return f"{ended} {said} gailfe sweep --resume goes on."
+
+
+def _reached(folder: pathlib.Path, record: Mapping[str, Any]) -> tuple[str, str]:
+    """How many steps of how many a run has taken, and when it was looked at."""
+    step, total = _last_step(folder), record["run"].get("steps")
+    if step is None:
+        return "There is no evaluation yet", ""
+    done = f"Step {step:,}"
+    if isinstance(total, int | float) and math.isfinite(total) and total > 0:
+        done += f" of {max(int(total), step):,} ({min(1.0, step / total):.0%})"
+    return done, f", evaluated {_ago(time.time() - (folder / 'metrics.jsonl').stat().st_mtime)}"
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What a page is made of."""
+    if not under_way.is_sweep(folder):
+        return [folder / name for name in _FILES]
+    running = [program / name for program in under_way.programs(folder) for name in _FILES]
+    return [folder / "sweep.json", *(path / "summary.json" for path in under_way.done(folder)), *running]
 
 
 def _ago(seconds: float) -> str:

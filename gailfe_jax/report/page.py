@@ -31,6 +31,7 @@ _SPACE = (
     "more; where the right one is orange, the policy still goes where the expert does not."
 )
 _LINKS = {"health": "What stands out", "settings": "Settings", "provenance": "Where it comes from"}
+_NOTHING = "There is no evaluation yet. The first one brings the curves."
 _CELLS = 3
 """Of the table of the state space, both ways."""
 STYLES = (UPLOT_STYLE, BASE_STYLE, "gailfe_jax.report:page/report.css")
@@ -89,7 +90,11 @@ def render(
     parts = by_task(found)
     data = chart_data(parts)
     sections = [
-        *(_task_section(number, part, data["every"], len(parts) > 1) for number, part in enumerate(parts)),
+        None if parts or live is None else tag("p", _NOTHING, class_="waits", id="task-0"),
+        *(
+            _task_section(number, part, data["every"], len(parts) > 1, live is not None)
+            for number, part in enumerate(parts)
+        ),
         _health_section(found),
         _film_section(found, films),
         _space_section(found, spaces),
@@ -114,7 +119,8 @@ def render(
 def _header(found: Sequence[Series], title: str, live: Live | None) -> Markup:
     tasks = list(dict.fromkeys(series.task for series in found))
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    said = f"{len(found)} series on {', '.join(tasks[:6])}{' and others' if len(tasks) > 6 else ''}. Written {now}."
+    said = f"{len(found)} series on {', '.join(tasks[:6])}{' and others' if len(tasks) > 6 else ''}. " if tasks else ""
+    said += f"Written {now}."
     links = [tag("a", task, href=f"#task-{number}") for number, task in enumerate(tasks)]
     links += [
         tag("a", words, href=f"#{name}")
@@ -135,7 +141,7 @@ def _section(name: str, title: str, *children: Any) -> Markup:
     return tag("section", tag("h2", title, id=f"{name}-title"), *children, id=name, aria_labelledby=f"{name}-title")
 
 
-def _task_section(number: int, part: TaskPart, every: int, several: bool) -> Markup:
+def _task_section(number: int, part: TaskPart, every: int, several: bool, live: bool) -> Markup:
     content: list[Any] = [tables.results(part)]
     notes = [
         "Final values and means over training are interquartile means over seeds, with 95% bootstrap intervals. With "
@@ -152,8 +158,8 @@ def _task_section(number: int, part: TaskPart, every: int, several: bool) -> Mar
             _chart(number, 0, part.judged, part),
             *_groups(number, part),
         ]
-    elif any(series.folder is not None for series in part.series):
-        content.append(tag("p", "There is no evaluation yet. The first one brings the curves.", class_="waits"))
+    elif live or any(series.folder is not None for series in part.series):
+        content.append(tag("p", _NOTHING, class_="waits"))
     return _section(f"task-{number}", part.task if several else f"Results on {part.task}", *content)
 
 

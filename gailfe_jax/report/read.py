@@ -22,6 +22,7 @@ from gailfe_jax.learners.record import flat_values
 from gailfe_jax.training.chosen import fresh_evaluation
 from gailfe_jax.training.logger import read_metrics
 from gailfe_jax.training.run_folder import JUDGED_BY, load_run
+from gailfe_jax.training.start import read_start
 
 Curve = tuple[np.ndarray, np.ndarray]
 """`(steps [k], values [S, k])`."""
@@ -40,7 +41,7 @@ class Series:
       algo: the method's name.
       source: the run, sweep or experiment that it is of.
       seeds: names of its seeds.
-      curves: by metric; values that are not finite are nan.
+      curves: by metric; values that are not finite are nan. What was judged before the first iteration is at step 0.
       seconds: `(steps [k], seconds [k])` of wall time since training began, or None where that is not known.
       references: returns to compare with, by what they are of: `expert`, `demonstrations`, `random actions`.
       settings: dotted name to value, as text.
@@ -85,7 +86,7 @@ def read_series(paths: Sequence[str | os.PathLike[str]]) -> list[Series]:
             found += _read(path)
         except RecursionError:
             raise GailfeError(f"{path}: nested too deeply; expected what gailfe wrote") from None
-    return _distinct(found)
+    return distinct(found)
 
 
 def metrics_size(path: str | os.PathLike[str]) -> int:
@@ -120,10 +121,28 @@ def _read(path: pathlib.Path) -> list[Series]:
 
 
 def _of_run(folder: pathlib.Path, source: str) -> Series:
-    record = load_run(folder)
     file = folder / "metrics.jsonl"
     lines = read_metrics(file) if file.is_file() else []
-    curves = _curves(lines)
+    return series_of_run(folder, load_run(folder), lines, read_start(folder), source)
+
+
+def series_of_run(
+    folder: pathlib.Path,
+    record: Mapping[str, Any],
+    lines: Sequence[Mapping[str, Any]],
+    start: Mapping[str, np.ndarray],
+    source: str,
+) -> Series:
+    """A run as a series.
+
+    Args:
+      folder: the run folder.
+      record: what `load_run` returns.
+      lines: those of its metrics.
+      start: what was judged before the first iteration, see `gailfe_jax.training.start.read_start`.
+      source: what it is of.
+    """
+    curves = _curves(lines, start)
     summary = _json(folder / "summary.json")
     demos = record["demos"]
     references = {"expert": demos.get("expert_return", summary.get("expert_return"))}
@@ -196,8 +215,8 @@ def _of_cell(path: pathlib.Path, record: dict[str, Any], measured: Mapping[tuple
     )
 
 
-def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
-    """Every metric that is a number, at the steps that all seeds have reached."""
+def _curves(lines: Sequence[Mapping[str, Any]], start: Mapping[str, np.ndarray]) -> dict[str, Curve]:
+    """Every metric that is a number, at the steps that all seeds have reached, and before the first iteration."""
     seeds = sorted({line["seed"] for line in lines})
     rows: dict[str, dict[tuple[int, int], float]] = {}
     for line in lines:
@@ -209,7 +228,11 @@ def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
         whole = [step for step in sorted({step for _, step in table}) if all((seed, step) in table for seed in seeds)]
         if whole:
             values = np.array([[table[seed, step] for step in whole] for seed in seeds], np.float64)
-            curves[name] = np.array(whole, float), np.where(np.isfinite(values), values, np.nan)
+            steps = np.array(whole, float)
+            first = start.get(name)
+            if first is not None and first.shape == (len(seeds),) and steps[0] > 0:
+                steps, values = np.append(0.0, steps), np.concatenate([first[:, None], values], axis=1)
+            curves[name] = steps, np.where(np.isfinite(values), values, np.nan)
     return curves
 
 
@@ -220,6 +243,8 @@ def _seconds(curves: Mapping[str, Curve]) -> tuple[np.ndarray, np.ndarray] | Non
     steps, rate = curves["steps_per_second_overall"]
     with np.errstate(divide="ignore", invalid="ignore"):
         seconds = len(rate) * steps / rate.mean(axis=0)
+    # Before the first iteration no time has passed.
+    steps, seconds = np.append(0.0, steps), np.append(0.0, seconds)
     rising = np.isfinite(seconds).all() and (np.diff(seconds) > 0).all()
     return (steps, seconds) if rising else None
 
@@ -262,7 +287,7 @@ def _times(resumed: Any) -> dict[str, str]:
     return {"resumed": f"{len(resumed)} times"} if isinstance(resumed, list) and resumed else {}
 
 
-def _distinct(found: list[Series]) -> list[Series]:
+def distinct(found: list[Series]) -> list[Series]:
     """With labels of their own: the source, the file or a number is added where two have one."""
     distinct = list(found)
     for more in (lambda s: s.source, lambda s: s.facts.get("file", s.facts.get("folder", "")).removesuffix(".json")):

@@ -17,7 +17,7 @@ _MOST_COLUMNS = 6
 """Series that stand side by side in a table of settings; where there are more, each has a row."""
 _SAME = (
     *("run.quiet", "run.wandb", "run.mlflow", "run.tensorboard", "run.diagnostics_every", "run.keep"),
-    "run.checkpoint_seconds",
+    *("run.checkpoint_seconds", "run.film"),
 )
 """What does not change a result."""
 
@@ -118,7 +118,8 @@ def _setting_names(found: Sequence[Series]) -> list[str]:
 def _mean_over_training(series: Series, part: TaskPart) -> Interval | None:
     if part.judged.name not in series.curves:
         return None
-    values = series.curves[part.judged.name][1]
+    steps, values = series.curves[part.judged.name]
+    values = values[:, steps > 0]  # As summary.json has it: what was there before training is not of it.
     whole = values[np.isfinite(values).all(axis=1)]
     return bootstrap_interval(whole.mean(axis=1)) if len(whole) else None
 

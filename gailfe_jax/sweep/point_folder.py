@@ -15,6 +15,7 @@ from gailfe_jax.sweep.space import Point
 from gailfe_jax.training.logger import RunLogger
 from gailfe_jax.training.loop import TrainResult
 from gailfe_jax.training.run_folder import Curves, load_run, write_run
+from gailfe_jax.training.start import copy_start
 
 # What the machine's speed decides is not a result of the point.
 _TIMING = ("steps_per_second", "steps_per_second_overall")
@@ -50,6 +51,7 @@ def write_point(
         for step in steps:
             logger.log(step, {name: v[:, list(s).index(step)] for name, (s, v) in curves.items() if step in s})
     _copy_files(program, folder, rows, seeds)
+    copy_start(program, folder, rows)
     if (program / FOLDER).is_dir():
         shutil.copytree(program / FOLDER, folder / FOLDER)
     kept = ("algo", "env", "finished", "expert_return", "annotator", "provenance")

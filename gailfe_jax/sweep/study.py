@@ -54,7 +54,7 @@ _FIRST = ("seed", "step", "return_mean", "expert_normalised")
 # content is compared).
 _FREE_ON_RESUME = (
     *("run.checkpoint_seconds", "run.keep", "run.snapshots", "run.tensorboard", "run.wandb", "run.quiet"),
-    *("run.mlflow", "run.diagnostics_every"),
+    *("run.mlflow", "run.diagnostics_every", "run.film"),
     *("run.devices", "run.on_divergence"),
     *("demos.demos", "demos.expert", "inputs.demos", "inputs.expert", "inputs.sha256"),
 )
@@ -180,6 +180,8 @@ class Study:
             point = points[number]
             for name in point.setup.run.trackers:
                 raise GailfeError(f"{name}: not for sweeps; expected --no-{name}, or single runs by gailfe train")
+            if point.setup.run.film:
+                raise GailfeError("film: not for sweeps; expected --no-film, and gailfe video once it has ended")
             if point.setup.run.on_divergence == "stop":
                 raise GailfeError("on_divergence: got stop; expected drop: one setting's seed ends no other setting")
             try:

@@ -185,6 +185,11 @@ class RunLogger:
         for tracked in self._trackers:
             tracked.figure(name, Path(path))
 
+    def film(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Hands a film (mp4) to the trackers."""
+        for tracked in self._trackers:
+            tracked.film(name, Path(path))
+
     def phase(self, text: str) -> None:
         """Shows what is being done that takes a while, unless quiet."""
         if self._display is not None:

@@ -37,7 +37,6 @@ from gailfe_jax.training.plan import Plan, make_plan
 from gailfe_jax.training.program import Agents
 from gailfe_jax.training.run_folder import (
     JUDGED_BY,
-    PICTURE,
     Curves,
     finish_run,
     recorded_curves,
@@ -46,6 +45,7 @@ from gailfe_jax.training.run_folder import (
     recorded_timing,
     without_places,
 )
+from gailfe_jax.training.showing import show_end
 from gailfe_jax.training.signals import deferred_signals
 from gailfe_jax.training.start import write_start
 from gailfe_jax.training.summary import stack, summarise
@@ -488,9 +488,8 @@ class _Session:
             diverged=self.guard.records(),
             lost=self.lost,
         )
-        picture = run_dir / PICTURE
-        if self.logger is not None and picture.is_file():
-            self.logger.figure(picture.stem, picture)
+        if self.logger is not None:
+            show_end(self.logger, run_dir, plan, film=finished)
         place = "" if plan.lenient else f"; run folder: {run_dir}"
         end = "finished" if finished else "stopped" if halted else "interrupted"
         self.messages(f"{end} at step {self.done_steps:,}{place}")

@@ -134,10 +134,12 @@ class Trainer:
         self._episodes = eval_episodes
         self._shared: tuple[Demos | None, Demos | None] = (None, None)
 
-    def _jit(self, fn: Callable[..., Any], in_specs: PyTree, out_specs: PyTree, **options: Any) -> Any:
+    def _jit(
+        self, fn: Callable[..., Any], in_specs: PyTree, out_specs: PyTree, *, once: bool = False, **options: Any
+    ) -> Any:
         """`jax.jit`, sharded over the mesh where there is one, with products of the chosen precision."""
         fn = self._precise(fn)
-        options |= {"compiler_options": compiler_options(self.learner.env.spec)}
+        options |= {"compiler_options": compiler_options(self.learner.env.spec, once=once)}
         if self.mesh is None:
             return jax.jit(fn, **options)
         # Host callbacks and loops cannot be partitioned automatically: every device runs the program on its shard.
@@ -190,7 +192,7 @@ class Trainer:
         in_specs = PartitionSpec(SEEDS), self._learner_specs, PartitionSpec()
         # Traced once more to learn the state's shape, where that is needed.
         out_specs = None if self.mesh is None else self._state_specs(self.template(demos))
-        return self._jit(self._init_all, in_specs, out_specs)(self.seeds, self.learner, self._share(demos))
+        return self._jit(self._init_all, in_specs, out_specs, once=True)(self.seeds, self.learner, self._share(demos))
 
     def template(self, demos: Demos | None) -> LearnerState:
         """Shapes and dtypes of the states, and where they belong on several devices, without computing them.
@@ -236,7 +238,7 @@ class Trainer:
             return state
         specs = self._state_specs(state)
         restart = jax.vmap(jax.vmap(self.learner.env.restart))
-        return self._jit(lambda state: state.replace(env=restart(state.env)), (specs,), specs)(state)
+        return self._jit(lambda state: state.replace(env=restart(state.env)), (specs,), specs, once=True)(state)
 
     def _advance(self, state: LearnerState, learner: Learner, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         self.traces += 1

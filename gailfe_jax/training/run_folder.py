@@ -6,6 +6,7 @@ tensorboard/          the same as events
 checkpoints/          the whole learner state, newest few
 policies/seed_0.safetensors ...        deterministic policies for `gailfe_jax.Policy`
 discriminators/seed_0.safetensors ...  imitation: for `gailfe_jax.confidence`
+film.mp4              an episode of the best policy, where --film asks for it
 start.json            what the policies were judged by before the first iteration
 learning_curve.png, learning_curve.svg, summary.json
 task/                 a copy of the files that make the task, where it is of a user's own file
@@ -52,16 +53,8 @@ VERSION = 2
 # content is compared).
 FREE_ON_RESUME = (
     *("run.steps", "run.checkpoint_seconds", "run.keep", "run.snapshots", "run.on_divergence"),
-    *(
-        "run.tensorboard",
-        "run.wandb",
-        "run.mlflow",
-        "run.diagnostics_every",
-        "run.quiet",
-        "run.devices",
-        "run.eval_engine",
-        "run.precision",
-    ),
+    *("run.tensorboard", "run.wandb", "run.mlflow", "run.diagnostics_every", "run.film", "run.quiet"),
+    *("run.devices", "run.eval_engine", "run.precision"),
     *("demos.demos", "demos.sha256", "demos.provenance", "demos.expert"),
     "imports",
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import subprocess
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from gailfe_jax.training.display import mean
 Values = Mapping[str, np.ndarray]
 """Metric to its `[S]` values."""
 _PROJECT = "gailfe"
+_MOST_FRAMES, _MOST_FPS = 120, 15.0  # Of a film, in TensorBoard.
 _MOST_LETTERS = 500  # Of a setting's value, in MLflow.
 
 
@@ -35,6 +37,10 @@ class Tracker(Protocol):
 
     def figure(self, name: str, path: Path) -> None:
         """Keeps a picture (png)."""
+        ...
+
+    def film(self, name: str, path: Path) -> None:
+        """Keeps a film (mp4)."""
         ...
 
     def truncate_after(self, step: int) -> None:
@@ -59,8 +65,10 @@ class TensorBoard:
         self._writers: dict[str, Any] = {}
         self._purge_step: int | None = None
         self._last: tuple[int, dict[str, float]] = (0, {})
+        self._step = 0
 
     def log(self, step: int, values: Values, seeds: Sequence[int]) -> None:
+        self._step = step
         self._write("mean", step, {name: mean(value) for name, value in values.items()})
         for i, seed in enumerate(seeds):
             self._write(f"seed{seed}", step, {name: float(value[i]) for name, value in values.items()})
@@ -73,13 +81,23 @@ class TensorBoard:
 
         # The newest steps' writer, or a new one.
         writer = self._writer("mean")
-        writer.add_image(name, imageio.imread(path)[..., :3], self._last[0], dataformats="HWC")
+        writer.add_image(name, imageio.imread(path)[..., :3], self._step, dataformats="HWC")
+        writer.flush()
+
+    def film(self, name: str, path: Path) -> None:
+        """As a picture that moves: TensorBoard shows no other films."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        content, height, width = _moving_picture(path)
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
+        writer = self._writer("mean")
+        writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), self._step)
         writer.flush()
 
     def truncate_after(self, step: int) -> None:
         # Events from the purge step on are hidden, once the next writer announces it.
         self._close_writers()
-        self._purge_step = step + 1
+        self._purge_step, self._step = step + 1, step
 
     def close(self) -> None:
         step, judged = self._last
@@ -139,6 +157,9 @@ class WeightsAndBiases:
     def figure(self, name: str, path: Path) -> None:
         self._run.log({name: self._wandb.Image(str(path))})
 
+    def film(self, name: str, path: Path) -> None:
+        self._run.log({name: self._wandb.Video(str(path), format="mp4")})
+
     def truncate_after(self, step: int) -> None:
         """Nothing: what was sent stays, and the steps say which points are newer."""
 
@@ -186,6 +207,9 @@ class MLflow:
             self._tell("log_batch", metrics=metrics)
 
     def figure(self, name: str, path: Path) -> None:
+        self._tell("log_artifact", str(path))
+
+    def film(self, name: str, path: Path) -> None:
         self._tell("log_artifact", str(path))
 
     def truncate_after(self, step: int) -> None:
@@ -242,6 +266,19 @@ def flat(config: Mapping[str, Any] | None, name: str = "") -> dict[str, bool | i
         else:
             found[path] = value if isinstance(value, bool | int | float | str) else str(value)
     return found
+
+
+def _moving_picture(path: Path) -> tuple[bytes, int, int]:
+    """A film as a GIF of about `_MOST_FRAMES` frames, as long as the film, with its height and width."""
+    import imageio_ffmpeg
+
+    # Not by the package's reader, whose way to begin a process JAX warns of.
+    _, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
+    fps = min(_MOST_FPS, _MOST_FRAMES / max(seconds or 0.0, 1e-3))
+    words = ["-v", "error", "-i", str(path), "-vf", f"fps={fps:.3f}", "-f", "gif", "-"]
+    content = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *words], stdout=subprocess.PIPE, check=True).stdout
+    width, height = (int.from_bytes(content[at : at + 2], "little") for at in (6, 8))
+    return content, height, width
 
 
 def _scalars(values: Values, seeds: Sequence[int]) -> dict[str, float]:

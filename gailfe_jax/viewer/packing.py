@@ -59,18 +59,24 @@ def thinning(lengths: Sequence[int], bodies: int, most: int) -> int:
 
 
 def pack_mesh(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
-    """Vertices `[n, 3]` and faces `[m, 3]` for the page's script; of less than 65536 vertices."""
-    place, scale = scaled(vertices)
+    """Vertices `[n, 3]`, or `[n, 6]` with colours from 0 to 1 behind them, and faces `[m, 3]` for the page's script; of
+    less than 65536 vertices."""
+    place, scale = scaled(vertices[:, :3])
     found = {"vertices": len(vertices), "faces": len(faces), "scale": scale}
+    if vertices.shape[1] > 3:
+        # As many levels as a texture has: fewer bytes differ.
+        found["colours"] = packed(np.rint(np.clip(vertices[:, 3:], 0, 1) * 255))
     return found | {"places": packed(place), "corners": packed(faces)}
 
 
 def simplified(vertices: np.ndarray, faces: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """A mesh of at most `most` faces: its vertices in one cell of a grid become one, and what then has no area goes.
 
+    What stands behind the three coordinates of a vertex goes along.
+
     The finest such grid of a few is taken; a mesh that is small enough stays as it is, but for vertices of one place.
     """
-    span = max(float(np.ptp(vertices, axis=0).max()), 1e-12)
+    span = max(float(np.ptp(vertices[:, :3], axis=0).max()), 1e-12)
     cells = 2**14
     while True:
         found = _clustered(vertices, faces, span / cells)
@@ -82,11 +88,11 @@ def simplified(vertices: np.ndarray, faces: np.ndarray, most: int) -> tuple[np.n
 
 def _clustered(vertices: np.ndarray, faces: np.ndarray, cell: float) -> tuple[np.ndarray, np.ndarray]:
     _, member, count = np.unique(
-        np.floor((vertices - vertices.min(axis=0)) / cell).astype(np.int64), axis=0, return_inverse=True,
+        np.floor((vertices - vertices.min(axis=0))[:, :3] / cell).astype(np.int64), axis=0, return_inverse=True,
         return_counts=True,
     )  # fmt: skip
     member = member.reshape(-1)
-    centres = np.zeros((len(count), 3))
+    centres = np.zeros((len(count), vertices.shape[1]))
     np.add.at(centres, member, vertices)
     corners = member[faces]
     whole = (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gailfe_jax.envs.physics.model import seconds_per_step
-from gailfe_jax.envs.physics.scene import SceneModel, Shape, body_poses, scene_of
+from gailfe_jax.envs.physics.scene import SceneModel, Shape, body_poses, scene_of, tendon_ends
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_text_atomic
 from gailfe_jax.types import Task
@@ -122,7 +122,8 @@ def write_play(
 def render(task: Task, episodes: Sequence[Episode], title: str, about: str = "") -> str:
     """The text of the page, see `write_play`."""
     scene = scene_of(task)
-    every = thinning([episode.steps for episode in episodes], len(scene.moving), _MOST_NUMBERS)
+    placed = len(scene.moving) + 2 * sum(tendon.segments for tendon in scene.tendons)
+    every = thinning([episode.steps for episode in episodes], placed, _MOST_NUMBERS)
     shown = [quantity for quantity in QUANTITIES if any(quantity.name in episode.curves for episode in episodes)]
     data = {
         "scene": _scene(scene),
@@ -237,7 +238,9 @@ def _scene(scene: SceneModel) -> dict[str, Any]:
         shapes.append(entry)
     view = dataclasses.asdict(scene.view)
     view["body"] = number.get(scene.view.body) if scene.view.body is not None else None
-    return {"shapes": shapes, "meshes": meshes, "extent": scene.extent, "view": view}
+    # Where the segments begin and end comes after the bodies among an episode's poses.
+    tendons = [{"segments": t.segments, "width": t.width, "rgba": _short(t.rgba)} for t in scene.tendons]
+    return {"shapes": shapes, "tendons": tendons, "meshes": meshes, "extent": scene.extent, "view": view}
 
 
 def _meshes(shapes: Sequence[Shape]) -> tuple[list[dict[str, Any]], dict[int, int]]:
@@ -254,6 +257,9 @@ def _meshes(shapes: Sequence[Shape]) -> tuple[list[dict[str, Any]], dict[int, in
 
 def _episode(task: Task, scene: SceneModel, episode: Episode, every: int) -> dict[str, Any]:
     pos, quat = body_poses(task, episode.qpos, scene.moving)
+    ends = tendon_ends(task, episode.qpos, scene.tendons)
+    pos = np.concatenate([pos, ends], axis=1)
+    quat = np.concatenate([quat, np.broadcast_to([1.0, 0.0, 0.0, 0.0], (*ends.shape[:2], 4))], axis=1)
     return {
         "label": episode.label,
         "steps": episode.steps,

@@ -13,9 +13,9 @@ import types
 import numpy as np
 import pytest
 
-from benchmarks.peers import inputs, learning, runner, speed
+from benchmarks.peers import inputs, learning, replay, runner, speed
 from benchmarks.peers.__main__ import main
-from benchmarks.peers.comparisons import IMITATION, STABLE_BASELINES3
+from benchmarks.peers.comparisons import IMITATION, STABLE_BASELINES3, STABLE_BASELINES3_SAC
 from gailfe_jax.apps.collection import collect_demonstrations
 from gailfe_jax.artifacts.policy import load_expert
 from gailfe_jax.envs import make_env
@@ -58,7 +58,7 @@ def checkout(tmp_path, monkeypatch) -> pathlib.Path:
     folder = tmp_path / "benchmarks" / "peers" / "scripts"
     folder.mkdir(parents=True)
     (folder / "requirements.txt").write_text("nothing==1.0\n")
-    for script in ("imitation_gail.py", "sb3_ppo.py"):
+    for script in ("imitation_gail.py", "sb3_ppo.py", "sb3_sac.py"):
         (folder / script).write_text(FAKE_PEER)
     # `python -m venv --clear FOLDER` makes an interpreter that installs nothing and runs scripts with this one.
     base = executable(
@@ -202,20 +202,20 @@ def test_the_fastest_settings_are_taken_and_the_slow_given_up(monkeypatch):
 def small(monkeypatch, checkout, hopper_demos, compiled_in_haste):
     """Ours as small as can be, compiled in haste, and demonstrations made once."""
     monkeypatch.setattr(inputs, "collect_demonstrations", lambda *args, **options: hopper_demos)
-    monkeypatch.setattr(speed, "_STEPS", 64)
     monkeypatch.setattr(speed, "_BARE_STEPS", 10)
     monkeypatch.setattr(learning, "_EVAL_EVERY", 1024)
     monkeypatch.setattr(learning, "_EVAL_EPISODES", 1)
     shape = {"rollout.num_envs": 2, "rollout.unroll_length": 16}
     for name in ("IMITATION", "STABLE_BASELINES3"):
-        monkeypatch.setattr(speed, name, dataclasses.replace(getattr(speed, name), shapes={"small": shape}))
+        monkeypatch.setattr(speed, name, dataclasses.replace(getattr(speed, name), shapes={"small": shape}, steps=64))
+    sac = dataclasses.replace(STABLE_BASELINES3_SAC, shapes={"small": shape}, seeds={"small": 3}, steps=64)
+    monkeypatch.setattr(replay, "STABLE_BASELINES3_SAC", sac)
     return checkout
 
 
 @pytest.mark.slow
 def test_ours_counts_the_steps_of_its_iterations(small, hopper_demos, monkeypatch):
-    shape = speed.IMITATION.shapes["small"]
-    ours = speed._Ours(make_env("hopper"), "gail", shape, hopper_demos, repeats=1)
+    ours = speed._Ours(make_env("hopper"), speed.IMITATION, "small", hopper_demos, repeats=1)
     assert (ours.trainer.chunk, ours.steps, ours.bare_steps) == (2, 64, 10)
     assert ours.method.policy.average > 0  # The preset's.
     clock = iter([1.0, 3.0, 7.0])
@@ -225,22 +225,37 @@ def test_ours_counts_the_steps_of_its_iterations(small, hopper_demos, monkeypatc
 
 
 def test_every_configuration_of_ours_is_valid():
-    for comparison in (IMITATION, STABLE_BASELINES3):
+    for comparison in (IMITATION, STABLE_BASELINES3, STABLE_BASELINES3_SAC):
+        assert set(comparison.seeds) <= set(comparison.shapes)
         for changes in comparison.shapes.values():
             method = build_setup({"algo": comparison.algo, "env": "halfcheetah", **changes}).method
             policy = method.on(make_env("halfcheetah")).policy
             assert not isinstance(policy, PPO) or method.rollout.batch_size % policy.minibatches == 0
 
 
-def test_speed_beside_peers(small, monkeypatch, capsys):
+@pytest.fixture
+def timed(monkeypatch):
+    """Ours as what it says it takes, not trained."""
+
     class Ours:
-        def __init__(self, env, algo, changes, demos, repeats):
-            sizes = {name.removeprefix("rollout."): size for name, size in changes.items()}
+        def __init__(self, env, comparison, label, demos, repeats):
+            sizes = {name.removeprefix("rollout."): size for name, size in comparison.shapes[label].items()}
             self.rollout = Rollout(**sizes)
             self.trainer = types.SimpleNamespace(compile_seconds=1.5)
             self.rates = iter([(8000.0, 4000.0), (9000.0, 6000.0)]).__next__
 
     monkeypatch.setattr(speed, "_Ours", Ours)
+
+
+def test_sac_beside_its_peer(small, timed):
+    assert main(["--env", "hopper", "--repeats", "2", "--replay", "--out", str(small / "x.json")]) == 0
+    report = json.loads((small / "x.json").read_text())
+    (row,) = report["rows"]
+    assert (report["what"], row["peer"], row["algo"]) == ("peers_replay", "Stable-Baselines3 SAC", "sac")
+    assert (row["seeds"], row["peer_steps_per_second"], row["ratio"]) == (3, 400.0, 12.5)
+
+
+def test_speed_beside_peers(small, timed, capsys):
     assert main(["--env", "hopper", "--repeats", "2", "--out", str(small / "x.json")]) == 0
     report = json.loads((small / "x.json").read_text())
     assert [(row["env"], row["algo"], row["peer"]) for row in report["rows"]] == [

@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import select
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 import types
 
@@ -187,6 +189,26 @@ def test_a_terminal_is_told_at_once_what_is_loaded(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     assert main(["train", "gail"]) == 0
     assert told == ["gailfe train: loading JAX and MuJoCo ...\n", "", ""]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+@pytest.mark.parametrize("words", ["train gail --out run", "quickstart", "sweep gail --out run", "play run"])
+def test_a_terminal_shows_something_within_two_seconds(words, tmp_path):
+    """A process of its own, from its start on; it is ended as soon as it has spoken."""
+    shown, terminal = os.openpty()
+    command = [sys.executable, "-m", "gailfe_jax", *words.split()]
+    began = time.monotonic()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, cwd=tmp_path, env=environment
+    ) as process:
+        try:
+            ready, _, _ = select.select([shown], [], [], 2)
+            took, said = time.monotonic() - began, os.read(shown, 1000).decode() if ready else ""
+        finally:
+            process.kill()
+    os.close(shown), os.close(terminal)
+    assert said.startswith(f"gailfe {words.split()[0]}: loading JAX and MuJoCo ...") and took < 2
 
 
 class Quiet:

@@ -113,3 +113,10 @@ def test_only_programs_around_environments_of_the_host_are_told_how_to_run(monke
     devices._known_options.cache_clear()
     assert compiler_options(dataclasses.replace(spec, engine="gymnasium")) == {}
     devices._known_options.cache_clear()
+
+
+def test_what_runs_once_is_compiled_quickly(monkeypatch):
+    spec = make_env("hopper", "mujoco_c").spec
+    assert compiler_options(spec, once=True) == {"xla_backend_optimization_level": 0}
+    monkeypatch.setattr(devices, "computes_on_cpu", lambda: False)
+    assert compiler_options(spec, once=True) == {}

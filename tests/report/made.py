@@ -66,6 +66,29 @@ def write_lines(folder: pathlib.Path, lines: list[dict[str, Any]]) -> None:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def write_sweep(folder: pathlib.Path) -> pathlib.Path:
+    """A sweep of three settings, of two seeds each, under way: one is done, two train side by side as four rows."""
+    values = [{"reward.lr": lr} for lr in (1e-4, 3e-4, 1e-3)]
+    write_run(folder / "settings" / "0000", seeds=(0, 1), sweep={"setting": 0, "values": values[0]})
+    program = write_run(folder / "programs" / "0001", seeds=(0, 1, 2, 3))
+    (program / "summary.json").unlink()
+    config = json.loads((program / "config.json").read_text())
+    (program / "config.json").write_text(json.dumps(config | {"seeds": [0, 1, 0, 1]}))
+    (program / "start.json").write_text(json.dumps({"return_mean": [10.0, 11.0, 12.0, 13.0]}))
+    (folder / "programs" / "plan.json").write_text(json.dumps({"0001": [1, 2]}))
+    method = config["method"]
+    settings = {
+        f"{number:04d}": {
+            "values": held,
+            "method": method | {"reward": method["reward"] | {"lr": held["reward.lr"]}},
+            "run": {"steps": 6000.0, "seeds": 2},
+        }
+        for number, held in enumerate(values)
+    }
+    (folder / "sweep.json").write_text(json.dumps({"version": 2, "settings": settings, "words": []}))
+    return folder
+
+
 def write_cell(path: pathlib.Path, label: str, *, env: str = "hopper", expert: float = 3600.0, **more: Any) -> None:
     """An experiment's result file."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -93,6 +93,51 @@ def test_methods_seeds_and_axes_are_toggled(page, report):
     assert page.errors() == []
 
 
+def test_the_controls_have_the_colours_of_the_lines(page, report):
+    for dark in (False, True):
+        opened(page, report, dark=dark)
+        shown = page.js(
+            "return [...document.querySelectorAll('#controls-0 .swatch')].map(s => getComputedStyle(s).borderTopColor)"
+        )
+        drawn = page.js(
+            f"const rows = {CHART}.seriesRows, pen = document.createElement('canvas').getContext('2d');"
+            "const rgb = (c) => { pen.fillStyle = c; return pen.fillStyle; };"
+            f"return rows.map((r, i) => [r.what, i]).filter(([w]) => w === 'mid').map(([_, i]) => "
+            f"rgb({CHART}.plot.series[i + 1].stroke()))"
+        )
+        numbers = [tuple(map(int, colour[4:-1].split(","))) for colour in shown]
+        assert [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in numbers] == drawn and len(set(drawn)) == 2
+
+
+def test_a_chart_is_as_wide_as_what_it_shows(page, tmp_path):
+    short, long = write_run(tmp_path / "short", level=2), write_run(tmp_path / "long")
+    lines = [json.loads(line) for line in (long / "metrics.jsonl").read_text().splitlines()]
+    write_lines(long, [line | {"step": 10 * line["step"]} for line in lines])
+    opened(page, write_report([short, long], tmp_path / "report.html"))
+    ends = f"return [{CHART}.plot.scales.x.min, {CHART}.plot.scales.x.max]"
+    assert page.js(ends) == [1000, 60000]
+    control(page, "long")
+    assert page.js(ends) == [1000, 6000]
+    page.js(f"{CHART}.plot.setScale('x', {{ min: 2000, max: 3000 }})")
+    # What is zoomed stays where it is.
+    control(page, "long")
+    assert page.js(ends) == [2000, 3000]
+    page.js("document.querySelector('.u-over').dispatchEvent(new MouseEvent('dblclick', { bubbles: true }))")
+    page.until(f"{CHART}.plot.scales.x.max === 60000")
+
+
+def test_what_is_compared_with_is_named_in_the_chart(page, report):
+    opened(page, report)
+    said = page.js(
+        f"const said = [], plot = {CHART}.plot, pen = plot.ctx, write = pen.fillText.bind(pen);"
+        "pen.fillText = (text, x, y) => { said.push([text, y]); write(text, x, y); };"
+        "return new Promise((done) => { plot.redraw(); setTimeout(() => done(said), 100); })"
+    )
+    places = {text: y for text, y in said if text in ("expert", "demonstrations")}
+    # The expert is above the demonstrations, and their words do not meet.
+    assert places["expert"] + 10 < places["demonstrations"]
+
+
 def test_hovering_reads_the_chart_and_dragging_zooms(page, report):
     from selenium.webdriver import ActionChains
 

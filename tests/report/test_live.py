@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,13 +13,15 @@ import threading
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 
 from gailfe_jax.cli.main import main
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.lock import HOLDER
 from gailfe_jax.report.live import Watch, progress
-from tests.report.made import write_run
+from gailfe_jax.report.under_way import read_sweep
+from tests.report.made import STEPS, metrics, write_run, write_sweep
 
 
 @contextlib.contextmanager
@@ -85,6 +88,83 @@ def test_the_page_follows_the_files(tmp_path):
         (folder / "config.json").write_text("[")
         broken = json.loads(ask(server, "state")[1])
         assert broken["wrong"] is True and broken["stamp"] == newer["stamp"] and "config.json" in broken["said"]
+
+
+def test_how_far_a_sweep_is(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    stopped = "The sweep has stopped before its end: no process writes to this folder. 1 of 3 settings are done."
+    assert progress(folder) == f"{stopped} gailfe sweep --resume goes on."
+    hold(folder)
+    goes = "The sweep goes on. 1 of 3 settings are done."
+    step = "step 6,000 of 6,000 (100%), evaluated less than a minute ago"
+    assert progress(folder) == f"{goes} 2 settings train side by side: {step}."
+    (folder / "programs" / "0001" / "metrics.jsonl").unlink()
+    assert progress(folder) == f"{goes} 2 settings train side by side: there is no evaluation yet."
+    shutil.rmtree(folder / "programs")
+    assert progress(folder) == goes
+    for number in (1, 2):
+        shutil.copytree(folder / "settings" / "0000", folder / "settings" / f"{number:04d}")
+    (folder / "in_use.json").unlink()
+    assert progress(folder) == "The sweep has ended. 3 of 3 settings are done."
+
+
+def test_settings_that_train_side_by_side_are_told_apart(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    found = {series.label: series for series in read_sweep(folder)}
+    assert list(found) == ["reward.lr=0.0001", "reward.lr=0.0003", "reward.lr=0.001"]
+    for position, label in enumerate(("reward.lr=0.0003", "reward.lr=0.001")):
+        series, rows = found[label], (2 * position, 2 * position + 1)
+        steps, values = series.curves["return_mean"]
+        assert steps.tolist() == [0, *STEPS] and series.seeds == ("0", "1")
+        np.testing.assert_allclose(values[:, 0], [10.0 + row for row in rows])
+        np.testing.assert_allclose(values[:, 1:], [metrics(row)["return_mean"] for row in rows])
+        assert f"reward.lr={series.settings['reward.lr']}" == label and series.folder is None
+    # Done while its program still stands there: its own folder counts.
+    shutil.copytree(folder / "settings" / "0000", folder / "settings" / "0001")
+    assert len(read_sweep(folder)) == 3
+    # Nothing has been evaluated, or nothing has begun.
+    (folder / "programs" / "0001" / "metrics.jsonl").unlink()
+    assert [series.curves for series in read_sweep(folder) if series.folder is None] == [{}]
+    shutil.rmtree(folder / "programs")
+    assert len(read_sweep(folder)) == 2
+
+
+@pytest.mark.parametrize("plan", ["[", "[]", '{"../settings": [0]}', '{"0001": 7}', '{"0001": ["x", 99]}'])
+def test_a_plan_that_is_odd_leads_nowhere(tmp_path, plan):
+    folder = write_sweep(tmp_path / "s")
+    (folder / "programs" / "plan.json").write_text(plan)
+    assert [series.label for series in read_sweep(folder)] == ["reward.lr=0.0001"]
+    assert progress(folder).startswith("The sweep has stopped")
+
+
+def test_the_page_follows_a_sweep(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    done, program = folder / "settings" / "0000", folder / "programs" / "0001"
+    shutil.move(done, tmp_path / "done")
+    shutil.move(program, tmp_path / "program")
+    hold(folder)
+    with serving(folder) as server:
+        stamps = set()
+        for said, label in (
+            (None, None),
+            ("there is no eval", "lr=0.0003"),
+            ("step 6,000", "6,000"),
+            ("1 of 3", "0.0001"),
+        ):
+            if said == "there is no eval":
+                shutil.copytree(tmp_path / "program", program, ignore=lambda *_: ["metrics.jsonl"])
+            elif said == "step 6,000":
+                shutil.copy(tmp_path / "program" / "metrics.jsonl", program)
+            elif said == "1 of 3":
+                shutil.move(tmp_path / "done", done)
+            told, text = json.loads(ask(server, "state")[1]), ask(server, "")[1]
+            assert "wrong" not in told and told["stamp"] in text
+            stamps.add(told["stamp"])
+            assert (said or "0 of 3 settings are done.") in told["said"]
+            assert (label or "The first one brings the curves.") in text
+        assert len(stamps) == 4
+        (folder / "sweep.json").write_text("{}")
+        assert "sweep.json: damaged" in json.loads(ask(server, "state")[1])["said"]
 
 
 def test_there_is_nothing_else(tmp_path):

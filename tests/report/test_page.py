@@ -115,6 +115,18 @@ def test_curves_and_bands_are_the_runs(tmp_path):
     np.testing.assert_allclose(line["mid"], metrics(0)["violation"], rtol=1e-4)
 
 
+def test_the_start_is_drawn_and_not_averaged(tmp_path):
+    plain, folder = write_run(tmp_path / "a" / "mine"), write_run(tmp_path / "b" / "mine")
+    (folder / "start.json").write_text(json.dumps({"return_mean": [-500.0, -600.0, -700.0]}))
+    without, found = page(tmp_path, plain), page(tmp_path, folder)
+    (line,) = found.data["tasks"][0]["charts"][0]["lines"]
+    assert line["steps"] == [0, *STEPS] and line["seconds"][:2] == [0, 6] and line["mid"][0] == -600.0
+    assert [row[0] for row in line["seeds"]] == [-500.0, -600.0, -700.0]
+    # The table says of both the same.
+    table = [words for words in found.words if "[" in words and "," in words]
+    assert table and table == [words for words in without.words if "[" in words and "," in words]
+
+
 def test_the_table_and_the_chart_say_the_same(tmp_path):
     (part,) = by_task(read_series([write_run(tmp_path / "mine", seeds=tuple(range(6)))]))
     interval, lost = final_interval(part.series[0], "return_mean")
@@ -144,7 +156,8 @@ def test_much_is_thinned_and_said_to_be(tmp_path, monkeypatch):
     every = found.data["every"]
     assert every > 1
     (line,) = found.data["tasks"][0]["charts"][0]["lines"]
-    assert line["steps"] == STEPS[(len(STEPS) - 1) % every :: every].tolist() and line["steps"][-1] == STEPS[-1]
+    last = STEPS[(len(STEPS) - 1) % every :: every].tolist()
+    assert line["steps"] == sorted({int(STEPS[0]), *last}) and line["steps"][-1] == STEPS[-1]
     assert any(f"Of every {every} evaluations one is drawn." in words for words in found.words)
 
 

@@ -25,8 +25,22 @@ def test_a_run_is_read(tmp_path):
     assert series.facts["git.commit"] == "abc" and series.facts["train_seconds"] == "12.5"
     # Two seeds make 500 steps a second together.
     assert series.seconds is not None
-    np.testing.assert_allclose(series.seconds[1], 2 * STEPS / 500.0)
+    np.testing.assert_allclose(series.seconds, [[0, *STEPS], [0, *(2 * STEPS / 500.0)]])
     assert metrics_size(tmp_path / "mine") == (tmp_path / "mine" / "metrics.jsonl").stat().st_size
+
+
+def test_curves_begin_before_the_first_iteration_where_that_was_judged(tmp_path):
+    folder = write_run(tmp_path / "mine", seeds=(3, 5))
+    (folder / "start.json").write_text(json.dumps({"return_mean": [7.0, None], "length_mean": [1.0], "kl": "x"}))
+    (series,) = read_series([folder])
+    steps, values = series.curves["return_mean"]
+    assert steps.tolist() == [0, *STEPS] and values.shape == (2, len(STEPS) + 1)
+    np.testing.assert_array_equal(values[:, 0], [7.0, np.nan])
+    # What does not fit the seeds is left out.
+    assert series.curves["length_mean"][0].tolist() == series.curves["kl"][0].tolist() == STEPS.tolist()
+    for text in ("[", "[]", '{"return_mean": 3}', '{"return_mean": [[1.0, 2.0]]}'):
+        (folder / "start.json").write_text(text)
+        assert read_series([folder])[0].curves["return_mean"][0].tolist() == STEPS.tolist()
 
 
 def test_wall_time_of_a_run_that_was_resumed_is_not_known(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import sys
 import pytest
 
 from tests.browser import accessibility, browser, needs_browser
-from tests.report.made import metrics, write_lines, write_run
+from tests.report.made import metrics, write_lines, write_run, write_sweep
 from tests.report.test_browser import CHART, READOUT, SHOWN, control
 from tests.report.test_live import hold, serving
 
@@ -78,6 +79,26 @@ def test_it_renews_itself_and_keeps_what_was_set(tmp_path):
         assert accessibility(page) == []
         asked = {url.removeprefix(server.url) for url in page.requests() if not url.startswith(("data:", "about:"))}
         assert asked == {"", "state"}
+
+
+def test_a_sweep_renews_itself_when_a_setting_is_done(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    shutil.move(folder / "settings" / "0000", tmp_path / "done")
+    hold(folder)
+    with browser(tmp_path / "profile") as page, serving(folder) as server:
+        page.look(1280, 900)
+        page.driver.get(server.url)
+        page.until("document.querySelector('.chart canvas') !== null")
+        assert page.js(f"return {LIVE}").startswith("The sweep goes on. 0 of 3 settings are done. 2 settings train")
+        assert page.js(f"return {SHOWN.format('mid')}") == 2
+        assert page.js(f"return {CHART}.plot.data[0]") == [0, 1000, 2000, 3000, 4000, 5000, 6000]
+        control(page, "reward.lr=0.001")
+        shutil.move(tmp_path / "done", folder / "settings" / "0000")
+        page.until(f"{LIVE}.startsWith('The sweep goes on. 1 of 3')")
+        page.until("document.body.innerText.includes('reward.lr=0.0001')")
+        # The one that was there before and is not shown stays so; the new one is shown.
+        assert page.js(f"return {SHOWN.format('mid')}") == 2
+        assert page.errors() == [] and accessibility(page) == []
 
 
 def test_ctrl_c_ends_the_command_and_the_page_says_so(tmp_path):

@@ -196,6 +196,7 @@ def test_a_sweep_is_not_continued_as_another(whole, go, words, message, capsys):
         ("--grid gama=0.9", "gama: no such setting; did you mean policy.gamma?"),
         ("--grid gamma=0.9 --memory-gib 0", "memory_gib: got 0.0; expected a number above 0"),
         ("--grid gamma=0.9 --wandb", "wandb: not for sweeps"),
+        ("--grid gamma=0.9 --film", "film: not for sweeps"),
         ("--grid gamma=0.9 --optuna 4", "optuna: got --grid; expected distributions from --random"),
         ("--settings rows.txt", "settings: got 'rows.txt'"),
         ("--grid trajectories=4,9", "setting 1 (trajectories=9): "),

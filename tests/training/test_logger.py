@@ -259,6 +259,38 @@ def test_tensorboard_has_the_settings_the_figures_and_each_metric_in_its_group(t
     assert b"method.reward.lr" in written and b"hparam/return_mean" in written
 
 
+def test_trackers_get_films(tmp_path, monkeypatch):
+    """TensorBoard a picture that moves, as long as the film; the others the file."""
+    import imageio_ffmpeg
+
+    film, frames = tmp_path / "film.mp4", np.zeros((60, 32, 48, 3), np.uint8)
+    frames[:, :, :24] = 200 * (np.arange(60) >= 30)[:, None, None, None]  # Half of it lights up in the middle.
+    monkeypatch.setenv("IMAGEIO_FFMPEG_NO_PREVENT_SIGINT", "1")  # JAX warns of how it does that.
+    stream = imageio_ffmpeg.write_frames(str(film), (48, 32), fps=30, macro_block_size=2)
+    stream.send(None)
+    for frame in frames:
+        stream.send(frame)
+    stream.close()
+    sent = []
+
+    class Run:
+        id, define_metric, log, finish = "a", lambda *_, **__: None, lambda _, v: sent.append(v), lambda _: None
+
+    fake = types.ModuleType("wandb")
+    vars(fake).update(init=lambda **_: Run(), Video=lambda path, format: (path, format))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    with logger(tmp_path / "run", use_tensorboard=True, trackers=["wandb"]) as log:
+        log.log(10, {"x": 1.0})
+        log.film("film", film)
+    assert sent[-1] == {"film": (str(film), "mp4")}
+    assert ("film", 10, 0.0) in events(tmp_path / "run" / "tensorboard" / "mean")
+    written = b"".join(path.read_bytes() for path in (tmp_path / "run" / "tensorboard" / "mean").iterdir())
+    start = written.index(b"GIF89a")
+    shown = imageio.imread(written[start : written.index(b"\x00;", start) + 2], extension=".gif", index=None)
+    assert 25 <= len(shown) <= 35 and shown.shape[1:] == (32, 48, 3)
+    assert shown[0, :, :20].mean() < 20 and shown[-1, :, :20].mean() > 150 and shown[-1, :, 28:].mean() < 20
+
+
 def test_iterations_are_told_to_trackers_alone_and_once(tmp_path):
     values = np.arange(10.0).reshape(5, 2)  # 5 iterations of 2 seeds
     with logger(tmp_path, use_tensorboard=True) as log:
@@ -293,6 +325,7 @@ def test_mlflow_gets_settings_metrics_and_figures_and_resumes_its_run(tmp_path, 
             told.extend((run, *held) for held in (*metrics, *params))
 
         def log_artifact(self, run, path):
+            assert isinstance(path, str)
             told.append((run, path))
 
         def set_terminated(self, run, status="FINISHED"):
@@ -312,12 +345,13 @@ def test_mlflow_gets_settings_metrics_and_figures_and_resumes_its_run(tmp_path, 
         with logger(folder, trackers=["mlflow"], run_config={"a": {"b": 0.5}}) as log:
             log.log(step, {"kl": np.array([1.0, math.nan])})
             log.figure("curve", "curve.png")
+            log.film("film", "film.mp4")
     assert told[:2] == [("the gailfe", "hopper gail"), ("id7", "a.b", "0.5")]
     assert told[2:6] == [
         *(("id7", "policy/kl", 1.0, 1), ("id7", "policy/kl.seed0", 1.0, 1)),
-        *(("id7", "curve.png"), ("id7", "FINISHED")),
+        *(("id7", "curve.png"), ("id7", "film.mp4")),
     ]
-    assert told[6:8] == [("id7", "RUNNING"), ("id7", "policy/kl", 1.0, 2)]
+    assert told[6:9] == [("id7", "FINISHED"), ("id7", "RUNNING"), ("id7", "policy/kl", 1.0, 2)]
 
     def fail(*_, **__):
         raise RuntimeError("the server\nis gone")

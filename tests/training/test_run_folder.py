@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from gailfe_jax.config.run import DemoSettings, EnvSettings, MjxSettings
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, GailfeWarning
 from gailfe_jax.rewards.linear import FeatureMatching
-from gailfe_jax.training import run_folder
+from gailfe_jax.training import run_folder, showing
+from gailfe_jax.training.chosen import choose_policy
 from gailfe_jax.training.run_folder import check_record, load_policies, load_run, read_record, without_places
 from gailfe_jax.training.start import from_the_start
 from tests.runs import contents, metrics_of
@@ -61,6 +62,30 @@ def test_the_picture_begins_before_the_first_iteration(go, tmp_path, monkeypatch
     go(tmp_path / "run", settings(3), resume=True)
     assert json.loads((tmp_path / "run" / "start.json").read_text()) == start
     assert drawn["gailfe"][0].tolist() == [0, CHUNK, 2 * CHUNK, 3 * CHUNK]
+
+
+@pytest.mark.slow
+def test_a_run_is_filmed_where_it_is_asked_for(go, tmp_path, monkeypatch, capsys):
+    """Once it is done, with the best seed's policy and its discriminator; a run that cannot be filmed is whole."""
+    asked, handed = [], []
+
+    def record(policy, gymnasium_id, path, *, judge, **options):
+        asked.append((int(policy.metadata["seed"]), gymnasium_id, judge is not None))
+        if len(asked) > 1:
+            raise GailfeError("video: no OpenGL platform")
+        path.write_bytes(b"film")
+
+    monkeypatch.setattr(showing, "record_video", record)
+    monkeypatch.setattr("gailfe_jax.training.trackers.TensorBoard.film", lambda _, *film: handed.append(film))
+    go(tmp_path / "run", settings(1, tensorboard=True))
+    assert asked == []
+    run = settings(1, tensorboard=True, film=True, quiet=False)
+    go(tmp_path / "run", run, resume=True)
+    assert asked == [(choose_policy(tmp_path / "run").seed, "gailfe_jax/cliff", True)]
+    assert handed == [("film", tmp_path / "run" / "film.mp4")] and "filming an episode" in capsys.readouterr().out
+    with pytest.warns(GailfeWarning, match="^film: video: no OpenGL platform; the run is whole without"):
+        again = go(tmp_path / "run", run, resume=True)
+    assert again.summary["finished"] and len(handed) == 1
 
 
 def test_a_start_that_does_not_fit_is_left_out(tmp_path):

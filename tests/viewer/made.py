@@ -44,15 +44,37 @@ observe = ["qpos", "qvel"]
 """
 
 
-def write_task(folder: pathlib.Path) -> str:
-    """The task's file."""
-    (folder / "robot.xml").write_text(MODEL)
+ROPES = """<tendon>
+    <spatial width="0.02" rgba="1 0 1 1"><site site="goal"/><site site="tip"/></spatial>
+    <spatial><site site="goal"/><site site="tip"/><pulley divisor="2"/><site site="far"/><site site="goal"/></spatial>
+    <spatial><site site="goal"/><geom geom="ball"/><site site="far"/></spatial>
+    <spatial group="4"><site site="goal"/><site site="tip"/></spatial>
+  </tendon>
+  <actuator>"""
+
+
+def write_task(folder: pathlib.Path, ropes: bool = False, textured: bool = False) -> str:
+    """The task's file; with `ropes` the model has tendons, and `textured` lays yellow and purple fields on its mesh."""
+    model = MODEL
+    if ropes:
+        ball = '<site name="far" pos="-1 1 0.1"/><geom name="ball" type="sphere" size="0.4" pos="0 1 0.1"/>'
+        model = model.replace('<body name="base"', f'{ball}<body name="base"').replace("<actuator>", ROPES)
+        model = model.replace('<body name="arm"', '<site name="tip" pos="0 0 1"/><body name="arm"')
+    if textured:
+        # Corners in the four fields of a chequered texture, two of them at its edges.
+        laid = 'texcoord="0.25 0.25  0.75 0.25  0 1  1 1" face="0 2 1  0 1 3  0 3 2  1 2 3"'
+        model = model.replace('<mesh name="wedge"', f'<mesh name="wedge" {laid}')
+        fields = 'builtin="checker" rgb1="1 1 0" rgb2="1 0 1" width="64" height="64"'
+        asset = f'<texture name="c" type="2d" {fields}/><material name="c" texture="c"/>'
+        model = model.replace("<material", f"{asset}<material")
+        model = model.replace('mesh="wedge" pos="0.6 0 0" rgba="0 0.6 0.3 1"', 'mesh="wedge" material="c"')
+    (folder / "robot.xml").write_text(model)
     (folder / "robot.toml").write_text(TASK)
     return str(folder / "robot.toml")
 
 
-def make_task(folder: pathlib.Path) -> Task:
-    return find_task(write_task(folder))
+def make_task(folder: pathlib.Path, ropes: bool = False, textured: bool = False) -> Task:
+    return find_task(write_task(folder, ropes, textured))
 
 
 def moving(steps: int = 30, end: float = 2.0) -> np.ndarray:

@@ -85,6 +85,36 @@ def test_it_draws_and_the_slider_moves_the_bodies(page, written, tmp_path):
     assert [url for url in page.requests() if not url.startswith(("data:", "about:"))] == [written.as_uri()]
 
 
+def test_tendons_are_drawn_and_go_along(page, tmp_path):
+    path = write_play(make_task(tmp_path, ropes=True), episodes(), tmp_path / "play.html", title="Ropes")
+    opened(page, path)
+
+    def rope():
+        """Where in the first picture the purple one is: `[n, 2]` rows and columns."""
+        red, green, blue = np.moveaxis(picture(page, 0, tmp_path), -1, 0)
+        return np.argwhere((red > 60) & (blue > 60) & (green < red / 2) & (green < blue / 2))
+
+    page.js("for (let i = 0; i < 2; i++) document.getElementById('nearer').click()")
+    first = rope()
+    page.js("const s = document.getElementById('step'); s.value = 30; s.dispatchEvent(new Event('input'))")
+    page.until(f"{SHOWN}[0] === 30")
+    later = rope()
+    # Long and thin, and elsewhere when the body that it holds is.
+    assert min(len(first), len(later)) > 40 and np.ptp(first, axis=0).max() > 30
+    assert np.abs(first.mean(axis=0) - later.mean(axis=0)).max() > 5
+    assert complaints(page) == []
+
+
+def test_a_mesh_is_drawn_in_the_colours_of_its_texture(page, tmp_path):
+    path = write_play(make_task(tmp_path, textured=True), episodes(), tmp_path / "play.html", title="A robot")
+    opened(page, path)
+    page.js("for (let i = 0; i < 4; i++) document.getElementById('nearer').click()")
+    red, green, blue = np.moveaxis(picture(page, 0, tmp_path), -1, 0)
+    assert ((green > 60) & (red > 60) & (blue < green / 2)).sum() > 20, "no yellow"
+    assert ((blue > 60) & (red > 60) & (green < blue / 2)).sum() > 20, "no purple"
+    assert complaints(page) == []
+
+
 def test_keys_step_and_play(page, written):
     opened(page, written)
     page.press("\ue014", "\ue014", "\ue014", "\ue012")  # Right, three times, and left.

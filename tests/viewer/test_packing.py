@@ -73,6 +73,20 @@ def test_a_small_mesh_stays_and_a_large_one_keeps_its_shape():
     np.testing.assert_array_equal(unpacked(packed_mesh["corners"], len(kept), 3), kept)
 
 
+def test_colours_go_along_with_vertices():
+    vertices, faces = sphere()
+    coloured = np.concatenate([vertices, (vertices > 0).astype(float)], axis=1)
+    fewer, kept = simplified(coloured, faces, 600)
+    plain, same = simplified(vertices, faces, 600)
+    np.testing.assert_array_equal(kept, same)
+    np.testing.assert_array_equal(fewer[:, :3], plain)
+    clear = np.abs(plain) > 0.2
+    np.testing.assert_array_equal(fewer[:, 3:][clear], (plain > 0)[clear])
+    made = pack_mesh(fewer, kept)
+    np.testing.assert_allclose(unpacked(made["colours"], len(fewer), 3) / 255, fewer[:, 3:], atol=1 / 255)
+    assert "colours" not in pack_mesh(plain, same)
+
+
 def test_a_mesh_of_one_place_does_no_harm():
     vertices, faces = simplified(np.zeros((4, 3)), np.array([[0, 1, 2], [1, 2, 3]]), 10)
     assert faces.shape == (0, 3)

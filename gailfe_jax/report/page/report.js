@@ -123,7 +123,11 @@ const Report = (() => {
         width,
         height: this.chart.judged ? 340 : 230,
         legend: { show: false },
-        cursor: { drag: { x: true, y: false, setScale: true }, points: { show: false } },
+        cursor: {
+          drag: { x: true, y: false, setScale: true },
+          points: { show: false },
+          bind: { dblclick: () => () => { this.reset(); return null; } },
+        },
         scales: { x: { time: false }, y: { range: (_, low, high) => this.range(low, high) } },
         series: [{}, ...lines],
         bands,
@@ -131,7 +135,7 @@ const Report = (() => {
           axis((value) => (this.state.clock ? duration(value) : count(value)), { space: 70 }),
           axis(number, { size: 62 }),
         ],
-        hooks: { setCursor: [(plot) => this.read(plot.cursor.idx)] },
+        hooks: { setCursor: [(plot) => this.read(plot.cursor.idx)], draw: [(plot) => this.name(plot)] },
       };
     }
 
@@ -143,6 +147,32 @@ const Report = (() => {
       const top = high + margin;
       if (this.chart.judged && low >= 0) return [0, top];
       return [low - margin, top];
+    }
+
+    // Writes beside the lines of what is compared with which is which.
+    name(plot) {
+      const { ctx, bbox } = plot;
+      const ratio = window.devicePixelRatio || 1;
+      const size = 12 * ratio;
+      const lines = this.seriesRows.flatMap((row, i) => {
+        const value = row.what === "reference" && this.visible(row) ? plot.data[i + 1][0] : null;
+        return value === null || value === undefined ? [] : [{ text: row.reference.label, y: plot.valToPos(value, "y", true) }];
+      }).sort((a, b) => b.y - a.y);
+      ctx.save();
+      ctx.font = `${size}px system-ui, sans-serif`;
+      ctx.textAlign = "right";
+      ctx.fillStyle = css("--quiet");
+      // The lowest one's words stand below its line, those of the others above theirs and above each other.
+      let free = Infinity;
+      lines.forEach(({ text, y }, i) => {
+        if (y < bbox.top || y > bbox.top + bbox.height) return;
+        const under = lines.length > 1 && i === 0;
+        ctx.textBaseline = under ? "top" : "bottom";
+        const at = under ? y + 3 * ratio : Math.min(y - 3 * ratio, free);
+        free = under ? y - 3 * ratio : at - size;
+        ctx.fillText(text, bbox.left + bbox.width - 4 * ratio, at);
+      });
+      ctx.restore();
     }
 
     build() {
@@ -171,6 +201,7 @@ const Report = (() => {
       this.place.append(this.plotPlace, this.readout, this.status, tools);
       this.place.addEventListener("keydown", (event) => this.key(event));
       this.plot = new uPlot(this.options(this.width()), this.data(), this.plotPlace);
+      this.reset();
       if (zooms.has(this.called)) this.plot.setScale("x", zooms.get(this.called));
       this.sizes = new ResizeObserver(() => this.resize());
       this.sizes.observe(this.place);
@@ -191,8 +222,7 @@ const Report = (() => {
     end() {
       if (!this.built) return;
       const { min, max } = this.plot.scales.x;
-      const x = this.plot.data[0];
-      if (x.length > 1 && (min > x[0] || max < x[x.length - 1])) zooms.set(this.called, { min, max });
+      if (this.zoomed()) zooms.set(this.called, { min, max });
       else zooms.delete(this.called);
       this.sizes.disconnect();
       this.plot.destroy();
@@ -201,12 +231,14 @@ const Report = (() => {
     // After a control has changed; `numbers` where the numbers themselves have.
     update(numbers) {
       if (!this.built) return;
+      const zoomed = !numbers && this.zoomed();
       this.plot.batch(() => {
         this.seriesRows.forEach((row, i) => {
           if (this.plot.series[i + 1].show !== this.visible(row)) this.plot.setSeries(i + 1, { show: this.visible(row) });
         });
         if (numbers) this.plot.setData(this.data());
       });
+      if (!zoomed) this.reset();
       this.read(null);
     }
 
@@ -258,18 +290,41 @@ const Report = (() => {
       this.status.textContent = this.readout.textContent;
     }
 
+    // From where to where the lines go that are shown; all of them where none is.
+    extent() {
+      const x = this.plot.data[0];
+      const ends = this.seriesRows.flatMap((row, i) => {
+        if (row.what !== "mid" || !this.visible(row)) return [];
+        const values = this.plot.data[i + 1];
+        const there = x.filter((_, at) => values[at] !== undefined && values[at] !== null);
+        return there.length ? [there[0], there[there.length - 1]] : [];
+      });
+      const [least, most] = ends.length ? [Math.min(...ends), Math.max(...ends)] : [x[0], x[x.length - 1]];
+      return least < most ? [least, most] : [x[0], x[x.length - 1]];
+    }
+
+    zoomed() {
+      const { min, max } = this.plot.scales.x;
+      return Boolean(this.whole) && (min !== this.whole[0] || max !== this.whole[1]);
+    }
+
     zoom(by) {
       const { min, max } = this.plot.scales.x;
       const x = this.plot.data[0];
       if (!x.length) return;
+      const [least, most] = this.extent();
       const middle = this.at === undefined ? (min + max) / 2 : Math.max(min, Math.min(max, x[this.at]));
       const half = ((max - min) * by) / 2;
-      this.plot.setScale("x", { min: Math.max(x[0], middle - half), max: Math.min(x[x.length - 1], middle + half) });
+      this.plot.setScale("x", { min: Math.max(least, middle - half), max: Math.min(most, middle + half) });
     }
 
     reset() {
       const x = this.plot.data[0];
-      if (x.length) this.plot.setScale("x", { min: x[0], max: x[x.length - 1] });
+      if (!x.length) return;
+      const [min, max] = this.extent();
+      // A single evaluation has uPlot's own room around it.
+      this.whole = min < max ? [min, max] : null;
+      if (this.whole) this.plot.setScale("x", { min, max });
     }
 
     key(event) {

@@ -1,12 +1,23 @@
 // The model in three dimensions, a world and a canvas for each episode. They share shapes and the camera.
 
+// Colours as a texture has them, as light.
+function linear(colours) {
+  const one = new THREE.Color();
+  const light = new Float32Array(colours.length);
+  for (let i = 0; i < colours.length; i += 3) {
+    one.setRGB(colours[i], colours[i + 1], colours[i + 2], THREE.SRGBColorSpace).toArray(light, i);
+  }
+  return light;
+}
+
 class Stage {
   constructor(scene, meshes) {
     this.about = scene;
     this.worlds = [];
-    this.surfaces = meshes.map(({ vertices, faces }) => {
+    this.surfaces = meshes.map(({ vertices, faces, colours }) => {
       const surface = new THREE.BufferGeometry();
       surface.setAttribute("position", new THREE.BufferAttribute(vertices, 3));
+      if (colours) surface.setAttribute("color", new THREE.BufferAttribute(linear(colours), 3));
       surface.setIndex(new THREE.BufferAttribute(faces, 1));
       return THREE.toCreasedNormals(surface, 0.6);
     });
@@ -94,7 +105,7 @@ class Stage {
   world(motion, canvas) {
     const context = canvas.getContext("webgl2", { antialias: true });
     if (!context) return null;
-    const world = { motion, canvas, scene: new THREE.Scene(), bodies: [], grounds: [] };
+    const world = { motion, canvas, scene: new THREE.Scene(), bodies: [], grounds: [], segments: [] };
     world.renderer = new THREE.WebGLRenderer({ canvas, context, antialias: true });
     world.renderer.shadowMap.enabled = true;
     world.renderer.shadowMap.type = THREE.PCFShadowMap;
@@ -109,9 +120,11 @@ class Stage {
     sun.shadow.normalBias = 0.001 * extent;
     world.sun = sun;
     world.scene.add(new THREE.HemisphereLight(0xffffff, 0x888c92, 1.6), sun, sun.target);
-    for (let i = 0; i < motion.bodies; i++) world.bodies.push(new THREE.Group());
+    const segments = this.about.tendons.flatMap((tendon) => Array(tendon.segments).fill(tendon));
+    for (let i = 0; i < motion.bodies - 2 * segments.length; i++) world.bodies.push(new THREE.Group());
     if (world.bodies.length) world.scene.add(...world.bodies);
     this.about.shapes.forEach((shape) => this.add(world, shape));
+    segments.forEach((tendon) => this.addSegment(world, tendon));
     this.worlds.push(world);
     this.paint(world);
     return world;
@@ -123,6 +136,7 @@ class Stage {
     const material = new THREE.MeshStandardMaterial({
       color: ground ? 0xffffff : new THREE.Color().setRGB(r, g, b, THREE.SRGBColorSpace),
       roughness: ground ? 1 : 0.6, metalness: 0.05, transparent: alpha < 1, opacity: alpha,
+      vertexColors: shape.kind === "mesh" && this.surfaces[shape.mesh].hasAttribute("color"),
     });
     const mesh = new THREE.Mesh(ground ? this.plane(shape) : this.geometry(shape), material);
     mesh.castShadow = !ground;
@@ -145,6 +159,34 @@ class Stage {
     world.grounds.push(mesh);
   }
 
+  // A straight piece of a tendon, of length 1 along y.
+  addSegment(world, { width, rgba: [r, g, b, alpha] }) {
+    const material = new THREE.MeshStandardMaterial({
+      color: new THREE.Color().setRGB(r, g, b, THREE.SRGBColorSpace), roughness: 0.6, transparent: alpha < 1, opacity: alpha,
+    });
+    // Thinner than this it could not be seen.
+    const radius = Math.max(width, this.about.extent / 400);
+    const segment = new THREE.Mesh(new THREE.CylinderGeometry(radius, radius, 1, 10), material);
+    segment.castShadow = true;
+    world.segments.push(segment);
+    world.scene.add(segment);
+  }
+
+  stretch(world, step) {
+    const [from, to, turn, up] = [new THREE.Vector3(), new THREE.Vector3(), new THREE.Quaternion(), new THREE.Vector3(0, 1, 0)];
+    world.segments.forEach((segment, i) => {
+      const first = world.bodies.length + 2 * i;
+      world.motion.at(step, first, from, turn);
+      world.motion.at(step, first + 1, to, turn);
+      const length = from.distanceTo(to);
+      segment.visible = length > 1e-6 * this.about.extent;
+      if (!segment.visible) return;
+      segment.position.copy(from).add(to).multiplyScalar(0.5);
+      segment.scale.set(1, length, 1);
+      segment.quaternion.setFromUnitVectors(up, to.sub(from).divideScalar(length));
+    });
+  }
+
   // Tiles of one size in metres, wherever the ground is.
   tileGround(mesh) {
     const { position, uv } = mesh.geometry.attributes;
@@ -154,6 +196,7 @@ class Stage {
   // Moves the bodies to a step.
   pose(world, step) {
     world.bodies.forEach((body, i) => world.motion.at(step, i, body.position, body.quaternion));
+    this.stretch(world, step);
     const { body, target } = this.about.view;
     const looked = new THREE.Vector3(...target);
     if (body !== null) {

@@ -27,7 +27,11 @@ async function unpackMesh(mesh) {
     }
     for (let i = 0; i < mesh.faces; i++) faces[3 * i + axis] = corners[axis * mesh.faces + i];
   }
-  return { vertices, faces };
+  if (!mesh.colours) return { vertices, faces };
+  const levels = await unpacked(mesh.colours, mesh.vertices, 3);
+  const colours = new Float32Array(3 * mesh.vertices);
+  for (let i = 0; i < colours.length; i++) colours[3 * (i % mesh.vertices) + Math.floor(i / mesh.vertices)] = levels[i] / 255;
+  return { vertices, faces, colours };
 }
 
 // Where the bodies of an episode are, at steps and between them.
