@@ -83,6 +83,7 @@ def methods() -> str:
     expert = json.loads((ROOT / "gailfe_jax" / "artifacts" / "experts" / "hopper.json").read_text())
     elsewhere = {
         "`gasil`": f"{interval(delayed['hopper-gasil'])} without demonstrations, rewards every 20 steps",
+        "`irlf`": f"{interval(few['hopper-4-irlf'])}, and 100 failures",
         "`ppo`": f"1.00, a return of {expert['mean']:.0f}",
     }
     rows = [
