@@ -21,7 +21,11 @@ from gailfe_jax.errors import GailfeError
 Flat = tyro.conf.OmitArgPrefixes
 Positional = tyro.conf.Positional
 PathWord = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
-PathWords = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH...")]
+PathWords = Annotated[
+    tuple[str, ...],
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="PATH...", help_behavior_hint="(at least one)"),
+]
 Settings = TypeVar("Settings")
 
 
