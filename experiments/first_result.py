@@ -22,7 +22,6 @@ from cells import Cell
 from gailfe_jax.analysis.plots import learning_curve_panels
 from gailfe_jax.analysis.statistics import bootstrap_interval
 from gailfe_jax.apps import quickstart
-from gailfe_jax.learners.presets import preset
 
 EXPERIMENT = "first_result"
 TASK, TITLE = "halfcheetah", "HalfCheetah-v5"
@@ -31,7 +30,7 @@ SEEDS, FIRST_SEED, EPISODES = 20, 1000, 20
 
 
 def _cell(algo: str) -> Cell:
-    method, _ = preset(algo, TASK, policy=quickstart.POLICY[algo])
+    method = quickstart.method_of(algo, TASK)
     steps, every = quickstart.STEPS, quickstart.EVAL_EVERY
     if algo == "bc":
         steps, every = quickstart.CLONE_PAIRS, quickstart.CLONE_EVERY

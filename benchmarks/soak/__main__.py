@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -70,7 +71,7 @@ def soak(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     if "damaged" in chosen:
         parts.append(lambda: [damage.soak(place, options.damaged, options.seed)])
     with ThreadPoolExecutor(options.jobs) as pool:
-        rows = [row for found in pool.map(lambda part: part(), parts) for row in found]
+        rows = [row for found in pool.map(_carried_out, parts) for row in found]
     return {
         "what": "soak",
         "seed": options.seed,
@@ -79,6 +80,15 @@ def soak(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
         "failures": [{"kind": row["kind"]} | failure for row in rows for failure in row["failures"]],
         "provenance": provenance(),
     }
+
+
+def _carried_out(part: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of a part; where the soak itself breaks, the others' are kept."""
+    try:
+        return part()
+    except Exception:  # Of whatever kind: it is shown, and the soak has failed.
+        failure = {"what": "the soak itself broke", "seed": None, "said": traceback.format_exc()[-3000:]}
+        return [{"kind": "broken part", "inputs": 0, "failures": [failure]}]
 
 
 def killed(case: Case, place: Place, kills: int, seed: list[int]) -> dict[str, Any]:

@@ -107,13 +107,15 @@ def foreign_part(path: pathlib.Path, rng: np.random.Generator, scene: Scene) -> 
     step = next(parent for parent in path.parents if parent.parent.name == "checkpoints")
     kind = int(rng.integers(3))
     source = max((scene.foreign / "checkpoints").glob("step_*"))
-    if kind == 1:
-        source = min(step.parent.glob("step_*"))
+    # Another step's that has not been damaged away itself.
+    others = [other for other in sorted(step.parent.glob("step_*")) if other != step and (other / "part_0000").is_dir()]
+    if kind == 1 and others:
+        source = others[0]
     if kind == 2:
         shutil.rmtree(step)
         shutil.copytree(source, step)
         return
-    shutil.rmtree(step / "part_0000")
+    shutil.rmtree(step / "part_0000", ignore_errors=True)
     shutil.copytree(source / "part_0000", step / "part_0000")
 
 

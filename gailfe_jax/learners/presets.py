@@ -141,9 +141,9 @@ _REPLAYED_IMITATION: dict[str, Any] = {
     "policy.noiseless": 0.25,
     "policy.demonstrated": 0.25,
 }
-# Where no fall ends an episode half of the updates is enough, and the logit, which may have either sign, still tells bad
-# from worse. A cheetah that starts wrongly lies on its back for a thousand steps: step sizes that fade away keep the
-# start, which is seldom seen, from being lost again.
+# Where no fall ends an episode half of the updates is enough, and the logit, which may have either sign, still tells
+# bad from worse. A cheetah that starts wrongly lies on its back for a thousand steps: step sizes that fade away keep
+# the start, which is seldom seen, from being lost again.
 _REPLAYED_IMITATION_ON: dict[str, dict[str, Any]] = {
     "halfcheetah": {
         "reward.form": "logit",

@@ -54,6 +54,28 @@ def test_damaged_checkpoints_are_walked_back_from_or_refused(made, tmp_path):
     assert all(told for told, _, _ in found)
 
 
+def test_arrays_are_exchanged_at_every_step_of_what_other_damages_left(made, tmp_path):
+    for number in range(12):
+        copy = shutil.copytree(made.run, tmp_path / str(number))
+        rng = np.random.default_rng(number)
+        for step in sorted((copy / "checkpoints").glob("step_*")):
+            damage.foreign_part(step / "manifest.json", rng, made)
+        if number % 2:
+            shutil.rmtree(step / "part_0000")
+            damage.foreign_part(step / "manifest.json", rng, made)
+        assert (step / "part_0000").is_dir()
+
+
+def test_a_part_that_breaks_fails_and_loses_nothing_else():
+    def broken():
+        raise KeyError("x")
+
+    (row,) = command._carried_out(broken)
+    assert "KeyError: 'x'" in row["failures"][0]["said"]
+    report = {"rows": [row], "failures": [{"kind": row["kind"]} | row["failures"][0]], "seconds": 1.0}
+    assert command.show(report) == 1
+
+
 def test_a_checkpoint_that_is_loaded_wrong_is_a_failure(made, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "check_files", lambda folder, manifest: None)
     monkeypatch.setattr(checkpoint, "_digest_array", lambda flat: Anything())
