@@ -24,6 +24,7 @@ from gailfe_jax.errors import (
 from gailfe_jax.io.user_modules import only_asked_for
 
 _MUJOCO = os.path.join("mujoco", "__init__.py")
+_JAX = os.path.join("jax", "_src", "config.py")
 _SILENT = {"-h", "--help", "--quiet", "--json", "--print-config"}
 _TRUE = ("1", "true", "t", "yes", "y", "on")
 
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"gailfe: error: {shown(refusal(error))}", file=sys.stderr)
         return 2
     except Exception as error:
-        said = raised_in_program(error) or _without_picture(error) or _without_memory(error)
+        said = raised_in_program(error) or _without_picture(error) or _without_jax(error) or _without_memory(error)
         if said is None:
             raise
         print(f"gailfe: error: {shown(said)}", file=sys.stderr)
@@ -72,6 +73,16 @@ def _without_picture(error: Exception) -> str | None:
         return None
     said = one_line(f"{type(error).__name__}: {error}", first=True)
     return f"MUJOCO_GL: got {wanted!r}, with which MuJoCo does not load ({said}); expected egl, osmesa or glfw, or none"
+
+
+def _without_jax(error: Exception) -> str | None:
+    """What to say where JAX cannot be imported with a variable of the environment; None of any other error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = any(frame.name == "<module>" and frame.filename.endswith(_JAX) for frame in frames)
+    if not inside:
+        return None
+    said = one_line(error, first=True)
+    return f"JAX does not load ({said}); expected environment variables JAX_... with values that it takes, or unset"
 
 
 def _without_memory(error: Exception) -> str | None:

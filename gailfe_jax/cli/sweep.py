@@ -144,6 +144,8 @@ def _as_data(out: str, held: Sequence[Any], words: Sequence[str]) -> list[str]:
     """
     if not all(isinstance(word, str) for word in held):
         raise GailfeError(f"{out}/sweep.json: field 'words': expected texts")
+    if "-h" in held:
+        raise GailfeError(f"{out}/sweep.json: field 'words': got '-h'; expected settings of a sweep")
     kept: list[str] = []
     dropped = False
     for word in held:

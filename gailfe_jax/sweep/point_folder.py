@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import re
 import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from gailfe_jax.artifacts.policy import expert_names, load_expert
 from gailfe_jax.envs import base_name
 from gailfe_jax.envs.task_record import FOLDER
+from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import write_json_atomic
+from gailfe_jax.io.json_text import read_json
 from gailfe_jax.learners.record import method_record, part_record
 from gailfe_jax.sweep.space import Point
-from gailfe_jax.training.logger import RunLogger
+from gailfe_jax.training.logger import RunLogger, read_metrics, stack_metric
 from gailfe_jax.training.loop import TrainResult
-from gailfe_jax.training.run_folder import Curves, load_run, write_run
+from gailfe_jax.training.run_folder import JUDGED_BY, Curves, load_run, write_run
 from gailfe_jax.training.start import copy_start
 
 # What the machine's speed decides is not a result of the point.
@@ -58,6 +65,68 @@ def write_point(
     row = {name: summary[name] for name in kept} | {"steps": steps[-1], "values": point.values}
     final = {name: values[:, -1].tolist() for name, (_, values) in curves.items()}
     write_json_atomic(folder / "summary.json", row | {"final": final})
+
+
+def read_summary(folder: pathlib.Path) -> dict[str, Any]:
+    """The summary of a point that is done.
+
+    Raises:
+      GailfeError: it is damaged.
+    """
+    path = folder / "summary.json"
+    try:
+        summary = read_json(path, "summary.json that gailfe sweep wrote")
+    except GailfeError as error:
+        raise GailfeError(f"{error}; {_again(folder)}") from None
+    expert = summary.get("expert_return", "") if isinstance(summary, dict) else ""
+    real = isinstance(expert, int | float) and not isinstance(expert, bool)
+    if not (expert is None or real) or not isinstance(summary.get("final"), dict):
+        raise GailfeError(f"{path}: damaged; expected what gailfe sweep wrote; {_again(folder)}")
+    return summary
+
+
+def check_point(folder: pathlib.Path, seeds: Sequence[int]) -> None:
+    """Holds that the summary and the metrics of a point that is done are whole and of one another.
+
+    Args:
+      folder: of the point.
+      seeds: that it was trained with.
+
+    Raises:
+      GailfeError: one of them is damaged, or lines of metrics.jsonl are missing.
+    """
+    summary = read_summary(folder)
+    name = next((name for name in JUDGED_BY if name in summary["final"]), next(iter(JUDGED_BY)))
+    try:
+        records = read_metrics(folder)
+        steps, values = stack_metric(records, name)
+    except GailfeError as error:
+        where = "" if str(folder) in str(error) else f"{folder / 'metrics.jsonl'}: "
+        raise GailfeError(f"{where}{error}; {_again(folder)}") from None
+    lines = {(record["seed"], record["step"]) for record in records}
+    whole = lines == {(seed, step) for seed in seeds for _, step in lines} and len(lines) == len(records)
+    whole = whole and int(steps[-1]) == max(step for _, step in lines) == summary.get("steps")
+    last = [math.nan if value is None else value for value in _listed(summary["final"].get(name))]
+    if not whole or not _equal(values[:, -1].tolist(), last):
+        raise GailfeError(
+            f"{folder / 'metrics.jsonl'}: is not what summary.json is of; expected a line per seed and step, as gailfe "
+            f"sweep wrote them; {_again(folder)}"
+        )
+
+
+def _again(folder: pathlib.Path) -> str:
+    return f"without {folder} its setting is trained again"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _equal(one: list[Any], two: list[Any]) -> bool:
+    try:
+        return np.array_equal(np.array(one, np.float64), np.array(two, np.float64), equal_nan=True)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _until_stopped(curves: Curves) -> Curves:

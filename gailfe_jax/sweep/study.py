@@ -37,7 +37,7 @@ from gailfe_jax.io.user_modules import import_user_module, imported_modules
 from gailfe_jax.learners.setup import Setup
 from gailfe_jax.sweep.cluster import UNBOUNDED_GIB, make_executor, wait_for
 from gailfe_jax.sweep.planner import Planner, name_of, stack_methods
-from gailfe_jax.sweep.point_folder import shipped_return, write_point
+from gailfe_jax.sweep.point_folder import check_point, read_summary, shipped_return, write_point
 from gailfe_jax.sweep.report import Summary, compare, draw, find_pyarrow, print_summaries, write_rows, write_summaries
 from gailfe_jax.sweep.space import Point, field_of
 from gailfe_jax.training.inputs import Inputs, prepare_inputs
@@ -191,6 +191,10 @@ class Study:
             self._records[name_of(number)] = record
         if self._saved is not None:
             self._check_saved(self._saved["settings"])
+            for number in filter(self.done, range(len(self.points), len(points))):
+                run = points[number].setup.run
+                seeds = range(run.first_seed, run.first_seed + run.seeds)
+                check_point(self.folder / "settings" / name_of(number), seeds)
         self.points = list(points)
         # Before anything is written: what cannot fit is refused here.
         self._programs = self._planner.programs(self.points)
@@ -374,7 +378,7 @@ class Study:
         final = mean = None
         if not diverged:
             final, mean = bootstrap_interval(returns[:, -1]), bootstrap_interval(returns.mean(axis=1))
-        saved = read_json(self.folder / "settings" / name_of(number) / "summary.json")
+        saved = read_summary(self.folder / "settings" / name_of(number))
         expert = saved["expert_return"] or shipped_return(point.setup.environment.env)
         return Summary(number, point, returns, steps, diverged, expert, final, mean, judged_by=self.judged_by(number))
 
@@ -405,6 +409,12 @@ def load_sweep(folder: str | pathlib.Path) -> dict[str, Any]:
         )
     if not isinstance(record.get("settings"), dict) or not isinstance(record.get("words"), list):
         raise GailfeError(f"{path}: damaged; expected what gailfe sweep wrote")
+    for name, setting in record["settings"].items():
+        held = setting if isinstance(setting, dict) else {}
+        place = held.get("environment")
+        named = isinstance(place, dict) and isinstance(place.get("env", ""), str)
+        if not named or not isinstance(held.get("inputs"), dict):
+            raise GailfeError(f"{path}: field 'settings.{name}': damaged; expected a setting that gailfe sweep wrote")
     return record
 
 

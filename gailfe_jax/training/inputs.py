@@ -132,7 +132,9 @@ def prepare_inputs(
         content.update(np.asarray(padded.data).tobytes() + np.asarray(padded.lengths).tobytes())
         padded = jax.tree.map(jnp.asarray, padded)
         record["collected_failures"] = len(padded.lengths)
-    obs, action, next_obs = (jnp.asarray(x) for x in (pairs.obs, pairs.action, pairs.next_obs))
+    # Numbers in memory may be of a type that JAX has not, or be whole.
+    arrays = (np.asarray(x, np.float32) for x in (pairs.obs, pairs.action, pairs.next_obs))
+    obs, action, next_obs = map(jnp.asarray, arrays)
     demos = Demos(StateAction(obs, action), padded, next_obs)
     reward = getattr(method, "reward", None)
     if isinstance(method.policy, ReplayedUpdate) or (reward is not None and reward.asks_ends):

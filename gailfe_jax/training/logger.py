@@ -246,13 +246,16 @@ def stack_metric(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.nd
       `(steps [k], values [S, k])` at the steps that every seed has reached.
 
     Raises:
-      GailfeError: no step has the metric for every seed.
+      GailfeError: no step has the metric for every seed, or one of its values is no number.
     """
     seeds = sorted({record["seed"] for record in records})
     table = {(record["seed"], record["step"]): record[name] for record in records if name in record}
     steps = [step for step in sorted({step for _, step in table}) if all((seed, step) in table for seed in seeds)]
     if not steps:
         raise GailfeError(f"{name}: no evaluation has it for every seed; expected one line per seed and step")
+    for (seed, step), value in table.items():
+        if not isinstance(value, int | float):
+            raise GailfeError(f"{name}: got {value!r} for seed {seed} at step {step}; expected a number")
     values = np.array([[table[seed, step] for step in steps] for seed in seeds], np.float64)
     return np.array(steps, np.int64), values
 

@@ -24,7 +24,14 @@ from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.divergence import Divergence, read_divergences
 from gailfe_jax.training.logger import RunLogger
 from gailfe_jax.training.plan import Plan
-from gailfe_jax.training.resuming import check_against, check_nothing_lost, check_seal, foreign_to, set_aside
+from gailfe_jax.training.resuming import (
+    check_against,
+    check_metrics,
+    check_nothing_lost,
+    check_seal,
+    foreign_to,
+    set_aside,
+)
 from gailfe_jax.training.run_folder import check_run, load_run, read_record, write_run
 from gailfe_jax.types import PyTree
 
@@ -87,6 +94,7 @@ def open_folder(
     if resume and (run_dir / "config.json").exists():
         check_seal(run_dir)
         check_against(run_dir, checkpoints)
+        check_metrics(run_dir)
         if checkpoints.latest() is None:
             check_nothing_lost(run_dir, checkpoints)
             said.append("no checkpoint had been saved yet; starting at step 0")

@@ -20,6 +20,8 @@ from gailfe_jax.training.logger import read_metrics
 from gailfe_jax.training.manifest import check_config
 from gailfe_jax.training.run_folder import FREE_ON_RESUME, SEAL, VERSION, identity, load_run, read_record
 
+_LEFT_BEHIND = ("summary.json", "policies", "snapshots")
+"""What a run has only once it has trained."""
 RESTART = "--restart moves the run aside and starts it anew"
 
 
@@ -96,14 +98,33 @@ def check_nothing_lost(run_dir: pathlib.Path, checkpoints: CheckpointManager) ->
             f"{checkpoints.directory}: none of {len(damaged)} checkpoint(s) can be used ({listed}); expected one that "
             f"verifies; {RESTART}"
         )
-    path = run_dir / "metrics.jsonl"
-    records = read_metrics(path) if path.is_file() else []
-    if records and not checkpoints.awaits_first:
-        step = max(record["step"] for record in records)
+    if checkpoints.awaits_first:
+        return
+    records = check_metrics(run_dir)
+    found = f"has measured up to step {max(record['step'] for record in records):,}" if records else ""
+    for name in () if records else _LEFT_BEHIND:
+        if (run_dir / name).exists():
+            found = found or f"holds {name} of a run"
+    if found:
         raise GailfeError(
-            f"{run_dir}: has measured up to step {step:,} and holds no checkpoint; expected {checkpoints.directory} as "
-            f"the run left it; {RESTART}"
+            f"{run_dir}: {found} and holds no checkpoint; expected {checkpoints.directory} as the run left it; "
+            f"{RESTART}"
         )
+
+
+def check_metrics(run_dir: pathlib.Path) -> list[dict[str, Any]]:
+    """What metrics.jsonl holds, which may be nothing.
+
+    Raises:
+      GailfeError: it is no file, or a line is no record.
+    """
+    path = run_dir / "metrics.jsonl"
+    if path.is_dir():
+        raise GailfeError(f"{path}: is a folder; expected the metrics of a run")
+    try:
+        return read_metrics(path) if path.exists() else []
+    except GailfeError as error:
+        raise GailfeError(f"{error}; without its damaged lines the run goes on, with a warning") from None
 
 
 def set_aside(run_dir: str | os.PathLike[str]) -> pathlib.Path | None:

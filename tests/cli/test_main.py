@@ -178,6 +178,16 @@ def test_a_device_that_is_not_there_is_one_line(platform, tmp_path):
     assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["JAX_ENABLE_X64", "JAX_DEBUG_NANS", "JAX_NUMPY_RANK_PROMOTION"])
+def test_a_variable_that_jax_does_not_take_is_one_line(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "gailfe_jax", "evaluate", "x"], capture_output=True, text=True,
+        env=os.environ | {name: "maybe"}, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("gailfe: error: JAX does not load (") and name.lower() in done.stderr.lower()
+
+
 def test_a_terminal_is_told_at_once_what_is_loaded(monkeypatch, capsys):
     """Before anything heavy is imported: the command's own module comes after."""
     told = []

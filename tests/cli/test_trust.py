@@ -101,6 +101,9 @@ def test_a_flag_that_a_sweep_folder_brings_imports_nothing(folder, capsys):
     _sweep(folder, *_PPO, "--grid", "gamma=0.9", "--tyro-write-completion", "bash", "written")
     assert main(["sweep", "--out", "x", "--resume"]) == 2
     assert "no such setting" in capsys.readouterr().err and not (folder.parent / "written").exists()
+    _sweep(folder, *_PPO, "--grid", "gamma=0.9", "-h")
+    assert main(["sweep", "--out", "x", "--resume"]) == 2
+    assert "field 'words': got '-h'; expected settings" in capsys.readouterr().err
     _sweep(folder, *_PPO, "--grid", 3)
     assert main(["sweep", "--out", "x", "--resume"]) == 2
     assert "field 'words': expected texts" in capsys.readouterr().err

@@ -242,6 +242,66 @@ def test_a_damaged_sweep_is_one_clear_error(content, tmp_path, capsys):
     assert list(contents(tmp_path)) == ["sweep.json"]
 
 
+def _put(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def _without_line(which):
+    def change(folder):
+        path = folder / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for number, line in enumerate(lines) if number not in which))
+
+    return change
+
+
+def _changed_number(folder):
+    path = folder / "metrics.jsonl"
+    *lines, last = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, json.dumps(json.loads(last) | {"return_mean": 99.0})]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        *((_put("summary.json", text), "summary.json: damaged; expected what gailfe sweep wrote")
+          for text in ("[]", "{}", "null", '{"expert_return": "x", "final": {}}', '{"expert_return": 1, "final": 2}')),
+        (_put("summary.json", ""), "summary.json: is no JSON"),
+        (_put("metrics.jsonl", ""), "metrics.jsonl: return_mean: no evaluation has it"),
+        (_put("metrics.jsonl", '{"seed": 3, "step": 32}\n'), "metrics.jsonl: return_mean: no evaluation has it"),
+        (_put("metrics.jsonl", '{"seed": 3, "step": 32, "return_mean": "x"}\n'), "got 'x' for seed 3 at step 32"),
+        (_put("metrics.jsonl", "x\n"), "metrics.jsonl, line 1: damaged"),
+        (lambda folder: (folder / "metrics.jsonl").unlink(), "metrics.jsonl: no such file"),
+        *((_without_line(which), "metrics.jsonl: is not what summary.json is of")
+          for which in ((0,), (-1 % 4,), (2, 3), (0, 2))),
+        (_changed_number, "metrics.jsonl: is not what summary.json is of"),
+    ],
+)  # fmt: skip
+def test_a_damaged_setting_is_one_line_and_can_be_trained_again(whole, tmp_path, spoil, message, capsys):
+    folder = shutil.copytree(whole, tmp_path / "s")
+    spoil(folder / "settings" / "0002")
+    before = contents(folder)
+    assert main(["sweep", "--out", str(folder), "--resume", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("gailfe: error: ") and said.count("\n") == 1 and message in said
+    assert f"; without {folder / 'settings' / '0002'} its setting is trained again" in said
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("0001", odd) for odd in (None, 5, "x", [1], {}, {"environment": {}}, {"environment": {"env": 5}, "inputs": {}})],
+)
+def test_a_setting_in_the_record_that_is_none_is_named(whole, tmp_path, name, value, capsys):
+    folder = shutil.copytree(whole, tmp_path / "s")
+    record = json.loads((folder / "sweep.json").read_text())
+    record["settings"][name] = value
+    (folder / "sweep.json").write_text(json.dumps(record))
+    assert main(["sweep", "--out", str(folder), "--resume", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert f"sweep.json: field 'settings.{name}': damaged; expected a setting" in said and said.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_search_by_optuna_repeats_its_questions_when_resumed(go, trained, tmp_path):
     pytest.importorskip("optuna")

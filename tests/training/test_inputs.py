@@ -127,6 +127,19 @@ def test_a_file_of_numbers_without_a_variance_is_refused(loaded, tmp_path):
         dataclasses.replace(loaded, expert=_far(loaded.expert, "reward", 1e38)).save(tmp_path / "far.npz")
 
 
+@pytest.mark.parametrize("kind", [np.longdouble, np.float16, np.int64, np.int8])
+def test_what_is_learned_from_is_of_one_type(loaded, kind):
+    def cast(part):
+        return dataclasses.replace(part, **{name: getattr(part, name).astype(kind) for name in ("obs", "next_obs")})
+
+    given = dataclasses.replace(loaded, expert=cast(loaded.expert), failures=cast(loaded.failures))
+    for name in ("gail", "bc", "gailfe"):
+        found = prepare_inputs(tiny(name), ENV, DemoSettings(), given).demos
+        assert found.expert.obs.dtype == found.next_obs.dtype == np.float32
+        assert found.failures is None or found.failures.data.dtype == np.float32
+        np.testing.assert_array_equal(found.expert.obs, given.expert.obs.astype(np.float32))
+
+
 def test_other_types_of_numbers_are_taken_from_memory(loaded):
     expert = loaded.expert
     doubles = dataclasses.replace(

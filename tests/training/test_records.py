@@ -34,6 +34,17 @@ def empty_checkpoints(folder):
         shutil.rmtree(step)
 
 
+def remove_checkpoints_and(name):
+    def remove(folder):
+        remove_checkpoints(folder)
+        (folder / "metrics.jsonl").unlink()
+        for other in {"summary.json", "policies", "snapshots"} - {name}:
+            path = folder / other
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    return remove
+
+
 def spoil_data(folder):
     for path in (folder / "checkpoints").glob("step_*/part_*/**/d/*"):
         path.write_bytes(path.read_bytes()[::-1])
@@ -63,6 +74,8 @@ def test_a_run_that_was_killed_while_its_folder_was_made_starts(go, whole, tmp_p
         (spoil_manifests, r"none of 2 checkpoint\(s\) can be used \(step_0+64: its manifest is damaged; step_"),
         (remove_checkpoints, rf"has measured up to step {2 * CHUNK} and holds no checkpoint; expected .*checkpoints"),
         (empty_checkpoints, rf"has measured up to step {2 * CHUNK} and holds no checkpoint"),
+        (remove_checkpoints_and("summary.json"), r"holds summary\.json of a run and holds no checkpoint; expected "),
+        (remove_checkpoints_and("policies"), r"holds policies of a run and holds no checkpoint; expected "),
         (spoil_data, r"expected a checkpoint that verifies, all are damaged \(step 64: "),
     ],
 )
@@ -131,6 +144,27 @@ def test_lines_that_went_missing_are_noticed_and_remembered(go, half, tmp_path, 
     result = go(folder, resume=True)
     assert message in result.summary["metrics_incomplete"]
     assert metrics_of(folder)[-1] == metrics_of(half)[-1] | metrics_of(folder)[-1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda path: path.write_text("x\n" + path.read_text()),
+            r"line 1: damaged, is no JSON .*; without its ",
+        ),
+        (lambda path: path.write_text(path.read_text() + '{"seed": 3}\n'), r"line 5: damaged; expected a JSON object"),
+        (lambda path: path.write_bytes(b"\xff\n" + path.read_bytes()), r"not a text file"),
+        (lambda path: (path.unlink(), path.mkdir()), r"metrics\.jsonl: is a folder; expected the metrics of a run$"),
+    ],
+)
+def test_a_line_that_is_no_record_is_told_before_anything_is_written(go, half, tmp_path, spoil, message):
+    folder = shutil.copytree(half, tmp_path / "run")
+    spoil(folder / "metrics.jsonl")
+    before = contents(folder)
+    with pytest.raises(GailfeError, match=message):
+        go(folder, resume=True)
+    assert contents(folder) == before
 
 
 def test_a_whole_record_is_no_news(go, half, tmp_path, recwarn):
