@@ -387,6 +387,10 @@ class Study:
             Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+# What a setting of the record holds beside its environment.
+_SETTING = ("method", "run", "demos", "inputs", "values")
+
+
 def load_sweep(folder: str | pathlib.Path) -> dict[str, Any]:
     """`sweep.json` of a sweep folder.
 
@@ -413,7 +417,7 @@ def load_sweep(folder: str | pathlib.Path) -> dict[str, Any]:
         held = setting if isinstance(setting, dict) else {}
         place = held.get("environment")
         named = isinstance(place, dict) and isinstance(place.get("env", ""), str)
-        if not named or not isinstance(held.get("inputs"), dict):
+        if not named or not all(isinstance(held.get(part), dict) for part in _SETTING):
             raise GailfeError(f"{path}: field 'settings.{name}': damaged; expected a setting that gailfe sweep wrote")
     return record
 

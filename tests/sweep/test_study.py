@@ -302,6 +302,20 @@ def test_a_setting_in_the_record_that_is_none_is_named(whole, tmp_path, name, va
     assert f"sweep.json: field 'settings.{name}': damaged; expected a setting" in said and said.count("\n") == 1
 
 
+@pytest.mark.parametrize("part", ["environment", "method", "run", "demos", "inputs", "values"])
+@pytest.mark.parametrize("value", [None, [1], "x"])
+def test_a_part_of_a_setting_that_is_gone_or_of_another_kind_is_one_line(whole, tmp_path, part, value, capsys):
+    folder = shutil.copytree(whole, tmp_path / "s")
+    record = json.loads((folder / "sweep.json").read_text())
+    record["settings"]["0001"] |= {part: value}
+    if value is None:
+        record["settings"]["0001"].pop(part)
+    (folder / "sweep.json").write_text(json.dumps(record))
+    assert main(["sweep", "--out", str(folder), "--resume", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "sweep.json: field 'settings.0001': damaged; expected a setting" in said and said.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_search_by_optuna_repeats_its_questions_when_resumed(go, trained, tmp_path):
     pytest.importorskip("optuna")
