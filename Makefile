@@ -32,6 +32,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv from the lock file (done by the other targets as needed)
+	@echo "'. $(BIN)/activate' makes gailfe a command of this shell"
 
 quickstart: $(STAMP) ## clone 4 thinned demonstrations beside GAIL and GAILFE; table, picture and films in quickstart/
 	@$(BIN)/gailfe quickstart
@@ -106,7 +107,7 @@ $(STAMP):
 	  echo "Making $(VENV) with $$($$found --version)"; \
 	  "$$found" -m venv --clear $(VENV); \
 	fi
-	@echo "Installing from $(LOCK)"
+	@echo "Installing from $(LOCK), which takes some minutes"
 	@rm -f $(VENV)/.installed-*
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $(LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -35,7 +35,7 @@ assert load_expert("hopper").act(np.zeros(11)).shape == (3,) and gailfe_jax.Poli
 def test_a_wheel_with_numpy_and_safetensors_alone_acts(tmp_path):
     venv.create(tmp_path / "env", with_pip=False)
     (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
-    # What `pip install --no-deps gailfe-jax numpy safetensors` would unpack; no network here.
+    # What `pip install --no-deps . numpy safetensors` would unpack; no network here.
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(packages)

@@ -73,7 +73,8 @@ class _Stage:
     def __init__(self, name: str, env: Env, longest: int):
         task = task_of(env)
         if task is None:
-            raise GailfeError(f"env: {env.spec.name} is no MuJoCo task; expected one, which has a model to draw")
+            other = "; gailfe video films a policy in it" if "gym:" in env.spec.name else ""
+            raise GailfeError(f"env: {env.spec.name} is no MuJoCo task; expected one, which has a model to draw{other}")
         self.name, self.task, self.longest = name, task, longest
         self.env = on_c_engine(env) or env
         self.judge: Confidence | None = None

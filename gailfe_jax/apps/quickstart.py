@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -211,11 +212,18 @@ def _films(out: pathlib.Path, task: Env, console: Console) -> list[pathlib.Path]
 def _next_steps(out: pathlib.Path, films: list[pathlib.Path], seconds: float) -> str:
     """What there is to look at, and what to do next."""
     seen = [out / "quickstart.png", *films]
+    program = _program()
     return "\n".join(
         (
             f"{seconds:.0f} s in all; look at {', '.join(map(str, seen))}",
-            f"next: gailfe evaluate {out / 'gail'} --episodes 50",
-            f"      gailfe export {out / 'gail'} --to onnx",
-            "      gailfe demos import YOUR_DATA --out demos.npz; gailfe train gail --help",
+            f"next: {program} evaluate {out / 'gail'} --episodes 50",
+            f"      {program} export {out / 'gail'} --to onnx",
+            f"      {program} demos import YOUR_DATA --out demos.npz; {program} train gail --help",
         )
     )
+
+
+def _program() -> str:
+    """What this shell calls the command line: a path where it was run by one, as make does, and would not be found."""
+    called = pathlib.Path(sys.argv[0])
+    return str(called) if called.name == "gailfe" and not shutil.which("gailfe") else "gailfe"

@@ -68,8 +68,14 @@ def train_side_by_side(trainings: Sequence[Training]) -> bool:
     if errors:
         raise errors[0]
     if failed is not None:
-        raise GailfeError(f"{failed.name}: training ended with exit code {failed.exitcode}")
+        raise GailfeError(f"{failed.name}: training {_ended(failed.exitcode)}; the same command goes on")
     return not caught
+
+
+def _ended(exitcode: int) -> str:
+    if exitcode == -signal.SIGKILL:
+        return "was killed, as by the system when memory runs out"
+    return f"ended with exit code {exitcode}"
 
 
 def _wait(processes: list[Any], caught: list[int]) -> Any:

@@ -30,6 +30,7 @@ class Export:
     def __call__(self) -> int:
         from gailfe_jax.data.recordings import write_recording
         from gailfe_jax.data.trajectories import Demonstrations
+        from gailfe_jax.envs import asked_for_as
 
         demonstrations = Demonstrations.load(self.source)
         if self.fps < 1:
@@ -46,7 +47,7 @@ class Export:
             "import",
             written,
             "--env",
-            demonstrations.env_id,
+            asked_for_as(demonstrations.env_id),
             *flags.split(),
             "--out",
             "NEW.npz",

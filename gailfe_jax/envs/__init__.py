@@ -10,6 +10,7 @@ from gailfe_jax.envs.delayed import DelayedReward
 from gailfe_jax.envs.registry import (
     also_called,
     as_env,
+    asked_for_as,
     base_name,
     brings_engine,
     canonical_name,
@@ -46,6 +47,7 @@ __all__ = [
     "MujocoEnv",
     "also_called",
     "as_env",
+    "asked_for_as",
     "base_name",
     "brings_engine",
     "canonical_name",

@@ -111,11 +111,29 @@ def _find(name: str) -> _Registration:
     known = task_names()
     ids = {built_in.gymnasium_id.lower(): built_in.gymnasium_id for built_in in _BUILT_IN if built_in.gymnasium_id}
     near = difflib.get_close_matches(wanted, [*(other.lower() for other in known), *ids], n=1)
-    if near:
-        raise GailfeError(f"env: unknown task {name!r}; did you mean {ids.get(near[0], near[0])}?")
+    meant = _of_gymnasium(wanted) or (ids.get(near[0], near[0]) if near else None)
+    if meant:
+        raise GailfeError(f"env: unknown task {name!r}; did you mean {meant}?")
     forms = ", ".join(f"{prefix}:<{other.noun}>" for prefix, other in OTHERS.items())
     ways = f"{forms}, a .toml file, or delayed<k>: before one"
     raise GailfeError(f"env: unknown task {name!r}; expected one of {', '.join(known)}, {ways}")
+
+
+def _of_gymnasium(wanted: str) -> str | None:
+    """Under what name `--env` knows an environment that Gymnasium has and we have not, as `gym:Pendulum-v1`.
+
+    Args:
+      wanted: its id in lower case, with a version or without: the newest then.
+    """
+    import gymnasium
+
+    ours = {built_in.gymnasium_id.lower().rpartition("-v")[0] for built_in in _BUILT_IN if built_in.gymnasium_id}
+    found = {
+        spec.version or 0: known
+        for known, spec in gymnasium.registry.items()
+        if spec.name.lower() not in ours and wanted in (known.lower(), known.lower().removesuffix(f"-v{spec.version}"))
+    }
+    return f"gym:{found[max(found)]}" if found else None
 
 
 def _from_file(path: str) -> _Registration:
@@ -331,6 +349,12 @@ def known_env(env_id: str) -> Env | None:
         except GailfeError:
             continue
     return None
+
+
+def asked_for_as(env_id: str) -> str:
+    """What `--env` takes for the environment that a file names: `gym:Pendulum-v1` for `Pendulum-v1`."""
+    env = known_env(env_id)
+    return env_id if env is None or env.spec.name != f"gym:{env_id}" else env.spec.name
 
 
 def as_env(env: Any, engine: str = "auto", **options: Any) -> Env:

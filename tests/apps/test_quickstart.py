@@ -112,3 +112,18 @@ def test_a_folder_of_somebody_else_stays_as_it_is(tmp_path, options, message):
     with pytest.raises(GailfeError, match=message):
         quickstart.quickstart(tmp_path, **options)
     assert {path.name for path in tmp_path.iterdir()} == {"gail", "demos.npz"}
+
+
+@pytest.mark.parametrize(
+    ("called", "found", "program"),
+    [
+        (".venv/bin/gailfe", None, ".venv/bin/gailfe"),
+        (".venv/bin/gailfe", "/usr/bin/gailfe", "gailfe"),
+        ("my_script.py", None, "gailfe"),
+    ],
+)
+def test_what_is_next_can_be_typed_in_this_shell(tmp_path, monkeypatch, called, found, program):
+    monkeypatch.setattr("sys.argv", [called, "quickstart"])
+    monkeypatch.setattr(quickstart.shutil, "which", lambda name: found)
+    said = quickstart._next_steps(tmp_path, [], 1.0)
+    assert f"next: {program} evaluate " in said and f"      {program} demos import " in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import threading
@@ -71,3 +72,18 @@ def test_a_signal_saves_all_and_they_go_on(tmp_path, demos):
     assert not train_side_by_side([endless])
     stopped = json.loads((folder / "summary.json").read_text())
     assert not stopped["finished"] and list((folder / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_is_told_in_words(tmp_path, demos):
+    folder = tmp_path / "gail"
+
+    def kill():
+        while not (folder / "config.json").exists():
+            time.sleep(0.2)
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    threading.Thread(target=kill, daemon=True).start()
+    with pytest.raises(GailfeError, match="gail: training was killed, as by the system when memory runs out; "):
+        train_side_by_side([training(folder, demos, "gail", steps=1e9)])

@@ -8,6 +8,7 @@ import pytest
 
 from gailfe_jax.cli.main import main
 from gailfe_jax.data.trajectories import Demonstrations
+from gailfe_jax.envs import make_env
 from tests.data.made import assert_equal
 from tests.data.recordings.write_files import FILES
 
@@ -78,6 +79,20 @@ def test_a_recording_goes_all_the_way(tmp_path, monkeypatch, capsys):
     back = Demonstrations.load("NEW.npz")
     assert_equal(back.expert, demos.expert)
     assert_equal(back.failures, demos.failures)
+
+
+def test_the_import_that_export_prints_knows_environments_of_gymnasium(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    episode = {"obs": rng.normal(size=(6, 3)), "action": rng.uniform(-2, 2, (5, 1)), "truncated": True}
+    demos = Demonstrations.from_episodes([episode], env_id="Pendulum-v1", spec=make_env("gym:Pendulum-v1").spec)
+    demos.save("demos.npz")
+    assert main(["demos", "export", "demos.npz", "--to", "d4rl", "--out", "demos.hdf5"]) == 0
+    _, found, again = capsys.readouterr().out.partition("to read the same back: gailfe ")
+    assert found and main(again.split()) == 0
+    back = Demonstrations.load("NEW.npz")
+    assert back.env_id == demos.env_id
+    assert_equal(back.expert, demos.expert)
 
 
 @pytest.mark.parametrize(

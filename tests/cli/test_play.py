@@ -45,6 +45,18 @@ def test_episodes_of_a_file(recorded, tmp_path, monkeypatch, capsys):
     assert [quantity["name"] for quantity in found.data["quantities"]] == ["reward"]
 
 
+@pytest.mark.parametrize(
+    ("env_id", "sizes", "end"),
+    [("Pendulum-v1", (3, 1), "; gailfe video films a policy in it"), ("MountainCar-v0", (2, 3), "")],
+)
+def test_what_cannot_be_drawn_is_told_what_films_it(tmp_path, capsys, env_id, sizes, end):
+    episode = {"obs": np.zeros((3, sizes[0])), "action": np.eye(sizes[1])[[0, 0]], "truncated": True}
+    Demonstrations.from_episodes([episode], env_id=env_id).save(tmp_path / "demos.npz")
+    assert main(["play", str(tmp_path / "demos.npz")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.endswith(f"which has a model to draw{end}\n"), said
+
+
 def test_a_run_beside_its_demonstrations(recorded, tmp_path, capsys):
     run = make_run(tmp_path / "run", seeds=(9,))
     record = json.loads((run / "config.json").read_text())

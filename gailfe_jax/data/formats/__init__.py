@@ -172,9 +172,14 @@ def check_demonstrations(name: str, demonstrations: Demonstrations, env: Env, al
       GailfeError: see `Demonstrations.validate`.
     """
     spec = env.spec
+    if not means(demonstrations.env_id, spec, also):
+        # Who gave no --env has never heard of the one that was taken.
+        raise GailfeError(
+            f"{name}: field 'env_id': demonstrations of {demonstrations.env_id!r}, expected "
+            f"{spec.gymnasium_id or spec.name!r}, for env (--env) is {spec.name}"
+        )
     demonstrations.validate(
         name,
-        expect_env=None if means(demonstrations.env_id, spec, also) else spec.gymnasium_id or spec.name,
         action_low=np.asarray(spec.action_low),
         action_high=np.asarray(spec.action_high),
         discrete=spec.discrete,

@@ -277,7 +277,7 @@ def test_an_environment_says_what_its_demonstrations_must_be(tmp_path):
     wide = dataclasses.replace(expert, action=2 * expert.action)
     for trajectories, env_id, message in (
         (expert, "Hopper-v5", "size 2, expected the task's action size, 3"),
-        (expert, "Ant-v5", "demonstrations of 'Ant-v5', expected 'Hopper-v5'"),
+        (expert, "Ant-v5", r"demonstrations of 'Ant-v5', expected 'Hopper-v5', for env \(--env\) is hopper$"),
     ):
         Demonstrations(env_id, trajectories, Trajectories.empty(OBS, ACTION)).save(tmp_path / "demos.npz")
         with pytest.raises(GailfeError, match=message):
