@@ -29,10 +29,11 @@ from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.foreign.registry import read_expert
 from gailfe_jax.io.user_modules import import_user_module
-from gailfe_jax.sweep.study import load_sweep, read_point
+from gailfe_jax.sweep.study import read_point
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.resuming import check_seal
 from gailfe_jax.training.run_folder import load_run, read_record
+from gailfe_jax.training.sweep_record import load_sweep
 from tests.data.recordings.write_files import FILES
 from tests.foreign.specs import CHOICES, LIFT, MODELS
 

@@ -165,7 +165,8 @@ def _as_data(out: str, held: Sequence[Any], words: Sequence[str]) -> list[str]:
 
 def _started(words: Sequence[str]) -> list[str]:
     """The words that the sweep which `words` resume was started with; none for a new one."""
-    from gailfe_jax.sweep.study import copied_env, load_sweep
+    from gailfe_jax.sweep.study import copied_env
+    from gailfe_jax.training.sweep_record import load_sweep
 
     out = peek(words, "--out")
     if "--resume" in words and out and (pathlib.Path(out) / "sweep.json").is_file():

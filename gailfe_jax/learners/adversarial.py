@@ -249,6 +249,10 @@ class Adversarial(Learner):
 
         return log_likelihood
 
+    @property
+    def starts_at_once(self) -> bool:
+        return not self.start.steps
+
     def init(self, key: Array, demos: Demos | None) -> LearnerState:
         """Fresh state of one seed from `key []`."""
         key_agent, key_env, key_reward, key_run, key_clone = jax.random.split(key, 5)

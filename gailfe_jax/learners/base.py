@@ -113,6 +113,11 @@ class Learner(Part, abc.ABC):
         """Whether training needs demonstrations."""
         return True
 
+    @property
+    def starts_at_once(self) -> bool:
+        """Whether `init` is done in a moment, so that its program is worth no optimisation."""
+        return True
+
     def resolve(self: LearnerT) -> LearnerT:
         """A copy whose settings say what is done, where one follows from the others."""
         return self

@@ -18,6 +18,7 @@ from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.record import flat_values, read_method
 from gailfe_jax.training.logger import read_metrics
 from gailfe_jax.training.run_folder import JUDGED_BY, load_run
+from gailfe_jax.training.sweep_record import is_sweep
 
 LOWER_IS_BETTER = ("demo_distance",)
 WELL = "nothing stands out"
@@ -64,7 +65,7 @@ def run_folders(paths: Sequence[str | os.PathLike[str]]) -> list[pathlib.Path]:
     """
     found: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
-        if not (path / "config.json").is_file() and (path / "sweep.json").is_file():
+        if is_sweep(path):
             points = [folder for folder in sorted(path.glob("settings/*")) if (folder / "metrics.jsonl").is_file()]
             if not points:
                 raise GailfeError(f"{path}: no setting has metrics yet; expected a sweep with results")

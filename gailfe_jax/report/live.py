@@ -19,6 +19,7 @@ from gailfe_jax.report import under_way
 from gailfe_jax.report.page import LIVE_SCRIPTS, STYLES, Live, render
 from gailfe_jax.report.read import read_series
 from gailfe_jax.training.run_folder import load_run
+from gailfe_jax.training.sweep_record import is_sweep, load_sweep
 from gailfe_jax.web.page import content_policy
 from gailfe_jax.web.server import Answer, LocalServer, as_json, no_such_page
 
@@ -83,7 +84,7 @@ class Watch(LocalServer):
         with self._lock:
             stamp = self._stamp()
             if stamp != self._made:
-                sweep = under_way.is_sweep(self.folder)
+                sweep = is_sweep(self.folder)
                 found = under_way.read_sweep(self.folder) if sweep else read_series([self.folder])
                 live = Live(stamp, progress(self.folder))
                 name = self.folder.resolve().name
@@ -97,7 +98,7 @@ def progress(folder: pathlib.Path) -> str:
     Raises:
       GailfeError: neither is there, or its record is damaged.
     """
-    if under_way.is_sweep(folder):
+    if is_sweep(folder):
         return _sweeps_progress(folder)
     record = load_run(folder)
     summary = _summary(folder)
@@ -112,7 +113,7 @@ def progress(folder: pathlib.Path) -> str:
 
 
 def _sweeps_progress(folder: pathlib.Path) -> str:
-    total, done = len(under_way.settings_of(folder)), len(under_way.done(folder))
+    total, done = len(load_sweep(folder)["settings"]), len(under_way.done(folder))
     said = f"{done:,} of {total:,} settings are done."
     if is_held(folder):
         told = [f"The sweep goes on. {said}"]
@@ -140,7 +141,7 @@ def _reached(folder: pathlib.Path, record: Mapping[str, Any]) -> tuple[str, str]
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     """What a page is made of."""
-    if not under_way.is_sweep(folder):
+    if not is_sweep(folder):
         return [folder / name for name in _FILES]
     running = [program / name for program in under_way.programs(folder) for name in _FILES]
     return [folder / "sweep.json", *(path / "summary.json" for path in under_way.done(folder)), *running]

@@ -17,27 +17,7 @@ from gailfe_jax.report.read import Series, distinct, series_of_run
 from gailfe_jax.training.logger import read_metrics
 from gailfe_jax.training.run_folder import load_run
 from gailfe_jax.training.start import read_start
-
-_LARGEST_RECORD = 128 * 2**20
-"""Bytes of sweep.json, as `gailfe sweep` has it."""
-
-
-def is_sweep(folder: pathlib.Path) -> bool:
-    """Whether a folder is a sweep's, and no run's."""
-    return not (folder / "config.json").is_file() and (folder / "sweep.json").is_file()
-
-
-def settings_of(folder: pathlib.Path) -> dict[str, Any]:
-    """What `sweep.json` says of each setting, by its number as folders have it.
-
-    Raises:
-      GailfeError: the file is damaged.
-    """
-    record = read_json(folder / "sweep.json", "sweep.json that gailfe sweep wrote", most=_LARGEST_RECORD)
-    settings = record.get("settings") if isinstance(record, dict) else None
-    if not isinstance(settings, dict):
-        raise GailfeError(f"{folder / 'sweep.json'}: damaged; expected what gailfe sweep wrote")
-    return settings
+from gailfe_jax.training.sweep_record import load_sweep
 
 
 def done(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -72,7 +52,7 @@ def read_sweep(folder: pathlib.Path) -> list[Series]:
     for path in finished:
         lines = read_metrics(path / "metrics.jsonl")
         found.append(series_of_run(path, load_run(path), lines, read_start(path), name))
-    settings = settings_of(folder)
+    settings = load_sweep(folder)["settings"]
     for program, chunk in programs(folder).items():
         found += _rows(program, [key for key in chunk if key in settings], settings, {p.name for p in finished}, name)
     return distinct(found)

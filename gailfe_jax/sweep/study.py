@@ -30,7 +30,6 @@ from gailfe_jax.envs import changed_files, copy_task, differ_by_file, on_file, s
 from gailfe_jax.envs.task_record import FOLDER
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.atomic import remove_drafts, write_json_atomic
-from gailfe_jax.io.json_text import read_json
 from gailfe_jax.io.lock import held, holds_nothing, named
 from gailfe_jax.io.provenance import provenance
 from gailfe_jax.io.user_modules import import_user_module, imported_modules
@@ -46,9 +45,8 @@ from gailfe_jax.training.loop import train
 from gailfe_jax.training.manifest import check_config
 from gailfe_jax.training.plan import find_env
 from gailfe_jax.training.run_folder import JUDGED_BY, read_record
+from gailfe_jax.training.sweep_record import VERSION, load_sweep
 
-_VERSION = 2
-_LARGEST_RECORD = 128 * 2**20  # Bytes of sweep.json: that of the most settings that a sweep takes.
 _FIRST = ("seed", "step", "return_mean", "expert_normalised")
 # What may differ when a sweep resumes: where it runs and how it is shown, and where the demonstrations lie (their
 # content is compared).
@@ -206,7 +204,7 @@ class Study:
             self._locked = True
         saved = {} if self._saved is None else self._saved["settings"]
         imports = {"imports": list(imported_modules())}
-        record = {"version": _VERSION, "words": self._words, "settings": saved | self._records} | imports
+        record = {"version": VERSION, "words": self._words, "settings": saved | self._records} | imports
         write_json_atomic(self.folder / "sweep.json", record | self._origin)
         # A copy that is resumed on is there already.
         if not (self.folder / FOLDER).exists():
@@ -385,41 +383,6 @@ class Study:
     def _say(self, text: str) -> None:
         if not self.points[0].setup.run.quiet:
             Console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-# What a setting of the record holds beside its environment.
-_SETTING = ("method", "run", "demos", "inputs", "values")
-
-
-def load_sweep(folder: str | pathlib.Path) -> dict[str, Any]:
-    """`sweep.json` of a sweep folder.
-
-    Raises:
-      GailfeError: no sweep there, a damaged file, or one of another version.
-    """
-    path = pathlib.Path(folder) / "sweep.json"
-    try:
-        record = read_json(path, "sweep.json that gailfe sweep wrote", most=_LARGEST_RECORD)
-    except GailfeError:
-        if not path.exists():
-            raise GailfeError(f"{path}: no such file; expected a folder made by gailfe sweep") from None
-        raise
-    if not isinstance(record, dict):
-        raise GailfeError(f"{path}: damaged; expected what gailfe sweep wrote")
-    if record.get("version") != _VERSION:
-        raise GailfeError(
-            f"{path}: field 'version': {record.get('version')!r}; this release continues sweeps of version {_VERSION} "
-            "(it reads the runs under settings/ of any version)"
-        )
-    if not isinstance(record.get("settings"), dict) or not isinstance(record.get("words"), list):
-        raise GailfeError(f"{path}: damaged; expected what gailfe sweep wrote")
-    for name, setting in record["settings"].items():
-        held = setting if isinstance(setting, dict) else {}
-        place = held.get("environment")
-        named = isinstance(place, dict) and isinstance(place.get("env", ""), str)
-        if not named or not all(isinstance(held.get(part), dict) for part in _SETTING):
-            raise GailfeError(f"{path}: field 'settings.{name}': damaged; expected a setting that gailfe sweep wrote")
-    return record
 
 
 def copied_env(folder: str | pathlib.Path, env: str) -> str:

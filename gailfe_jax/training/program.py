@@ -192,7 +192,8 @@ class Trainer:
         in_specs = PartitionSpec(SEEDS), self._learner_specs, PartitionSpec()
         # Traced once more to learn the state's shape, where that is needed.
         out_specs = None if self.mesh is None else self._state_specs(self.template(demos))
-        return self._jit(self._init_all, in_specs, out_specs, once=True)(self.seeds, self.learner, self._share(demos))
+        once = self.learner.starts_at_once
+        return self._jit(self._init_all, in_specs, out_specs, once=once)(self.seeds, self.learner, self._share(demos))
 
     def template(self, demos: Demos | None) -> LearnerState:
         """Shapes and dtypes of the states, and where they belong on several devices, without computing them.

@@ -13,9 +13,12 @@ from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel import devices
 from gailfe_jax.parallel.devices import compiler_options
-from gailfe_jax.training.program import mesh_shape
+from gailfe_jax.training import program
+from gailfe_jax.training.program import Trainer, mesh_shape
 from tests import haste
 from tests.parallel.on_devices import CASES, DEVICES
+from tests.tiny import noise_demos, tiny
+from tests.toy import Cliff
 
 # To rounding: an update may differ by this share of its length, a number by this share of its size.
 ROUNDING = 1e-4
@@ -113,6 +116,15 @@ def test_only_programs_around_environments_of_the_host_are_told_how_to_run(monke
     devices._known_options.cache_clear()
     assert compiler_options(dataclasses.replace(spec, engine="gymnasium")) == {}
     devices._known_options.cache_clear()
+
+
+@pytest.mark.parametrize(("steps", "quick"), [(0, True), (5, False)])
+def test_a_start_that_clones_first_is_compiled_in_full(steps, quick, monkeypatch):
+    asked = []
+    monkeypatch.setattr(program, "compiler_options", lambda spec, *, once=False: asked.append(once) or {})
+    trainer = Trainer(tiny("gail", start__steps=steps).on(Cliff()), np.arange(1), chunk=1, eval_episodes=1)
+    trainer.init(noise_demos(Cliff()))
+    assert asked == [quick]
 
 
 def test_what_runs_once_is_compiled_quickly(monkeypatch):

@@ -82,6 +82,7 @@ def write_sweep(folder: pathlib.Path) -> pathlib.Path:
             "values": held,
             "method": method | {"reward": method["reward"] | {"lr": held["reward.lr"]}},
             "run": {"steps": 6000.0, "seeds": 2},
+            **{part: {} for part in ("environment", "demos", "inputs")},
         }
         for number, held in enumerate(values)
     }

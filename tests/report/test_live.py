@@ -163,7 +163,7 @@ def test_the_page_follows_a_sweep(tmp_path):
             assert (said or "0 of 3 settings are done.") in told["said"]
             assert (label or "The first one brings the curves.") in text
         assert len(stamps) == 4
-        (folder / "sweep.json").write_text("{}")
+        (folder / "sweep.json").write_text('{"version": 2}')
         assert "sweep.json: damaged" in json.loads(ask(server, "state")[1])["said"]
 
 
