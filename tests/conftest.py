@@ -13,8 +13,26 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
+# Compiling is most of the quick tests' time. With XLA's older code generator for fused loops, LLVM's optimisations left
+# out, and each program in one piece, it takes half of it.
+HASTE = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+# What XLA does without being asked.
+IN_FULL = {
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_backend_optimization_level": 3,
+    "xla_cpu_parallel_codegen_split_count": 32,
+}
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    # XLA reads its flags when the first program is compiled, once per process.
+    if config.option.markexpr == "not slow":
+        flags = [f"--{name}={str(value).lower()}" for name, value in HASTE.items()]
+        os.environ["XLA_FLAGS"] = " ".join((*flags, os.environ.get("XLA_FLAGS", ""))).strip()
     # Tracing makes millions of small objects that live: a collection per 700 of them is a tenth of the tests' time.
     gc.set_threshold(200_000, 20, 100)
     # Shared by the workers of xdist and by later runs, on the machine that compiled: .pytest_cache is never committed.
@@ -24,6 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
         # Even a program that compiles in a tenth of a second is read in less, and there are thousands.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Before pytest's own, which takes out what `-m` leaves out.
+    for item in items:
+        if "fully_optimised" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
@@ -50,13 +76,22 @@ def compiled_in_haste() -> Iterator[None]:
 
 @pytest.fixture
 def fully_optimised() -> Iterator[None]:
-    """For a test of what the compiler makes of a program, in a module that compiles in haste."""
+    """For a test of what the compiler makes of a program: it is slow, because quick tests compile in haste."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     # Else JAX takes what it has compiled in haste.
     jax.clear_caches()
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def trained_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a `Trainer` compiles is optimised as for a user, among the quick tests too."""
+    from gailfe_jax.training import program
+
+    plain = program.compiler_options
+    monkeypatch.setattr(program, "compiler_options", lambda spec, **how: IN_FULL | plain(spec, **how))
 
 
 @pytest.fixture(scope="module")

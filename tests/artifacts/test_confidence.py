@@ -59,6 +59,7 @@ def test_it_is_the_discriminators_own_belief():
     assert to_confidences(State(None), tiny("ppo").on(Drift()), "drift", 7, np.array([4])) == []
 
 
+@pytest.mark.slow
 def test_a_run_is_calibrated_on_unseen_data(run, capsys):
     folder = run / "run"
     obs, action = np.zeros((5, 2, 2)), np.zeros((5, 2, 2))

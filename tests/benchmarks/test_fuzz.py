@@ -64,7 +64,17 @@ def test_there_is_no_kind_of_input_that_is_left_out():
     assert len(inputs(1.0, None)) >= 2000
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.source.split("/")[0] in MADE])
+OF_EACH_READER = ("import npz", "import csv", "demonstrations HDF5", "task TOML", "policy", "checkpoint", "expert sb3")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in OF_EACH_READER else pytest.mark.slow)
+        for name, kind in KINDS.items()
+        if kind.source.split("/")[0] in MADE
+    ],
+)
 def test_a_changed_input_is_valid_or_refused(name, sources, work):
     if name in NEED_PYARROW:
         pytest.importorskip("pyarrow", reason="pyarrow is an optional extra")

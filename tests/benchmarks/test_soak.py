@@ -47,6 +47,7 @@ def outcomes(made, folder, count):
     return found
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_are_walked_back_from_or_refused(made, tmp_path):
     found = outcomes(made, tmp_path, 16)
     assert [(told, why) for told, _, why in found if why] == []

@@ -7,7 +7,7 @@ from tests.tiny import tiny
 from tests.toy import Cliff
 
 
-def test_a_seed_gives_the_same_bits_again_and_among_others():
+def test_a_seed_gives_the_same_bits_again_and_among_others(trained_in_full):
     method = tiny("gailfe", "ppo", rollout__unroll_length=16, constraint__threshold=-0.3, constraint__dual_lr=0.1)
     one, two = Runner(method, Cliff()), Runner(method, Cliff(), 2)
     alone = one.run([3])

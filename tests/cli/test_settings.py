@@ -185,7 +185,7 @@ def test_the_flags_that_gailfe_algorithms_prints_are_understood(combination):
 # Files.
 
 
-@pytest.mark.parametrize("env", ["hopper", "halfcheetah"])
+@pytest.mark.parametrize("env", ["hopper", pytest.param("halfcheetah", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("algo", "policy"), STEPS)
 def test_a_printed_configuration_reads_back_as_it_is(algo, policy, env, tmp_path, capsys):
     words = [algo, "--env", env, "--seeds", "3"] + ([] if policy is None else ["--policy", policy])

@@ -76,7 +76,8 @@ def test_the_failure_buffer_holds_the_last_failed_episodes():
     assert len(failed) > 2 * CAPACITY and outside > 0
 
 
-@pytest.mark.parametrize("policy", [pytest.param("trpo", marks=pytest.mark.slow), "ppo"])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["trpo", "ppo"])
 def test_the_policy_waits_while_it_warms_up(policy):
     states, _ = Runner(small("gail", policy, schedule__warmup_iterations=2), ENV).run([0])
     policies = [named(state.agent.policy) for state in states]
@@ -88,7 +89,7 @@ def test_the_policy_waits_while_it_warms_up(policy):
 
 @pytest.mark.parametrize(
     ("normaliser", "clone_steps"),
-    [("demonstrations", 0), pytest.param("running", 0, marks=pytest.mark.slow), ("running", 1)],
+    [*(pytest.param(name, 0, marks=pytest.mark.slow) for name in ("demonstrations", "running")), ("running", 1)],
 )
 def test_whose_statistics_standardise_observations(normaliser, clone_steps):
     runner = Runner(small("gail", policy__obs_normaliser=normaliser, start__steps=clone_steps), ENV)
@@ -125,7 +126,8 @@ def test_warm_restarts_move_the_discriminator_and_the_model_in_cycles():
         small("gail", schedule__warm_restarts=2, schedule__anneal=True).verify()
 
 
-@pytest.mark.parametrize("policy", ["trpo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "mail"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["trpo", "ppo", "mail"])
 def test_the_demonstrations_likelihood_beside_the_reward(policy):
     runner = Runner(small("gail", policy, likelihood__add=True), ENV)
     # Actions that a fresh policy finds unlikely, so that there is something to learn.
@@ -231,7 +233,8 @@ def test_a_constant_reward_is_not_maximised_through_a_model():
         constant.replace(policy=MAIL()).on(ENV)
 
 
-@pytest.mark.parametrize("policy", ["trpo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "mail"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["trpo", "ppo", "mail"])
 def test_three_iterations_with_a_mixture_and_the_policy_they_leave(policy, tmp_path):
     learner, demos = small("gail", policy, policy__mixture=3, policy__entropy=0.01).on(ENV), noise_demos(ENV)
     trainer = Trainer(learner, np.arange(1), chunk=3, eval_episodes=1)

@@ -45,7 +45,7 @@ def test_windows_are_consecutive_steps_of_one_environment():
         {"step": "adam"},
         pytest.param({"rollouts": "model", "ensemble": 2}, marks=pytest.mark.slow),
         pytest.param({"mixture": 3}, marks=pytest.mark.slow),
-        {"mixture": 3, "rollouts": "model", "ensemble": 2},
+        pytest.param({"mixture": 3, "rollouts": "model", "ensemble": 2}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

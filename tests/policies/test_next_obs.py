@@ -63,7 +63,7 @@ def test_in_the_model_a_reward_of_transitions_is_that_of_its_own_outcomes():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *both)
 
 
-@pytest.mark.parametrize("rollouts", ["model", "real"])
+@pytest.mark.parametrize("rollouts", ["model", pytest.param("real", marks=pytest.mark.slow)])
 def test_from_replay_gains_are_those_of_outcomes(rollouts, monkeypatch):
     step = test_svg.made(rollouts=rollouts, horizon=2, termination=False, importance_limit=0.0)
     monkeypatch.setattr(

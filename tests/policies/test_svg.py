@@ -62,6 +62,7 @@ def batch_of(step: SVG, state, steps: Transition):
     return jax.tree.map(lambda x: x[0], batches)
 
 
+@pytest.mark.slow
 def test_the_gradient_along_replayed_steps_is_the_chain_of_jacobians():
     step = made(rollouts="real", horizon=2, importance_limit=0.0)
     state = started(step)

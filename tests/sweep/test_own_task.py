@@ -44,6 +44,7 @@ class Unpaid(Cliff):
         return 0.0 * super().reward(obs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_programs")
 def test_a_sweep_without_a_reward_goes_by_the_distance(path, own_registry, tmp_path, capsys):
     register_task(lambda: Unpaid(path), name="unpaid")

@@ -70,7 +70,7 @@ def mined(quick_programs, go, tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("algo", ["ppo", "gail"])
+@pytest.mark.parametrize("algo", [pytest.param("ppo", marks=pytest.mark.slow), "gail"])
 def test_a_seed_that_diverges_is_named_and_the_others_go_on(mined, algo):
     result = mined(algo)
     folder = result.run_dir
@@ -146,7 +146,7 @@ def test_a_run_without_a_seed_left_ends_in_exit_code_3(toy_tasks, go, tmp_path, 
     assert contents(folder / "policies") == before
 
 
-@pytest.mark.parametrize("name", ["bc", "dagger", "fem", "sac"])
+@pytest.mark.parametrize("name", ["bc", "dagger", "fem", pytest.param("sac", marks=pytest.mark.slow)])
 def test_every_method_is_watched(name, go, expert_file):
     """A rate at which any number overflows at the first steps."""
     from gailfe_jax.config.run import DemoSettings

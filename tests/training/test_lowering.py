@@ -65,6 +65,7 @@ def test_every_method_lowers(name, policy):
     check(trace(tiny(name, policy), Cliff(), cliff_expert() if METHODS[name].asks_expert else None))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_accelerator")
 def test_mjx_lowers():
     env = make_env("hopper", "mjx", iterations=4, ls_iterations=8)

@@ -196,6 +196,7 @@ def test_the_terminal_shows_lengths_and_distances(capsys, own_registry, unpaid_d
     assert "cliff draws no picture; expected a MuJoCo task" in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_run_on_an_object_says_so_where_its_name_is_unknown(own_registry, unpaid_demos, tmp_path, capsys):
     folder, demos = tmp_path / "run", str(unpaid_demos)
     train(tiny("bc"), Unpaid(), settings(1), demos=demos, out=folder)
@@ -220,6 +221,7 @@ def test_a_run_on_an_object_says_so_where_its_name_is_unknown(own_registry, unpa
     assert "object" not in load_run(folder)
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_resumes_says_that_nothing_is_left(unpaid_demos, tmp_path, capsys):
     """And one that nobody gave an interval keeps the one it began with."""
     folder, demos = tmp_path / "run", str(unpaid_demos)

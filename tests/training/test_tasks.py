@@ -46,6 +46,7 @@ def test_hopper_trains_on_the_engine_for_the_cpu(tmp_path):
     assert policies[0].act(obs[0]).shape == (3,) and len(policies) == len(SEEDS)
 
 
+@pytest.mark.slow
 def test_an_environment_of_brax_trains_and_is_judged_on_its_own_engine(tmp_path):
     method = tiny("ppo", rollout__num_envs=2, policy__hidden=(4,))
     result = train(method, "brax:fast", tiny_run(32, eval_every=16), out=tmp_path / "run")
