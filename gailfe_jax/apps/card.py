@@ -17,10 +17,10 @@ from gailfe_jax.apps.export import meaning_or_unknown
 from gailfe_jax.envs.meaning import Meaning
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.io.atomic import write_text_atomic
-from gailfe_jax.io.json_text import read_json
 from gailfe_jax.nn.constants import OBS_CLIP
 from gailfe_jax.training.chosen import EVALUATION, Chosen, choose_policy, fresh_evaluation
 from gailfe_jax.training.logger import read_metrics
+from gailfe_jax.training.outcome import read_summary
 from gailfe_jax.training.run_folder import load_run, policy_files
 
 _MOST_ROWS = 400
@@ -223,7 +223,7 @@ def _opening(algo: str, task: str, chosen: Chosen, results: _Results) -> str:
 
 def _made(run_dir: pathlib.Path, record: Mapping[str, Any]) -> str:
     made = _mapping(record.get("provenance"))
-    summary = _summary(run_dir)
+    summary = read_summary(run_dir)
     hardware, versions = _mapping(made.get("hardware")), _mapping(made.get("versions"))
     cores = f"{hardware.get('cores')} cores" if hardware else None
     lines = [f"```\n{str(made.get('command', 'unknown')).replace('```', '')}\n```", ""]
@@ -244,14 +244,6 @@ def _made(run_dir: pathlib.Path, record: Mapping[str, Any]) -> str:
     lines += _table(rows)
     lines += ["All settings are in `config.json`.", ""]
     return "\n".join(lines)
-
-
-def _summary(run_dir: pathlib.Path) -> Mapping[str, Any]:
-    try:
-        found = read_json(run_dir / "summary.json")
-    except GailfeError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _data(demos: Mapping[str, Any]) -> str:
@@ -348,7 +340,7 @@ def _limits(run_dir: pathlib.Path, record: Mapping[str, Any], chosen: Chosen, re
         limits.append("It imitates: it has learned the demonstrations' faults, too, and aims at nothing beyond them.")
     if demos.get("annotator_reads_reward") or demos.get("success_reads_reward"):
         limits.append("What counted as a failure or success was read off the true reward, which imitation has not got.")
-    if _summary(run_dir).get("finished") is False:
+    if read_summary(run_dir).get("finished") is False:
         limits.append("The run was interrupted before its last step.")
     if (run_dir / EVALUATION).is_file() and results.report is None:
         limits.append(f"{EVALUATION} is older than the policies, or damaged, and was left out.")

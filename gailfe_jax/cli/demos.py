@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from gailfe_jax.cli.demos_table import check_name, print_parts, save
+from gailfe_jax.cli.demos_table import check_out, print_parts, save
 from gailfe_jax.cli.parsing import parse, refuse_idle
 
 _WORDS = {
@@ -62,7 +62,7 @@ class Demos:
         from gailfe_jax.foreign.registry import read_expert
         from gailfe_jax.io.provenance import command_line
 
-        check_name(self.out)
+        check_out(self.out)
         env = make_env(self.env, self.engine)
         expert = load_expert(env.spec.name) if self.expert is None else read_expert(self.expert, env.spec)
         demos = collect_demonstrations(
@@ -80,7 +80,7 @@ class Demos:
             expert_file=self.expert,
             command=command_line(sys.argv),
         )
-        save(demos, self.out)
+        done = save(demos, self.out)
         print_parts(demos, has_reward=env.spec.has_reward)
         record = demos.provenance
         if record.get("expert_failures"):
@@ -90,7 +90,7 @@ class Demos:
             )
         if self.failures:
             print(f"failures: {record['failure_source']}, annotator {record['annotator']}")
-        print(f"wrote {self.out}")
+        print(done)
         return 0
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from gailfe_jax.cli.demos_table import check_name, print_parts, save
+from gailfe_jax.cli.demos_table import check_out, print_parts, save
 from gailfe_jax.cli.parsing import PathWord, parse
 
 
@@ -49,7 +49,7 @@ class Import:
         from gailfe_jax.apps.importing import import_demonstrations
         from gailfe_jax.io.provenance import command_line
 
-        check_name(self.out)
+        check_out(self.out, self.source)
         demos = import_demonstrations(
             self.source,
             env=self.env,
@@ -64,12 +64,12 @@ class Import:
             actions=self.actions,
             command=command_line(sys.argv),
         )
-        save(demos, self.out)
+        done = save(demos, self.out)
         print(f"{self.source}: read as {demos.provenance['imported']['format']}")
         for note in demos.provenance["notes"]:
             print(f"- {note}")
         print_parts(demos)
-        print(f"wrote {self.out}")
+        print(done)
         return 0
 
 

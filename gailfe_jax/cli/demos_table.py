@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import tempfile
 
 import numpy as np
 from rich.console import Console
@@ -12,20 +13,40 @@ from gailfe_jax.data.trajectories import Demonstrations
 from gailfe_jax.errors import GailfeError
 
 
-def check_name(out: str) -> None:
-    """Raises GailfeError unless the name is that of a demonstration file of ours."""
+def check_out(out: str, *sources: str) -> None:
+    """Whether a demonstration file of ours can be written there, asked before hours of collecting; folders are made.
+
+    Raises:
+      GailfeError: the name is not that of such a file, it is one of the files that are read, or it cannot be written.
+    """
     if not out.lower().endswith((".npz", ".h5", ".hdf5")):
         raise GailfeError(f"out: got {out!r}; expected a file name that ends in .npz or .h5")
+    path = pathlib.Path(out)
+    if path.is_dir():
+        raise GailfeError(f"out: {out}: is a folder; expected the name of a file")
+    for source in sources:
+        if path.exists() and pathlib.Path(source).exists() and path.samefile(source):
+            raise GailfeError(f"out: {out}: is the file that is read; expected another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise GailfeError(f"out: {out}: cannot be written: {error.strerror or error}") from None
 
 
-def save(demonstrations: Demonstrations, out: str) -> None:
-    """Writes demonstrations; folders are made.
+def save(demonstrations: Demonstrations, out: str) -> str:
+    """Writes demonstrations.
+
+    Returns:
+      What was done, in a line.
 
     Raises:
       GailfeError: see `Demonstrations.save`.
     """
-    pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
+    was_there = pathlib.Path(out).exists()
     demonstrations.save(out)
+    return f"wrote {out}{', in the place of the file that was there' if was_there else ''}"
 
 
 def print_parts(demonstrations: Demonstrations, *, has_reward: bool = True) -> None:

@@ -13,10 +13,10 @@ from gailfe_jax.analysis.doctor import examine, too_few
 from gailfe_jax.analysis.health import Finding, Run, bound, printable, seeds_of, settings_of
 from gailfe_jax.config.run import RunSettings
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.json_text import read_json
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.record import flat_values, read_method
 from gailfe_jax.training.logger import read_metrics
+from gailfe_jax.training.outcome import read_summary
 from gailfe_jax.training.run_folder import JUDGED_BY, load_run
 from gailfe_jax.training.sweep_record import is_sweep
 
@@ -158,12 +158,7 @@ def _method(record: Mapping[str, Any]) -> Learner | None:
 
 def _expert(folder: pathlib.Path, record: Mapping[str, Any]) -> float | None:
     """The expert's return that config.json knows, or summary.json."""
-    try:
-        summary = read_json(folder / "summary.json")
-    except GailfeError:
-        summary = {}  # A run that has not ended has none.
-    held = summary if isinstance(summary, dict) else {}
-    for value in (record["demos"].get("expert_return"), held.get("expert_return")):
+    for value in (record["demos"].get("expert_return"), read_summary(folder).get("expert_return")):
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
     return None

@@ -21,6 +21,7 @@ from gailfe_jax.io.json_text import read_json
 from gailfe_jax.learners.record import flat_values
 from gailfe_jax.training.chosen import fresh_evaluation
 from gailfe_jax.training.logger import read_metrics
+from gailfe_jax.training.outcome import read_summary
 from gailfe_jax.training.run_folder import JUDGED_BY, load_run
 from gailfe_jax.training.start import read_start
 
@@ -143,7 +144,7 @@ def series_of_run(
       source: what it is of.
     """
     curves = _curves(lines, start)
-    summary = _json(folder / "summary.json")
+    summary = read_summary(folder)
     demos = record["demos"]
     references = {"expert": demos.get("expert_return", summary.get("expert_return"))}
     references["demonstrations"] = demos.get("demonstrated_return")

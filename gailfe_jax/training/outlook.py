@@ -9,9 +9,8 @@ import numpy as np
 
 from gailfe_jax.analysis.doctor import examine, too_few
 from gailfe_jax.analysis.health import Run, Seed, settings_of
-from gailfe_jax.errors import GailfeError
-from gailfe_jax.io.json_text import read_json
 from gailfe_jax.training.divergence import Divergence
+from gailfe_jax.training.outcome import read_summary
 from gailfe_jax.training.plan import Plan
 from gailfe_jax.training.run_folder import JUDGED_BY
 
@@ -41,10 +40,7 @@ def compiling(plan: Plan, run_dir: pathlib.Path | None) -> str:
 
 
 def _last_time(run_dir: pathlib.Path) -> float | None:
-    try:
-        seconds = read_json(run_dir / "summary.json")["compile_seconds"]
-    except (GailfeError, KeyError, TypeError):
-        return None
+    seconds = read_summary(run_dir).get("compile_seconds")
     return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 
 

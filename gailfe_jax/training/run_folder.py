@@ -44,6 +44,7 @@ from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.record import flat_values, method_record, part_record, read_flat, read_method, read_part
 from gailfe_jax.training.logger import read_metrics, stack_metric
 from gailfe_jax.training.manifest import check_config
+from gailfe_jax.training.outcome import read_summary
 from gailfe_jax.training.start import from_the_start
 
 VERSION = 2
@@ -435,10 +436,10 @@ def recorded_curves(run_dir: pathlib.Path) -> Curves:
 
 def recorded_timing(run_dir: pathlib.Path, timing: Mapping[str, float]) -> dict[str, float]:
     """What an earlier session's summary says of its speed; a session without a step has nothing to add."""
+    summary = read_summary(run_dir)
     try:
-        summary = read_json(run_dir / "summary.json")
-        return {name: float(summary.get(name, 0.0)) for name in timing}
-    except (OSError, ValueError, AttributeError, TypeError):
+        return {name: float(summary.get(name, 0.0)) for name in timing} if summary else {}
+    except (ValueError, TypeError):
         return {}
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -40,6 +42,37 @@ def test_bad_input_ends_in_one_line(refused, words, message):
     refused(words, message)
 
 
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("folder.npz", "out: folder.npz: is a folder; expected the name of a file"),
+        ("file/x.npz", "out: file/x.npz: cannot be written: "),
+        ("/proc/x.npz", "out: /proc/x.npz: cannot be written: "),
+    ],
+)
+@pytest.mark.parametrize("words", ["demos", "demos import walk.npz"])
+def test_where_nothing_can_be_written_nothing_is_collected(tmp_path, monkeypatch, capsys, words, out, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "file").write_text("")
+    shutil.copy(FILES / "plain.npz", "walk.npz")
+    for module in ("gailfe_jax.apps.collection", "gailfe_jax.apps.importing"):
+        monkeypatch.setitem(sys.modules, module, types.SimpleNamespace(collect_demonstrations=None))
+        monkeypatch.setattr(sys.modules[module], "import_demonstrations", None, raising=False)
+    assert main([*words.split(), "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"gailfe: error: {message}") and said.count("\n") == 1
+
+
+def test_a_recording_is_not_replaced_by_what_is_made_of_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(FILES / "plain.npz", "walk.npz")
+    before = (tmp_path / "walk.npz").read_bytes()
+    assert main(["demos", "import", "walk.npz", "--env", "hopper", "--out", f"../{tmp_path.name}/walk.npz"]) == 2
+    assert "is the file that is read; expected another name" in capsys.readouterr().err
+    assert (tmp_path / "walk.npz").read_bytes() == before
+
+
 def test_a_recording_goes_all_the_way(tmp_path, monkeypatch, capsys):
     """Import, inspect, export and import again."""
     monkeypatch.chdir(tmp_path)
@@ -53,7 +86,10 @@ def test_a_recording_goes_all_the_way(tmp_path, monkeypatch, capsys):
         return capsys.readouterr().out
 
     out = said("demos import walk.npz --env hopper --out made/demos.npz")
-    assert "walk.npz: read as npz" in out and "wrote made/demos.npz" in out
+    assert "walk.npz: read as npz" in out and "wrote made/demos.npz\n" in out
+    assert said("demos import walk.npz --env hopper --out made/demos.npz").endswith(
+        "wrote made/demos.npz, in the place of the file that was there\n"
+    )
     assert "- obs: float64 made float32, off by up to" in out
     assert "- failures: 1 of 3 episodes, by annotator 'terminated'" in out
     assert "returns: unknown, for no rewards were recorded" in out
