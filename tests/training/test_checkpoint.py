@@ -347,7 +347,7 @@ def test_an_error_while_writing_is_raised_and_leaves_the_older_step(tmp_path, ca
 
 
 NOISE = """
-import logging, pathlib, resource, shutil, signal, sys, threading, time
+import contextlib, logging, pathlib, resource, shutil, signal, sys, threading, time
 import numpy as np
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.training import checkpoint, manifest
@@ -370,9 +370,11 @@ def gone():
     whole = time.monotonic() - began
 
     def remove():
-        shutil.rmtree(manager.directory.rename(folder / "aside"), ignore_errors=True)
+        # A save of which nothing is there yet makes its folder after this.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(manager.directory.rename(folder / "aside"), ignore_errors=True)
 
-    for tenth in (0, *range(10)):
+    for tenth in (0, *range(10), *range(10)):
         removal = threading.Timer(whole * tenth / 10, remove)
         removal.start()
         yield lambda: manager.save(2, state, {})
@@ -382,7 +384,7 @@ def gone():
 def unreadable():
     # As of an old release, whose manifests have no digests of files.
     checkpoint.check_files = lambda *_: None
-    for path in sorted((manager.directory / "step_000000000001" / "part_0000").rglob("*"))[::3]:
+    for path in sorted((manager.directory / "step_000000000001" / "part_0000").rglob("*")):
         if path.is_file():
             whole = path.read_bytes()
             path.write_bytes(whole[: len(whole) // 2])
@@ -407,7 +409,8 @@ def test_a_failure_is_raised_and_not_printed_by_those_who_noticed_it(tmp_path, f
     # Threads of orbax that wait for ever would hold the process.
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-    assert int(done.stdout) >= 2
+    # When the folder goes is a matter of time: some attempts are done before it.
+    assert int(done.stdout) >= (1 if fault == "gone" else 2)
 
 
 def test_an_event_loop_that_has_ended_may_still_be_told(caplog):
