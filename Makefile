@@ -14,7 +14,6 @@ KEY := $(shell (pwd; cat $(LOCK) pyproject.toml; grep '^__version__' gailfe_jax/
 STAMP := $(VENV)/.installed-$(KEY)
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
-TEST_ALL_ARGS ?=
 # For example: newest
 VERSIONS ?=
 # For example: --metrics --compare before.json
@@ -26,7 +25,7 @@ FUZZ_ARGS ?=
 PYTEST = $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all test-durations test-versions coverage programs soak fuzz lint format docs lock clean
+.PHONY: help install quickstart test test-all test-slow test-durations test-versions coverage programs soak fuzz lint format docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +40,11 @@ test: lint ## lint, type-check and run the tests that are not slow
 	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-all: lint ## lint, type-check and run all tests
-	@$(PYTEST) $(TEST_ALL_ARGS) $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
+
+test-slow: lint ## run what `make test` leaves out, and at full optimisation the tests of last bits
+	@$(PYTEST) -m "slow and not exact" $(PYTEST_ARGS)
+	@$(PYTEST) -m exact $(PYTEST_ARGS)
 
 test-durations: $(STAMP) ## run what `make test` runs and print the 40 slowest
 	@$(PYTEST) -m "not slow" --durations=40 --durations-min=0 $(PYTEST_ARGS)
@@ -55,10 +58,10 @@ coverage: $(STAMP) ## run what `make test` runs and fail if it covers too little
 programs: $(STAMP) ## hash every method's program, to show that a change changes nothing
 	@$(BIN)/python benchmarks/programs.py $(PROGRAMS_ARGS)
 
-soak: $(STAMP) ## kill, damage and starve runs for half an hour; each must end as docs/reliability.md promises
+soak: $(STAMP) ## kill, damage and starve runs for a quarter of an hour; each must end as docs/reliability.md promises
 	@$(BIN)/python -m benchmarks.soak --out benchmarks/results/soak.json $(SOAK_ARGS)
 
-fuzz: $(STAMP) ## change thousands of inputs for a quarter of an hour; each must be valid or refused in one line
+fuzz: $(STAMP) ## change thousands of inputs for some minutes; each must be valid or refused in one line
 	@$(BIN)/python -m benchmarks.fuzz --out benchmarks/results/fuzz.json $(FUZZ_ARGS)
 
 lint: $(STAMP) ## ruff and pyright

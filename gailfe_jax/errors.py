@@ -46,12 +46,15 @@ def expect(name: str, value: Any, kinds: Any, expected: str) -> None:
 
 
 def shown_in_one_line(others: Callable[..., None]) -> Callable[..., None]:
-    """A `warnings.showwarning` that prints a warning of ours as a line, and leaves the `others` to who showed them
-    before."""
+    """A `warnings.showwarning` that prints a warning of ours as a line, once however often it is given, and leaves the
+    `others` to who showed them before."""
+    printed: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
         if issubclass(category, GailfeWarning):
-            print(f"gailfe: warning: {message}", file=sys.stderr)
+            if str(message) not in printed:
+                printed.add(str(message))
+                print(f"gailfe: warning: {message}", file=sys.stderr)
         else:
             others(message, category, *where, **options)
 

@@ -13,13 +13,15 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
-# Compiling is most of the quick tests' time. With XLA's older code generator for fused loops, LLVM's optimisations left
+# Compiling is most of the tests' time. With XLA's older code generator for fused loops, LLVM's optimisations left
 # out, and each program in one piece, it takes half of it.
 HASTE = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_backend_optimization_level": 0,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
+# The selections of `make test` and `make test-slow` that are compiled so. A test of last bits has the mark `exact`.
+IN_HASTE = ("not slow", "slow and not exact")
 # What XLA does without being asked.
 IN_FULL = {
     "xla_cpu_use_fusion_emitters": True,
@@ -30,7 +32,7 @@ IN_FULL = {
 
 def pytest_configure(config: pytest.Config) -> None:
     # XLA reads its flags when the first program is compiled, once per process.
-    if config.option.markexpr == "not slow":
+    if config.option.markexpr in IN_HASTE:
         flags = [f"--{name}={str(value).lower()}" for name, value in HASTE.items()]
         os.environ["XLA_FLAGS"] = " ".join((*flags, os.environ.get("XLA_FLAGS", ""))).strip()
     # Tracing makes millions of small objects that live: a collection per 700 of them is a tenth of the tests' time.
@@ -50,6 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "fully_optimised" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.exact)
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def compiled_in_haste() -> Iterator[None]:
 
 @pytest.fixture
 def fully_optimised() -> Iterator[None]:
-    """For a test of what the compiler makes of a program: it is slow, because quick tests compile in haste."""
+    """For a test of what the compiler makes of a program: it becomes `slow` and `exact`."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     # Else JAX takes what it has compiled in haste.

@@ -5,7 +5,14 @@ import warnings
 
 import pytest
 
-from gailfe_jax.errors import GailfeError, one_line, refusal, warned_unless_refused
+from gailfe_jax.errors import (
+    GailfeError,
+    GailfeWarning,
+    one_line,
+    refusal,
+    shown_in_one_line,
+    warned_unless_refused,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +55,18 @@ def test_warnings_do_not_stand_beside_a_refusal(ends, expected):
             if ends is not None:
                 raise ends
     assert [str(said.message) for said in shown] == expected
+
+
+def test_a_warning_is_one_line_once_and_those_of_others_are_left_to_others(monkeypatch, capsys):
+    others = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(
+            warnings, "showwarning", shown_in_one_line(lambda message, *_, **__: others.append(message))
+        )
+        for message in ("a", "b", "a"):
+            warnings.warn(message, GailfeWarning, stacklevel=1)
+        for _ in range(2):
+            warnings.warn("c", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "gailfe: warning: a\ngailfe: warning: b\n"
+    assert [str(message) for message in others] == ["c", "c"]

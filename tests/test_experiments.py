@@ -184,6 +184,7 @@ def test_demonstrations_are_sorted_where_an_experiment_asks(load, monkeypatch, t
     assert (asked["keep_failed"], asked["trajectories"], asked["seed"]) == (keep, 30, 0)
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_demonstrations_of_experiments_are_those_of_the_committed_results(load, monkeypatch, tmp_path):
     _, cells = load("cells")

@@ -78,7 +78,7 @@ def card(
     task = metadata.get("task", metadata.get("env", "unknown"))
     algo = str(record.get("algo", metadata.get("algo", "unknown")))
     title = one_line(name or f"{algo} on {task}")
-    results = _Results(run_dir, chosen)
+    results, summary = _Results(run_dir, chosen), read_summary(run_dir)
     parts = [
         _front_matter(title, algo, task, license, results),
         f"# {_plain(title)}\n",
@@ -86,7 +86,7 @@ def card(
         "## Results\n",
         results.table(),
         "## How it was made\n",
-        _made(run_dir, record),
+        _made(record, summary),
         "## Data\n",
         _data(record.get("demos", {})),
         "## What goes in and out\n",
@@ -94,7 +94,7 @@ def card(
         "## Use\n",
         _use(chosen),
         "## Limits\n",
-        _limits(run_dir, record, chosen, results),
+        _limits(run_dir, record, summary, chosen, results),
     ]
     return "\n".join(parts)
 
@@ -221,9 +221,8 @@ def _opening(algo: str, task: str, chosen: Chosen, results: _Results) -> str:
     )
 
 
-def _made(run_dir: pathlib.Path, record: Mapping[str, Any]) -> str:
+def _made(record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     made = _mapping(record.get("provenance"))
-    summary = read_summary(run_dir)
     hardware, versions = _mapping(made.get("hardware")), _mapping(made.get("versions"))
     cores = f"{hardware.get('cores')} cores" if hardware else None
     lines = [f"```\n{str(made.get('command', 'unknown')).replace('```', '')}\n```", ""]
@@ -316,7 +315,13 @@ action = policy.act(np.zeros({chosen.policy.obs_size}))
 """
 
 
-def _limits(run_dir: pathlib.Path, record: Mapping[str, Any], chosen: Chosen, results: _Results) -> str:
+def _limits(
+    run_dir: pathlib.Path,
+    record: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    chosen: Chosen,
+    results: _Results,
+) -> str:
     demos = record.get("demos", {})
     seeds, episodes = len(results.rows), results.episodes
     limits = [
@@ -340,7 +345,7 @@ def _limits(run_dir: pathlib.Path, record: Mapping[str, Any], chosen: Chosen, re
         limits.append("It imitates: it has learned the demonstrations' faults, too, and aims at nothing beyond them.")
     if demos.get("annotator_reads_reward") or demos.get("success_reads_reward"):
         limits.append("What counted as a failure or success was read off the true reward, which imitation has not got.")
-    if read_summary(run_dir).get("finished") is False:
+    if summary.get("finished") is False:
         limits.append("The run was interrupted before its last step.")
     if (run_dir / EVALUATION).is_file() and results.report is None:
         limits.append(f"{EVALUATION} is older than the policies, or damaged, and was left out.")

@@ -14,7 +14,7 @@ from gailfe_jax.errors import GailfeError
 
 
 def check_out(out: str, *sources: str) -> None:
-    """Whether a demonstration file of ours can be written there, asked before hours of collecting; folders are made.
+    """Whether a demonstration file of ours can be written there, asked before hours of collecting.
 
     Raises:
       GailfeError: the name is not that of such a file, it is one of the files that are read, or it cannot be written.
@@ -27,16 +27,17 @@ def check_out(out: str, *sources: str) -> None:
     for source in sources:
         if path.exists() and pathlib.Path(source).exists() and path.samefile(source):
             raise GailfeError(f"out: {out}: is the file that is read; expected another name")
+    # Folders that are missing are made when there is something to write.
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise GailfeError(f"out: {out}: cannot be written: {error.strerror or error}") from None
 
 
 def save(demonstrations: Demonstrations, out: str) -> str:
-    """Writes demonstrations.
+    """Writes demonstrations; folders are made.
 
     Returns:
       What was done, in a line.
@@ -45,6 +46,7 @@ def save(demonstrations: Demonstrations, out: str) -> str:
       GailfeError: see `Demonstrations.save`.
     """
     was_there = pathlib.Path(out).exists()
+    pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
     demonstrations.save(out)
     return f"wrote {out}{', in the place of the file that was there' if was_there else ''}"
 

@@ -83,5 +83,6 @@ def test_odd_records_make_a_card_all_the_same(run_dir):
     record = json.loads((run_dir / "config.json").read_text()) | {"method": {}}
     (run_dir / "config.json").write_text(json.dumps(record))
     (run_dir / "summary.json").write_text("[")
-    with pytest.warns(GailfeWarning, match=r"summary\.json: .*what it held is left out"):
+    with pytest.warns(GailfeWarning, match=r"summary\.json: .*what it held is left out") as said:
         assert "## Limits" in write_card(run_dir).read_text()
+    assert len(said) == 1

@@ -25,6 +25,7 @@ def hopper():
     return env, Demonstrations("Hopper-v5", shown.take(4), shown.select([4, 5]))
 
 
+@pytest.mark.exact
 def test_every_pair_is_replayed_to_the_bit(hopper, tmp_path):
     _, demos = hopper
     demos.save(tmp_path / "demos.npz")

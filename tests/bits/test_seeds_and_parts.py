@@ -15,7 +15,7 @@ from gailfe_jax.envs import make_env
 from tests.states import ITERATIONS, Runner, assert_same_run, differing, named
 from tests.tiny import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exact]
 
 FITTED = {"reward__minibatch": 64, "reward__steps": 20, "reward__lr": 3e-3}
 NEVER = Annotator("never", reads_reward=False, verdict=lambda episode: episode.length < 0)

@@ -146,6 +146,7 @@ def test_rewards_add_up_to_the_return(record):
         np.testing.assert_allclose(state.episode_return, total, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.exact
 def test_the_same_key_gives_the_same_bits(record):
     again = record.run(record.keys)
     assert identical((record.states, record.steps), again)
@@ -153,6 +154,7 @@ def test_the_same_key_gives_the_same_bits(record):
     assert not np.array_equal(other.obs, record.states[0].obs)
 
 
+@pytest.mark.exact
 def test_vmap_equals_a_loop(record):
     step = jax.jit(record.env.step)
     for i in range(BATCH):

@@ -83,31 +83,8 @@ def cases() -> list[Case]:
 
 CASES = cases()
 MARKED = [pytest.param(case, id=str(case), marks=[] if case.quick else [pytest.mark.slow]) for case in CASES]
-
-
-def owner(method: Learner, name: str) -> type:
-    """The part of the method that has a setting."""
-    part: Any = method
-    for word in name.split(".")[:-1]:
-        part = getattr(part, word)
-    return type(part)
-
-
-def retraced() -> list[Any]:
-    """Every case and its static settings that no earlier one has: of the same part, at the same value, read or not for
-    the same reason. There is one trace for each, of a second or more."""
-    met: set[Any] = set()
-    found = []
-    for case in CASES:
-        method, names = case.method, []
-        for name, leaf in leaves(method).items():
-            key = (owner(method, name), name, repr(leaf.value), leaf.unread)
-            if not leaf.setting.marks.traced and key not in met:
-                met.add(key)
-                names.append(name)
-        if names:
-            found.append(pytest.param(case, names, id=str(case), marks=[] if case.name == "bc" else [pytest.mark.slow]))
-    return found
+# One trace for every setting: a second each, or more.
+RETRACED = [pytest.param(case, id=str(case), marks=[] if case.name == "bc" else [pytest.mark.slow]) for case in CASES]
 
 
 @pytest.fixture(autouse=True)
@@ -179,12 +156,14 @@ def test_traced_settings_are_used_where_they_are_read(case):
     assert used == {name for name, leaf in traced.items() if leaf.unread is None}
 
 
-@pytest.mark.parametrize(("case", "names"), retraced())
-def test_static_settings_change_the_program_where_they_are_read(case, names):
+@pytest.mark.parametrize("case", RETRACED)
+def test_static_settings_change_the_program_where_they_are_read(case):
     method = case.method
-    before, held = trace(method)[0], leaves(method)
-    for name in names:
-        leaf, changed = held[name], []
+    before = trace(method)[0]
+    for name, leaf in leaves(method).items():
+        if leaf.setting.marks.traced:
+            continue
+        changed = []
         for value in others(leaf):
             new = put(method, {name: value})
             if leaf.unread is None:

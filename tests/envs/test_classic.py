@@ -64,6 +64,7 @@ POLICIES = {
 }
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("policy", POLICIES)
 def test_whole_episodes_are_gymnasiums(pair, policy):
     limit, spec = pair.spec.max_episode_steps, pair.spec
@@ -95,6 +96,7 @@ def test_whole_episodes_are_gymnasiums(pair, policy):
             assert count < 15 if spec.name == "cartpole" else count == limit
 
 
+@pytest.mark.exact
 def test_single_steps_from_anywhere_are_gymnasiums(pair):
     """Bounds, walls and whole turns included, which few episodes meet."""
     reach = {"cartpole": [2.5, 3, 0.22, 3], "mountain_car": [1.3, 0.07], "acrobot": [3.14, 3.14, 12.5, 28]}

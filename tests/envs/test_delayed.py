@@ -131,6 +131,7 @@ def test_names():
         DelayedRewardWrapper(gymnasium.make("Hopper-v5"), 0)
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_demonstrations_have_the_same_returns(tmp_path):
     names = ("hopper", "delayed20:hopper")

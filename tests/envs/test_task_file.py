@@ -93,6 +93,7 @@ def assert_same_steps(one, two, start, table):
         assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.exact
 def test_the_double_pendulum_equals_gymnasiums_bit_for_bit(write):
     task = load_task(write(PENDULUM.format(model=ASSETS / "inverted_double_pendulum.xml")))
     assert set(task.fields) == {"qfrc_constraint", "site_xpos"} and task.obs_size == 9
@@ -152,6 +153,7 @@ def test_expressions_are_what_they_say(write):
     np.testing.assert_allclose(reward[0], (tip[0] - before) / model.opt.timestep - (0.0625 + 1.0), rtol=1e-9)
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_mjx_reads_and_remembers_the_same(write):
     text = arm(frame_skip=2, max_episode_steps=4, reward="(site:tip.x - before(site:tip.x)) / dt")

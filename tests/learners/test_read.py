@@ -21,8 +21,7 @@ pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 ENV = Cliff()
 FAST = [("ppo", None), ("bc", None), ("dagger", None)]
 STEPS = [(algo, policy) for algo in METHODS for policy in policy_choices(METHODS[algo]) or (None,)]
-# A step from replay reads the same with every reward; what a reward reads, it reads with every step.
-STEPS = [step for step in STEPS if step[1] not in ("sac", "td3", "svg") or step[0] in ("gail", "gailfe")]
+
 
 # A floor counts once something falls to it.
 MOVED = {"reward.lambda_min": 20.0}

@@ -49,6 +49,7 @@ def difference(one, eight):
     return np.linalg.norm(apart) / np.linalg.norm(np.concatenate([moved(one, name).ravel() for name in names]))
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_one_and_eight_devices_make_the_same_updates(results, case):
@@ -66,12 +67,14 @@ def test_one_and_eight_devices_make_the_same_updates(results, case):
         assert (one["['metrics1']['failures_in_buffer']"] > 0).all() and (one["['metrics1']['multiplier']"] > 0).all()
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_devices_that_do_not_average_gradients_are_told_apart(results):
     one, apart = (dict(np.load(results / f"dagger_{name}.npz")) for name in (1, "apart"))
     assert difference(one, apart) > 100 * ROUNDING
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_a_checkpoint_of_one_device_goes_on_on_eight_and_the_other_way(results):
     policies = np.load(results / "resumed.npz")

@@ -347,7 +347,7 @@ def test_an_error_while_writing_is_raised_and_leaves_the_older_step(tmp_path, ca
 
 
 NOISE = """
-import contextlib, logging, pathlib, resource, shutil, signal, sys, threading, time
+import contextlib, itertools, logging, pathlib, resource, shutil, signal, sys, threading, time
 import numpy as np
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.training import checkpoint, manifest
@@ -374,7 +374,10 @@ def gone():
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(manager.directory.rename(folder / "aside"), ignore_errors=True)
 
-    for tenth in (0, *range(10), *range(10)):
+    # When the folder goes is a matter of time: some saves are done before it.
+    for tenth in (0, *range(10), *itertools.islice(itertools.cycle(range(10)), 200)):
+        if refused >= 4:
+            return
         removal = threading.Timer(whole * tenth / 10, remove)
         removal.start()
         yield lambda: manager.save(2, state, {})
@@ -409,8 +412,7 @@ def test_a_failure_is_raised_and_not_printed_by_those_who_noticed_it(tmp_path, f
     # Threads of orbax that wait for ever would hold the process.
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-    # When the folder goes is a matter of time: some attempts are done before it.
-    assert int(done.stdout) >= (1 if fault == "gone" else 2)
+    assert int(done.stdout) >= 2
 
 
 def test_an_event_loop_that_has_ended_may_still_be_told(caplog):

@@ -26,9 +26,6 @@ ALLOWED = {"cuda": {"cusolver_potrf_ffi", "AllocateBuffer"}, "tpu": {"AllocateBu
 STEPS = [(name, policy) for name in METHODS for policy in policy_choices(METHODS[name]) or (None,)]
 # Between them these have every policy step, buffer and reward but the linear ones.
 QUICK = [("gailfe", "trpo"), ("mail", None), ("gasil", "ppo"), ("dagger", None)]
-# Every method lowers on the toy task, and MJX lowers by itself: together, each method once, and each policy step.
-ON_MJX = list({name: (name, policy) for name, policy in reversed(STEPS)}.values())
-ON_MJX += [step for step in STEPS if step[0] == "gail" and step not in ON_MJX]
 MARKED = [pytest.param(*step, marks=[] if step in QUICK else [pytest.mark.slow]) for step in STEPS]
 
 
@@ -80,7 +77,7 @@ def test_mjx_lowers():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_accelerator")
-@pytest.mark.parametrize(("name", "policy"), ON_MJX)
+@pytest.mark.parametrize(("name", "policy"), STEPS)
 def test_every_method_lowers_on_mjx(name, policy):
     expert = load_expert("hopper") if METHODS[name].asks_expert else None
     check(trace(tiny(name, policy), make_env("hopper", "mjx"), expert))

@@ -175,6 +175,7 @@ def test_it_is_not_continued_as_something_else(folder):
         )
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", ["gailfe", "bc"], indirect=True)
 def test_it_resumes_to_what_the_old_release_would_have_come_to(folder):

@@ -14,6 +14,8 @@ from gailfe_jax.envs.physics.model import load_model
 from gailfe_jax.envs.tasks import HOPPER, TASKS
 from gailfe_jax.errors import GailfeError
 
+pytestmark = pytest.mark.exact
+
 # Compiling a task's contact solver takes half a minute.
 EACH = [
     pytest.param(task, id=name, marks=() if task is HOPPER else pytest.mark.slow)

@@ -15,6 +15,8 @@ from gailfe_jax.envs.physics.mujoco_c import MujocoC
 from gailfe_jax.envs.tasks import HOPPER, TASKS
 from gailfe_jax.types import is_key
 
+pytestmark = pytest.mark.exact
+
 SEEDS = (0, 1, 2)
 STEPS = 1000
 # Of a range: by how much two samples of thousands of normal numbers differ in their extremes.

@@ -23,6 +23,8 @@ from gailfe_jax.errors import GailfeError
 from gailfe_jax.training.program import Trainer
 from tests.tiny import tiny
 
+pytestmark = pytest.mark.exact
+
 HAS_WARP = importlib.util.find_spec("warp") is not None
 DEVICE = "gpu" if has_nvidia_gpu() else "cpu"
 # MuJoCo Warp does not have what the others read, or their solver.
