@@ -65,6 +65,7 @@ class Cell:
       keep_failed: whether what is shown may be an expert's failure. The first results were made before it was usual to
         sort them out, and share their demonstrations.
       eval_episodes: episodes of each seed at each evaluation.
+      deterministic: whether the demonstrations are of the expert's mean actions, and not of samples.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Cell:
     demos: str | None = None
     keep_failed: bool = True
     eval_episodes: int = 5
+    deterministic: bool = False
 
     def result_path(self, experiment: str) -> pathlib.Path:
         """Where the cell's result lies."""
@@ -102,10 +104,13 @@ def earlier_preset(algo: str, task: str) -> Learner:
     return set_values(method, {name: value for name, value in _EARLIER.items() if name in leaves(method)})
 
 
-def demonstrations(task: str, trajectories: int = 30, failures: int = 100, *, keep_failed: bool = True) -> pathlib.Path:
+def demonstrations(
+    task: str, trajectories: int = 30, failures: int = 100, *, keep_failed: bool = True, deterministic: bool = False
+) -> pathlib.Path:
     """The demonstration file all cells of a task share, made from the shipped expert if it is not there yet."""
     number = "" if failures == 100 else f"-{failures}"
-    path = WORK / f"demos-{task}{number}{'' if keep_failed else '-sorted'}.npz"
+    kind = ("" if keep_failed else "-sorted") + ("-deterministic" if deterministic else "")
+    path = WORK / f"demos-{task}{number}{kind}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         env = make_env(task)
@@ -115,6 +120,7 @@ def demonstrations(task: str, trajectories: int = 30, failures: int = 100, *, ke
             trajectories=trajectories,
             failures=failures,
             seed=0,
+            deterministic=deterministic,
             keep_failed=keep_failed,
             expert_name=f"shipped expert for {task}",
         ).save(path)
@@ -219,7 +225,7 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
 def _demos_file(cell: Cell, task: str) -> pathlib.Path:
     if cell.demos is not None:
         return pathlib.Path(cell.demos)
-    return demonstrations(task, failures=cell.failures, keep_failed=cell.keep_failed)
+    return demonstrations(task, failures=cell.failures, keep_failed=cell.keep_failed, deterministic=cell.deterministic)
 
 
 def _final_episodes(policies: list[Policy], cell: Cell) -> list[tuple[np.ndarray, np.ndarray]]:

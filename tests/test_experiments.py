@@ -170,7 +170,8 @@ def test_an_expert_is_reached_where_five_evaluations_in_a_row_are_good(load):
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_demonstrations_are_sorted_where_an_experiment_asks(load, monkeypatch, tmp_path, keep):
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_demonstrations_are_as_an_experiment_asks(load, monkeypatch, tmp_path, keep, deterministic):
     cells, asked = load("cells")[1], {}
 
     def collect(env, expert, **options):
@@ -180,8 +181,9 @@ def test_demonstrations_are_sorted_where_an_experiment_asks(load, monkeypatch, t
     monkeypatch.setattr(cells, "WORK", tmp_path)
     monkeypatch.setattr(cells, "collect_demonstrations", collect)
     with pytest.raises(KeyboardInterrupt):
-        cells.demonstrations("cartpole", keep_failed=keep)
-    assert (asked["keep_failed"], asked["trajectories"], asked["seed"]) == (keep, 30, 0)
+        cells.demonstrations("cartpole", keep_failed=keep, deterministic=deterministic)
+    assert (asked["keep_failed"], asked["deterministic"]) == (keep, deterministic)
+    assert (asked["trajectories"], asked["seed"]) == (30, 0)
 
 
 @pytest.mark.exact
