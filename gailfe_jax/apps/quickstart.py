@@ -21,7 +21,7 @@ from gailfe_jax.apps.side_by_side import Training, train_side_by_side
 from gailfe_jax.artifacts.policy import Policy, load_expert
 from gailfe_jax.config.run import DemoSettings, RunSettings
 from gailfe_jax.config.tree import set_values
-from gailfe_jax.envs import base_name, make_env
+from gailfe_jax.envs import make_env
 from gailfe_jax.envs.gymnasium import OURS
 from gailfe_jax.errors import GailfeError, refusal
 from gailfe_jax.io.atomic import write_json_atomic
@@ -35,10 +35,6 @@ from gailfe_jax.types import Env
 
 POLICY = {"bc": None, "gail": "td3", "gailfe": "td3"}
 """The methods, and how their policies step: from replay, which takes the fewest interactions."""
-# Half of the preset's updates, and the settings that suit a run this short.
-_SHORT: dict[str, dict[str, Any]] = {
-    "halfcheetah": {"policy.update_ratio": 0.5, "reward.form": "-log_d", "schedule.anneal": False},
-}
 TRAJECTORIES, SUBSAMPLE, FAILURES = 4, 20, 20
 STEPS, EVAL_EVERY, EVAL_EPISODES = 40_960, 4_096, 4
 # Pairs that cloning fits: on so few it is done much earlier, and stops by itself.
@@ -142,7 +138,7 @@ def _demonstrations(path: pathlib.Path, task: Env, expert: Policy) -> str:
     """The demonstration file, made if it is not there."""
     if not path.exists():
         collect_demonstrations(
-            task, expert, trajectories=TRAJECTORIES, failures=FAILURES, seed=0,
+            task, expert, trajectories=TRAJECTORIES, failures=FAILURES, seed=0, deterministic=True,
             expert_name=f"shipped expert for {task.spec.name}",
         ).save(path)  # fmt: skip
     return str(path)
@@ -150,8 +146,7 @@ def _demonstrations(path: pathlib.Path, task: Env, expert: Policy) -> str:
 
 def method_of(algo: str, env: str) -> Learner:
     """A method as quickstart trains it on a task."""
-    method, _ = preset(algo, env, policy=POLICY[algo])
-    return method if POLICY[algo] is None else set_values(method, _SHORT.get(base_name(env), {}))
+    return preset(algo, env, policy=POLICY[algo])[0]
 
 
 def _training(algo: str, env: str, budget: RunSettings, demos_file: str, out: pathlib.Path) -> Training:
