@@ -353,6 +353,9 @@ class _Session:
         """A chunk of iterations; their metrics `[chunk, S]`."""
         start, compiled_before = time.perf_counter(), self.trainer.compile_seconds
         kept = self.guard.keep(self.state)
+        self.trainer.compiled(self.state, self.demos)
+        if self.trainer.compile_seconds > compiled_before:
+            self._phase(outlook.underway(self.plan, self.done_steps))
         self.state, traced = self.trainer.advance(self.state, self.demos)
         metrics = {name: np.asarray(value) for name, value in self.trainer.gather(traced).items()}
         self.state = self.guard.after(self.state, kept, metrics, self.done_steps + self.plan.chunk_steps)

@@ -44,6 +44,11 @@ def _last_time(run_dir: pathlib.Path) -> float | None:
     return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 
 
+def underway(plan: Plan, step: int) -> str:
+    """What comes after compiling: how far training goes until there is something to see."""
+    return f"training; the next evaluation comes after step {min(step + plan.chunk_steps, plan.total_steps):,}"
+
+
 def cloning(plan: Plan) -> str | None:
     """What is cloned before the first iteration; None where nothing is."""
     start = getattr(plan.learner, "start", None)

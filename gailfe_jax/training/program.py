@@ -260,13 +260,16 @@ class Trainer:
 
     def advance(self, state: LearnerState, demos: Demos | None) -> tuple[LearnerState, Metrics]:
         """`chunk` iterations of every seed; `state` is donated. Metrics are `[chunk, S]`."""
-        demos = self._share(demos)
+        return self.compiled(state, demos)(state, self.learner, self._share(demos))
+
+    def compiled(self, state: LearnerState, demos: Demos | None) -> Callable[..., tuple[PyTree, Metrics]]:
+        """The program of `advance`, compiled when it is first asked for."""
         if self._compiled is None:
             start = time.perf_counter()
             # Compiled ahead of time: the program exists once, and what compiling took is known apart.
-            self._compiled = self.lower(state, demos).compile()
+            self._compiled = self.lower(state, self._share(demos)).compile()
             self.compile_seconds = time.perf_counter() - start
-        return self._compiled(state, self.learner, demos)
+        return self._compiled
 
     @property
     def program_bytes(self) -> int | None:

@@ -99,6 +99,8 @@ def test_it_says_what_it_does_and_how_it_stands(go, tmp_path, capsys):
     go(tmp_path / "run", settings(1, quiet=False, tensorboard=True, diagnostics_every=1))
     out = capsys.readouterr().out
     assert "compiling gailfe (" in out and ") on cliff, 2 seeds; about " in out
+    first = out.index(f"training; the next evaluation comes after step {CHUNK} ...")
+    assert out.index("compiling gailfe (") < first < out.index("doctor: ")
     assert "doctor: too early to say" in out
     summary = tmp_path / "run" / "summary.json"
     summary.write_text(json.dumps(json.loads(summary.read_text()) | {"compile_seconds": 7.2}))
