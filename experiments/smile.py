@@ -89,7 +89,7 @@ def draw(results: dict[int, dict[str, Any]]) -> None:
     """A Markdown table, summary.json and a figure from the result files alone."""
     folder = cells.RESULTS / EXPERIMENT
     lines = [
-        "| steps that the expert labelled | of the expert (IQM, 95%) | each seed | distance of the last policy's actions |",
+        "| steps the expert labelled | of the expert (IQM, 95%) | each seed | distance of the last policy's actions |",
         "|---|---|---|---|",
     ]
     summary: dict[str, Any] = {}
