@@ -447,6 +447,8 @@ TABLES = {
     "first_result": functools.partial(experiment, "first_result"),
     "absorbing": functools.partial(experiment, "absorbing"),
     "observation_only": functools.partial(experiment, "observation_only"),
+    "sample_efficiency": functools.partial(experiment, "sample_efficiency"),
+    "smile": functools.partial(experiment, "smile"),
     "metrics": metrics,
     "findings": findings,
     "thresholds": thresholds,

@@ -3,8 +3,8 @@
     python experiments/smile.py             train what has no result yet (minutes), then draw
     python experiments/smile.py --draw      only draw what there is
 
-The shipped expert labels as many steps as 4 and 25 whole demonstrations have, in 20 iterations. 5 seeds, 50 Gymnasium
-episodes each. What is judged is the mixture that SMILe leaves: of its policies one is drawn at every step, and acts
+The shipped expert labels as many steps as 4 and 25 whole demonstrations have: a thousand in each of 4 and 25
+iterations, which is one episode, or several short ones. 5 seeds, 50 Gymnasium episodes each. What is judged is the mixture that SMILe leaves: of its policies one is drawn at every step, and acts
 without noise. The expert is no longer among them.
 """
 
@@ -39,15 +39,15 @@ from gailfe_jax.learners.stagewise import Stagewise
 
 EXPERIMENT = "smile"
 TASK, TITLE = "hopper", "Hopper-v5"
-# Demonstrations that have as many steps: environments, steps of each in one iteration.
-SIZES = {4: (8, 25), 25: (10, 125)}
-ITERATIONS, ALPHA, SEEDS, EPISODES, FIT_STEPS = 20, 0.2, 5, 50, 1000
+# Demonstrations that have as many steps, which are the iterations.
+SIZES = (4, 25)
+# What is left of the expert's probability when it leaves decides how fast it goes.
+LEFT, UNROLL, SEEDS, EPISODES, FIT_STEPS = 0.01, 1000, 5, 50, 1000
 
 
-def settings(size: int) -> Stagewise:
+def settings() -> Stagewise:
     """How each policy is trained."""
-    num_envs, unroll = SIZES[size]
-    values = {"rollout.num_envs": num_envs, "rollout.unroll_length": unroll, "fit_steps": FIT_STEPS}
+    values = {"rollout.num_envs": 1, "rollout.unroll_length": UNROLL, "fit_steps": FIT_STEPS}
     return set_values(Stagewise(), values)
 
 
@@ -55,15 +55,14 @@ def run(size: int) -> dict[str, Any]:
     """The record of one size."""
     started = time.perf_counter()
     env, expert = make_env(TASK), load_expert(TASK)
-    left = smile(env, expert, settings(size), iterations=ITERATIONS, alpha=ALPHA, seeds=range(SEEDS))
+    alpha = 1 - LEFT ** (1 / size)
+    left = smile(env, expert, settings(), iterations=size, alpha=alpha, seeds=range(SEEDS))
     jax.block_until_ready(left.policies)
     seconds = time.perf_counter() - started
     finals = [_evaluated(left, seed) for seed in range(SEEDS)]
-    num_envs, unroll = SIZES[size]
     return {
-        "task": TASK, "labels": ITERATIONS * num_envs * unroll, "iterations": ITERATIONS, "alpha": ALPHA,
-        "seeds": list(range(SEEDS)),
-        "settings": part_record(settings(size)),
+        "task": TASK, "labels": size * UNROLL, "iterations": size, "alpha": alpha, "seeds": list(range(SEEDS)),
+        "settings": part_record(settings()),
         "expert_return": float(expert.metadata["expert_return"]),
         "expert_distance": np.asarray(left.metrics["expert_distance"]).tolist(),
         "final_gymnasium_returns": [returns for returns, _ in finals],
