@@ -4,8 +4,9 @@
     python experiments/smile.py --draw      only draw what there is
 
 The shipped expert labels as many steps as 4 and 25 whole demonstrations have: a thousand in each of 4 and 25
-iterations, which is one episode, or several short ones. 5 seeds, 50 Gymnasium episodes each. What is judged is the mixture that SMILe leaves: of its policies one is drawn at every step, and acts
-without noise. The expert is no longer among them.
+iterations, which is one episode, or several short ones. 5 seeds, 50 Gymnasium episodes each. What is judged is the
+mixture that SMILe leaves: of its policies one is drawn at every step, and acts without noise. The expert is no longer
+among them.
 """
 
 from __future__ import annotations
