@@ -106,7 +106,7 @@ def draw(results: dict[int, dict[str, Any]]) -> None:
     cells.write_table(folder, lines, summary)
     learning_curve_panels(
         {TITLE: curves}, folder / f"{EXPERIMENT}.png", xlabel="iteration",
-        ylabel="distance of each policy's actions from the expert's", per_seed=True,
+        ylabel="distance of actions from the expert's", per_seed=True,
     )  # fmt: skip
 
 
