@@ -3,7 +3,7 @@
     python experiments/first_result.py             train what has no result yet (half an hour of two cores), then draw
     python experiments/first_result.py --draw      only draw what there is
 
-HalfCheetah, 4 demonstrations thinned 1 in 20 of the shipped expert's mean actions, its failures left out; 20 failures
+HalfCheetah, 4 demonstrations thinned 1 in 40 of the shipped expert's mean actions, its failures left out; 20 failures
 for GAILFE; 20 deterministic Gymnasium episodes of each seed. The settings were chosen on other seeds and other
 demonstrations.
 """

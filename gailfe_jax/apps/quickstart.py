@@ -35,7 +35,9 @@ from gailfe_jax.types import Env
 
 POLICY = {"bc": None, "gail": "td3", "gailfe": "td3"}
 """The methods, and how their policies step: from replay, which takes the fewest interactions."""
-TRAJECTORIES, SUBSAMPLE, FAILURES = 4, 20, 20
+# In a run this short step sizes that fade away would only make it slower.
+_SHORT: dict[str, Any] = {"schedule.anneal": False}
+TRAJECTORIES, SUBSAMPLE, FAILURES = 4, 40, 20
 STEPS, EVAL_EVERY, EVAL_EPISODES = 40_960, 4_096, 4
 # Pairs that cloning fits: on so few it is done much earlier, and stops by itself.
 CLONE_PAIRS, CLONE_EVERY = 400_000, 100_000
@@ -146,7 +148,8 @@ def _demonstrations(path: pathlib.Path, task: Env, expert: Policy) -> str:
 
 def method_of(algo: str, env: str) -> Learner:
     """A method as quickstart trains it on a task."""
-    return preset(algo, env, policy=POLICY[algo])[0]
+    method, _ = preset(algo, env, policy=POLICY[algo])
+    return method if POLICY[algo] is None else set_values(method, _SHORT)
 
 
 def _training(algo: str, env: str, budget: RunSettings, demos_file: str, out: pathlib.Path) -> Training:
