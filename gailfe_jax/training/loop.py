@@ -228,7 +228,7 @@ class _Session:
     def train(self, on_evaluation: Callable[[int, dict[str, np.ndarray]], None] | None) -> TrainResult:
         """Trains to the end of the plan, or until a signal."""
         with contextlib.ExitStack() as stack:
-            caught = stack.enter_context(deferred_signals())
+            caught = stack.enter_context(deferred_signals(self.messages))
             if self.logger is not None:
                 stack.enter_context(contextlib.closing(self.logger))
             if self.host is not None:
