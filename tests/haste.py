@@ -65,13 +65,16 @@ def shared_programs(options: dict[str, bool] = OPTIONS) -> Iterator[list[Trainer
 
         def advance(self, state: Any, demos: Any) -> Any:
             advanced.append(self)
+            return super().advance(state, demos)
+
+        def compiled(self, state: Any, demos: Any) -> Any:
             if self.mesh is not None:
-                return super().advance(state, demos)
+                return super().compiled(state, demos)
             place = self._place("advance", self.chunk, str(jax.tree.map(jax.typeof, (state, demos))))
             self._compiled = _PROGRAMS.get(place)
-            result = super().advance(state, demos)
-            _PROGRAMS.setdefault(place, OfFirst(self._compiled, self.learner))
-            return result
+            found = super().compiled(state, demos)
+            _PROGRAMS.setdefault(place, OfFirst(found, self.learner))
+            return found
 
         def evaluate(self, state: Any, step: int, episodes: int | None = None) -> Any:
             if self.mesh is None:

@@ -354,7 +354,7 @@ class _Session:
         start, compiled_before = time.perf_counter(), self.trainer.compile_seconds
         kept = self.guard.keep(self.state)
         self.trainer.compiled(self.state, self.demos)
-        if self.trainer.compile_seconds > compiled_before:
+        if self.done_steps == self.start_step:
             self._phase(outlook.underway(self.plan, self.done_steps))
         self.state, traced = self.trainer.advance(self.state, self.demos)
         metrics = {name: np.asarray(value) for name, value in self.trainer.gather(traced).items()}
