@@ -53,13 +53,14 @@ def _said_at_once(say: Callable[[str], None] | None) -> Iterator[None]:
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
     def listen() -> None:
+        said = False
         while (number := os.read(reader, 1)) != b"":
             if before != -1:  # Somebody else listens, too.
                 with contextlib.suppress(OSError):
                     os.write(before, number)
-            if number[0] in NUMBERS:
+            if number[0] in NUMBERS and not said:
+                said = True
                 say(STOPPING)
-                return
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()

@@ -51,7 +51,10 @@ def test_who_listened_before_still_hears():
         with deferred_signals(said.append):
             os.kill(os.getpid(), signal.SIGINT)
             assert wait_for(lambda: bool(said))
-        assert os.read(reader, 10) == bytes([signal.SIGINT])
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        # The second one, too, which is said no more.
+        assert os.read(reader, 10) == bytes([signal.SIGINT] * 2) and said == [STOPPING]
         assert signal.set_wakeup_fd(before) == writer
     finally:
         signal.set_wakeup_fd(before)
