@@ -51,9 +51,17 @@ METHODS = {
 # Questions beside the table, with their own steps on few tasks: are the steps short, or is it something else?
 LARGE: dict[str, Any] = {"rollout.num_envs": 64}
 SHORT = {task: 3 * STEPS[task] for task in ("halfcheetah", "walker2d")}
+# Of the public code of these baselines, what ours leaves out: a reward that is never negative, statistics of the
+# demonstrations alone, weights one iteration old, and large batches of whole trajectories.
+PUBLIC: dict[str, Any] = {
+    "reward.offset": "positive", "reward.normaliser": "demonstrations", "reward.delayed": True, "policy.max_kl": 0.01,
+    "rollout.num_envs": 25, "rollout.unroll_length": 1000,
+}  # fmt: skip
 BESIDE = {
     "fem-large": ("FEM, 8192 pairs a fit, 2.2 M steps", {"algo": "fem"} | LARGE, {"hopper": 2_200_000}),
     "gtal-large": ("GTAL, 8192 pairs a fit, 2.2 M steps", {"algo": "gtal"} | LARGE, {"hopper": 2_200_000}),
+    "fem-public": ("FEM as in the public code, 5 M steps", {"algo": "fem"} | PUBLIC, {"hopper": 5_000_000}),
+    "gtal-public": ("GTAL as in the public code, 5 M steps", {"algo": "gtal"} | PUBLIC, {"hopper": 5_000_000}),
     "gail-long": ("GAIL (TRPO), three times the steps", METHODS["gail"][1], SHORT),
     "gail-clone-long": (
         "GAIL from a clone, three times the steps",

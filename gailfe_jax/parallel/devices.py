@@ -32,11 +32,11 @@ def cpu() -> Any:
     return jax.local_devices(backend="cpu")[0]
 
 
+# Around a step of the environments are many small operations: to wake a thread for one takes longer than the operation.
+_ONE_AFTER_THE_OTHER: dict[str, Any] = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 # XLA's threads wait for work by turning in circles, beside the one that steps the environments.
-_ONE_AFTER_THE_OTHER: dict[str, Any] = {
-    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    "xla_cpu_multi_thread_eigen": False,
-}
+_ON_ONE_THREAD: dict[str, Any] = _ONE_AFTER_THE_OTHER | {"xla_cpu_multi_thread_eigen": False}
+_AROUND: dict[str, dict[str, Any]] = {"mujoco_c": _ONE_AFTER_THE_OTHER, "gymnasium": _ON_ONE_THREAD}
 
 
 # What runs once is compiled for longer than it runs.
@@ -52,8 +52,7 @@ def compiler_options(spec: EnvSpec, *, once: bool = False) -> dict[str, Any]:
     """
     if not computes_on_cpu():
         return {}
-    waits = _known_options(tuple(_ONE_AFTER_THE_OTHER.items())) if spec.engine == "gymnasium" else {}
-    return waits | (_known_options(tuple(_ONCE.items())) if once else {})
+    return _known_options(tuple((_AROUND.get(spec.engine, {}) | (_ONCE if once else {})).items()))
 
 
 @functools.cache

@@ -17,6 +17,10 @@ reward is counted from (`LinearReward.offset`) says it instead, on tasks that ca
 - `negative`: from the greatest so far, which pays for ending; for tasks that end in success.
 
 What is said of Hopper was seen in runs of one seed over 200,000 steps (FEM by TRPO).
+
+The public code of GAIL's baselines counts from the least value, standardises by the demonstrations alone, and pays a
+batch by the weights fitted to the one before: `offset="positive"`, `normaliser="demonstrations"` and `delayed`. It
+divides the reward by the number of features besides, which a normalised advantage does not see.
 """
 
 from __future__ import annotations
@@ -44,11 +48,13 @@ class LinearState:
       weights: `[k]` `w`; zero until the first fit.
       offset: `[]` what the reward is counted from.
       stats: normaliser of `[obs, action]`, the same when the cost is fitted and when it scores.
+      next_weights: `[k]` what the next iteration is paid by, where it is this one's; else ().
     """
 
     weights: Array
     offset: Array
     stats: RunningStats
+    next_weights: Array | tuple[()]
 
 
 class LinearReward(Reward):
@@ -63,6 +69,11 @@ class LinearReward(Reward):
     offset: Literal["policy", "positive", "negative", "none"] = setting("policy")
     """What the reward w . phi is counted from: policy, its mean over the batch; positive, its least value so far, which
     pays for staying alive; negative, its greatest, which pays for ending the episode; none, zero."""
+    normaliser: Literal["running", "demonstrations"] = setting("running")
+    """Standardise observations and actions by the statistics of all that was seen so far, the policy's and the
+    demonstrations' in equal parts (running), or by those of the demonstrations alone."""
+    delayed: bool = setting(False)
+    """Pay each iteration by the weights that were fitted to the one before, the first by random ones."""
 
     minibatch: int = setting(2_048, least=1)
     """From replay: the policy's pairs in each fit, an unroll's at least."""
@@ -100,7 +111,13 @@ class LinearReward(Reward):
             raise GailfeError(f"features: {self.features!r} makes {shape} of [2, {size}]; expected [2, k] real numbers")
         stats = RunningStats.init(size)
         stats = stats if expert is None else stats.update(join(expert))
-        return LinearState(weights=jnp.zeros(shape.shape[1]), offset=jnp.float32(0.0), stats=stats)
+        nothing = jnp.zeros(shape.shape[1])
+        first = self.any_weights(jax.random.normal(key, nothing.shape)) if self.delayed else ()
+        return LinearState(weights=nothing, offset=jnp.float32(0.0), stats=stats, next_weights=first)
+
+    def any_weights(self, direction: Array) -> Array:
+        """`[k]` the weights that this reward may have and that go furthest along `direction [k]`."""
+        return worst_in_ball(direction)
 
     def features_at(self, state: LinearState, obs: Array, action: Array) -> Array:
         """`[..., k]` features at `obs [..., o]`, `action [..., a]`."""
@@ -127,10 +144,14 @@ class LinearReward(Reward):
         # As many of either kind, as for the discriminator.
         rows = jax.random.randint(key, (size,), 0, demos.obs.shape[0])
         shown = jax.tree.map(lambda x: x[rows], demos)
-        state = state.replace(stats=state.stats.update(join(batch.policy)).update(join(shown)))
+        if self.normaliser == "running":
+            state = state.replace(stats=state.stats.update(join(batch.policy)).update(join(shown)))
         features = self.features_at(state, batch.policy.obs[0], batch.policy.action[0])
         expert, policy = self._mean(state, demos), jnp.mean(features, axis=0)
+        paid = state.next_weights
         state, metrics = self._refit(state, expert, policy, batch)
+        if self.delayed:
+            state = state.replace(weights=paid, next_weights=state.weights)
         gap, reward = expert - policy, _product(features, state.weights)
         if self.offset == "positive":
             state = state.replace(offset=jnp.minimum(state.offset, jnp.min(reward)))
@@ -170,7 +191,7 @@ class FeatureMatching(LinearReward):
     def _refit(
         self, state: LinearState, expert: Array, policy: Array, batch: RewardBatch
     ) -> tuple[LinearState, Metrics]:
-        return state.replace(weights=worst_in_ball(expert - policy)), {}
+        return state.replace(weights=self.any_weights(expert - policy)), {}
 
 
 class GameTheoretic(LinearReward):
@@ -183,10 +204,13 @@ class GameTheoretic(LinearReward):
     summary = "matches the feature that is matched worst"
     source = "Syed et al. 2008"
 
+    def any_weights(self, direction: Array) -> Array:
+        return worst_in_hull(direction)
+
     def _refit(
         self, state: LinearState, expert: Array, policy: Array, batch: RewardBatch
     ) -> tuple[LinearState, Metrics]:
-        return state.replace(weights=worst_in_hull(expert - policy)), {}
+        return state.replace(weights=self.any_weights(expert - policy)), {}
 
 
 def _product(features: Array, weights: Array) -> Array:
@@ -263,6 +287,7 @@ class FailureAware(LinearReward):
             weights=base.weights,
             offset=base.offset,
             stats=base.stats,
+            next_weights=base.next_weights,
             demo_weights=jnp.zeros_like(base.weights),
             annealed=jnp.float32(1.0),
         )

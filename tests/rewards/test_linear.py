@@ -204,6 +204,37 @@ def test_all_demonstrations_and_the_whole_batch_enter_the_means():
     np.testing.assert_allclose(metrics["feature_distance_max"], np.abs(difference).max(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [FeatureMatching, GameTheoretic, FailureAware])
+def test_delayed_weights_are_those_fitted_to_the_iteration_before_and_the_first_are_random(kind):
+    reward, at_once = made(kind, delayed=True), made(kind)
+    first = reward.init(jax.random.key(0), DEMOS)
+    assert jnp.any(first.next_weights != reward.init(jax.random.key(1), DEMOS).next_weights)
+    assert jnp.linalg.norm(first.next_weights) == pytest.approx(1, rel=1e-5)
+    late, fresh = first, at_once.init(jax.random.key(0), DEMOS)
+    for i in range(3):
+        paid = late.next_weights
+        batch = RewardBatch(pairs(i, (1, 40), 1.0), pairs(50 + i, (1, 40), 2.0), jnp.array(True), expert=DEMOS)
+        late, metrics = reward.fit(late, batch, jax.random.key(i))
+        fresh, _ = at_once.fit(fresh, batch, jax.random.key(i))
+        np.testing.assert_array_equal(late.weights, paid)
+        np.testing.assert_allclose(late.next_weights, fresh.weights, rtol=1e-6)
+        # Counted from the mean over the batch by the weights that are paid, not by the newest.
+        assert metrics["linear_reward_policy"] == pytest.approx(0, abs=1e-5)
+    assert fresh.next_weights == ()
+
+
+def test_the_normaliser_is_the_demonstrations_alone_where_that_is_asked_for():
+    reward = made(FeatureMatching, normaliser="demonstrations")
+    state, _, data = fit(reward, steps=3)
+    shown = np.concatenate([DEMOS.obs, DEMOS.action], axis=-1)
+    np.testing.assert_allclose(state.stats.mean, shown.mean(0), rtol=1e-4, atol=1e-5)
+    x = (np.concatenate([data.policy.obs, data.policy.action], axis=-1) - shown.mean(0)) / shown.std(0)
+    seen = reward.features_at(state, data.policy.obs, data.policy.action)
+    np.testing.assert_allclose(seen[..., :5], x, rtol=2e-3, atol=2e-3)
+    moved, _, _ = fit(made(FeatureMatching), steps=3)
+    assert np.abs(moved.stats.mean - shown.mean(0)).max() > 0.1
+
+
 # --- IRLF -------------------------------------------------------------------------------------------------------------
 
 
