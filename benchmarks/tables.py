@@ -235,15 +235,15 @@ def _scaling(report: dict[str, Any], picture: str, label: str) -> str:
     return f"{_markdown(head, rows)}\n\n{about}{picture}"
 
 
-def profile() -> str:
+def profile(name: str = "profile") -> str:
     """The parts of an iteration."""
-    return _result("profile", "gailfe bench profile", _profile)
+    return _result(name, "gailfe bench profile", _profile)
 
 
 def _profile(report: dict[str, Any]) -> str:
     rows = [[r["part"], f"{1e3 * r['seconds']:.1f}", f"{r['share_of_whole']:.0%}"] for r in report["rows"]]
     first = report["rows"][0]
-    about = f"{first['algo']} on {first['env']}, {first['num_envs']} environments x 32 steps"
+    about = f"{first['algo']} on {first['env']}, {first['num_envs']} environments x {first['unroll_length']} steps"
     head = ["part", "ms", "share of the whole"]
     return f"{_markdown(head, rows)}\n\n{about}. Largest: {report['largest']}."
 
@@ -424,6 +424,7 @@ TABLES = {
     "scaling_horizon": functools.partial(scaling, "horizon", "horizon"),
     "scaling_failures": functools.partial(scaling, "failures", "failures held"),
     "profile": profile,
+    "profile_small": lambda: profile("profile_small"),
     "fidelity": fidelity,
     "evaluation": evaluation,
     "evaluation_many": functools.partial(evaluation, "evaluation_many"),

@@ -34,7 +34,6 @@ from gailfe_jax.parallel.seeds import per_seed
 from gailfe_jax.types import PyTree
 
 Part = Callable[[], Any]
-_UNROLL = 32
 
 
 def iteration_parts(training: Training) -> dict[str, Part]:
@@ -146,34 +145,37 @@ def run(
     algo: str = "gail",
     engine: str = "auto",
     num_envs: int = 256,
+    unroll_length: int = 32,
     repeats: int = 5,
     solver_setting: SolverSetting = None,
 ) -> dict[str, Any]:
-    """Measures seconds of each part of an iteration of 32 steps in `num_envs` environments, and names the largest.
+    """Measures seconds of each part of an iteration, and names the largest.
 
     Args:
       env: Measure on this task.
       algo: Train with this method.
       engine: Run this physics engine.
       num_envs: Step this many environments side by side.
+      unroll_length: Step each of them so often in an iteration.
       repeats: Report the median of this many repeats.
       solver_setting: Run MJX with the cheap solver setting, or the model file's own; by default what training takes.
 
     Raises:
       GailfeError: an unknown task, method or engine, or a count below 1.
     """
-    check_counts(repeats=repeats, num_envs=num_envs)
+    check_counts(repeats=repeats, num_envs=num_envs, unroll_length=unroll_length)
     check_playing([algo])
     check_has_bare_engine(env)
-    method = method_with(algo, {"rollout.num_envs": num_envs, "rollout.unroll_length": _UNROLL})
+    method = method_with(algo, {"rollout.num_envs": num_envs, "rollout.unroll_length": unroll_length})
     place = settle(env, engine, solver_setting)
     training = Training.make(method, make_env_as_training(place))
     learner = training.trainer.learner
     training.advance()
-    bare = bare_engine(learner.env, num_envs, _UNROLL)
+    bare = bare_engine(learner.env, num_envs, unroll_length)
     bare()
     rows = time_parts(training, iteration_parts(training), bare, repeats)
     what = {"env": learner.env.spec.name, "engine": learner.env.spec.engine, "algo": algo, "num_envs": num_envs}
+    what["unroll_length"] = unroll_length
     what |= solver_record(place)
     rows = [what | row for row in rows]
     return {"what": "profile", "rows": rows, "largest": largest(rows), "provenance": provenance()}

@@ -56,6 +56,7 @@ def test_the_largest_part_is_named():
         (lambda: profile.run(algo="bc"), "algo: bc has no policy step"),
         (lambda: profile.run(repeats=0), "repeats: got 0"),
         (lambda: profile.run(num_envs=0), "num_envs: got 0"),
+        (lambda: profile.run(unroll_length=0), "unroll_length: got 0"),
     ],
 )
 def test_what_cannot_be_measured_is_named(call, message):
