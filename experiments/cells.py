@@ -38,7 +38,7 @@ from gailfe_jax.training.loop import train
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 WORK = pathlib.Path("runs") / "experiments"
-RAW = ("return_mean", "length_mean", "discriminator_accuracy", "train_return", "train_falls")
+RAW = ("return_mean", "length_mean", "discriminator_accuracy", "train_return", "train_falls", "episodes")
 RAW_FAILURES = ("multiplier", "failure_log_d", "violation", "failures_in_buffer", "failure_transitions")
 RAW_MODEL = ("model_error_1", "model_error_h", "model_unexplained")
 RAW_OWN = ("own_episodes", "own_best_return", "sil_share")
@@ -66,6 +66,8 @@ class Cell:
         sort them out, and share their demonstrations.
       eval_episodes: episodes of each seed at each evaluation.
       deterministic: whether the demonstrations are of the expert's mean actions, and not of samples.
+      demos_seed: of the demonstrations and failures that are collected.
+      also: Gymnasium task in which the policies are judged at the end besides; None for none.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Cell:
     keep_failed: bool = True
     eval_episodes: int = 5
     deterministic: bool = False
+    demos_seed: int = 0
+    also: str | None = None
 
     def result_path(self, experiment: str) -> pathlib.Path:
         """Where the cell's result lies."""
@@ -105,11 +109,18 @@ def earlier_preset(algo: str, task: str) -> Learner:
 
 
 def demonstrations(
-    task: str, trajectories: int = 30, failures: int = 100, *, keep_failed: bool = True, deterministic: bool = False
+    task: str,
+    trajectories: int = 30,
+    failures: int = 100,
+    *,
+    keep_failed: bool = True,
+    deterministic: bool = False,
+    seed: int = 0,
 ) -> pathlib.Path:
     """The demonstration file all cells of a task share, made from the shipped expert if it is not there yet."""
     number = "" if failures == 100 else f"-{failures}"
     kind = ("" if keep_failed else "-sorted") + ("-deterministic" if deterministic else "")
+    kind += f"-seed{seed}" if seed else ""
     path = WORK / f"demos-{task}{number}{kind}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +130,7 @@ def demonstrations(
             load_expert(task),
             trajectories=trajectories,
             failures=failures,
-            seed=0,
+            seed=seed,
             deterministic=deterministic,
             keep_failed=keep_failed,
             expert_name=f"shipped expert for {task}",
@@ -213,6 +224,7 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
         "final_gymnasium_returns": [returns.tolist() for returns, _ in finals],
         "final_gymnasium_episodes": cell.final_episodes,
         "final_lengths": [lengths.tolist() for _, lengths in finals],
+        **_also(result.policies, cell),
         "train_seconds_last_session": result.summary["train_seconds"],
         "compile_seconds": result.summary["compile_seconds"],
         "provenance": provenance(),
@@ -225,7 +237,10 @@ def run_cell(cell: Cell, experiment: str) -> dict[str, Any]:
 def _demos_file(cell: Cell, task: str) -> pathlib.Path:
     if cell.demos is not None:
         return pathlib.Path(cell.demos)
-    return demonstrations(task, failures=cell.failures, keep_failed=cell.keep_failed, deterministic=cell.deterministic)
+    return demonstrations(
+        task, failures=cell.failures, keep_failed=cell.keep_failed, deterministic=cell.deterministic,
+        seed=cell.demos_seed,
+    )  # fmt: skip
 
 
 def _final_episodes(policies: list[Policy], cell: Cell) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -235,6 +250,13 @@ def _final_episodes(policies: list[Policy], cell: Cell) -> list[tuple[np.ndarray
         return [evaluate_on_engine(policy, env, episodes, seed=1)[:2] for policy in policies]
     finals = evaluate_policies(policies, env.spec.gymnasium_id, episodes=episodes, seed=1)
     return [(final.returns, final.lengths) for final in finals]
+
+
+def _also(policies: list[Policy], cell: Cell) -> dict[str, Any]:
+    if cell.also is None:
+        return {}
+    finals = evaluate_policies(policies, cell.also, episodes=cell.final_episodes, seed=2)
+    return {"also_gymnasium_returns": [final.returns.tolist() for final in finals]}
 
 
 def run_cells(cells: list[Cell], experiment: str, *, train_missing: bool = True) -> dict[str, dict[str, Any]]:

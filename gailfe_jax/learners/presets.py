@@ -129,7 +129,9 @@ _SCALE_MAIL: dict[str, Any] = {"policy.horizon": 8, "policy.line_search_steps": 
 _REPLAYED: dict[str, Any] = {"rollout.num_envs": 8, "rollout.unroll_length": 8, "policy.average": 0.99}
 # With a fitted reward small networks do, and as many updates of the reward as of the policy. A discriminator that sees
 # everything again and again is held by a strong penalty. A quarter of the environments act as the policy is judged, and
-# two updates for each step keep up with what that finds: with fewer, Hopper's gait is found and lost again.
+# two updates for each step keep up with what that finds. A gait that is found is lost again where critics promise more
+# than rewards can come to and learn of a fall by one step at a time: so targets hold three rewards and are bounded.
+# Less entropy than is usual lets the exploring policy hop as far as the one that is judged, and step sizes fade away.
 _REPLAYED_IMITATION: dict[str, Any] = {
     "reward.steps": 32,
     "reward.hidden": (64, 64),
@@ -140,16 +142,23 @@ _REPLAYED_IMITATION: dict[str, Any] = {
     "policy.update_ratio": 2.0,
     "policy.noiseless": 0.25,
     "policy.demonstrated": 0.25,
+    "policy.n_step": 3,
+    "policy.critics.bounded": True,
+    "policy.target_entropy": -2.0,
+    "policy.average": 0.995,
+    "schedule.anneal": True,
 }
 # Where no fall ends an episode half of the updates is enough, and the logit, which may have either sign, still tells
-# bad from worse. A cheetah that starts wrongly lies on its back for a thousand steps: step sizes that fade away keep
-# the start, which is seldom seen, from being lost again.
+# bad from worse. There is no fall that critics have to hear of. A cheetah that starts wrongly lies on its back for a
+# thousand steps: step sizes that fade away keep the start, which is seldom seen, from being lost again.
 _REPLAYED_IMITATION_ON: dict[str, dict[str, Any]] = {
     "halfcheetah": {
         "reward.form": "logit",
         "reward.steps": 16,
         "policy.update_ratio": 1.0,
-        "schedule.anneal": True,
+        "policy.n_step": 1,
+        "policy.critics.bounded": False,
+        "policy.average": 0.99,
     }
 }
 _CLONE_ON: dict[str, dict[str, Any]] = {"humanoid": {"policy.hidden": (256, 256)}}
