@@ -258,7 +258,11 @@ class LaneMaker:
     max_episode_steps: int | None = None
 
     def __call__(self) -> Lane:
-        env = self.make()
+        where = f"env {self.name!r}: the function that makes it"
+        env = _run(where, self.make)
+        if not isinstance(env, gymnasium.Env):
+            kind = f"the class {env.__name__}" if isinstance(env, type) else f"a {type(env).__name__}"
+            raise GailfeError(f"{where} gives {kind}; expected a gymnasium.Env")
         if self.max_episode_steps is not None:
             env = gymnasium.wrappers.TimeLimit(env, self.max_episode_steps)
         return Lane(env, self.name)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import numbers
+import types
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,15 +20,19 @@ from gailfe_jax.flat_env import FlatEnv, make_gymnasium, time_limit
 from gailfe_jax.types import MOST_STEPS, Env, EnvSpec, EnvState, Fields, Task, TimeStep, is_key
 
 
-def check_env(env: Any) -> None:
+def check_env(env: Any, given: str = "got") -> None:
     """Holds that `env` is an `Env` as `gailfe_jax.types` describes it; traces its functions and runs nothing.
 
+    Args:
+      env: what may be one.
+      given: how a line that says what stands in its place begins.
+
     Raises:
-      GailfeError: names the first field that is missing, or of another type, size, shape or dtype than promised.
+      GailfeError: it is a class, a function or a Gymnasium environment, or names the first field that is missing, or of
+        another type, size, shape or dtype than promised.
     """
+    _check_kind(env, given)
     kind = type(env).__name__
-    if isinstance(env, type):
-        raise GailfeError(f"env: got the class {env.__name__}; expected one of its objects")
     for field in ("spec", "reset", "step"):
         if not hasattr(env, field):
             raise GailfeError(f"env: {kind} has no {field}; expected an object with spec, reset and step")
@@ -34,6 +41,24 @@ def check_env(env: Any) -> None:
     _check_spec(env.spec)
     _check_functions(env, env.reset, env.step, (), "")
     _check_functions(env, jax.vmap(env.reset), jax.vmap(env.step), (2,), " under vmap")
+
+
+def _check_kind(env: Any, given: str) -> None:
+    """Refuses what makes an `Env` in the place of one, and says how to come by it."""
+    if isinstance(env, type):
+        is_gymnasium = issubclass(env, gymnasium.Env)
+        expected = f"gymnasium_env({env.__name__})" if is_gymnasium else "one of its objects"
+        raise GailfeError(f"env: {given} the class {env.__name__}; expected {expected}")
+    if isinstance(env, gymnasium.Env):
+        raise GailfeError(
+            f"env: {given} a Gymnasium environment, {type(env.unwrapped).__name__}; expected gymnasium_env(FUNCTION), "
+            "with a function or class that makes one"
+        )
+    if isinstance(env, types.FunctionType | types.MethodType | functools.partial) and not hasattr(env, "spec"):
+        raise GailfeError(
+            f"env: {given} a function, {getattr(env, '__name__', 'partial')}; expected the Env that it makes, or "
+            "gymnasium_env(FUNCTION) of one that makes a Gymnasium environment"
+        )
 
 
 def _check_spec(spec: EnvSpec) -> None:

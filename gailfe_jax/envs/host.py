@@ -364,7 +364,7 @@ def gymnasium_env(
         if made is None:
             raise GailfeError(
                 f"env: {type(env.unwrapped).__name__} was not made by gymnasium.make, so there is no second one; "
-                "expected a function that makes one"
+                "expected gymnasium_env(FUNCTION), with a function or class that makes one"
             )
         if name is None and not made.additional_wrappers and all(map(_is_plain, made.kwargs.values())):
             options = {key: x for key, x in made.kwargs.items() if key != "render_mode" or x is not None}
@@ -379,7 +379,9 @@ def gymnasium_env(
             processes=processes,
         )
     if not callable(env):
-        raise GailfeError(f"env: got a {type(env).__name__}; expected a Gymnasium id, or a function that makes an Env")
+        raise GailfeError(
+            f"env: got a {type(env).__name__}; expected a Gymnasium id, or a function that makes a gymnasium.Env"
+        )
     name = name or str(getattr(env, "__name__", type(env).__name__))
     return HostEnv(env, name=name, max_episode_steps=max_episode_steps, processes=processes)
 

@@ -20,7 +20,7 @@ from gailfe_jax.envs.physics import make_physics, resolve_engine
 from gailfe_jax.envs.physics.model_files import model_stamp
 from gailfe_jax.envs.task_file import load_task
 from gailfe_jax.envs.tasks import TASKS
-from gailfe_jax.errors import GailfeError, warned_unless_refused
+from gailfe_jax.errors import GailfeError, failed, warned_unless_refused
 from gailfe_jax.types import Env, EnvSpec, Task
 
 
@@ -108,6 +108,9 @@ def _find(name: str) -> _Registration:
             return registration
     if wanted.endswith(_FILE):
         return _from_file(name)
+    if wanted.partition(":")[0].endswith(".py"):
+        file = name.partition(":")[0]
+        raise GailfeError(f"env: got {name!r}; expected --import {file}, and the name that it gives to register_task")
     known = task_names()
     ids = {built_in.gymnasium_id.lower(): built_in.gymnasium_id for built_in in _BUILT_IN if built_in.gymnasium_id}
     near = difflib.get_close_matches(wanted, [*(other.lower() for other in known), *ids], n=1)
@@ -305,13 +308,22 @@ def _make(name: str, registration: _Registration, engine: str, changed: Any, **o
     for option in options:
         raise GailfeError(f"env: {name} brings its own engine and takes no option {option}")
     with warned_unless_refused():
-        env = task()
+        env = task() if prefix_of(name) is not None else _made_by(task, name)
     if prefix_of(name) is not None:
         return env
-    check_env(env)
+    check_env(env, f"the function registered as {name!r} makes")
     if env.spec.name != name:
         raise GailfeError(f"env {name!r}: spec.name is {env.spec.name!r}; expected the name that it is registered by")
     return env
+
+
+def _made_by(function: Callable[[], Env], name: str) -> Env:
+    try:
+        return function()
+    except GailfeError:
+        raise
+    except Exception as error:  # Whatever a user's function raises.
+        raise failed(f"env {name!r}: the function that makes it", error) from error
 
 
 def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
@@ -328,7 +340,7 @@ def make_env(name: str, engine: str = "auto", **options: Any) -> Env:
 
     Raises:
       GailfeError: unknown task or engine, an option it does not take, the engine cannot run here, or a registered task
-        is not what `check_env` or `check_task` expects.
+        is not what `check_env` or `check_task` expects, or its function fails.
     """
     name = canonical_name(name)
     base = base_name(name)

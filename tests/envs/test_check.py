@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 
 import jax
@@ -14,6 +15,7 @@ from gailfe_jax.envs.check import check_task
 from gailfe_jax.envs.tasks import HOPPER, TASKS
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.types import StepResult
+from tests.hosted import Pond
 from tests.toy import Cliff, Drift
 
 
@@ -71,6 +73,10 @@ def test_environments_that_keep_their_promises_pass():
     [
         (3, r"env: int has no spec; expected an object with spec, reset and step$"),
         (Cliff, r"env: got the class Cliff; expected one of its objects$"),
+        (Pond, r"env: got the class Pond; expected gymnasium_env\(Pond\)$"),
+        (Pond(), r"env: got a Gymnasium environment, Pond; expected gymnasium_env\(FUNCTION\), with a function"),
+        (with_spec, r"env: got a function, with_spec; expected the Env that it makes, or gymnasium_env\(FUNCTION\) of"),
+        (functools.partial(Cliff), r"env: got a function, partial; expected the Env that it makes"),
         (types.SimpleNamespace(spec={}, reset=1, step=1), r"env: spec of SimpleNamespace is a dict; expected a gailfe"),
         (with_spec(name=""), r"env: spec.name is ''; expected the task's name$"),
     ],

@@ -220,11 +220,29 @@ def test_an_object_is_copied():
     assert rolled(mine, jax.random.key(0), jnp.zeros((4, 2)))[1].truncated.tolist() == [False] * 3 + [True]
     assert gymnasium_env(functools.partial(Pond, sees="dict"), name="pond", max_episode_steps=4).spec.name == "pond"
     with pytest.raises(
-        GailfeError, match=r"^env: Pond was not made by gymnasium.make, so there is no second one; expec"
+        GailfeError, match=r"^env: Pond was not made by gymnasium.make, so there is no second one; expected gymnas"
     ):
         as_env(Pond())
-    with pytest.raises(GailfeError, match=r"^env: got a int; expected a Gymnasium id, or a function that makes an Env"):
+    with pytest.raises(GailfeError, match=r"^env: got a int; expected a Gymnasium id, or a function that makes a gymn"):
         gymnasium_env(3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (object, r"^env 'object': the function that makes it gives a object; expected a gymnasium.Env$"),
+        (lambda: Pond, r"^env '<lambda>': the function that makes it gives the class Pond; expected a gymnasium.Env$"),
+        (
+            lambda: 1 / 0,
+            r"^env '<lambda>': the function that makes it fails \(ZeroDivisionError: division.*; test_host",
+        ),
+        (lambda depth: Pond(), r"^env '<lambda>': the function that makes it fails \(TypeError: .*: 'depth'\)$"),
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 4])
+def test_a_function_that_makes_no_environment_is_one_line(make, message, limit):
+    with pytest.raises(GailfeError, match=message):
+        gymnasium_env(make, max_episode_steps=limit)
 
 
 def test_registering_again_takes_effect():

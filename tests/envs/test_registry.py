@@ -27,6 +27,7 @@ from gailfe_jax.envs import (
 from gailfe_jax.envs.gymnasium import GymnasiumEnv, register_gymnasium_envs
 from gailfe_jax.envs.tasks import HOPPER
 from gailfe_jax.errors import GailfeError
+from tests.hosted import Pond
 from tests.toy import Cliff, Drift, register
 
 FORMS = ["brax:<name>", "gym:<id>", "gymnax:<id>", "playground:<name>"]
@@ -186,6 +187,28 @@ def test_what_does_not_fit_its_name_is_one_clear_error(slider):
     register_task(slider(obs_size=3))
     with pytest.raises(GailfeError, match=r"^task 'slider': observe of 2 states gives float64\[2, 2\]; expected float"):
         make_env("slider", "mujoco_c")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: Cliff, r"^env: the function registered as 'odd' makes the class Cliff; expected one of its objects$"),
+        (lambda: Pond, r"^env: the function registered as 'odd' makes the class Pond; expected gymnasium_env\(Pond\)$"),
+        (Pond, r"^env: the function registered as 'odd' makes a Gymnasium environment, Pond; expected gymnasium_env"),
+        (lambda: Cliff.step, r"^env: the function registered as 'odd' makes a function, step; expected the Env"),
+        (lambda: 1 / 0, r"^env 'odd': the function that makes it fails \(ZeroDivisionError: .*\) in test_registry.py"),
+        (lambda speed: Cliff(), r"^env 'odd': the function that makes it fails \(TypeError: .*argument: 'speed'\)$"),
+    ],
+)
+def test_what_a_registered_function_makes_is_named(function, message):
+    register_task(function, name="odd")
+    with pytest.raises(GailfeError, match=message):
+        make_env("odd")
+
+
+def test_a_python_file_is_imported_and_no_name():
+    with pytest.raises(GailfeError, match=r"^env: got 'mine.py:Mine'; expected --import mine.py, and the name that"):
+        make_env("mine.py:Mine")
 
 
 def test_as_env_takes_a_name_or_an_environment():
