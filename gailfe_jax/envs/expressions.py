@@ -83,10 +83,11 @@ def compile_expression(text: str, names: Names, where: str, extra: Sequence[str]
         `sensor:NAME`, `actuator:NAME`, `tendon:NAME.length` and what else `gailfe_jax.envs.physics.names` lists.
       names: of the model.
       where: what an error begins with.
-      extra: further names that the caller gives, such as `dt`; `before(...)` is known where `action` is.
+      extra: further names that the caller gives, such as `dt`; `before(...)` is known where `action` is, and reads the
+        state alone.
 
     Raises:
-      GailfeError: it does not parse, or names what the model does not have.
+      GailfeError: it does not parse, names what the model does not have, or has `before` around what no state has.
     """
     refused = GailfeError(f"{where}: {text!r} does not parse; expected such as 'qpos[2:]' or 'site:tip.xpos'")
     written, references = _without_parts(text, names)
@@ -176,6 +177,8 @@ class _Compiler:
             field, index, rank = self.names.find(*reference, where=f"{self.where}: {self.text!r}")
             return self.field(field, (Ellipsis, *index), rank)
         if name in self.extra:
+            if self._before and name in _OF_THE_STEP:
+                raise self.refuse(f"before({name}) is not known: {name} is of the step itself; {_BEFORE}")
             return lambda xp, known: _Value(xp.asarray(known[name]), 1 if name == "action" else 0)
         if name not in self.names.ranks:
             known = [*self.names.ranks, *self.extra]
@@ -196,9 +199,15 @@ class _Compiler:
         return lambda xp, known: _Value(getattr(known[holder], field)[index], rank)
 
     def before(self, node: ast.expr) -> _Read:
+        if self._before:
+            raise self.refuse(f"before({self.said(node)}) stands inside another before; {_BEFORE}")
+        known, self.fields_before = self.fields_before, set()
         self._before = True
         inner = self.compile(node)
         self._before = False
+        if not self.fields_before:
+            raise self.refuse(f"before({self.said(node)}) reads nothing of the state; {_BEFORE}")
+        self.fields_before |= known
         return inner
 
     def binary(self, operation: Callable[[Any, Any], Any], left: _Read, right: _Read) -> _Read:
@@ -298,3 +307,6 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], bool, int]] = {
     "max": (lambda xp, x: xp.max(x, axis=-1), True, 0),
 }
 _KNOWN = ", ".join(_FUNCTIONS)
+_OF_THE_STEP = ("action", "alive")
+"""Names that a state before the step does not have."""
+_BEFORE = "expected quantities of the state, such as before(site:tip.x)"
