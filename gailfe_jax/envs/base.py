@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from gailfe_jax.envs.physics.failures import traced
 from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.parallel.seeds import computed_where
 from gailfe_jax.types import (
@@ -212,7 +213,8 @@ class MujocoEnv(EpisodicEnv):
 
     def _observe_fresh(self, done: Array, qpos: Array, qvel: Array) -> Array:
         if not self.task.fields:
-            return self.task.observe(jnp, Fields(qpos=qpos, qvel=qvel))
+            data = Fields(qpos=qpos, qvel=qvel)
+            return traced(self.task, "observe", "a start", lambda: self.task.observe(jnp, data))
         return self.physics.observe_fresh(done, qpos, qvel)
 
     def _restart(self, phys: PyTree, obs: Array, done: Array, key: Array, episode: Array) -> tuple[PyTree, Array]:

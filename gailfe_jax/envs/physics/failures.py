@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gailfe_jax.errors import GailfeError, failed
@@ -30,3 +31,25 @@ class named_failure:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, GailfeError):
             raise failed(f"task {self.task.name!r}: {self.function} of {self.states}", error) from error
+
+
+def traced(task: Task, function: str, states: str, call: Callable[[], Any]) -> Any:
+    """What `call()` gives, in which JAX traces a function of the task on one state.
+
+    Args:
+      task, function, states: see `named_failure`.
+      call: calls it.
+
+    Raises:
+      GailfeError: it fails, or gives an array of another shape than for one state.
+    """
+    what = f"{states}, traced by JAX,"
+    with named_failure(task, function, what):
+        value = call()
+    shape, expected = getattr(value, "shape", ()), (task.obs_size,) if function == "observe" else ()
+    if shape != expected:
+        raise GailfeError(
+            f"task {task.name!r}: {function} of {what} gives shape {list(shape)} for one state; "
+            f"expected {list(expected)}"
+        )
+    return value

@@ -27,6 +27,7 @@ import numpy as np
 from flax import struct
 
 from gailfe_jax.envs.physics import POST_CONSTRAINT
+from gailfe_jax.envs.physics.failures import traced
 from gailfe_jax.envs.physics.model import action_bounds, check_fields, load_model, seconds_per_step
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.parallel.phases import at_most, phase
@@ -177,14 +178,16 @@ class MjxBase(abc.ABC):
         after, fields = self._advance(phys, jnp.asarray(action, jnp.float32))
         before = Fields(qpos=phys.qpos, qvel=phys.qvel, **(phys.before or {}))
         data = Fields(qpos=after.qpos, qvel=after.qvel, **fields)
+        task, dt = self.task, self.dt
         return after.replace(before=self._remembered(fields)), StepResult(
-            obs=self.task.observe(jnp, data),
-            reward=self.task.reward(jnp, before, data, action, self.dt),
-            terminated=self.task.terminated(jnp, data),
+            obs=traced(task, "observe", "a step", lambda: task.observe(jnp, data)),
+            reward=traced(task, "reward", "a step", lambda: task.reward(jnp, before, data, action, dt)),
+            terminated=traced(task, "terminated", "a step", lambda: task.terminated(jnp, data)),
         )
 
     def observe_fresh(self, done: Array, qpos: Array, qvel: Array) -> Array:
-        return self.task.observe(jnp, Fields(qpos=qpos, qvel=qvel, **self._forward(qpos, qvel)))
+        data = Fields(qpos=qpos, qvel=qvel, **self._forward(qpos, qvel))
+        return traced(self.task, "observe", "a start", lambda: self.task.observe(jnp, data))
 
     def view(self, phys: MjxState) -> tuple[Array, Array]:
         return phys.qpos, phys.qvel
