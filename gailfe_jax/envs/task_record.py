@@ -72,7 +72,17 @@ def changed_files(before: Any, now: Any) -> list[str]:
     old, new = (record.get("files") if isinstance(record, Mapping) else None for record in (before, now))
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return []
-    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    differ = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    # Names go by the folder that holds all files: another mesh may lengthen those of files that are as they were.
+    gone = {_called(name, old): name for name in differ if name not in new}
+    come = {_called(name, new): name for name in differ if name not in old}
+    moved = {name for found in (gone, come) for called, name in found.items() if called in gone and called in come}
+    return [name for name in differ if name not in moved] or differ
+
+
+def _called(name: str, files: Mapping[str, Any]) -> tuple[str, str]:
+    """A file's own name and its digest."""
+    return pathlib.PurePosixPath(name).name, str(files[name])
 
 
 def warn_if_changed(what: str, before: Any, env: Env) -> None:

@@ -165,6 +165,7 @@ def train(
         imports=tuple(imports),
         others={"out": out is not None, "resume": resume, "restart": restart},
         engine=_agreed_engine(engine),
+        begun=out if resume else None,
     )
     run_dir = None if out is None or not distributed.is_first() else pathlib.Path(out)
     with plan.placed(), contextlib.ExitStack() as until:

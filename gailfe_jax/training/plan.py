@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +39,7 @@ from gailfe_jax.parallel import distributed
 from gailfe_jax.parallel.devices import cpu
 from gailfe_jax.training.inputs import Inputs, prepare_inputs
 from gailfe_jax.training.program import Trainer
-from gailfe_jax.training.run_folder import identity, shared_identity
+from gailfe_jax.training.run_folder import check_same_task, identity, load_run, shared_identity
 from gailfe_jax.types import Env, EnvSpec
 
 
@@ -103,6 +105,7 @@ def make_plan(
     imports: tuple[str, ...] = (),
     others: dict[str, Any] | None = None,
     engine: str | None = None,
+    begun: str | os.PathLike[str] | None = None,
 ) -> Plan:
     """Looks the environment and the method up, makes the data ready and composes the program.
 
@@ -112,6 +115,8 @@ def make_plan(
       run, demos, demonstrations, annotator, expert, seeds, imports: see `train`.
       others: what else several processes must agree on.
       engine: what `auto` turned out to be when the run began, which it then stays.
+      begun: the folder of the run that goes on, if one does. Where files of its task have changed, demonstrations that
+        no longer fit are not what is wrong.
 
     Raises:
       GailfeError: bad settings or demonstrations, in one process or in any of several; or a part of the caller's own
@@ -125,6 +130,8 @@ def make_plan(
         alone = run.devices <= 1 and jax.process_count() == 1
         worlds = method.rollout.num_envs * run.seeds if alone else None
         env_name, place, world = find_env(env, worlds, engine)
+        if begun is not None and distributed.is_first() and (pathlib.Path(begun) / "config.json").is_file():
+            check_same_task(pathlib.Path(begun), load_run(os.fspath(begun)), task_record(world))
         device = _stays_on(world.spec.engine, worlds)
     with on_device(device):
         with distributed.agreed():

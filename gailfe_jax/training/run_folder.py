@@ -43,8 +43,8 @@ from gailfe_jax.io.user_modules import missing_modules
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.record import flat_values, method_record, part_record, read_flat, read_method, read_part
 from gailfe_jax.training.logger import read_metrics, stack_metric
-from gailfe_jax.training.manifest import check_config
 from gailfe_jax.training.outcome import read_summary
+from gailfe_jax.training.same_inputs import check_same_run
 from gailfe_jax.training.start import from_the_start
 
 VERSION = 2
@@ -394,7 +394,7 @@ def check_run(run_dir: pathlib.Path, now: Mapping[str, Any], resume: bool) -> di
     old, new = before["environment"].get("env", ""), now["environment"].get("env", "")
     if saved.get("task") and differ_by_file(old, new):
         before["environment"] = before["environment"] | {"env": new}
-    check_config(before, dict(now), ignore=FREE_ON_RESUME)
+    check_same_run(run_dir, before, now, ignore=FREE_ON_RESUME)
     return {"provenance": saved.get("provenance"), "resumed": [*saved.get("resumed", []), origin["provenance"]]}
 
 

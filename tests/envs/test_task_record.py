@@ -167,6 +167,25 @@ def test_names_of_task_files(folder, monkeypatch):
     assert not differ_by_file("delayed20:a/b.toml", "c.toml") and not differ_by_file("hopper", "c.toml")
 
 
+def test_a_file_that_is_as_it_was_is_not_named_because_another_came(folder):
+    """Names go by the folder that holds all files, and a mesh beside the model's folder moves that up."""
+    before = task_record(load_task(folder / "cart.toml"))
+    (folder / "more").mkdir()
+    (folder / "more" / "other.stl").write_bytes(tetrahedron(0.3))
+    model = folder / "model" / "cart.xml"
+    model.write_text(MAIN.replace("</asset>", '<mesh name="other" file="../../more/other.stl"/></asset>'))
+    after = task_record(load_task(folder / "cart.toml"))
+    assert after is not None and "model/parts/motor.xml" in after["files"]
+    assert changed_files(before, after) == ["cart.xml", "model/cart.xml", "more/other.stl"]
+
+
+def test_two_files_of_one_name_are_told_apart():
+    before = {"files": {"a/x.stl": "1", "b/x.stl": "2"}}
+    assert changed_files(before, {"files": {"a/x.stl": "2", "b/x.stl": "1"}}) == ["a/x.stl", "b/x.stl"]
+    # Where nothing else differs, the places do.
+    assert changed_files({"files": {"a/x.stl": "1"}}, {"files": {"x.stl": "1"}}) == ["a/x.stl", "x.stl"]
+
+
 def test_records_of_other_kinds_tell_of_no_change():
     for record in (None, {}, "text", {"files": 3}):
         assert changed_files(record, {"files": {"a": "b"}}) == []

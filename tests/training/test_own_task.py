@@ -149,8 +149,14 @@ def test_a_run_keeps_the_files_of_its_task(path, unpaid_demos, tmp_path):
     assert changed_files(record, policy_record(held.metadata)) == [] != policy_record(held.metadata)
 
     path.with_name("cart.xml").write_text(MODEL.replace("-1 1", "-2 2"))
-    with pytest.raises(GailfeError, match=r"half: cart.xml has changed since the run began; expected the task as it"):
+    said = r"half: cart.xml has changed since the run began; expected the task as it"
+    with pytest.raises(GailfeError, match=said):
         train(tiny("bc"), FromFile(path), settings(2), **demos, out=half, resume=True)
+    # Nor are the demonstrations named, which no longer fit.
+    odd = FromFile(path)
+    odd.spec = dataclasses.replace(odd.spec, action_low=(-1e-3,), action_high=(1e-3,))
+    with pytest.raises(GailfeError, match=said):
+        train(tiny("bc"), odd, settings(2), **demos, out=half, resume=True)
     train(tiny("bc"), FromFile(half / "task" / "cart.toml"), settings(2), **demos, out=half, resume=True)
     assert metrics_of(half) == metrics_of(whole.run_dir)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -61,7 +62,9 @@ def test_dagger_resumes_and_asks_the_same_expert(expert_file, tmp_path):
     moved = str(shutil.copy(expert_file, tmp_path / "moved.safetensors"))
     go(folder, settings(), tiny("dagger"), expert=moved, resume=True)
     Policy(**(vars(cliff_expert()) | {"weights": [(-np.eye(2), np.zeros(2))]})).save(moved)
-    with pytest.raises(GailfeError, match=r"field demos\.content_sha256"):
+    with pytest.raises(
+        GailfeError, match=r"moved.safetensors is another expert than the one that the run began with; exp"
+    ):
         go(folder, settings(), tiny("dagger"), expert=moved, resume=True)
 
 
@@ -136,13 +139,19 @@ GAMMA = METHOD.policy.gamma
         (dict(run=settings(seeds=3)), r"field run\.seeds is 2 .* and 3 now"),
         (dict(run=settings(first_seed=0)), r"field run\.first_seed is 3 .* and 0 now"),
         (dict(method=tiny("gailfe", policy__gamma=0.9)), rf"field method\.policy\.gamma is {GAMMA} .* and 0\.9 now"),
-        (dict(subsample=2), r"field demos\.content_sha256 "),
+        (dict(subsample=2), r"field demos\.subsample is 1 .* and 2 now"),
+        (dict(trajectories=3), r"field demos\.trajectories is None .* and 3 now"),
+        (
+            dict(method=METHOD.replace(failures=METHOD.failures.replace(last_steps=2))),
+            r"field method\.failures\.last_s",
+        ),
         (dict(method=METHOD.replace(policy=METHOD.policy.replace(gamma=np.nan * np.ones(2)))), r"^policy\.gamma: got "),
     ],
 )
 def test_a_run_is_not_continued_as_something_else(half, demos_file, change, message):
     before = contents(half)
-    demos = DemoSettings(demos=str(demos_file), subsample=change.get("subsample", 1))
+    chosen = {name: change[name] for name in ("subsample", "trajectories") if name in change}
+    demos = DemoSettings(demos=str(demos_file), **chosen)
     with pytest.raises(GailfeError, match=message) as error:
         train(
             change.get("method", METHOD), ENV, change.get("run", settings()), out=half, demos=demos,
@@ -170,8 +179,21 @@ def test_demonstrations_may_move_but_not_change(go, half, demos_file, tmp_path):
     run = settings(EVALUATIONS // 2)
     train(METHOD, ENV, run, out=folder, demos=str(tmp_path / "moved.h5"), resume=True)
     other = toy_demonstrations(ENV, cliff_expert(), trajectories=4, failures=8, seed=1)
-    with pytest.raises(GailfeError, match=r"field demos\.content_sha256"):
+    said = r"run: demos \(given in memory\) holds other demonstrations than those that the run began with, .*moved.h5; "
+    with pytest.raises(GailfeError, match=said):
         train(METHOD, ENV, run, out=folder, demos=other, resume=True)
+
+
+@pytest.mark.parametrize("part", ["expert", "failures"])
+def test_the_file_that_has_changed_is_named(go, half, demos_file, part, tmp_path):
+    demonstrations = Demonstrations.load(demos_file)
+    fewer = getattr(demonstrations, part).take(3, 0)
+    changed = tmp_path / "changed.npz"
+    dataclasses.replace(demonstrations, **{part: fewer}).save(changed)
+    folder = shutil.copytree(half, tmp_path / "run")
+    said = rf"run: {changed} holds other demonstrations than those that the run began with, {demos_file}; expected the"
+    with pytest.raises(GailfeError, match=said):
+        train(METHOD, ENV, settings(), out=folder, demos=str(changed), resume=True)
 
 
 @pytest.fixture(scope="module")
