@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
@@ -111,7 +112,7 @@ def collect_demonstrations(
     expert_file: str | pathlib.Path | None = None,
     command: str | None = None,
 ) -> Demonstrations:
-    """An expert's trajectories and failed attempts.
+    """An expert's trajectories and failed attempts; without rewards where the task has none.
 
     An expert fails, too. What the annotator calls failed among its episodes is no demonstration but the first of the
     failures, and the expert goes on until its demonstrations are as many as asked. An annotator that ranks episodes
@@ -232,6 +233,9 @@ def collect_demonstrations(
         **({"expert_episodes": shown_count, "expert_failures": expert_failures} if sorts else {}),
         **({} if (task := task_record(env)) is None else {"task": task}),
     )
+    if not env.spec.has_reward:
+        # The zeros that the environment pays stand for no reward, and a file says so by holding none.
+        shown, failed = (dataclasses.replace(part, reward=None) for part in (shown, failed))
     return Demonstrations(env.spec.gymnasium_id or env.spec.name, shown, failed, provenance)
 
 

@@ -232,3 +232,18 @@ def test_a_function_of_the_last_observation_may_be_an_annotator(env):
     trajectories = roll_out(env, policy().act, 4, 0)
     last = trajectories.next_obs[trajectories.offsets[1:] - 1]
     np.testing.assert_array_equal(annotate(low, trajectories), last[:, 0] < np.float32(0.7))
+
+
+@pytest.mark.parametrize("failures", [0, 3])
+def test_a_task_without_a_reward_has_none_recorded(failures, tmp_path):
+    """Its environment pays zeros; as returns of 0 they would be numbers that nobody measured."""
+    unpaid = Cliff()
+    unpaid.spec = dataclasses.replace(Cliff.spec, has_reward=False)
+    found = collect_demonstrations(unpaid, cliff_expert(), trajectories=3, failures=failures, noise=2.0)
+    for name in ("demos.npz", "demos.h5"):
+        found.save(tmp_path / name)
+        loaded = Demonstrations.load(tmp_path / name)
+        assert loaded.expert.reward is None and not loaded.failures.reward
+        assert loaded.failures.num_trajectories >= failures
+    paid = collect_demonstrations(CLIFF, cliff_expert(), trajectories=3, failures=failures, noise=2.0)
+    assert paid.expert.reward is not None and paid.failures.reward is not None
