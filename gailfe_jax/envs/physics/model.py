@@ -26,6 +26,7 @@ from gailfe_jax.types import Task
 # Gymnasium's model files are loaded unchanged, so this notice is nothing our user can act on.
 _EXPECTED_WARNING = "'settotalmass' is deprecated"
 _UNSTABLE = "The simulation is unstable"
+_OTHER_ROOT = "Unrecognized XML model type"
 
 
 @contextlib.contextmanager
@@ -83,15 +84,22 @@ def read_model(path: pathlib.Path, where: str) -> mujoco.MjModel:
     """The model in an MJCF file, shared by all that ask for it; `where` opens an error's message.
 
     Raises:
-      GailfeError: the file is missing, or MuJoCo refuses it.
+      GailfeError: the file is missing, MuJoCo refuses it, or it describes nothing that moves.
     """
     if not path.is_file():
         raise GailfeError(f"{where}: model file {path} is missing; expected an MJCF file")
     try:
-        return _read(path, model_stamp(path))
+        model = _read(path, model_stamp(path))
     except ValueError as error:
         cause = " ".join(str(error).split())
-        raise GailfeError(f"{where}: MuJoCo does not load model file {path} ({cause})") from error
+        expected = "; expected <mujoco>, as in an MJCF file" if _OTHER_ROOT in cause else ""
+        raise GailfeError(f"{where}: MuJoCo does not load model file {path} ({cause}){expected}") from error
+    if not model.nq:
+        # MuJoCo passes over what it does not know in URDF, and is left with nothing.
+        raise GailfeError(
+            f"{where}: model file {path} has no joints, so nothing moves; expected an MJCF file with some"
+        )
+    return model
 
 
 def _model_path(task: Task) -> pathlib.Path:

@@ -82,3 +82,24 @@ def test_a_model_file_that_does_not_fit_is_one_clear_error(slider, tmp_path):
     with pytest.raises(GailfeError, match=r"^task 'slider': MuJoCo does not load model file .*broken.xml \(") as caught:
         load_model(slider(model_file=str(tmp_path / "broken.xml")))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '<robots name="arm"><link name="base"/></robots>',
+            r"type: 'robots'\); expected <mujoco>, as in an MJCF file$",
+        ),
+        ("<html><body/></html>", r"type: 'html'\); expected <mujoco>, as in an MJCF file$"),
+        ('<robot name="arm"><links/></robot>', r"has no joints, so nothing moves; expected an MJCF file with some$"),
+        ('<Robot name="arm"><link name="base"/></Robot>', r"has no joints, so nothing moves; expected an MJCF file"),
+        ("<mujoco/>", r"has no joints, so nothing moves; expected an MJCF file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["model.urdf", "model.xml"])
+def test_what_describes_nothing_that_moves_is_one_clear_error(slider, text, message, name, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(GailfeError, match=rf"^task 'slider': .*model file .*{name} .*{message}") as caught:
+        load_model(slider(model_file=str(tmp_path / name)))
+    assert "\n" not in str(caught.value)
