@@ -173,10 +173,14 @@ def check_demonstrations(name: str, demonstrations: Demonstrations, env: Env, al
     """
     spec = env.spec
     if not means(demonstrations.env_id, spec, also):
+        expected = spec.gymnasium_id or spec.name
+        is_stored = ":" in name or Path(name).exists()
+        how = f"gailfe demos import {name} --out NEW.npz with this --env" if is_stored else f"env_id={expected!r}"
         # Who gave no --env has never heard of the one that was taken.
         raise GailfeError(
-            f"{name}: field 'env_id': demonstrations of {demonstrations.env_id!r}, expected "
-            f"{spec.gymnasium_id or spec.name!r}, for env (--env) is {spec.name}"
+            f"{name}: field 'env_id': demonstrations of {demonstrations.env_id!r}, expected {expected!r}, for env "
+            f"(--env) is {spec.name}; if they are of it all the same, {how} says so, or "
+            f"name={demonstrations.env_id!r} of an environment of your own"
         )
     demonstrations.validate(
         name,

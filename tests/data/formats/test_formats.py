@@ -15,7 +15,12 @@ import pytest
 
 import gailfe_jax
 from gailfe_jax.data import formats
-from gailfe_jax.data.formats import demonstration_formats, load_demonstrations, register_demonstration_format
+from gailfe_jax.data.formats import (
+    check_demonstrations,
+    demonstration_formats,
+    load_demonstrations,
+    register_demonstration_format,
+)
 from gailfe_jax.data.trajectories import Demonstrations, Trajectories
 from gailfe_jax.data.validation import FIELDS, PARTS
 from gailfe_jax.envs import make_env
@@ -271,13 +276,33 @@ def test_names_and_matches_that_are_refused(name, matches, message):
     assert demonstration_formats() == before
 
 
+def test_demonstrations_of_another_environment_say_how_they_become_this_ones(tmp_path):
+    env, trajectories = make_env("cartpole"), make_trajectories([3, 2])
+    odd = Demonstrations("my-robot", trajectories, Trajectories.empty(OBS, ACTION))
+    path = tmp_path / "demos.npz"
+    odd.save(path)
+    said = "field 'env_id': demonstrations of 'my-robot', expected 'CartPole-v1', for env (--env) is cartpole; if they "
+    said += "are of it all the same, "
+    for call, how in (
+        (lambda: load_demonstrations(path, env), f"gailfe demos import {path} --out NEW.npz with this --env"),
+        (lambda: check_demonstrations("demos", odd, env), "env_id='CartPole-v1'"),
+    ):
+        with pytest.raises(GailfeError) as error:
+            call()
+        assert one_line(error).endswith(f"{said}{how} says so, or name='my-robot' of an environment of your own")
+
+
 def test_an_environment_says_what_its_demonstrations_must_be(tmp_path):
     env = make_env("hopper")
     expert = make_trajectories([3, 2])
     wide = dataclasses.replace(expert, action=2 * expert.action)
     for trajectories, env_id, message in (
         (expert, "Hopper-v5", "size 2, expected the task's action size, 3"),
-        (expert, "Ant-v5", r"demonstrations of 'Ant-v5', expected 'Hopper-v5', for env \(--env\) is hopper$"),
+        (
+            expert,
+            "Ant-v5",
+            r"demonstrations of 'Ant-v5', expected 'Hopper-v5', for env \(--env\) is hopper; if they are ",
+        ),
     ):
         Demonstrations(env_id, trajectories, Trajectories.empty(OBS, ACTION)).save(tmp_path / "demos.npz")
         with pytest.raises(GailfeError, match=message):
