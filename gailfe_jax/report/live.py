@@ -18,6 +18,7 @@ from gailfe_jax.io.lock import is_held
 from gailfe_jax.report import under_way
 from gailfe_jax.report.page import LIVE_SCRIPTS, STYLES, Live, render
 from gailfe_jax.report.read import read_series
+from gailfe_jax.training.outcome import read_summary
 from gailfe_jax.training.run_folder import load_run
 from gailfe_jax.training.sweep_record import is_sweep, load_sweep
 from gailfe_jax.web.page import content_policy
@@ -37,7 +38,8 @@ class Watch(LocalServer):
       port: to listen on; 0 takes a free one.
 
     Raises:
-      GailfeError: no run and no sweep is there, or the port cannot be listened on.
+      GailfeError: no run and no sweep is there, or the port cannot be listened on. A summary.json that is damaged is a
+        warning.
     """
 
     command: ClassVar[str] = "gailfe watch"
@@ -45,6 +47,9 @@ class Watch(LocalServer):
     def __init__(self, folder: str | os.PathLike[str], port: int = 0):
         self.folder = pathlib.Path(folder)
         progress(self.folder)
+        # A damaged summary is said at once: the page, whose making says it too, waits for somebody to ask.
+        for ended in under_way.done(self.folder) if is_sweep(self.folder) else [self.folder]:
+            read_summary(ended)
         self._lock = threading.Lock()
         self._page = ""
         """The page that was made last, and of which files."""
@@ -101,11 +106,16 @@ def progress(folder: pathlib.Path) -> str:
     if is_sweep(folder):
         return _sweeps_progress(folder)
     record = load_run(folder)
-    summary = _summary(folder)
+    finished = _finished(folder)
     done, looked = _reached(folder, record)
     if is_held(folder):
         return f"Training goes on. {done}{looked}."
-    if summary.get("finished") is True:
+    if finished is None:
+        return (
+            "No process writes to this folder, and its summary.json is damaged, so nothing says whether training has "
+            f"ended. {done}. gailfe train --resume writes it anew."
+        )
+    if finished:
         return f"Training has ended. {done}."
     return (
         f"Training has stopped before its end: no process writes to this folder. {done}. gailfe train --resume goes on."
@@ -155,12 +165,16 @@ def _ago(seconds: float) -> str:
     return "less than a minute ago"
 
 
-def _summary(folder: pathlib.Path) -> Mapping[str, Any]:
+def _finished(folder: pathlib.Path) -> bool | None:
+    """Whether the summary says that training has reached its end; None where it is damaged."""
+    file = folder / "summary.json"
+    if not file.exists():
+        return False
     try:
-        found = read_json(folder / "summary.json")
+        found = read_json(file)
     except GailfeError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found.get("finished") is True if isinstance(found, dict) else None
 
 
 def _last_step(folder: pathlib.Path) -> int | None:

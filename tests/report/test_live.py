@@ -191,6 +191,34 @@ def test_ctrl_c_ends_it(tmp_path, monkeypatch, capsys):
     assert shown.err == ""
 
 
+@pytest.mark.parametrize("text", ["[", "3", ""])
+@pytest.mark.parametrize("sweep", [False, True])
+def test_a_damaged_summary_is_said_once(tmp_path, monkeypatch, capsys, text, sweep):
+    folder = write_sweep(tmp_path / "watched") if sweep else write_run(tmp_path / "watched")
+    damaged = (folder / "settings" / "0000" if sweep else folder) / "summary.json"
+    damaged.write_text(text)
+    said = []
+
+    def ask_often(server):
+        said.append(capsys.readouterr())
+        for time in range(3):
+            assert "wrong" not in json.loads(server.get("state").body) and server.get("").body
+            os.utime(damaged, (time, time))  # So that the page is made anew.
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Watch, "serve_forever", ask_often)
+    assert main(["watch", str(folder), "--no-browser"]) == 0
+    assert said[0].err.startswith(f"gailfe: warning: {damaged}: is no ") and said[0].err.count("\n") == 1
+    assert capsys.readouterr().err == ""
+    if not sweep:
+        assert said[0].out.startswith(
+            "No process writes to this folder, and its summary.json is damaged, so nothing says whether training has "
+            "ended. Step 6,000 of 6,000 (100%). gailfe train --resume writes it anew.\n"
+        )
+        hold(folder)
+        assert progress(folder).startswith("Training goes on.")
+
+
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(GailfeError, match=r"config\.json: no such file"):
         Watch(tmp_path)
