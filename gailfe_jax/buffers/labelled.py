@@ -48,20 +48,25 @@ class LabelledTrajectories(TrajectoryRing):
     Attributes:
       annotator: decides which finished episode failed.
       last_steps: sample only the last so many steps of each failure; 0 samples whole trajectories.
+      half_life: so many steps before its end a step of a failure is drawn half as often as the last one, and failures
+        are drawn alike, however long; 0 draws all steps alike.
       collect: whether `add` collects the agent's own failures; False keeps to what was preloaded.
 
     Raises:
-      GailfeError: a size that is not positive, or a negative `last_steps`.
+      GailfeError: a size that is not positive, or a negative `last_steps` or `half_life`.
     """
 
     annotator: Annotator
     last_steps: int = 0
+    half_life: float = 0.0
     collect: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.last_steps < 0:
             raise GailfeError(f"failure buffer: last_steps is {self.last_steps}, expected 0 (all) or more")
+        if not self.half_life >= 0:
+            raise GailfeError(f"failure buffer: half_life is {self.half_life}, expected 0 (all alike) or more")
 
     @property
     def _name(self) -> str:
@@ -246,6 +251,19 @@ class LabelledTrajectories(TrajectoryRing):
 
     def _effective_lengths(self, state: StorageState) -> Array:
         return jnp.minimum(state.lengths, self.last_steps) if self.last_steps else state.lengths
+
+    def _draw(self, state: StorageState, key: Array, n: int) -> tuple[Array, Array]:
+        if not self.half_life:
+            return super()._draw(state, key, n)
+        key_position, key_step = jax.random.split(key)
+        # Positions fill up in their order.
+        position = jax.random.randint(key_position, (n,), 0, jnp.maximum(self.num_trajectories(state), 1))
+        length = self._effective_lengths(state)[position]
+        # Weights 2^(-t / half_life) at t = 0, 1, ... steps before the end, cut off at the length: by inverse sums.
+        least = jnp.exp2(-length / self.half_life)
+        share = 1.0 - jax.random.uniform(key_step, (n,)) * (1.0 - least)
+        before = jnp.minimum(jnp.floor(-self.half_life * jnp.log2(share)).astype(jnp.int32), length - 1)
+        return position, jnp.maximum(state.lengths[position] - 1 - before, 0)
 
     def contents(self, state: LabelledState) -> list[tuple[np.ndarray, np.ndarray]]:
         """The stored failures on the host, oldest first: whole trajectories `(obs [l, o], action [l, a])`."""

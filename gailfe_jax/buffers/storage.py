@@ -164,20 +164,23 @@ class TrajectoryStorage:
         Returns:
           obs `[n, o]` and action `[n, a]`, and next_obs `[n, o]` of what `follows`; zeros while the buffer is empty.
         """
-        effective = self._effective_lengths(state)
-        ends = jnp.cumsum(effective)
-        total = ends[-1]
-        draw = jax.random.randint(key, (n,), 0, jnp.maximum(total, 1))
-        position = jnp.minimum(jnp.searchsorted(ends, draw, side="right"), self.capacity - 1)
-        # Counted back from the end of the trajectory, because a part of it is its end.
-        step = state.lengths[position] - (ends[position] - draw)
-        rows = state.storage[state.order[position], jnp.maximum(step, 0)]
-        rows = jnp.where(total > 0, rows, 0.0)
+        position, step = self._draw(state, key, n)
+        found = self.num_transitions(state) > 0
+        rows = jnp.where(found, state.storage[state.order[position], step], 0.0)
         pairs = rows[:, : self.obs_size], rows[:, self.obs_size :]
         if not self.follows:
             return pairs
-        after = state.storage[state.order[position], jnp.maximum(step, 0) + 1, : self.obs_size]
-        return *pairs, jnp.where(total > 0, after, 0.0)
+        after = state.storage[state.order[position], step + 1, : self.obs_size]
+        return *pairs, jnp.where(found, after, 0.0)
+
+    def _draw(self, state: StorageState, key: Array, n: int) -> tuple[Array, Array]:
+        """`(position [n], step [n])` of `n` transitions drawn uniformly; any while the buffer is empty."""
+        ends = jnp.cumsum(self._effective_lengths(state))
+        draw = jax.random.randint(key, (n,), 0, jnp.maximum(ends[-1], 1))
+        position = jnp.minimum(jnp.searchsorted(ends, draw, side="right"), self.capacity - 1)
+        # Counted back from the end of the trajectory, because a part of it is its end.
+        step = state.lengths[position] - (ends[position] - draw)
+        return position, jnp.maximum(step, 0)
 
     def _trajectories(self, state: StorageState, positions: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         """On the host, those of `positions` that hold one: `(obs [l, o], action [l, a])`."""

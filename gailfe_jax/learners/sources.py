@@ -72,6 +72,9 @@ class Failures(Part):
     """Failed trajectories kept (N)."""
     last_steps: int = setting(0, least=0)
     """Use only the last h steps of each failure; 0 uses whole trajectories."""
+    half_life: float = setting(0.0, least=0)
+    """So many steps before its end a step of a failure is drawn half as often as its last one, and all failures alike,
+    however long they are; 0 draws all steps alike."""
     source: Literal["both", "own", "collected"] = setting("both")
     """Take failures from the demonstration file (collected), the agent's own, or both."""
     annotator: str = setting("default")
@@ -86,6 +89,7 @@ class Failures(Part):
             capacity=self.capacity,
             annotator=self.judge or terminated(),
             last_steps=self.last_steps,
+            half_life=self.half_life,
             collect=self.source != "collected",
             follows=follows,
             **_sizes(self.problem),

@@ -256,8 +256,29 @@ def test_long_episodes_weigh_more_than_short_ones():
     assert abs(np.mean(np.asarray(obs)[:, 0] == 0) - 1 / 6) < 0.02
 
 
-def test_an_empty_buffer_samples_zeros():
-    buffer = _buffer(3, 2)
+@pytest.mark.parametrize("last_steps", [0, 3])
+@pytest.mark.parametrize("half_life", [0.5, 2.0])
+def test_steps_near_the_end_are_drawn_more_often_by_the_half_life_and_failures_alike(half_life, last_steps):
+    buffer = _buffer(5, 3, last_steps=last_steps, half_life=half_life)
+    state = _fill(buffer, _random_unrolls(1, 3))
+    kept = [o[-last_steps:, 0] for o, _ in buffer.contents(state)]
+    assert len({len(o) for o in kept}) > 1
+    expected = {}
+    for serials in kept:
+        weights = 0.5 ** (np.arange(len(serials))[::-1] / half_life)
+        expected |= dict(zip(serials, weights / weights.sum() / len(kept), strict=True))
+    n = 40_000
+    drawn, _ = _sample(buffer)(state, jax.random.key(2), n)
+    serials, counts = np.unique(np.asarray(drawn)[:, 0], return_counts=True)
+    found = dict(zip(serials, counts / n, strict=True))
+    assert found.keys() <= expected.keys()
+    for serial, share in expected.items():
+        assert abs(found.get(serial, 0.0) - share) < 5 * np.sqrt(share / n) + 1e-4
+
+
+@pytest.mark.parametrize("half_life", [0.0, 2.0])
+def test_an_empty_buffer_samples_zeros(half_life):
+    buffer = _buffer(3, 2, half_life=half_life)
     # A running episode fills working slots, which must not leak.
     no_falls = np.zeros((1, LIMIT - 1, 2), bool)
     running = _simulate(no_falls, np.ones(no_falls.shape, np.float32), np.ones(no_falls.shape, np.float32))
@@ -369,7 +390,15 @@ def test_the_pool_is_never_copied(name, fully_optimised):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("capacity", 0), ("max_length", 0), ("num_envs", 0), ("obs_size", 0), ("action_size", -1), ("last_steps", -1)],
+    [
+        ("capacity", 0),
+        ("max_length", 0),
+        ("num_envs", 0),
+        ("obs_size", 0),
+        ("action_size", -1),
+        ("last_steps", -1),
+        ("half_life", -1.0),
+    ],
 )
 def test_bad_sizes_are_refused_by_name(field, value):
     with pytest.raises(GailfeError, match=field):
