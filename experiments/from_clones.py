@@ -113,7 +113,7 @@ def exploring(record: dict[str, Any]) -> np.ndarray:
     """`[seeds]` mean return, as a share of the expert's, of the episodes of training."""
     counts = cells.curve(record, "episodes")[1]
     returns = cells.curve(record, "train_return", normalise=True)[1]
-    return np.nansum(returns * counts, axis=1) / counts.sum(axis=1)
+    return np.nansum(returns * counts, axis=1) / np.nansum(counts, axis=1)
 
 
 def under_pushes(record: dict[str, Any]) -> np.ndarray:
