@@ -131,7 +131,7 @@ MEASURES = {
 }
 
 
-def _paired(differences: np.ndarray) -> tuple[float, float, float]:
+def paired(differences: np.ndarray) -> tuple[float, float, float]:
     """`(mean, low, high)` of paired differences `[seeds]`, 95% by resampling seeds."""
     rng = np.random.default_rng(0)
     means = differences[rng.integers(0, len(differences), (10_000, len(differences)))].mean(axis=1)
@@ -173,9 +173,9 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                     text = f"{mean.estimate:.2f} [{mean.low:.2f}, {mean.high:.2f}]"
                     found[measure] = {"seeds": measured[measure].tolist(), "iqm": [mean.estimate, mean.low, mean.high]}
                     if name != "gail":
-                        paired = _paired(measured[measure] - scores["gail"][measure])
-                        found[measure]["less_gail"] = list(paired)
-                        text += f"; {paired[0]:+.3f} [{paired[1]:+.3f}, {paired[2]:+.3f}]"
+                        less = paired(measured[measure] - scores["gail"][measure])
+                        found[measure]["less_gail"] = list(less)
+                        text += f"; {less[0]:+.3f} [{less[1]:+.3f}, {less[2]:+.3f}]"
                     row.append(text)
                 ends = measured["at the end"]
                 head = (title, str(shown), METHODS[name][0], str(len(ends)))
