@@ -243,7 +243,9 @@ def profile(name: str = "profile") -> str:
 def _profile(report: dict[str, Any]) -> str:
     rows = [[r["part"], f"{1e3 * r['seconds']:.1f}", f"{r['share_of_whole']:.0%}"] for r in report["rows"]]
     first = report["rows"][0]
-    about = f"{first['algo']} on {first['env']}, {first['num_envs']} environments x {first['unroll_length']} steps"
+    # Earlier files do not say how many.
+    steps = first.get("unroll_length", 32)
+    about = f"{first['algo']} on {first['env']}, {first['num_envs']} environments x {steps} steps"
     head = ["part", "ms", "share of the whole"]
     return f"{_markdown(head, rows)}\n\n{about}. Largest: {report['largest']}."
 
