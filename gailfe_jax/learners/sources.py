@@ -72,9 +72,9 @@ class Failures(Part):
     """Failed trajectories kept (N)."""
     last_steps: int = setting(0, least=0)
     """Use only the last h steps of each failure; 0 uses whole trajectories."""
-    half_life: float = setting(0.0, least=0)
-    """So many steps before its end a step of a failure is drawn half as often as its last one, and all failures alike,
-    however long they are; 0 draws all steps alike."""
+    fade: bool = setting(False)
+    """Use earlier steps, too, but less: last_steps before the end of a failure a step is drawn half as often as the
+    last one. All failures are then drawn alike, however long they are."""
     source: Literal["both", "own", "collected"] = setting("both")
     """Take failures from the demonstration file (collected), the agent's own, or both."""
     annotator: str = setting("default")
@@ -83,13 +83,16 @@ class Failures(Part):
 
     judge: Annotator = bound()
 
+    def unread(self) -> dict[str, str]:
+        return {} if self.last_steps else {"fade": "last_steps is 0"}
+
     def buffer(self, follows: bool = False) -> LabelledTrajectories:
         """The ring of failed trajectories; with where each action led, if asked for."""
         return LabelledTrajectories(
             capacity=self.capacity,
             annotator=self.judge or terminated(),
-            last_steps=self.last_steps,
-            half_life=self.half_life,
+            last_steps=0 if self.fade else self.last_steps,
+            half_life=self.last_steps if self.fade else 0,
             collect=self.source != "collected",
             follows=follows,
             **_sizes(self.problem),

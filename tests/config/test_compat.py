@@ -50,6 +50,9 @@ def test_every_name_it_has_become_is_one_of_todays_settings():
         "reward.recent_steps",
         "reward.spectral_norm",
         "reward.spectral_limit",
+        "reward.normaliser",
+        "reward.delayed",
+        "failures.fade",
     }
     for name in ("sac", "td3", "svg"):
         later |= {f"policy.{setting}" for setting in leaves(POLICY_UPDATES[name]())} - targets
