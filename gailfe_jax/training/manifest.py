@@ -94,26 +94,46 @@ def check_config(saved: dict[str, Any], current: dict[str, Any], *, ignore: Coll
     total number of steps or the output folder; a name also covers everything below it.
 
     Raises:
-      GailfeError: names the first field that differs and both values.
+      GailfeError: names the first field that differs and both values, or the first that only one of them has.
     """
     saved, current = plain_config(saved), plain_config(current)
-    for field, difference in _differences(saved, current):
-        if not any(field == name or field.startswith(name + ".") for name in ignore):
-            raise GailfeError(f"configuration field {field} {difference}; a run resumes under its own configuration")
+    found = [
+        difference
+        for difference in _differences(saved, current)
+        if not any(difference.field == name or difference.field.startswith(name + ".") for name in ignore)
+    ]
+    if found:
+        # What only one of them has may be there because another value is read now: that one is the cause.
+        first = min(found, key=lambda difference: difference.one_sided)
+        raise GailfeError(f"configuration field {first.field} {first.said}; a run resumes under its own configuration")
 
 
-def _differences(saved: Any, current: Any, path: str = "") -> Iterator[tuple[str, str]]:
+class _Difference(NamedTuple):
+    """A field in which two configurations differ.
+
+    Attributes:
+      field: dotted path.
+      said: how, in words.
+      one_sided: whether only one of them has it.
+    """
+
+    field: str
+    said: str
+    one_sided: bool
+
+
+def _differences(saved: Any, current: Any, path: str = "") -> Iterator[_Difference]:
     if isinstance(saved, dict) and isinstance(current, dict):
         for name in sorted(saved.keys() | current.keys()):
             field = f"{path}.{name}" if path else name
             if name not in saved:
-                yield field, f"is not in the checkpoint and {current[name]!r} now"
+                yield _Difference(field, f"is not in the checkpoint and {current[name]!r} now", True)
             elif name not in current:
-                yield field, f"is {saved[name]!r} in the checkpoint and absent now"
+                yield _Difference(field, f"is {saved[name]!r} in the checkpoint and absent now", True)
             else:
                 yield from _differences(saved[name], current[name], field)
     elif canonical_json(saved) != canonical_json(current):
-        yield path, f"is {saved!r} in the checkpoint and {current!r} now"
+        yield _Difference(path, f"is {saved!r} in the checkpoint and {current!r} now", False)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> str:

@@ -12,6 +12,8 @@ import pytest
 from gailfe_jax.envs import make_env, register_task
 from gailfe_jax.errors import GailfeError
 
+pytestmark = pytest.mark.usefixtures("own_registry")
+
 
 def for_batches(xp, data):
     """Passes every check on batches, and mixes shapes where it is given one state."""
