@@ -32,6 +32,8 @@ SAVED = {"env": "hopper", "algo": {"name": "gail", "hidden": [100, 100], "lr": 3
         ({"algo": {"name": "gail", "hidden": [100, 100]}}, "algo.lr is 0.0003 in the checkpoint and absent now"),
         ({"extra": None}, "extra is not in the checkpoint and None now"),
         ({"steps": 10.0}, "steps is 10 in the checkpoint and 10.0 now"),
+        # What is read because another value changed comes first by name, and is not the cause.
+        ({"algo": {"fade": 1, "name": "gail", "hidden": [64, 9]}}, r"algo.hidden is \[100, 100\] .* \[64, 9\] now"),
     ],
 )
 def test_check_config_names_the_field_and_both_values(change, message):

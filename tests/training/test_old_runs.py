@@ -142,7 +142,8 @@ def test_on_mjx_it_goes_on_with_the_models_own_solver_settings(folder):
         return env.physics.model.opt.iterations
 
     # The numbers that follow from it, which the old record does not hold, are not what is named.
-    with pytest.raises(GailfeError, match=r"field environment\.mjx\.solver_setting is 'model' in the checkpoint and 'ch"):
+    named = r"field environment\.mjx\.solver_setting is 'model' in the checkpoint and 'cheap' now"
+    with pytest.raises(GailfeError, match=named):
         resume(EnvSettings(engine="mjx"))
     # And once more, from what the first resumption wrote.
     own = make_env("hopper", "mjx").physics.model.opt.iterations
