@@ -79,7 +79,12 @@ def pushed(task: str) -> str:
     """The Gymnasium id of a task with pushes, which it registers."""
     name = f"Pushed{TASKS[task]}"
     if name not in gymnasium.registry:
-        gymnasium.register(name, lambda: Pushed(gymnasium.make(TASKS[task]).env, PUSH[task]), max_episode_steps=1000)
+
+        def make(**options: Any) -> gymnasium.Env:
+            bare: Any = gymnasium.make(TASKS[task], **options)
+            return Pushed(bare.env, PUSH[task])  # Without the time limit, which is set anew.
+
+        gymnasium.register(name, make, max_episode_steps=1000)
     return name
 
 
