@@ -243,9 +243,7 @@ def profile(name: str = "profile") -> str:
 def _profile(report: dict[str, Any]) -> str:
     rows = [[r["part"], f"{1e3 * r['seconds']:.1f}", f"{r['share_of_whole']:.0%}"] for r in report["rows"]]
     first = report["rows"][0]
-    # Earlier files do not say how many.
-    steps = first.get("unroll_length", 32)
-    about = f"{first['algo']} on {first['env']}, {first['num_envs']} environments x {steps} steps"
+    about = f"{first['algo']} on {first['env']}, {first['num_envs']} environments x {first['unroll_length']} steps"
     head = ["part", "ms", "share of the whole"]
     return f"{_markdown(head, rows)}\n\n{about}. Largest: {report['largest']}."
 
@@ -426,7 +424,7 @@ TABLES = {
     "scaling_horizon": functools.partial(scaling, "horizon", "horizon"),
     "scaling_failures": functools.partial(scaling, "failures", "failures held"),
     "profile": profile,
-    "profile_small": lambda: profile("profile_small"),
+    "profile_small": functools.partial(profile, "profile_small"),
     "fidelity": fidelity,
     "evaluation": evaluation,
     "evaluation_many": functools.partial(evaluation, "evaluation_many"),

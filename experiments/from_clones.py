@@ -1,6 +1,6 @@
 """Whether failures help where they should matter most: from a clone of few demonstrations, with failures near them.
 
-    python experiments/from_clones.py           train what has no result yet (some 80 minutes of one core a task); draw
+    python experiments/from_clones.py           train what has no result yet (some hours of one core a task); draw
     python experiments/from_clones.py --draw    only draw what there is
     python experiments/from_clones.py --only hopper-4-1-gail hopper-4-1-dual hopper-4-1-last
 
