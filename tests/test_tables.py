@@ -126,8 +126,11 @@ RESULTS = {
         ["| 8 | alone | 1.50 | 1.00 | 3.00 | - | - |", "1,000 steps"],
     ),
     "profile": (
-        {"rows": [row(part="unroll", seconds=0.012, share_of_whole=0.6)], "largest": "unroll: 60%"},
-        ["| unroll | 12.0 | 60% |", "Largest: unroll: 60%."],
+        {
+            "rows": [row(part="unroll", seconds=0.012, share_of_whole=0.6, unroll_length=128)],
+            "largest": "unroll: 60%",
+        },
+        ["| unroll | 12.0 | 60% |", "4 environments x 128 steps", "Largest: unroll: 60%."],
     ),
     "fidelity": (
         {"rows": [row(variant="cg", steps_per_second=2000.0, error={"1": 1e-7, "10": None})]},
