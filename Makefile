@@ -22,7 +22,7 @@ PROGRAMS_ARGS ?=
 SOAK_ARGS ?=
 FUZZ_ARGS ?=
 # A file's tests stay in one worker, so that its fixtures are made once.
-PYTEST = $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile
+PYTEST = $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile --max-worker-restart 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-all test-slow test-durations test-versions coverage programs soak fuzz lint format docs lock clean
