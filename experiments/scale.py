@@ -5,8 +5,9 @@
     python experiments/scale.py --only hopper-gail-ppo
 
 What is learned from a number of environments does not depend on the hardware, so the CPU's engine shows it. 25 whole
-demonstrations, 5 seeds, 50 deterministic Gymnasium episodes each at the end. Beside it, GAIL's preset for few
-environments on the same demonstrations: its iterations are 1,024 steps, those for thousands 65,536.
+demonstrations of the expert's mean actions, 5 seeds, 50 deterministic Gymnasium episodes each at the end. Beside it,
+GAIL's preset for few environments on the same demonstrations: its iterations are 1,024 steps, those for thousands
+65,536.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def _cell(task: str, name: str) -> Cell:
     steps, every = (FEW_STEPS, FEW_STEPS / 12) if name in FEW else (ITERATIONS * batch, EVAL_EVERY * batch)
     return Cell(
         f"{task}-{name}", label, method, task, steps, SEEDS, eval_every=every, trajectories=TRAJECTORIES,
-        final_episodes=EPISODES,
+        final_episodes=EPISODES, deterministic=True, keep_failed=False,
     )  # fmt: skip
 
 
