@@ -5,7 +5,9 @@ Leading batch dimensions are free.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,20 @@ from gailfe_jax.types import Array
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 """Activations of hidden layers."""
+
+
+def orthogonal(scale: float) -> nn.initializers.Initializer:
+    """Flax's orthogonal weights (Saxe et al. 2014), one matrix after the other under `jax.vmap`.
+
+    JAX before 0.11.2 has the threads of XLA share a batch of QR factorisations while each that asked waits. Where as
+    many ask as there are threads, all of them wait for ever.
+    """
+    of_one = nn.initializers.orthogonal(scale)
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return jax.custom_batching.sequential_vmap(lambda key: of_one(key, shape, dtype))(key)
+
+    return init
 
 
 class MLP(nn.Module):
@@ -43,9 +59,9 @@ class MLP(nn.Module):
             raise GailfeError(f"activation: {self.activation!r}; expected one of {', '.join(ACTIVATIONS)}")
         activation = ACTIVATIONS[self.activation]
         for size in self.hidden:
-            x = nn.Dense(size, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x)
+            x = nn.Dense(size, kernel_init=orthogonal(math.sqrt(2.0)))(x)
             x = activation(nn.LayerNorm()(x) if self.layer_norm else x)
-        kernel = nn.initializers.orthogonal(self.out_scale)
+        kernel = orthogonal(self.out_scale)
         return nn.Dense(self.out, kernel_init=kernel, bias_init=self.out_bias)(x)
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.nn.mlp import ACTIVATIONS, MLP, GatedForward
+from tests.tiny import noise_demos, tiny
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -29,6 +33,32 @@ def test_weights_start_orthogonal_and_biases_at_zero():
     np.testing.assert_allclose(first.T @ first, 2.0 * np.eye(6), atol=1e-5)
     np.testing.assert_allclose(last.T @ last, 1e-4 * np.eye(3), atol=1e-8)
     assert not params["Dense_0"]["bias"].any() and not params["Dense_1"]["bias"].any()
+
+
+def factorisations(jaxpr):
+    """How many matrices each QR factorisation of a program takes at once."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "qr":
+            yield math.prod(eqn.invars[0].aval.shape[:-2])
+        for inner in jax.core.jaxprs_in_params(eqn.params):
+            yield from factorisations(inner)
+
+
+@pytest.mark.parametrize(("name", "policy"), [("mail", None), ("gail", "sac"), ("gail", "td3")])
+def test_seeds_and_ensembles_start_one_matrix_after_the_other(name, policy, drift_env):
+    """A batch of them seldom, but for ever, hangs in JAX before 0.11.2."""
+    method, demos = tiny(name, policy).on(drift_env), noise_demos(drift_env)
+    start = jax.vmap(lambda seed: method.init(jax.random.key(seed), demos))
+    found = list(factorisations(jax.make_jaxpr(start)(jnp.arange(4)).jaxpr))
+    assert len(found) > 3 and set(found) == {1}
+
+
+def test_many_networks_start_as_each_alone():
+    net, keys = MLP((6, 5), 3), jax.random.split(jax.random.key(0), 3)
+    start = lambda key: net.init(key, jnp.zeros((1, 4)))  # noqa: E731
+    together = jax.jit(jax.vmap(start))(keys)
+    for i, key in enumerate(keys):
+        chex.assert_trees_all_equal(jax.tree.map(lambda x, i=i: x[i], together), jax.jit(start)(key))
 
 
 def test_an_unknown_activation_is_refused():
