@@ -13,6 +13,7 @@ from gailfe_jax.envs import base_name
 from gailfe_jax.errors import expect
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.methods import find_method, with_policy
+from gailfe_jax.policies.ppo import PPO
 from gailfe_jax.policies.replayed import ReplayedUpdate
 
 # PPO on the true reward: large batches, many passes, learning rates that decay to zero.
@@ -119,6 +120,8 @@ _SCALE: dict[str, Any] = {
     "reward.steps": 40,
     "reward.minibatch": 1024,
 }
+# PPO's minibatches are 16 to 64 times as large, and three times Adam's step size is not yet too much for them.
+_SCALE_PPO = 10 / 3
 # An average over twenty iterations would be late by a million steps.
 _SCALE_AVERAGE = 0.75
 # MAIL's loops are rollouts through the model, forwards, backwards and once for every try of the line search. Windows of
@@ -205,6 +208,7 @@ def _with_envs(method: Learner, num_envs: int) -> Learner:
         batch = num_envs * _SCALE_UNROLL
         minibatches = dict.fromkeys(("policy.value_minibatch", "policy.model.minibatch"), batch // 16)
         values = _SCALE | (_SCALE_MAIL if getattr(method.policy, "model_based", False) else {}) | minibatches | values
+        values |= {"policy.lr": _SCALE_PPO * method.policy.lr} if isinstance(method.policy, PPO) else {}
         values |= {"policy.average": _SCALE_AVERAGE} if method.policy.average else {}
     return _put(method, values)
 

@@ -22,6 +22,12 @@ def test_from_a_thousand_environments_on_the_preset_is_another():
     assert larger.get("steps") == 4 * many.get("steps")
 
 
+@pytest.mark.parametrize(("policy", "few", "many"), [("ppo", 3e-4, 1e-3), ("sac", 3e-4, 3e-4)])
+def test_only_ppos_steps_are_larger_at_scale(policy, few, many):
+    found = [build_setup({"policy": policy, "num_envs": n}).get("policy.lr") for n in (8, SCALE_FROM)]
+    assert found == [few, many]
+
+
 def test_mails_loops_are_shorter_at_scale_and_its_model_sees_as_large_a_part_of_the_batch_as_the_values():
     few, many, larger = (build_setup({"algo": "mail", "num_envs": n}) for n in (8, SCALE_FROM, 4 * SCALE_FROM))
     assert few.get("policy.model.fit_steps") == larger.get("policy.model.fit_steps")
