@@ -4,8 +4,9 @@
     python experiments/failure_variants.py --draw    only draw what there is
 
 Hopper from a clone of one demonstration, as in from_clones.py, with demonstrations and seeds of its own: 10 seeds of
-each way beside 10 of GAIL, paired. It chooses, and shows nothing: of eight ways the best of ten seeds is lucky. What it
-chooses is repeated on fresh seeds before anybody believes it.
+each way beside 10 of GAIL, paired. It chooses, and shows nothing: of nine ways the best of ten seeds is lucky. What it
+chooses is repeated on fresh seeds before anybody believes it. The last way is no constraint: a classifier of its own
+tells failures from demonstrations, and its word is added to GAIL's reward.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from from_clones import EPISODES, EVAL_EVERY, MEASURES, START, STEPS, paired, pu
 
 from gailfe_jax.analysis.plots import bar_intervals
 from gailfe_jax.config.tree import set_values
+from gailfe_jax.io.user_modules import import_user_module
 from gailfe_jax.learners.presets import preset
+
+import_user_module(str(pathlib.Path(__file__).resolve().parents[1] / "examples" / "failure_classifier.py"))
 
 EXPERIMENT = "failure_variants"
 TASK, SHOWN, SEEDS, FIRST_SEED, DEMOS = "hopper", 1, 10, 300, 21
@@ -62,6 +66,7 @@ def _cell(name: str, label: str, algo: str, settings: dict[str, Any]) -> Cell:
 CELLS = [
     _cell("gail", "GAIL", "gail", {}),
     *(_cell(name, label, "gailfe", settings) for name, (label, settings) in WAYS.items()),
+    _cell("classifier", "a classifier of its own, last 20 steps", "second_opinion", _LAST),
 ]
 
 
