@@ -45,6 +45,7 @@ from gailfe_jax.training.loop import train
 from gailfe_jax.training.manifest import check_config
 from gailfe_jax.training.plan import find_env
 from gailfe_jax.training.run_folder import JUDGED_BY, read_record
+from gailfe_jax.training.same_inputs import check_same_content
 from gailfe_jax.training.sweep_record import VERSION, load_sweep
 
 _FIRST = ("seed", "step", "return_mean", "expert_normalised")
@@ -236,6 +237,11 @@ class Study:
         # Its files are the same, wherever they lie today.
         places = {name: [records[name]["environment"].get("env", "") for records in (before, now)] for name in common}
         free += [f"settings.{name}.environment.env" for name, two in places.items() if differ_by_file(*two)]
+        # What is learned from hangs on the settings too, so these come first.
+        inputs = [f"settings.{name}.inputs" for name in common]
+        check_config({"settings": before}, {"settings": now}, ignore=[*free, *inputs])
+        for name in sorted(common):
+            check_same_content(self.folder, before[name]["inputs"], now[name]["inputs"], what="sweep")
         check_config({"settings": before}, {"settings": now}, ignore=free)
 
     def _made_ready(self, point: Point) -> Inputs:

@@ -29,11 +29,23 @@ def check_same_run(
     settings = DemoSettings().values()
     derived = [f"demos.{name}" for name in before["demos"].keys() | now["demos"].keys() if name not in settings]
     check_config(dict(before), dict(now), ignore=(*ignore, *derived))
-    _check_same_content(run_dir, before["demos"], now["demos"])
+    check_same_content(run_dir, before["demos"], now["demos"])
     check_config(dict(before), dict(now), ignore=ignore)
 
 
-def _check_same_content(run_dir: str | os.PathLike[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same_content(
+    folder: str | os.PathLike[str], before: Mapping[str, Any], now: Mapping[str, Any], *, what: str = "run"
+) -> None:
+    """Refuses demonstrations, or an expert, that are not those of before.
+
+    Args:
+      folder: of the run or sweep.
+      before, now: as in `Inputs.record`.
+      what: began with them.
+
+    Raises:
+      GailfeError: names the file that holds something else.
+    """
     files = before.get("sha256"), now.get("sha256")
     # Of a file that is the same, another release or an annotator of the caller's own has made something else.
     if before.get(_CONTENT) == now.get(_CONTENT) or (files[0] == files[1] is not None):
@@ -45,4 +57,4 @@ def _check_same_content(run_dir: str | os.PathLike[str], before: Mapping[str, An
     name, other = (record.get(kind) for record in (now, before))
     begun = f", {other}" if other and other != name else ""
     given = name or f"{kind} (given in memory)"
-    raise GailfeError(f"{run_dir}: {given} {said} that the run began with{begun}; expected the same content")
+    raise GailfeError(f"{folder}: {given} {said} that the {what} began with{begun}; expected the same content")

@@ -19,7 +19,9 @@ from gailfe_jax.config.values import show_value
 from gailfe_jax.sweep import planner, point_folder, study
 from gailfe_jax.training.logger import read_metrics
 from gailfe_jax.training.run_folder import load_run, read_record
+from tests import toy
 from tests.sweep.conftest import GRID, TINY, VALUES, contents, of_point
+from tests.tiny import toy_demonstrations
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
@@ -186,6 +188,15 @@ def test_a_sweep_is_not_continued_as_another(whole, go, words, message, capsys):
     captured = capsys.readouterr()
     assert message in captured.err and captured.err.count("\n") == 1
     assert contents(whole) == before
+
+
+def test_a_sweep_is_not_continued_on_other_demonstrations(whole, demos_file, tmp_path, capsys):
+    before, other = contents(whole), tmp_path / "other.npz"
+    toy_demonstrations(toy.Cliff(), toy.cliff_expert(), trajectories=4, failures=8, seed=5).save(other)
+    assert main(["sweep", "--out", str(whole), "--resume", "--demos", str(other)]) == 2
+    said = capsys.readouterr().err
+    assert f"{whole}: {other} holds other demonstrations than those that the sweep began with, {demos_file};" in said
+    assert said.count("\n") == 1 and contents(whole) == before
 
 
 @pytest.mark.parametrize(
