@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_END = bytes([0])  # No signal has this number.
 STOPPING = "stopping: the iterations under way are finished and saved first; once more ends it at once, unsaved"
 
 
@@ -54,7 +55,7 @@ def _said_at_once(say: Callable[[str], None] | None) -> Iterator[None]:
 
     def listen() -> None:
         said = False
-        while (number := os.read(reader, 1)) != b"":
+        while (number := os.read(reader, 1)) != _END:
             if before != -1:  # Somebody else listens, too.
                 with contextlib.suppress(OSError):
                     os.write(before, number)
@@ -68,6 +69,8 @@ def _said_at_once(say: Callable[[str], None] | None) -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        os.close(writer)
+        # A word of our own and not the pipe's end, which a forked child that lives on would keep from coming.
+        os.write(writer, _END)
         thread.join()
+        os.close(writer)
         os.close(reader)

@@ -62,6 +62,22 @@ def test_who_listened_before_still_hears():
         os.close(writer)
 
 
+def test_a_forked_child_that_lives_on_holds_nothing_up():
+    # In a process of its own: JAX is not to be forked.
+    text = """
+import os, time
+from gailfe_jax.training.signals import deferred_signals
+with deferred_signals(print):
+    if (child := os.fork()) == 0:
+        time.sleep(60)
+        os._exit(0)
+os.kill(child, 9)
+print("left")
+"""
+    out = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=30)
+    assert out.stdout == "left\n", out.stderr
+
+
 def test_without_a_word_nothing_listens():
     with deferred_signals() as caught:
         assert signal.set_wakeup_fd(-1) == -1
