@@ -80,14 +80,20 @@ def physics(point: Point, sizes: Sizes, dry: bool) -> Measure:
     return measure
 
 
-def method_of(point: Point, sizes: Sizes) -> Any:
-    """What `gailfe train` trains with in as many environments; few of them with unrolls of a length of their own."""
+def method_of(point: Point, sizes: Sizes, **others: Any) -> Any:
+    """What `gailfe train` trains with in as many environments; few of them with unrolls of a length of their own.
+
+    Args:
+      point: what is measured.
+      sizes: how much of it.
+      **others: settings of thousands of environments.
+    """
     from gailfe_jax.bench.train import method_with
     from gailfe_jax.learners.presets import SCALE_FROM
     from gailfe_jax.learners.setup import build_setup
 
     if point.num_envs >= SCALE_FROM:
-        return build_setup({"algo": point.algo, "env": point.env, "num_envs": point.num_envs}).method
+        return build_setup({"algo": point.algo, "env": point.env, "num_envs": point.num_envs} | others).method
     settings = {"rollout.num_envs": point.num_envs, "rollout.unroll_length": sizes.unroll}
     return method_with(point.algo, settings)
 
@@ -159,10 +165,11 @@ def learn(point: Point, sizes: Sizes, dry: bool) -> Measure:
         few = 1 if dry else 30
         with jax.default_device(cpu()):
             demos = collect_demonstrations(
-                make_env(point.env, "mujoco_c"), load_expert(point.env), trajectories=few, keep_failed=True
+                make_env(point.env, "mujoco_c"), load_expert(point.env), trajectories=few, deterministic=True
             )
         expert = float(demos.expert.returns.mean())
-        method = method_of(point, sizes)
+        # Of the steps on fresh unrolls the one that needs the fewest iterations.
+        method = method_of(point, sizes, policy="ppo")
         method = set_values(method, LEARN_DRY) if dry else method
         collected, curve = time.perf_counter() - began, []
 
