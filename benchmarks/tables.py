@@ -450,6 +450,7 @@ TABLES = {
     "observation_only": functools.partial(experiment, "observation_only"),
     "sample_efficiency": functools.partial(experiment, "sample_efficiency"),
     "smile": functools.partial(experiment, "smile"),
+    "scale": functools.partial(experiment, "scale"),
     "metrics": metrics,
     "findings": findings,
     "thresholds": thresholds,

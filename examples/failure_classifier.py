@@ -1,6 +1,7 @@
 """A reward that grows out of a built-in one: GAIL's, less a second classifier's word on how like a failure a pair is.
 
-gailfe train second_opinion --env hopper --failures 100 --import examples/failure_classifier.py
+Run it: gailfe demos --env hopper --out demos.npz
+        gailfe train second_opinion --env hopper --demos demos.npz --import examples/failure_classifier.py
 """
 
 from __future__ import annotations
