@@ -52,10 +52,10 @@ METHODS = {
 LARGE: dict[str, Any] = {"rollout.num_envs": 64}
 SHORT = {task: 3 * STEPS[task] for task in ("halfcheetah", "walker2d")}
 # Of the public code of these baselines, what ours leaves out: a reward that is never negative, statistics of the
-# demonstrations alone, weights one iteration old, and large batches of whole trajectories.
+# demonstrations alone, weights one iteration old, large batches of whole trajectories, and values that see the time.
 PUBLIC: dict[str, Any] = {
     "reward.offset": "positive", "reward.normaliser": "demonstrations", "reward.delayed": True, "policy.max_kl": 0.01,
-    "rollout.num_envs": 25, "rollout.unroll_length": 1000,
+    "policy.timed_value": True, "rollout.num_envs": 25, "rollout.unroll_length": 1000,
 }  # fmt: skip
 BESIDE = {
     "fem-large": ("FEM, 8192 pairs a fit, 2.2 M steps", {"algo": "fem"} | LARGE, {"hopper": 2_200_000}),

@@ -65,6 +65,7 @@ class Transition:
       reward: `[T, B]` the environment's true reward.
       terminated: `[T, B]` bool.
       truncated: `[T, B]` bool.
+      step: `[T, B]` int32 steps of the episode before this one; None where nothing asks.
     """
 
     obs: Array
@@ -74,6 +75,7 @@ class Transition:
     reward: Array
     terminated: Array
     truncated: Array
+    step: Array | None = None
 
     @property
     def done(self) -> Array:

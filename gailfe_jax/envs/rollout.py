@@ -48,7 +48,7 @@ def clip_action(env: Env, action: Array) -> Array:
 
 
 def unroll(
-    env: Env, act: ActFn, agent: PyTree, state: EnvState, key: Array, length: int
+    env: Env, act: ActFn, agent: PyTree, state: EnvState, key: Array, length: int, *, timed: bool = False
 ) -> tuple[EnvState, Transition, EpisodeTotals]:
     """Runs `length` steps in `B` environments.
 
@@ -59,6 +59,7 @@ def unroll(
       state: `[B]` environment states.
       key: `[]`.
       length: `T`.
+      timed: whether the transition is to say how long its episodes have been going on.
 
     Returns:
       `(state [B], transition [T, B, ...], totals of the episodes that ended)`.
@@ -75,6 +76,7 @@ def unroll(
             reward=time_step.reward,
             terminated=time_step.terminated,
             truncated=time_step.truncated,
+            step=state.step_count if timed else None,
         )
         done = transition.done
         totals = EpisodeTotals(

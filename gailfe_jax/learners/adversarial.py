@@ -109,7 +109,9 @@ class Adversarial(Learner):
     def collect(self, state: LearnerState, key: Array, demos: Demos | None = None) -> tuple[Any, Transition, Metrics]:
         """`(environments, unroll [T, B, ...], metrics of the episodes that ended)`, the unroll of all devices."""
         length = self.rollout.unroll_length
-        env, transition, totals = unroll(self._stepped(demos), self.policy.act, state.agent, state.env, key, length)
+        env, transition, totals = unroll(
+            self._stepped(demos), self.policy.act, state.agent, state.env, key, length, timed=self.policy.asks_time
+        )
         # Each device has stepped its own environments; from here on all of them see the whole unroll.
         transition, totals = gather_rows(transition, axis=1), sum_over_devices(totals)
         return env, transition, totals.metrics
@@ -401,6 +403,8 @@ class Adversarial(Learner):
             found["self_imitation.updates"] = "only ppo has an optimiser for it"
         elif self.self_imitation is not None and self.reward is not None and not self._adds_reward:
             found["self_imitation.updates"] = "it goes by the true reward; expected true_reward.add, or the method ppo"
+        elif self.self_imitation is not None and self.policy.asks_time:
+            found["self_imitation.updates"] = "past steps do not say when they were; expected no policy.timed_value"
         if isinstance(self.policy, ReplayedUpdate):
             found["reward.replay"] = "the policy step's own replay is what the reward sees"
         elif self.reward is not None:

@@ -30,6 +30,7 @@ class Batch:
     Attributes:
       x: `[n, o]` normalised observations; action `[n, a]`; log_prob `[n]`; advantage `[n]` standardised;
       target: `[n]` value targets in the network's units.
+      share: `[n]` of the time limit that had passed; None where the value network does not see it.
     """
 
     x: Array
@@ -37,6 +38,17 @@ class Batch:
     log_prob: Array
     advantage: Array
     target: Array
+    share: Array | None = None
+
+    @property
+    def seen(self) -> Array:
+        """`[n, ...]` what the value network sees."""
+        return beside(self.x, self.share)
+
+
+def beside(x: Array, share: Array | None) -> Array:
+    """`[..., o + 1]` observations `[..., o]` and the share `[...]` of the time limit; `x` itself without one."""
+    return x if share is None else jnp.concatenate([x, share[..., None]], axis=-1)
 
 
 class ActorCritic(PolicyUpdate):
@@ -53,6 +65,13 @@ class ActorCritic(PolicyUpdate):
     """Adam learning rate of the value network."""
     normalise_reward: bool = setting(True)
     """Divide the environment's rewards by the running standard deviation of their discounted sum."""
+    timed_value: bool = setting(False)
+    """Let the value network see the share of the time limit that has passed, and let the limit end what it sums, as the
+    public code of FEM and GTAL does (Ho et al. 2016)."""
+
+    @property
+    def asks_time(self) -> bool:
+        return self.timed_value
 
     @property
     def _value_net(self) -> MLP:
@@ -65,12 +84,16 @@ class ActorCritic(PolicyUpdate):
         """Fresh state from `key []`."""
         state = super().init(key)
         _, key_value = jax.random.split(key)
-        value = self._value_net.init(key_value, jnp.zeros((1, self.problem.spec.obs_size)))
+        value = self._value_net.init(key_value, jnp.zeros((1, self.problem.spec.obs_size + self.timed_value)))
         return state.replace(policy_opt=self._init_policy_opt(state.policy), value=value, value_opt=adam(value))
 
-    def _values(self, state: AgentState, obs: Array) -> Array:
+    def _values(self, state: AgentState, obs: Array, share: Array | None = None) -> Array:
         mean, std = state.return_scale.moments
-        return mean + std * self.value(state.value, state.obs_stats.normalise(obs))
+        return mean + std * self.value(state.value, beside(state.obs_stats.normalise(obs), share))
+
+    def _share(self, step: Array | None) -> Array | None:
+        """`[...]` of the time limit that `step [...]` is, where the value network sees it."""
+        return step / self.problem.spec.max_episode_steps if self.timed_value and step is not None else None
 
     def _reward(self, state: AgentState, transition: Transition, objective: Objective) -> tuple[Array, RewardScale]:
         """The reward `[T, B]` to maximise: the fitted one, the scaled true one, or both."""
@@ -108,12 +131,18 @@ class ActorCritic(PolicyUpdate):
         """
         chex.assert_rank([transition.obs, transition.reward], [3, 2])
         reward, reward_scale = self._reward(state, transition, objective)
-        value, next_value = self._values(state, transition.obs), self._values(state, transition.next_obs)
+        share, next_share = self._share(transition.step), None
+        if transition.step is not None:
+            next_share = self._share(transition.step + 1)
+        value = self._values(state, transition.obs, share)
+        next_value = self._values(state, transition.next_obs, next_share)
         terminated = transition.terminated
         if objective.after_end is not None:
             # The task's end is a state like others, with a value that is known.
             next_value = jnp.where(terminated, objective.after_end / (1 - self.gamma), next_value)
             terminated = jnp.zeros_like(terminated)
+        if self.timed_value:
+            terminated = terminated | transition.truncated
         advantage = generalised_advantage(
             reward, value, next_value, terminated, transition.done, gamma=self.gamma,
             gae_lambda=self.gae_lambda,
@@ -131,6 +160,7 @@ class ActorCritic(PolicyUpdate):
             log_prob=flat.log_prob,
             advantage=(advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-8),
             target=(target.reshape(-1) - mean) / std,
+            share=None if share is None else share.reshape(-1),
         )
         residual = jnp.var(target - value) / (jnp.var(target) + 1e-8)
         metrics = {
@@ -160,7 +190,7 @@ class ActorCritic(PolicyUpdate):
         def step(carry, indices):
             value, opt = carry
             rows = local_rows(indices)
-            loss, grads = jax.value_and_grad(self.value_loss)(value, batch.x[rows], batch.target[rows])
+            loss, grads = jax.value_and_grad(self.value_loss)(value, batch.seen[rows], batch.target[rows])
             loss, grads = mean_over_devices((loss, grads))
             return adam_step(grads, opt, value, self.value_lr), loss
 
@@ -175,6 +205,7 @@ class ActorCritic(PolicyUpdate):
         return 0.5 * jnp.mean(jnp.square(self.value(value, x) - target))
 
     def value(self, params: PyTree, x: Array) -> Array:
-        """`[...]` the value network at normalised observations `x [..., o]`, in its own units."""
+        """`[...]` the value network at what it sees, normalised observations `x [..., o]` and perhaps the share of the
+        time limit, in its own units."""
         net: Any = self._value_net.apply(params, x)
         return net[..., 0]

@@ -57,6 +57,11 @@ class PolicyUpdate(Actor, abc.ABC):
     summary: ClassVar[str] = ""
     model_based: ClassVar[bool] = False
 
+    @property
+    def asks_time(self) -> bool:
+        """Whether its transitions are to say how long their episodes have been going on."""
+        return False
+
     def verify(self, num_envs: int, unroll_length: int) -> None:
         """Refuses what does not go with an unroll of these sizes; raises GailfeError."""
 

@@ -119,7 +119,7 @@ class MAIL(TrustRegion, ActorCritic):
     model: ForwardModel = subpart(ForwardModel())
 
     def unread(self) -> dict[str, str]:
-        found = super().unread()
+        found = super().unread() | {"timed_value": "the ends of windows do not say when they are"}
         if self.rollouts == "real":
             found |= dict.fromkeys(("disagreement_weight", "disagreement_limit"), "rollouts is real")
         if self.step == "trust_region":

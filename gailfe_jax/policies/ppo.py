@@ -54,7 +54,7 @@ class PPO(ActorCritic):
             rows = local_rows(indices)
             part = jax.tree.map(lambda x: x[rows], batch)
             policy_grad = jax.grad(self.policy_loss)(policy, state, part, rows, objective.auxiliary)
-            loss, value_grad = jax.value_and_grad(self.value_loss)(value, part.x, part.target)
+            loss, value_grad = jax.value_and_grad(self.value_loss)(value, part.seen, part.target)
             policy_grad, loss, value_grad = mean_over_devices((policy_grad, loss, value_grad))
             policy_grad = clip_by_norm(policy_grad, self.max_grad_norm)
             value_grad = clip_by_norm(value_grad, self.max_grad_norm)

@@ -20,7 +20,8 @@ What is said of Hopper was seen in runs of one seed over 200,000 steps (FEM by T
 
 The public code of GAIL's baselines counts from the least value, standardises by the demonstrations alone, and pays a
 batch by the weights fitted to the one before: `offset="positive"`, `normaliser="demonstrations"` and `delayed`. It
-divides the reward by the number of features besides, which a normalised advantage does not see.
+divides the reward by the number of features besides, which a normalised advantage does not see. Its value function sees
+the time, and the limit ends what that sums: the policy step's `timed_value`.
 """
 
 from __future__ import annotations

@@ -116,9 +116,10 @@ def to_confidences(
 def to_values(
     state: LearnerState, learner: Learner, env_name: str, steps: int, seeds: np.ndarray
 ) -> list[ValueEstimate]:
-    """The value networks of `[S]` states as NumPy objects, one per seed; none where the policy step has none."""
+    """The value networks of `[S]` states as NumPy objects, one per seed; none where the policy step has none, or its
+    own sees more than an observation."""
     step = learner.policy if isinstance(learner, Adversarial) else None
-    if not isinstance(step, ActorCritic):
+    if not isinstance(step, ActorCritic) or step.timed_value:
         return []
     agent = state.agent
     params, stats, scale = jax.tree.map(np.asarray, (agent.value, agent.obs_stats, agent.return_scale))

@@ -45,6 +45,7 @@ def test_every_name_it_has_become_is_one_of_todays_settings():
     # Demonstrations stood in a record of their own, and these settings came later.
     later = {"mjx.solver_setting", "reset_nonfinite", "rollout.demonstrated_starts", "reward.inputs"}
     later |= {
+        "policy.timed_value",
         "reward.absorbing",
         "reward.recent",
         "reward.recent_steps",

@@ -213,7 +213,7 @@ def test_the_two_gradients_estimate_the_same_one():
     spec = EnvSpec("toy", None, "none", 1, 1, (-FAR,), (FAR,), 100)
 
     class WithoutValues(MAIL):
-        def _values(self, state, obs):
+        def _values(self, state, obs, share=None):
             return jnp.zeros(obs.shape[:-1])
 
     step = WithoutValues(hidden=(), horizon=4, model=MODEL, terminal_value=False, gamma=1.0, gae_lambda=1.0)
