@@ -84,7 +84,7 @@ class ActorCritic(PolicyUpdate):
         """Fresh state from `key []`."""
         state = super().init(key)
         _, key_value = jax.random.split(key)
-        value = self._value_net.init(key_value, jnp.zeros((1, self.problem.spec.obs_size + self.timed_value)))
+        value = self._value_net.init(key_value, jnp.zeros((1, self.problem.spec.obs_size + self.asks_time)))
         return state.replace(policy_opt=self._init_policy_opt(state.policy), value=value, value_opt=adam(value))
 
     def _values(self, state: AgentState, obs: Array, share: Array | None = None) -> Array:
@@ -93,7 +93,7 @@ class ActorCritic(PolicyUpdate):
 
     def _share(self, step: Array | None) -> Array | None:
         """`[...]` of the time limit that `step [...]` is, where the value network sees it."""
-        return step / self.problem.spec.max_episode_steps if self.timed_value and step is not None else None
+        return step / self.problem.spec.max_episode_steps if self.asks_time and step is not None else None
 
     def _reward(self, state: AgentState, transition: Transition, objective: Objective) -> tuple[Array, RewardScale]:
         """The reward `[T, B]` to maximise: the fitted one, the scaled true one, or both."""
@@ -141,7 +141,7 @@ class ActorCritic(PolicyUpdate):
             # The task's end is a state like others, with a value that is known.
             next_value = jnp.where(terminated, objective.after_end / (1 - self.gamma), next_value)
             terminated = jnp.zeros_like(terminated)
-        if self.timed_value:
+        if self.asks_time:
             terminated = terminated | transition.truncated
         advantage = generalised_advantage(
             reward, value, next_value, terminated, transition.done, gamma=self.gamma,

@@ -118,6 +118,10 @@ class MAIL(TrustRegion, ActorCritic):
     """Adam steps: bound on the global norm of the policy's gradient."""
     model: ForwardModel = subpart(ForwardModel())
 
+    @property
+    def asks_time(self) -> bool:
+        return False
+
     def unread(self) -> dict[str, str]:
         found = super().unread() | {"timed_value": "the ends of windows do not say when they are"}
         if self.rollouts == "real":

@@ -119,7 +119,7 @@ def to_values(
     """The value networks of `[S]` states as NumPy objects, one per seed; none where the policy step has none, or its
     own sees more than an observation."""
     step = learner.policy if isinstance(learner, Adversarial) else None
-    if not isinstance(step, ActorCritic) or step.timed_value:
+    if not isinstance(step, ActorCritic) or step.asks_time:
         return []
     agent = state.agent
     params, stats, scale = jax.tree.map(np.asarray, (agent.value, agent.obs_stats, agent.return_scale))
