@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from gailfe_jax.config.tree import without_unread
+from gailfe_jax.io import user_modules
 from gailfe_jax.learners.record import part_record, read_flat, read_method
+from gailfe_jax.rewards.registry import REWARDS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Without cells: SMILe leaves a mixture and is no method of `gailfe train`.
@@ -31,7 +33,12 @@ FLOORS = ("random", "demonstrations")
 def load(monkeypatch):
     """A function from an experiment's name to its module and the module of its cells."""
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
-    return lambda name: (importlib.import_module(name), importlib.import_module("cells"))
+    # What an experiment registers is forgotten afterwards, and registered again by the next one that asks for it.
+    monkeypatch.setattr(REWARDS, "_added", {})
+    monkeypatch.setattr(user_modules, "_imported", [])
+    yield lambda name: (importlib.import_module(name), importlib.import_module("cells"))
+    for name in ("failure_variants", "failure_classifier"):
+        sys.modules.pop(name, None)
 
 
 def files(experiment):
