@@ -7,6 +7,7 @@ Run it: gailfe demos --env hopper --out demos.npz
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 import gailfe_jax as gf
@@ -18,6 +19,7 @@ from gailfe_jax.types import Array, Metrics, StateAction
 @struct.dataclass
 class SecondOpinionState(DiscriminatorState):
     failures: DiscriminatorState | None = None  # Of P(a failure's pair, and no demonstrated one).
+    heard: Array | float = 0.0  # []: 1 once it has seen failures; before, a classifier of nothing has no word.
 
 
 class SecondOpinion(Discriminator):
@@ -32,7 +34,7 @@ class SecondOpinion(Discriminator):
 
     def init(self, key: Array, expert: StateAction | None) -> SecondOpinionState:
         own, other = (super(SecondOpinion, self).init(k, expert) for k in jax.random.split(key))
-        return SecondOpinionState(own.params, own.opt, own.stats, own.stretched, other)
+        return SecondOpinionState(own.params, own.opt, own.stats, own.stretched, other, jnp.float32(0.0))
 
     def fit(self, state: SecondOpinionState, batch: gf.RewardBatch, key: Array) -> tuple[SecondOpinionState, Metrics]:
         assert batch.failures is not None and batch.has_failures is not None and state.failures is not None
@@ -41,15 +43,15 @@ class SecondOpinion(Discriminator):
         other, of_failures = super().fit(
             state.failures, alone.replace(policy=batch.failures), jax.random.fold_in(key, 1)
         )
-        # While there are none, a classifier of nothing has nothing to say.
         other = where_tree(batch.has_failures, other, state.failures)
         metrics["failure_accuracy"] = of_failures["discriminator_accuracy"]
-        return SecondOpinionState(own.params, own.opt, own.stats, own.stretched, other), metrics
+        heard = jnp.where(batch.has_failures, 1.0, state.heard)
+        return SecondOpinionState(own.params, own.opt, own.stats, own.stretched, other, heard), metrics
 
     def score(self, state: SecondOpinionState, obs: Array, action: Array, next_obs: Array | None = None) -> Array:
         assert state.failures is not None
         word = log_one_minus_d(self.logit(state.failures, obs, action, next_obs))
-        return super().score(state, obs, action, next_obs) + self.failure_weight * word
+        return super().score(state, obs, action, next_obs) + self.failure_weight * state.heard * word
 
 
 gf.register_reward("second_opinion", SecondOpinion)

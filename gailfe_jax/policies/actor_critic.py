@@ -91,10 +91,6 @@ class ActorCritic(PolicyUpdate):
         mean, std = state.return_scale.moments
         return mean + std * self.value(state.value, beside(state.obs_stats.normalise(obs), share))
 
-    def _share(self, step: Array | None) -> Array | None:
-        """`[...]` of the time limit that `step [...]` is, where the value network sees it."""
-        return step / self.problem.spec.max_episode_steps if self.asks_time and step is not None else None
-
     def _reward(self, state: AgentState, transition: Transition, objective: Objective) -> tuple[Array, RewardScale]:
         """The reward `[T, B]` to maximise: the fitted one, the scaled true one, or both."""
         if objective.score is None:
@@ -131,9 +127,12 @@ class ActorCritic(PolicyUpdate):
         """
         chex.assert_rank([transition.obs, transition.reward], [3, 2])
         reward, reward_scale = self._reward(state, transition, objective)
-        share, next_share = self._share(transition.step), None
-        if transition.step is not None:
-            next_share = self._share(transition.step + 1)
+        share = next_share = None
+        if self.asks_time:
+            assert transition.step is not None
+            share, next_share = (
+                step / self.problem.spec.max_episode_steps for step in (transition.step, transition.step + 1)
+            )
         value = self._values(state, transition.obs, share)
         next_value = self._values(state, transition.next_obs, next_share)
         terminated = transition.terminated

@@ -54,6 +54,10 @@ def test_it_likes_less_what_looks_like_failures(example):
     none, _ = jax.jit(reward.fit)(state, batch.replace(has_failures=jnp.bool_(False)), jax.random.key(1))
     jax.tree.map(np.testing.assert_array_equal, none.failures, state.failures)
     jax.tree.map(np.testing.assert_array_equal, none.params, fitted.params)
+    shown = pairs(5, at=0.5)
+    gail = made(Discriminator).score(none, shown.obs, shown.action)
+    np.testing.assert_array_equal(reward.score(none, shown.obs, shown.action), gail)
+    assert jnp.abs(reward.score(fitted, shown.obs, shown.action) - gail).min() > 0.0
 
 
 def test_without_weight_it_is_gail(example):
