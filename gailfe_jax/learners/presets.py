@@ -122,6 +122,10 @@ _SCALE: dict[str, Any] = {
 }
 # At 4,096 environments PPO's minibatches are 8 to 16 times as large: Adam's step size grows by about the square root.
 _SCALE_PPO = 10 / 3
+# On the true reward thousands of hoppers soon stand all alike, and batches of nothing but standing teach nothing else:
+# entropy keeps them trying, and larger steps within a wider clip let each of the few iterations go far.
+_SCALE_TRUE_REWARD: dict[str, Any] = {"policy.clip": 0.4, "policy.lr": 1.5e-3, "policy.entropy": 0.005}
+_SCALE_METHODS = {"ppo": _SCALE_TRUE_REWARD, "gasil": _SCALE_TRUE_REWARD}
 # An average over twenty iterations would be late by a million steps.
 _SCALE_AVERAGE = 0.75
 # MAIL's loops are rollouts through the model, forwards, backwards and once for every try of the line search. Windows of
@@ -209,6 +213,7 @@ def _with_envs(method: Learner, num_envs: int) -> Learner:
         minibatches = dict.fromkeys(("policy.value_minibatch", "policy.model.minibatch"), batch // 16)
         values = _SCALE | (_SCALE_MAIL if getattr(method.policy, "model_based", False) else {}) | minibatches | values
         values |= {"policy.lr": _SCALE_PPO * method.policy.lr} if isinstance(method.policy, PPO) else {}
+        values |= _SCALE_METHODS.get(method.name, {})
         values |= {"policy.average": _SCALE_AVERAGE} if method.policy.average else {}
     return _put(method, values)
 

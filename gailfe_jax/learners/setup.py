@@ -241,7 +241,7 @@ def build_setup(values: Mapping[str, Any], start: Setup | None = None, config: C
     chosen = {name: values.pop(name) for name in CHOICES if name in values}
     if config is None:
         setup = _at_scale(chosen, _preset_setup(chosen, start), start, values)
-        return _shortened(setup.changed(values), start, values)
+        return _shortened(_yielding(setup.changed(values), start, values), start, values)
     theirs = {name: value for name, value in config.values.items() if name in CHOICES}
     with config.named():
         # What it means by itself: a file that names no method is for the one that is asked for.
@@ -250,7 +250,8 @@ def build_setup(values: Mapping[str, Any], start: Setup | None = None, config: C
         theirs.pop("policy", None)
     chosen = theirs | chosen
     setup = _at_scale(chosen, _preset_setup(chosen, start), start, {**config.values, **values})
-    return _shortened(setup.changed(_still_read(config, own, setup, setup.typed(values))), start, config.values, values)
+    made = setup.changed(_still_read(config, own, setup, setup.typed(values)))
+    return _shortened(_yielding(made, start, config.values, values), start, config.values, values)
 
 
 def _shortened(setup: Setup, start: Setup | None, *given: Mapping[str, Any]) -> Setup:
@@ -259,6 +260,18 @@ def _shortened(setup: Setup, start: Setup | None, *given: Mapping[str, Any]) -> 
     if start is not None or chosen or (setup.run.eval_every or 0) <= setup.run.steps:
         return setup
     return dataclasses.replace(setup, run=setup.run.replace(eval_every=None))
+
+
+def _yielding(setup: Setup, start: Setup | None, *given: Mapping[str, Any]) -> Setup:
+    """`setup`, where what a preset sets for replay gives way to what is asked for and does not go with it."""
+    asked = {find(name, setup.leaves) for values in given for name in values if _has(setup, name)}
+    steps, unroll = (setup.get(name) for name in ("policy.n_step", "rollout.unroll_length"))
+    values: dict[str, Any] = {}
+    if steps is not None and steps > unroll:
+        values["policy.n_step"] = unroll
+    if setup.get("true_reward.add") and setup.get("policy.demonstrated"):
+        values["policy.demonstrated"] = 0.0
+    return setup if start is not None else setup.put({k: v for k, v in values.items() if k not in asked})
 
 
 def _at_scale(choices: Mapping[str, Any], setup: Setup, start: Setup | None, values: Mapping[str, Any]) -> Setup:

@@ -28,6 +28,18 @@ def test_only_ppos_steps_are_larger_at_scale(policy, few, many):
     assert found == [few, many]
 
 
+@pytest.mark.parametrize("algo", ["ppo", "gasil"])
+def test_ppo_on_the_true_reward_goes_further_in_an_iteration_at_scale_and_keeps_trying(algo):
+    few, many, imitating = (
+        build_setup(values | {"policy": "ppo"} if values["algo"] == "gail" else values)
+        for values in ({"algo": algo}, {"algo": algo, "num_envs": SCALE_FROM}, {"algo": "gail", "num_envs": SCALE_FROM})
+    )
+    for name in ("policy.clip", "policy.lr", "policy.entropy"):
+        assert many.get(name) > max(few.get(name), imitating.get(name)), name
+    # In no more steps one after the other.
+    assert many.get("policy.epochs") == imitating.get("policy.epochs") < few.get("policy.epochs")
+
+
 def test_mails_loops_are_shorter_at_scale_and_its_model_sees_as_large_a_part_of_the_batch_as_the_values():
     few, many, larger = (build_setup({"algo": "mail", "num_envs": n}) for n in (8, SCALE_FROM, 4 * SCALE_FROM))
     assert few.get("policy.model.fit_steps") == larger.get("policy.model.fit_steps")

@@ -11,7 +11,7 @@ from gailfe_jax.config.tree import leaves, set_values
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.learners.methods import METHODS, find_method, policy_choices, policy_name, with_policy
 from gailfe_jax.learners.presets import preset
-from gailfe_jax.learners.setup import Setup, all_settings, build_setup, find_setting
+from gailfe_jax.learners.setup import ConfigFile, Setup, all_settings, build_setup, find_setting
 
 STEPS = [(algo, policy) for algo in METHODS for policy in policy_choices(METHODS[algo]) or (None,)]
 
@@ -40,6 +40,22 @@ def test_a_short_run_is_not_made_as_long_as_its_presets_interval(algo):
     # What somebody chose stays, and so does the preset's for a long run.
     assert setup_of(algo, steps=4096, eval_every=8192).run.eval_every == 8192
     assert setup_of(algo, steps=1e6).run.eval_every == preset(algo, "hopper")[1].eval_every
+
+
+@pytest.mark.parametrize(
+    "values, name, expected",
+    [
+        ({"unroll_length": 2}, "policy.n_step", 2),
+        ({"unroll_length": 2, "n_step": 3}, "policy.n_step", 3),
+        ({"rollout.unroll_length": 64}, "policy.n_step", 3),
+        ({"true_reward.add": True}, "policy.demonstrated", 0.0),
+        ({"true_reward.add": True, "policy.demonstrated": 0.5}, "policy.demonstrated", 0.5),
+        ({"true_reward.add": False}, "policy.demonstrated", 0.25),
+    ],
+)
+def test_what_the_preset_for_replay_sets_gives_way_to_what_is_asked_for(values, name, expected):
+    assert build_setup({"policy": "sac"} | values).get(name) == expected
+    assert build_setup({"policy": "sac"}, config=ConfigFile("mine.toml", values)).get(name) == expected
 
 
 def test_values_go_to_the_part_that_has_them():
