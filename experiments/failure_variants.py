@@ -73,6 +73,9 @@ CELLS = [
 def draw(results: dict[str, dict[str, Any]]) -> None:
     """A Markdown table of differences from GAIL, summary.json and a figure, from the result files alone."""
     folder = cells.RESULTS / EXPERIMENT
+    if len(results) < 2 or "gail" not in results:
+        print("nothing to draw yet; expected GAIL and another way")
+        return
     lines = ["| way | " + " | ".join(MEASURES) + " |", "|---" * (len(MEASURES) + 1) + "|"]
     base = {measure: score(results["gail"]) for measure, (score, _) in MEASURES.items()}
     lines.append("| GAIL, mean | " + " | ".join(f"{values.mean():.2f}" for values in base.values()) + " |")

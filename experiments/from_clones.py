@@ -189,6 +189,9 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                 bars.setdefault(f"{title}, {shown} shown", {})[METHODS[name][0]] = measured["as it explores"]
     cells.write_table(folder, lines, summary)
     together = {f"{place}: {label}": values for place, row in bars.items() for label, values in row.items()}
+    if not together:
+        print("nothing to draw yet; expected all methods of a set")
+        return
     bar_intervals(
         together, folder / f"{EXPERIMENT}.png", title="Return of the exploring policy over training",
         xlabel="share of the expert's", reference=1.0,

@@ -79,7 +79,12 @@ def test_experiments_that_wait_are_ready(name, load, tmp_path, monkeypatch, caps
     made |= {"train_seconds_last_session": 60.0, "also_gymnasium_returns": [[1.0, 1.0], [2.0, 2.0]]}
     gaps = [[1.0, 0.5], [float("nan"), 1.0]]
     made["evaluations"] |= {"train_return": gaps, "train_falls": gaps, "episodes": gaps}
-    experiment.draw({cell.name: made | {"cell": json.loads(json.dumps(cell.record()))} for cell in experiment.CELLS})
+    results = {cell.name: made | {"cell": json.loads(json.dumps(cell.record()))} for cell in experiment.CELLS}
+    # The first cell that ends has nothing to stand beside.
+    for name_of_one in (experiment.CELLS[0].name, experiment.CELLS[-1].name):
+        experiment.draw({name_of_one: results[name_of_one]})
+        assert "nothing to draw yet" in capsys.readouterr().out
+    experiment.draw(results)
     # Cells that differ in their number alone are parts of one row.
     rows = {re.sub(r"(?<=-\d)-\d(?=-)|-\d+$", "", cell.name) for cell in experiment.CELLS}
     assert capsys.readouterr().out.count("\n") == len(rows) + 2
