@@ -451,6 +451,7 @@ TABLES = {
     "sample_efficiency": functools.partial(experiment, "sample_efficiency"),
     "smile": functools.partial(experiment, "smile"),
     "scale": functools.partial(experiment, "scale"),
+    "from_clones": functools.partial(experiment, "from_clones"),
     "metrics": metrics,
     "findings": findings,
     "thresholds": thresholds,
