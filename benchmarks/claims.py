@@ -52,7 +52,9 @@ def _failures() -> str:
     for task, name in (("hopper", "Hopper"), ("halfcheetah", "HalfCheetah")):
         end = found[f"{task}-gailfe"]["final"]
         parts.append(f"{name} {_difference([end['mean_difference'], *end['interval']])}")
-    return f"GAILFE less GAIL at the end, 20 seeds: {'; '.join(parts)}"
+    clone = _difference(summary("from_clones")["hopper-1-dual"]["at the end"]["less_gail"])
+    beside = f"Hopper from a clone of 1 demonstration, 50 seeds: {clone}"
+    return f"GAILFE less GAIL at the end, 20 seeds: {'; '.join(parts)}; {beside}"
 
 
 def _interactions() -> str:

@@ -42,7 +42,8 @@ class _Ours:
         seeds = comparison.seeds.get(label, 1)
         chunk = max(1, comparison.steps // self.rollout.batch_size)
         self.steps = seeds * chunk * self.rollout.batch_size
-        self.demos = prepare_inputs(self.method, env, DemoSettings(), demos).demos
+        shown = demos if self.method.needs_demonstrations else None
+        self.demos = prepare_inputs(self.method, env, DemoSettings(), shown).demos
         learner = self.method.on(env, total_iterations=chunk * (repeats + 1))
         self.trainer = Trainer(learner, np.arange(seeds), chunk=chunk, eval_episodes=1)
         self.state, _ = jax.block_until_ready(self.trainer.advance(self.trainer.init(self.demos), self.demos))

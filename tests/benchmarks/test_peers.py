@@ -224,6 +224,11 @@ def test_ours_counts_the_steps_of_its_iterations(small, hopper_demos, monkeypatc
     assert ours.rates() == (10 / 2, 64 / 4)
 
 
+def test_what_learns_without_demonstrations_is_shown_none(small, hopper_demos):
+    ours = speed._Ours(make_env("hopper"), speed.STABLE_BASELINES3, "small", hopper_demos, repeats=1)
+    assert ours.demos is None and np.isfinite(ours.rates()).all()
+
+
 def test_every_configuration_of_ours_is_valid():
     for comparison in (IMITATION, STABLE_BASELINES3, STABLE_BASELINES3_SAC):
         assert set(comparison.seeds) <= set(comparison.shapes)
