@@ -43,7 +43,7 @@ def test_a_short_run_is_not_made_as_long_as_its_presets_interval(algo):
 
 
 @pytest.mark.parametrize(
-    "values, name, expected",
+    ("values", "name", "expected"),
     [
         ({"unroll_length": 2}, "policy.n_step", 2),
         ({"unroll_length": 2, "n_step": 3}, "policy.n_step", 3),
