@@ -212,8 +212,11 @@ def _with_envs(method: Learner, num_envs: int) -> Learner:
         batch = num_envs * _SCALE_UNROLL
         minibatches = dict.fromkeys(("policy.value_minibatch", "policy.model.minibatch"), batch // 16)
         values = _SCALE | (_SCALE_MAIL if getattr(method.policy, "model_based", False) else {}) | minibatches | values
-        values |= {"policy.lr": _SCALE_PPO * method.policy.lr} if isinstance(method.policy, PPO) else {}
-        values |= _SCALE_METHODS.get(method.name, {})
+        if isinstance(method.policy, PPO):
+            values["policy.lr"] = _SCALE_PPO * method.policy.lr
+            # No less than a task's own: mountain_car needs more entropy.
+            own = {name: leaf.value for name, leaf in leaves(method).items()} | values
+            values |= {name: max(least, own[name]) for name, least in _SCALE_METHODS.get(method.name, {}).items()}
         values |= {"policy.average": _SCALE_AVERAGE} if method.policy.average else {}
     return _put(method, values)
 

@@ -264,6 +264,8 @@ def _shortened(setup: Setup, start: Setup | None, *given: Mapping[str, Any]) -> 
 
 def _yielding(setup: Setup, start: Setup | None, *given: Mapping[str, Any]) -> Setup:
     """`setup`, where what a preset sets for replay gives way to what is asked for and does not go with it."""
+    if start is not None:
+        return setup
     asked = {find(name, setup.leaves) for values in given for name in values if _has(setup, name)}
     steps, unroll = (setup.get(name) for name in ("policy.n_step", "rollout.unroll_length"))
     values: dict[str, Any] = {}
@@ -271,7 +273,7 @@ def _yielding(setup: Setup, start: Setup | None, *given: Mapping[str, Any]) -> S
         values["policy.n_step"] = unroll
     if setup.get("true_reward.add") and setup.get("policy.demonstrated"):
         values["policy.demonstrated"] = 0.0
-    return setup if start is not None else setup.put({k: v for k, v in values.items() if k not in asked})
+    return setup.put({name: value for name, value in values.items() if name not in asked})
 
 
 def _at_scale(choices: Mapping[str, Any], setup: Setup, start: Setup | None, values: Mapping[str, Any]) -> Setup:

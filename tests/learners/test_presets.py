@@ -40,6 +40,21 @@ def test_ppo_on_the_true_reward_goes_further_in_an_iteration_at_scale_and_keeps_
     assert many.get("policy.epochs") == imitating.get("policy.epochs") < few.get("policy.epochs")
 
 
+@pytest.mark.parametrize("policy", ["trpo", "mail", "sac"])
+def test_other_steps_on_the_true_reward_are_not_made_larger_at_scale(policy):
+    few, many = (build_setup({"algo": "gasil", "policy": policy, "num_envs": n}) for n in (64, SCALE_FROM))
+    for name in ("policy.lr", "policy.entropy"):
+        assert many.get(name) == few.get(name), name
+
+
+def test_a_task_that_needs_more_entropy_keeps_it_at_scale():
+    entropy = [
+        build_setup({"algo": "ppo", "env": "mountain_car", "num_envs": n}).get("policy.entropy")
+        for n in (8, SCALE_FROM)
+    ]
+    assert entropy[1] == entropy[0] > build_setup({"algo": "ppo", "num_envs": SCALE_FROM}).get("policy.entropy")
+
+
 def test_mails_loops_are_shorter_at_scale_and_its_model_sees_as_large_a_part_of_the_batch_as_the_values():
     few, many, larger = (build_setup({"algo": "mail", "num_envs": n}) for n in (8, SCALE_FROM, 4 * SCALE_FROM))
     assert few.get("policy.model.fit_steps") == larger.get("policy.model.fit_steps")
