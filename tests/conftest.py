@@ -22,10 +22,10 @@ HASTE = {
 }
 # The selections of `make test` and `make test-slow` that are compiled so. A test of last bits has the mark `exact`.
 IN_HASTE = ("not slow", "slow and not exact")
-# What XLA does without being asked.
+# What a user's program around a step of the host is compiled with.
 IN_FULL = {
     "xla_cpu_use_fusion_emitters": True,
-    "xla_backend_optimization_level": 3,
+    "xla_backend_optimization_level": 1,
     "xla_cpu_parallel_codegen_split_count": 32,
 }
 

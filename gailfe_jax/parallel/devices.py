@@ -8,6 +8,7 @@ and then averaged. Outside of `shard_map`, and with one device along the axis, e
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -32,19 +33,23 @@ def cpu() -> Any:
     return jax.local_devices(backend="cpu")[0]
 
 
-# Around a step of the environments are many small operations: to wake a thread for one takes longer than the operation.
-_ONE_AFTER_THE_OTHER: dict[str, Any] = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+_LEVEL = "xla_backend_optimization_level"
+# Around a step that the host takes are many small operations: to wake a thread for one takes longer than the operation,
+# and LLVM's first level of optimisation makes them as fast as its third, which compiles for longer.
+_AROUND_HOST: dict[str, Any] = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED", _LEVEL: 1}
 # XLA's threads wait for work by turning in circles, beside the one that steps the environments.
-_ON_ONE_THREAD: dict[str, Any] = _ONE_AFTER_THE_OTHER | {"xla_cpu_multi_thread_eigen": False}
-_AROUND: dict[str, dict[str, Any]] = {"mujoco_c": _ONE_AFTER_THE_OTHER, "gymnasium": _ON_ONE_THREAD}
+_ON_ONE_THREAD: dict[str, Any] = _AROUND_HOST | {"xla_cpu_multi_thread_eigen": False}
+_AROUND: dict[str, dict[str, Any]] = {"mujoco_c": _AROUND_HOST, "gymnasium": _ON_ONE_THREAD}
 
 
 # What runs once is compiled for longer than it runs.
-_ONCE: dict[str, Any] = {"xla_backend_optimization_level": 0}
+_ONCE: dict[str, Any] = {_LEVEL: 0}
 
 
 def compiler_options(spec: EnvSpec, *, once: bool = False) -> dict[str, Any]:
     """What `jax.jit` takes as `compiler_options` for programs around an environment.
+
+    A level of optimisation that `XLA_FLAGS` names stays, but for what runs once.
 
     Args:
       spec: of the environment.
@@ -52,7 +57,9 @@ def compiler_options(spec: EnvSpec, *, once: bool = False) -> dict[str, Any]:
     """
     if not computes_on_cpu():
         return {}
-    return _known_options(tuple((_AROUND.get(spec.engine, {}) | (_ONCE if once else {})).items()))
+    asked = f"--{_LEVEL}=" in os.environ.get("XLA_FLAGS", "")
+    around = {name: value for name, value in _AROUND.get(spec.engine, {}).items() if not (asked and name == _LEVEL)}
+    return _known_options(tuple((around | (_ONCE if once else {})).items()))
 
 
 @functools.cache

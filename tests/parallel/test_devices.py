@@ -131,6 +131,15 @@ def test_a_start_that_clones_first_is_compiled_in_full(steps, quick, monkeypatch
     assert asked == [quick]
 
 
+def test_a_level_of_optimisation_that_the_user_names_stays(monkeypatch):
+    spec = make_env("hopper", "mujoco_c").spec
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=true")
+    assert compiler_options(spec)["xla_backend_optimization_level"] == 1
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=true --xla_backend_optimization_level=3")
+    assert "xla_backend_optimization_level" not in compiler_options(spec)
+    assert compiler_options(spec, once=True)["xla_backend_optimization_level"] == 0
+
+
 def test_what_runs_once_is_compiled_quickly(monkeypatch):
     spec = make_env("hopper", "mujoco_c").spec
     assert compiler_options(spec, once=True) == compiler_options(spec) | {"xla_backend_optimization_level": 0}
