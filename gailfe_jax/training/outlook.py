@@ -16,7 +16,7 @@ from gailfe_jax.training.run_folder import JUDGED_BY
 
 TOO_EARLY = "too early to say"
 WELL = "nothing stands out"
-_SECONDS = {"trpo": 6, "mail": 12, "ppo": 5}
+_SECONDS = {"trpo": 6, "mail": 8, "ppo": 5}
 """What compiling took on two free cores and MuJoCo's C engine, by policy step (`benchmarks/results/train*.json`)."""
 _SLOW = ("mjx", "warp")
 """Engines whose programs take long to compile."""
