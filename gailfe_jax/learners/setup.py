@@ -271,7 +271,9 @@ def _yielding(setup: Setup, start: Setup | None, *given: Mapping[str, Any]) -> S
     values: dict[str, Any] = {}
     if steps is not None and steps > unroll:
         values["policy.n_step"] = unroll
-    if setup.get("true_reward.add") and setup.get("policy.demonstrated"):
+    # Demonstrated steps are replayed with their actions, which a reward of states alone is there to do without.
+    unfit = setup.get("true_reward.add") or setup.get("reward.inputs") in ("transitions", "states")
+    if unfit and setup.get("policy.demonstrated"):
         values["policy.demonstrated"] = 0.0
     return setup.put({name: value for name, value in values.items() if name not in asked})
 

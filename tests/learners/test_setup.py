@@ -51,6 +51,10 @@ def test_a_short_run_is_not_made_as_long_as_its_presets_interval(algo):
         ({"true_reward.add": True}, "policy.demonstrated", 0.0),
         ({"true_reward.add": True, "policy.demonstrated": 0.5}, "policy.demonstrated", 0.5),
         ({"true_reward.add": False}, "policy.demonstrated", 0.25),
+        ({"reward.inputs": "states"}, "policy.demonstrated", 0.0),
+        ({"inputs": "transitions"}, "policy.demonstrated", 0.0),
+        ({"inputs": "transitions", "demonstrated": 0.5}, "policy.demonstrated", 0.5),
+        ({"reward.inputs": "state-action"}, "policy.demonstrated", 0.25),
     ],
 )
 def test_what_the_preset_for_replay_sets_gives_way_to_what_is_asked_for(values, name, expected):
