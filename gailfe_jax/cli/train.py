@@ -15,6 +15,7 @@ from gailfe_jax.cli.settings import read_words, write_config
 from gailfe_jax.envs import base_name, canonical_name, differ_by_file, find_task, task_file, task_record
 from gailfe_jax.errors import GailfeError
 from gailfe_jax.io.user_modules import imported_modules, require_modules
+from gailfe_jax.learners.presets import SCALE_FROM, for_thousands
 from gailfe_jax.learners.setup import Setup
 from gailfe_jax.training.run_folder import check_same_task, copied_task, load_run, read_record, refused_env
 
@@ -113,6 +114,13 @@ def _train_as_told(words: Sequence[str]) -> int:
         return 0
     if not options.out:
         raise GailfeError("out: got none; expected --out and a folder for the run")
+    rollout = setup.method.rollout
+    if not (options.resume or options.restart or setup.run.quiet) and for_thousands(
+        setup.method.name, rollout.num_envs
+    ):
+        print(
+            f"preset: for thousands of environments, from --num-envs {SCALE_FROM} on; --print-config shows its settings"
+        )
     result = train(
         setup.method, setup.environment, setup.run, demos=setup.demos, out=options.out, resume=options.resume,
         restart=options.restart, imports=imported_modules(),

@@ -206,9 +206,14 @@ def preset(
     return method, _run_settings(method, task)
 
 
+def for_thousands(name: str, num_envs: int) -> bool:
+    """Whether the preset of method `name` for so many environments of each seed is the one for thousands."""
+    return num_envs >= SCALE_FROM and name not in ("bc", "dagger")
+
+
 def _with_envs(method: Learner, num_envs: int) -> Learner:
     values: dict[str, Any] = {"rollout.num_envs": num_envs}
-    if num_envs >= SCALE_FROM and method.name not in ("bc", "dagger"):
+    if for_thousands(method.name, num_envs):
         batch = num_envs * _SCALE_UNROLL
         minibatches = dict.fromkeys(("policy.value_minibatch", "policy.model.minibatch"), batch // 16)
         values = _SCALE | (_SCALE_MAIL if getattr(method.policy, "model_based", False) else {}) | minibatches | values

@@ -36,7 +36,7 @@ from gailfe_jax.learners.check import check_parts
 from gailfe_jax.learners.presets import preset
 from gailfe_jax.learners.record import part_record
 from gailfe_jax.parallel import distributed
-from gailfe_jax.parallel.devices import cpu
+from gailfe_jax.parallel.devices import computes_on_cpu, cpu
 from gailfe_jax.training.inputs import Inputs, prepare_inputs
 from gailfe_jax.training.program import Trainer
 from gailfe_jax.training.run_folder import check_same_task, identity, load_run, shared_identity
@@ -61,7 +61,8 @@ class Plan:
       identity: what config.json says the run is.
       device: where a run computes that stays off the machine's accelerator; None for where JAX would.
       notes: lines for people: an engine that `auto` chose by the number of environments, steps that are rounded up by
-        more than a tenth, actions without bounds, and a reward whose sign teaches how long an episode should last.
+        more than a tenth, a precision that the device has not got, actions without bounds, and a reward whose sign
+        teaches how long an episode should last.
     """
 
     env_name: str
@@ -166,7 +167,9 @@ def make_plan(
     total_steps = chunks * chunk * batch
     chosen = "" if device is None or engine else _note(env, env_name, worlds)
     rounded = _rounded(run.steps, total_steps, chunk * batch, batch)
-    notes = (chosen, rounded, _unbounded(world.spec), _biased(learner, inputs))
+    with on_device(device):
+        unheard = _unheard(run.precision)
+    notes = (chosen, rounded, unheard, _unbounded(world.spec), _biased(learner, inputs))
     return Plan(
         env_name=env_name,
         learner=learner,
@@ -223,6 +226,13 @@ def _rounded(steps: float, total: int, interval: int, batch: int) -> str:
     if interval == batch:
         return said + f"iterations of {batch:,} (environments times unroll length)"
     return said + f"evaluation intervals of {interval:,}; a smaller --eval-every rounds less"
+
+
+def _unheard(precision: str) -> str:
+    """A line where a precision is asked for that the device has not got; else empty."""
+    if precision == "highest" or not computes_on_cpu():
+        return ""
+    return f"precision: {precision} changes nothing on a CPU, which computes in float32"
 
 
 def _unbounded(spec: EnvSpec) -> str:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -220,3 +221,21 @@ def test_print_config_writes_nothing(tmp_path, monkeypatch, capsys):
 )
 def test_bad_input_ends_in_one_line(refused, words, message):
     refused(words, message)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("gail --num-envs 1024", True),
+        ("gail --num-envs 1023", False),
+        ("gail --policy td3 --num-envs 4096", True),
+        ("gail --num-envs 4096 --quiet", False),
+        ("bc --num-envs 4096", False),
+    ],
+)
+def test_the_preset_for_thousands_of_environments_is_told(words, said, tmp_path, monkeypatch, capsys):
+    ended = types.SimpleNamespace(run_dir=None, interrupted=False, diverged={})
+    monkeypatch.setattr("gailfe_jax.training.loop.train", lambda *_, **__: ended)
+    assert main(["train", *words.split(), "--out", str(tmp_path / "run")]) == 0
+    line = "preset: for thousands of environments, from --num-envs 1024 on; --print-config shows its settings\n"
+    assert capsys.readouterr().out == (line if said else "")

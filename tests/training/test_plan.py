@@ -91,6 +91,14 @@ def test_what_has_no_such_reward_is_not_warned():
         assert plan._biased(tiny(name).on(make_env("hopper")), Inputs(shown_ends=True)) == ""
 
 
+def test_a_precision_that_changes_nothing_here_is_told(monkeypatch):
+    line = "precision: default changes nothing on a CPU, which computes in float32"
+    assert plan_of(METHOD, run=tiny_run(precision="default")).notes == (line,)
+    assert plan_of(METHOD).notes == ()
+    monkeypatch.setattr(plan, "computes_on_cpu", lambda: False)
+    assert plan_of(METHOD, run=tiny_run(precision="default")).notes == ()
+
+
 def test_actions_without_bounds_are_told():
     class Free(Cliff):
         spec = dataclasses.replace(Cliff.spec, action_low=(-1.0, -math.inf), action_high=(1.0, math.inf))
