@@ -27,6 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks.accelerator.books import Measurer, describe, verdicts, waves
 from benchmarks.accelerator.plan import BUDGET_SECONDS, DRY, STAGES, Point, Sizes, plan_table, points
+from gailfe_jax.errors import GailfeError
 
 DRY_NOTE = "CPU DRY RUN: shows that the script runs; its sizes are tiny and its timings mean nothing."
 
@@ -129,4 +130,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except GailfeError as error:
+        print(f"gpu.py: error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 import pathlib
+import subprocess
 import sys
 import time
 
@@ -169,7 +171,7 @@ def test_what_the_budget_does_not_reach_is_a_row(gpu, monkeypatch, tmp_path):
 
 FAKE = """
 import json, sys, time
-print(json.dumps({"hardware": "fake"}), flush=True)
+print(json.dumps({"hardware": {"accelerators": ["fake"]}}), flush=True)
 for line in sys.stdin:
     for point in json.loads(line):
         if point["env"] == "hang":
@@ -191,12 +193,26 @@ def test_a_process_is_ended_at_the_limit_and_started_again(monkeypatch, tmp_path
         return [row["env"] for row in measurer.measure([points[name] for name in names], time.monotonic() + 60)]
 
     try:
-        assert rows("good") == ["good"] and measurer.provenance == {"hardware": "fake"} and not measurer.late
+        assert (
+            rows("good") == ["good"]
+            and measurer.provenance == {"hardware": {"accelerators": ["fake"]}}
+            and not measurer.late
+        )
         assert rows("hang") == [] and measurer.late
         assert rows("good", "die") == ["good"] and not measurer.late
         assert rows("good") == ["good"]
     finally:
         measurer.close()
+
+
+def test_a_machine_without_an_accelerator_is_told_at_once(tmp_path):
+    out = tmp_path / "gpu.json"
+    out.write_text("measured before")
+    words = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--out", str(out), "--cache", str(tmp_path / "cache")]
+    ended = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.splitlines()[-1].startswith("gpu.py: error: JAX sees no accelerator here; expected a GPU")
+    assert out.read_text() == "measured before"
 
 
 def test_thousands_of_environments_train_as_gailfe_train_would():

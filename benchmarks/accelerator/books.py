@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.accelerator.plan import SEED_ENVS, SEEDS, TARGET_ENVS, Point
+from gailfe_jax.errors import GailfeError
 
 TARGET_SHARE, TARGET_SEEDS_TIME, TARGET_LEARN_SECONDS = 0.5, 4.0, 120.0
 START_SECONDS, DRY_SECONDS = 120.0, 600.0
@@ -41,13 +42,22 @@ class Measurer:
         self.late = False
 
     def measure(self, wave: list[Point], deadline: float) -> Iterator[dict[str, Any]]:
-        """Rows of the wave's points, as far as the process gets before their limits, the deadline or its end."""
+        """Rows of the wave's points, as far as the process gets before their limits, the deadline or its end.
+
+        Raises:
+          GailfeError: JAX has nothing but the CPU, and this is no dry run.
+        """
         self.late = False
         if self._process is None:
             self._start()
             first = self._read(min(deadline, time.monotonic() + START_SECONDS))
             if first is None:
                 return
+            if not self._dry and not first["hardware"]["accelerators"]:
+                self.close()
+                raise GailfeError(
+                    "JAX sees no accelerator here; expected a GPU and the packages of docs/gpu.md, or --dry-run"
+                )
             self.provenance = self.provenance or first
         assert self._process is not None and self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
