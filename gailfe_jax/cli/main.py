@@ -86,8 +86,9 @@ def _without_jax(error: Exception) -> str | None:
 
 
 def _without_memory(error: Exception) -> str | None:
-    """What to say where the machine has no more memory; None of any other error."""
-    if not isinstance(error, MemoryError):
+    """What to say where the machine or the device has no more memory; None of any other error."""
+    of_device = type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error)
+    if not (isinstance(error, MemoryError) or of_device):
         return None
     return f"memory: used up ({one_line(error, first=True)}); expected less at once"
 

@@ -128,6 +128,9 @@ _SCALE_TRUE_REWARD: dict[str, Any] = {"policy.clip": 0.4, "policy.lr": 1.5e-3, "
 _SCALE_METHODS = {"ppo": _SCALE_TRUE_REWARD, "gasil": _SCALE_TRUE_REWARD}
 # An average over twenty iterations would be late by a million steps.
 _SCALE_AVERAGE = 0.75
+# From replay an iteration keeps its short unroll and its number of updates, and so every environment step has few; each
+# sees as many steps as there are environments. The replay holds some tens of iterations.
+_SCALE_REPLAY_ITERATIONS = 32
 # MAIL's loops are rollouts through the model, forwards, backwards and once for every try of the line search. Windows of
 # half the length are twice as many, side by side, and a value ends them; and a step that has little noise left seldom
 # has to be halved at all, so three times are enough.
@@ -213,7 +216,16 @@ def for_thousands(name: str, num_envs: int) -> bool:
 
 def _with_envs(method: Learner, num_envs: int) -> Learner:
     values: dict[str, Any] = {"rollout.num_envs": num_envs}
-    if for_thousands(method.name, num_envs):
+    if for_thousands(method.name, num_envs) and isinstance(method.policy, ReplayedUpdate):
+        few, batch = method.rollout.batch_size, num_envs * method.rollout.unroll_length
+        values |= {
+            "policy.update_ratio": method.policy.update_ratio * few / batch,
+            "policy.minibatch": num_envs,
+            "policy.replay": max(method.policy.replay, _SCALE_REPLAY_ITERATIONS * batch),
+            "reward.minibatch": num_envs // 4,
+            "policy.average": _SCALE_AVERAGE if method.policy.average else 0.0,
+        }
+    elif for_thousands(method.name, num_envs):
         batch = num_envs * _SCALE_UNROLL
         minibatches = dict.fromkeys(("policy.value_minibatch", "policy.model.minibatch"), batch // 16)
         values = _SCALE | (_SCALE_MAIL if getattr(method.policy, "model_based", False) else {}) | minibatches | values
@@ -241,9 +253,9 @@ def _run_settings(method: Learner, task: str) -> RunSettings:
         return RunSettings(steps=1000 * batch, eval_every=100 * batch)
     if method.name == "dagger":
         return RunSettings(steps=200_000, eval_every=20_000)
-    if isinstance(method.policy, ReplayedUpdate):
-        return RunSettings(steps=200_000, eval_every=10_000)
     if method.rollout.num_envs >= SCALE_FROM:
         batch = method.rollout.batch_size
         return RunSettings(steps=150 * batch)
+    if isinstance(method.policy, ReplayedUpdate):
+        return RunSettings(steps=200_000, eval_every=10_000)
     return RunSettings()

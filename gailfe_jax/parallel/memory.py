@@ -48,6 +48,12 @@ def program_bytes(compiled: Any) -> int | None:
     return int(held + analysis.temp_size_in_bytes)
 
 
+def further_bytes(compiled: Any) -> int | None:
+    """What a compiled program takes beside its arguments, while it runs; None where XLA does not say."""
+    held, analysis = program_bytes(compiled), compiled.memory_analysis()
+    return None if held is None else held - int(analysis.argument_size_in_bytes)
+
+
 def peak_bytes() -> int:
     """The most memory this process has held so far: on the accelerator where there is one, else resident."""
     device = jax.local_devices()[0]

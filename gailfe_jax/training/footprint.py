@@ -1,11 +1,16 @@
-"""What a run holds on a device at least, from shapes alone, and whether that fits: before anything is compiled."""
+"""What a run holds on a device at least, from shapes alone, and whether that fits: before anything is compiled. And
+what is said where the compiled program takes more than there is."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+
+import jax
 
 from gailfe_jax.config.tree import leaves
-from gailfe_jax.errors import GailfeError
+from gailfe_jax.errors import GailfeError, one_line
 from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel.devices import ENVS, SEEDS
 from gailfe_jax.parallel.memory import free_bytes, tree_bytes
@@ -22,11 +27,21 @@ _LOWER = {
     "environments": ("rollout.num_envs",),
     "evaluation": ("eval_episodes",),
     "unroll": ("rollout.num_envs", "rollout.unroll_length"),
-    "draws": ("reward.minibatch", "policy.model.minibatch", "reward.steps", "policy.model.fit_steps"),
+    "replayed steps": ("policy.replay",),
+    "draws": (
+        "reward.minibatch",
+        "policy.model.minibatch",
+        "reward.steps",
+        "policy.model.fit_steps",
+        "policy.minibatch",
+        "policy.update_ratio",
+    ),
     "networks": ("policy.hidden", "reward.hidden", "policy.model.hidden"),
     "copy of both": ("rollout.num_envs", "policy.hidden"),
     "demonstrations": ("trajectories",),
 }
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+"""XLA's word where a device has no more memory."""
 _WORTH_NAMING = 0.1  # Share of the whole from which on it helps to make a part smaller.
 
 
@@ -65,15 +80,20 @@ class Footprint:
         """
         if self.total <= self.free:
             return
+        raise GailfeError(
+            f"memory: {self.seeds} seed(s) need at least {in_words(self.total)} ({self._listed()}) and "
+            f"{in_words(self.free)} are free; expected less of {self.lower}"
+        )
+
+    @property
+    def lower(self) -> str:
+        """The settings that make the largest parts smaller."""
         large = [name for name, size in self.parts.items() if size >= _WORTH_NAMING * self.total]
         lower = dict.fromkeys(setting for name in large for setting in _LOWER.get(name, ()) if setting in self.settings)
         # What has no setting of its own, as draws of a whole unroll, grows with the unroll.
         lower = lower or dict.fromkeys(_LOWER["unroll"])
         lower |= {"seeds": None} if self.seeds > 1 else {}
-        raise GailfeError(
-            f"memory: {self.seeds} seed(s) need at least {in_words(self.total)} ({self._listed()}) and "
-            f"{in_words(self.free)} are free; expected less of {', '.join(lower)}"
-        )
+        return ", ".join(lower)
 
     def _listed(self) -> str:
         return ", ".join(f"{name} {in_words(size)}" for name, size in self.parts.items())
@@ -112,6 +132,33 @@ def footprint(plan: Plan) -> Footprint:
     }
     parts = {name: size for name, size in sorted(parts.items(), key=lambda part: -part[1]) if size > 0}
     return Footprint(seeds, parts, free_bytes(plan.device), _settings(learner))
+
+
+def shortage(plan: Plan) -> str:
+    """What to say of a compiled program that takes more than is free while it runs; empty where that is not so."""
+    further, free = plan.trainer.further_bytes, free_bytes(plan.device)
+    if further is None or further <= free:
+        return ""
+    return (
+        f"memory: the program takes {in_words(further)} more while it runs, and {in_words(free)} are free; less of "
+        f"{footprint(plan).lower} takes less"
+    )
+
+
+@contextlib.contextmanager
+def within_memory(plan: Plan) -> Iterator[None]:
+    """Inside, a device that has no more memory ends the run in a line that says what takes less.
+
+    Raises:
+      GailfeError: instead of JAX's own error.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if OUT_OF_MEMORY not in str(error):
+            raise
+        said = one_line(error, first=True)
+        raise GailfeError(f"memory: used up ({said}); expected less of {footprint(plan).lower}") from error
 
 
 def _settings(learner: Learner) -> tuple[str, ...]:

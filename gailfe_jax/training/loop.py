@@ -30,7 +30,7 @@ from gailfe_jax.training import outlook
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.divergence import Divergence, Guard, agreed_divergences
 from gailfe_jax.training.export import save_policies, to_confidences, to_policies, to_values
-from gailfe_jax.training.footprint import footprint
+from gailfe_jax.training.footprint import footprint, within_memory
 from gailfe_jax.training.logger import RunLogger
 from gailfe_jax.training.opening import Opened, open_folder
 from gailfe_jax.training.plan import Plan, make_plan
@@ -168,7 +168,7 @@ def train(
         begun=out if resume else None,
     )
     run_dir = None if out is None or not distributed.is_first() else pathlib.Path(out)
-    with plan.placed(), contextlib.ExitStack() as until:
+    with plan.placed(), within_memory(plan), contextlib.ExitStack() as until:
         return _Session(plan, run_dir, out is not None, resume, restart, until).train(on_evaluation)
 
 

@@ -22,7 +22,7 @@ from gailfe_jax.learners.base import Learner, LearnerState
 from gailfe_jax.learners.sources import Demos
 from gailfe_jax.parallel import distributed
 from gailfe_jax.parallel.devices import ENVS, SEEDS, compiler_options, computes_on_cpu, cpu
-from gailfe_jax.parallel.memory import program_bytes
+from gailfe_jax.parallel.memory import further_bytes, program_bytes
 from gailfe_jax.training import divergence
 from gailfe_jax.training.divergence import Found
 from gailfe_jax.types import Array, Env, Metrics, PyTree
@@ -275,6 +275,11 @@ class Trainer:
     def program_bytes(self) -> int | None:
         """What the compiled `advance` takes while it runs; None before the first call, or where XLA does not say."""
         return None if self._compiled is None else program_bytes(self._compiled)
+
+    @property
+    def further_bytes(self) -> int | None:
+        """What it takes beside the state that is there already; None as `program_bytes`."""
+        return None if self._compiled is None else further_bytes(self._compiled)
 
     def _evaluate_one(self, episodes: int, agent: PyTree, seed: Array, step: Array) -> Episodes:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 
+import jax
 import pytest
 
 import gailfe_jax
@@ -72,18 +73,22 @@ def test_a_folder_is_no_file_to_write(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_memory_that_is_used_up_is_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError, "Unable to allocate 931. GiB"),
+        (jax.errors.JaxRuntimeError, "RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes."),
+    ],
+)
+def test_memory_that_is_used_up_is_one_line(error, said, monkeypatch, capsys):
     from gailfe_jax.cli import algorithms
 
     def raise_it(words):
-        raise MemoryError("Unable to allocate 931. GiB")
+        raise error(said)
 
     monkeypatch.setattr(algorithms, "run", raise_it)
     assert main(["algorithms"]) == 2
-    assert (
-        capsys.readouterr().err
-        == "gailfe: error: memory: used up (Unable to allocate 931. GiB); expected less at once\n"
-    )
+    assert capsys.readouterr().err == f"gailfe: error: memory: used up ({said}); expected less at once\n"
 
 
 def test_episodes_that_do_not_fit_are_refused_while_they_are_collected(monkeypatch):

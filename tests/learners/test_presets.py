@@ -8,6 +8,7 @@ from gailfe_jax.config.tree import leaves
 from gailfe_jax.learners.methods import METHODS, policy_choices
 from gailfe_jax.learners.presets import SCALE_FROM, preset
 from gailfe_jax.learners.setup import ConfigFile, build_setup
+from gailfe_jax.policies.replayed import ReplayedUpdate
 
 STEPPED = [name for name, method in METHODS.items() if "rollout.num_envs" in leaves(method)]
 
@@ -77,6 +78,23 @@ def test_what_is_given_comes_after_the_preset_for_thousands():
     assert build_setup({"num_envs": 4096}, start).get("rollout.unroll_length") == start.get("rollout.unroll_length")
 
 
+@pytest.mark.parametrize("policy", ["td3", "sac"])
+@pytest.mark.parametrize("env", ["hopper", "halfcheetah"])
+def test_steps_from_replay_take_as_many_updates_at_scale_from_larger_minibatches(policy, env):
+    few, many, larger = (
+        build_setup({"policy": policy, "env": env, "num_envs": n}) for n in (8, SCALE_FROM, 4 * SCALE_FROM)
+    )
+    for setup in (many, larger):
+        num_envs, step = setup.method.rollout.num_envs, setup.method.policy
+        batch = setup.method.rollout.batch_size
+        assert setup.method.rollout.unroll_length == few.method.rollout.unroll_length
+        assert step.draws(batch)[0] == few.method.policy.draws(few.method.rollout.batch_size)[0]
+        assert step.minibatch == num_envs and setup.get("reward.minibatch") == num_envs // 4
+        assert step.replay >= 32 * batch and setup.run.steps == 150 * batch
+        assert step.n_step == few.method.policy.n_step
+        assert setup.get("reward.steps") == few.get("reward.steps")
+
+
 @pytest.mark.parametrize("name", STEPPED)
 def test_thousands_of_environments_take_few_steps_one_after_the_other(name):
     for policy in (None, *policy_choices(METHODS[name])):
@@ -90,4 +108,7 @@ def test_thousands_of_environments_take_few_steps_one_after_the_other(name):
             fits.append(found["policy.value_epochs"] * batch // found["policy.value_minibatch"])
         if "policy.epochs" in found and "policy.minibatches" in found:
             fits.append(found["policy.epochs"] * found["policy.minibatches"])
+        if isinstance(method.policy, ReplayedUpdate):
+            critics = method.policy.draws(batch)[0]
+            fits.append(critics + critics // method.policy.policy_delay)
         assert sum(fits) <= 400

@@ -12,12 +12,14 @@ from gailfe_jax.cli.main import main
 from gailfe_jax.config.run import DemoSettings, RunSettings
 from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
-from gailfe_jax.learners.methods import METHODS
+from gailfe_jax.learners.methods import METHODS, policy_choices
 from gailfe_jax.parallel.memory import tree_bytes
 from gailfe_jax.training import footprint as footprints
 from gailfe_jax.training.footprint import Footprint, footprint, in_words
 from gailfe_jax.training.loop import train
+from gailfe_jax.training.outlook import underway
 from gailfe_jax.training.plan import make_plan
+from gailfe_jax.training.program import Trainer
 from tests.tiny import tiny, tiny_run, toy_demonstrations
 from tests.toy import Drift, cliff_expert
 from tests.training.cliff import ENV
@@ -90,14 +92,48 @@ def test_what_cannot_fit_is_one_line_that_names_what_to_lower(parts, lower):
 
 def test_every_part_of_every_method_has_a_setting_that_makes_it_smaller():
     env = make_env("hopper", "mujoco_c")
-    for name in METHODS:
-        learner = tiny(name).on(env)
+    named = [(name, {}) for name in METHODS] + [("gail", {"policy": step}) for step in policy_choices(METHODS["gail"])]
+    for name, chosen in named:
+        learner = tiny(name, **chosen).on(env)
         parts = ["networks", *learner.buffer_bytes()]
         parts += ["unroll"] if learner.unroll_bytes() else []
         parts += ["draws"] if learner.drawn_bytes() else []
         for part in parts:
             with pytest.raises(GailfeError, match=r"expected less of [a-z]+[._][a-z_.]+"):
                 Footprint(1, {part: 2}, 1.0, footprints._settings(learner)).check()
+
+
+def test_a_program_that_takes_more_than_is_free_is_told(monkeypatch):
+    plan = plan_of(tiny("gail"))
+    assert footprints.shortage(plan) == ""
+    plan.trainer.compiled(plan.trainer.template(plan.inputs.demos), plan.inputs.demos)
+    assert 0 < plan.trainer.further_bytes < plan.trainer.program_bytes
+    assert footprints.shortage(plan) == ""
+    monkeypatch.setattr(footprints, "free_bytes", lambda device: 10.0)
+    said = footprints.shortage(plan)
+    assert re.match(
+        r"memory: the program takes [\d.]+ KiB more while it runs, and 0\.00977 KiB are free; less of ", said
+    )
+    assert underway(plan, 0).startswith(f"{said}; training; the next evaluation comes after step ")
+
+
+@pytest.mark.parametrize("where", ["init", "advance"])
+def test_a_device_without_memory_ends_the_run_in_one_line(where, monkeypatch, tmp_path):
+    def refuse(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.\nAllocator stats: ...")
+
+    monkeypatch.setattr(Trainer, where, refuse)
+    with pytest.raises(GailfeError) as error:
+        train(tiny("ppo"), Drift(), RunSettings(steps=16, quiet=True), out=tmp_path / "run")
+    said = "memory: used up (RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.); expected less of "
+    assert str(error.value).startswith(said) and "\n" not in str(error.value)
+
+    def break_down(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(Trainer, where, break_down)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        train(tiny("ppo"), Drift(), RunSettings(steps=16, quiet=True))
 
 
 def test_a_run_says_what_it_takes_and_is_refused_before_its_folder_is_made(monkeypatch, tmp_path, capsys):
