@@ -25,6 +25,7 @@ from gailfe_jax.learners.base import Learner
 from gailfe_jax.learners.setup import build_setup
 from gailfe_jax.learners.sources import Demos
 from gailfe_jax.parallel.phases import Phase
+from gailfe_jax.policies.replayed import ReplayedUpdate
 from gailfe_jax.types import Env, StateAction
 
 PARTS: tuple[str, ...] = get_args(Phase)
@@ -45,7 +46,7 @@ _PAIRS = 1000  # Demonstrated pairs, of which the depth does not depend.
 def run(
     env: Sequence[str] = ("halfcheetah", "hopper"),
     *,
-    algo: Sequence[str] = ("gail", "gailfe", "mail", "gasil", "ppo"),
+    algo: Sequence[str] = ("gail", "gailfe", "mail", "gasil", "ppo", "gail:td3", "gail:sac"),
     engine: Sequence[str] = ("mujoco_c", "mjx", "mjx-cheap"),
     num_envs: int = 4096,
     unroll_length: int = 32,
@@ -56,16 +57,16 @@ def run(
 
     Args:
       env: Count for these tasks.
-      algo: Count for the presets of these methods.
+      algo: Count for the presets of these methods, or of a method and one of its policy steps, as gail:td3.
       engine: Count on these engines: mujoco_c, mjx (the model's own solver settings) or mjx-cheap (four iterations of
         eight line-search steps).
       num_envs: Step this many environments side by side.
-      unroll_length: Step each this often per iteration.
+      unroll_length: Step each this often per iteration; for a policy step from replay its preset says it.
 
     Raises:
-      GailfeError: an unknown task, method or engine, or a count below 1.
+      GailfeError: an unknown task, method, policy step or engine, or a count below 1.
     """
-    check_playing(algo)
+    check_playing([name.partition(":")[0] for name in algo])
     check_counts(num_envs=num_envs, unroll_length=unroll_length)
     check_some("env", env)
     check_some("engine", engine)
@@ -79,14 +80,15 @@ def run(
             made = make_env(task, options[0], **options[1])
             evaluation = evaluation_depth(made).total
             for name in algo:
-                depth = iteration_depth(_preset(name, task, num_envs, unroll_length).on(made))
+                method = _preset(name, task, num_envs, unroll_length)
+                depth = iteration_depth(method.on(made))
                 rows.append(
                     {
                         "env": task,
                         "engine": place,
                         "algo": name,
                         "num_envs": num_envs,
-                        "unroll_length": unroll_length,
+                        "unroll_length": method.rollout.unroll_length,
                         "steps": {part: depth.steps.get(part, 0) for part in PARTS},
                         "unbounded": depth.unbounded,
                         "learning": depth.of(LEARNING),
@@ -98,8 +100,14 @@ def run(
 
 
 def _preset(algo: str, task: str, num_envs: int, unroll_length: int) -> Learner:
-    """What `gailfe train` trains with at this size; MAIL's windows divide the unroll."""
-    sizes = {"algo": algo, "env": task, "rollout.num_envs": num_envs, "rollout.unroll_length": unroll_length}
+    """What `gailfe train` trains with at this size; MAIL's windows divide the unroll, and updates from replay are so
+    many for each step that a longer unroll would only have more of them."""
+    name, _, policy = algo.partition(":")
+    sizes = {"algo": name, "env": task, "rollout.num_envs": num_envs} | ({"policy": policy} if policy else {})
+    setup = build_setup(sizes)
+    if isinstance(setup.method.policy, ReplayedUpdate):
+        return setup.method
+    sizes |= {"rollout.unroll_length": unroll_length}
     setup = build_setup(sizes)
     horizon = setup.get("policy.horizon")
     if horizon is not None and unroll_length % horizon:
@@ -125,7 +133,8 @@ def evaluation_depth(env: Env) -> Depth:
 def _shown(env: Env) -> Demos:
     shape = lambda size: jax.ShapeDtypeStruct((_PAIRS, size), jnp.float32)  # noqa: E731
     obs, action = shape(env.spec.obs_size), shape(env.spec.action_size)
-    return Demos(StateAction(obs, action), next_obs=obs)  # type: ignore[arg-type]
+    ended = jax.ShapeDtypeStruct((_PAIRS,), bool)
+    return Demos(StateAction(obs, action), next_obs=obs, terminated=ended)  # type: ignore[arg-type]
 
 
 def show(report: dict[str, Any]) -> None:
