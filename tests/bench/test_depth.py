@@ -16,7 +16,7 @@ from gailfe_jax.envs import make_env
 from gailfe_jax.errors import GailfeError
 
 RESULTS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "results"
-# What the presets take at 4096 environments x 32 steps (replay: x 8) on the C engine; a part without a name has no loop.
+# What presets take at 4096 environments x 32 steps (replay: x 8) on the C engine; a part without a name has no loop.
 CAPS = {
     "gail": {"unroll": 32, "reward": 40, "policy": 21, "value": 128, "rest": 32},
     "gailfe": {"unroll": 32, "reward": 40, "policy": 21, "value": 128, "buffers": 43, "rest": 32},
