@@ -1,5 +1,5 @@
 """What a run holds on a device at least, from shapes alone, and whether that fits: before anything is compiled. And
-what is said where the compiled program takes more than there is."""
+whether the compiled program fits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gailfe_jax.learners.base import Learner
 from gailfe_jax.parallel.devices import ENVS, SEEDS
 from gailfe_jax.parallel.memory import free_bytes, tree_bytes
 from gailfe_jax.training.plan import Plan
+from gailfe_jax.types import PyTree
 
 # What makes each part smaller. A method has some of these settings.
 _LOWER = {
@@ -134,15 +135,23 @@ def footprint(plan: Plan) -> Footprint:
     return Footprint(seeds, parts, free_bytes(plan.device), _settings(learner))
 
 
-def shortage(plan: Plan) -> str:
-    """What to say of a compiled program that takes more than is free while it runs; empty where that is not so."""
-    further, free = plan.trainer.further_bytes, free_bytes(plan.device)
-    if further is None or further <= free:
-        return ""
-    return (
-        f"memory: the program takes {in_words(further)} more while it runs, and {in_words(free)} are free; less of "
-        f"{footprint(plan).lower} takes less"
-    )
+def compile_within(plan: Plan, state: PyTree) -> None:
+    """Compiles the program of a run that stands at `state`, if it is not yet, and refuses one that takes more than is
+    free: where a host's memory is used up, it kills the process without a word.
+
+    Raises:
+      GailfeError: names the settings that make the largest parts smaller.
+    """
+    trainer = plan.trainer
+    if trainer.further_bytes is not None:
+        return
+    trainer.compiled(state, plan.inputs.demos)
+    further, free = trainer.further_bytes, free_bytes(plan.device)
+    if further is not None and further > free:
+        raise GailfeError(
+            f"memory: the program takes {in_words(further)} more while it runs, and {in_words(free)} are free; "
+            f"expected less of {footprint(plan).lower}"
+        )
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from gailfe_jax.training import outlook
 from gailfe_jax.training.checkpoint import CheckpointManager
 from gailfe_jax.training.divergence import Divergence, Guard, agreed_divergences
 from gailfe_jax.training.export import save_policies, to_confidences, to_policies, to_values
-from gailfe_jax.training.footprint import footprint, within_memory
+from gailfe_jax.training.footprint import compile_within, footprint, within_memory
 from gailfe_jax.training.logger import RunLogger
 from gailfe_jax.training.opening import Opened, open_folder
 from gailfe_jax.training.plan import Plan, make_plan
@@ -354,7 +354,7 @@ class _Session:
         """A chunk of iterations; their metrics `[chunk, S]`."""
         start, compiled_before = time.perf_counter(), self.trainer.compile_seconds
         kept = self.guard.keep(self.state)
-        self.trainer.compiled(self.state, self.demos)
+        compile_within(self.plan, self.state)
         if self.done_steps == self.start_step:
             self._phase(outlook.underway(self.plan, self.done_steps))
         self.state, traced = self.trainer.advance(self.state, self.demos)

@@ -10,7 +10,6 @@ import numpy as np
 from gailfe_jax.analysis.doctor import examine, too_few
 from gailfe_jax.analysis.health import Run, Seed, settings_of
 from gailfe_jax.training.divergence import Divergence
-from gailfe_jax.training.footprint import shortage
 from gailfe_jax.training.outcome import read_summary
 from gailfe_jax.training.plan import Plan
 from gailfe_jax.training.run_folder import JUDGED_BY
@@ -46,9 +45,8 @@ def _last_time(run_dir: pathlib.Path) -> float | None:
 
 
 def underway(plan: Plan, step: int) -> str:
-    """What comes after compiling: how far training goes until there is something to see, and whether it has room."""
-    first = min(step + plan.chunk_steps, plan.total_steps)
-    return "; ".join(filter(None, (shortage(plan), f"training; the next evaluation comes after step {first:,}")))
+    """What comes after compiling: how far training goes until there is something to see."""
+    return f"training; the next evaluation comes after step {min(step + plan.chunk_steps, plan.total_steps):,}"
 
 
 def cloning(plan: Plan) -> str | None:

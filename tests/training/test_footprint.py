@@ -17,7 +17,6 @@ from gailfe_jax.parallel.memory import tree_bytes
 from gailfe_jax.training import footprint as footprints
 from gailfe_jax.training.footprint import Footprint, footprint, in_words
 from gailfe_jax.training.loop import train
-from gailfe_jax.training.outlook import underway
 from gailfe_jax.training.plan import make_plan
 from gailfe_jax.training.program import Trainer
 from tests.tiny import tiny, tiny_run, toy_demonstrations
@@ -103,18 +102,21 @@ def test_every_part_of_every_method_has_a_setting_that_makes_it_smaller():
                 Footprint(1, {part: 2}, 1.0, footprints._settings(learner)).check()
 
 
-def test_a_program_that_takes_more_than_is_free_is_told(monkeypatch):
+def test_a_program_that_takes_more_than_is_free_is_refused_before_it_runs(monkeypatch):
     plan = plan_of(tiny("gail"))
-    assert footprints.shortage(plan) == ""
-    plan.trainer.compiled(plan.trainer.template(plan.inputs.demos), plan.inputs.demos)
+    state = plan.trainer.init(plan.inputs.demos)
+    assert plan.trainer.further_bytes is None
+    footprints.compile_within(plan, state)
     assert 0 < plan.trainer.further_bytes < plan.trainer.program_bytes
-    assert footprints.shortage(plan) == ""
+    # Memory that others take later on is no reason to stop.
     monkeypatch.setattr(footprints, "free_bytes", lambda device: 10.0)
-    said = footprints.shortage(plan)
-    assert re.match(
-        r"memory: the program takes [\d.]+ KiB more while it runs, and 0\.00977 KiB are free; less of ", said
+    footprints.compile_within(plan, state)
+    plan = plan_of(tiny("gail"))
+    words = (
+        r"memory: the program takes [\d.]+ KiB more while it runs, and 0\.00977 KiB are free; expected less of [a-z_.]+"
     )
-    assert underway(plan, 0).startswith(f"{said}; training; the next evaluation comes after step ")
+    with pytest.raises(GailfeError, match=words):
+        footprints.compile_within(plan, state)
 
 
 @pytest.mark.parametrize("where", ["init", "advance"])
