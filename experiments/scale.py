@@ -38,6 +38,8 @@ METHODS = {
     "gasil": ("gasil", None, "GASIL"),
     "ppo": ("ppo", None, "PPO (true reward)"),
 }
+PAID = ("gasil", "ppo")
+"""Methods that see the true reward; each task has a panel of its own for them."""
 FEW = {"gail-few": ("gail", None, "GAIL (TRPO), 8 environments")}
 NUM_ENVS, SEEDS, TRAJECTORIES, EPISODES = 4096, 5, 25, 50
 ITERATIONS, EVAL_EVERY = 150, 5
@@ -102,11 +104,12 @@ def draw(results: dict[str, dict[str, Any]]) -> None:
                 f"| {title} | {cell.label} | {iterations[-1]} | {figures} | {scores.min():.2f} | {shown} | {seeds} "
                 f"| {steps} |"
             )
-            panels.setdefault(title, {})[cell.label] = (iterations, curves)
+            paid = cell.method.name in PAID
+            panels.setdefault(f"{title}, true reward" if paid else title, {})[cell.label] = (iterations, curves)
     cells.write_table(folder, lines, summary)
     learning_curve_panels(
         panels, folder / "scale.png", xlabel="iterations", ylabel="return, deterministic policy (IQM)", columns=2,
-        expert_returns={title: experts[title] for title in panels},
+        expert_returns={title: experts[title.partition(",")[0]] for title in panels},
     )  # fmt: skip
 
 
