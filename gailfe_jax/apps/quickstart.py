@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ TRAJECTORIES, SUBSAMPLE, FAILURES = 4, 40, 20
 STEPS, EVAL_EVERY, EVAL_EPISODES = 40_960, 4_096, 4
 # Pairs that cloning fits: on so few it is done much earlier, and stops by itself.
 CLONE_PAIRS, CLONE_EVERY = 400_000, 100_000
-FILM_STEPS = 300
+FILM_STEPS = 400
 
 
 def quickstart(
@@ -197,19 +196,12 @@ def _draw(out: pathlib.Path, reports: Mapping[str, dict[str, Any]], title: str, 
 
 def _films(out: pathlib.Path, task: Env, console: Console) -> list[pathlib.Path]:
     """A film of GAIL's first seed and one of the clone's; none, and a line, where nothing renders."""
-    task_id = task.spec.gymnasium_id or f"{OURS}{task.spec.name}"
-
-    def film(algo: str) -> pathlib.Path:
-        path = out / f"{algo}.mp4"
-        record_video(load_policies(out / algo)[0], task_id, path, max_steps=FILM_STEPS)
-        return path
-
-    films = []
-    # Each is rendered by a process of its own, on one core.
-    with ThreadPoolExecutor(2) as pool:
-        made = [pool.submit(film, algo) for algo in ("gail", "bc")]
+    films, task_id = [], task.spec.gymnasium_id or f"{OURS}{task.spec.name}"
     try:
-        films += [each.result() for each in made]
+        for algo in ("gail", "bc"):
+            path = out / f"{algo}.mp4"
+            record_video(load_policies(out / algo)[0], task_id, path, max_steps=FILM_STEPS, plain=True)
+            films.append(path)
     except (GailfeError, OSError) as error:
         console.print(f"no film: {refusal(error)}")
     return films

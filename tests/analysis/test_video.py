@@ -59,6 +59,14 @@ def test_video_shows_something_that_moves(recorded):
     assert all(np.abs(after - before).max() > 30 for before, after in itertools.pairwise(frames))
 
 
+def test_a_plain_film_shows_the_same_with_coarser_edges(recorded, tmp_path):
+    size = {"width": 160, "height": 96, "max_steps": 20, "seed": 2}
+    plain = record_video(make_policy(), "HalfCheetah-v5", tmp_path / "plain.mp4", **size, plain=True)
+    assert (plain.frames, plain.returns) == (recorded.frames, recorded.returns)
+    fine, coarse = (iio.imread(made.path).astype(float) for made in (recorded, plain))
+    assert 0 < np.abs(fine - coarse).mean() < 12 < fine.std()
+
+
 def test_camera_is_the_one_that_follows(recorded):
     # It looks along the ground, so the upper rows are sky; Gymnasium's fixed one looks down on a chequered floor.
     assert iio.imread(recorded.path)[:, :12].std(axis=(1, 2)).max() < 20
@@ -258,7 +266,7 @@ def test_an_environments_own_failure_is_not_the_platforms(tmp_path, fault, messa
     policy = str(cliff_expert().save(tmp_path / "policy.safetensors"))
     order = {"gymnasium_id": f"tests.hosted:Pond-v0?fault={fault}", "called": "pond", "seed": 0, "policies": [policy]}
     order |= {"width": 32, "height": 32, "fps": None, "most_fps": None, "first": 0, "episodes": 1, "max_steps": 2}
-    order |= {"judge": None, "overlay": False, "labels": [""], "deterministic": True}
+    order |= {"judge": None, "overlay": False, "labels": [""], "deterministic": True, "plain": False}
     with pytest.raises(GailfeError, match=message):
         video._record(order, evaluation)
 
