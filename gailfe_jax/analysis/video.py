@@ -291,7 +291,7 @@ def _panel(stack: contextlib.ExitStack, order: dict[str, Any], evaluate: ModuleT
         # Only MuJoCo's environments take a view.
         env = evaluate.make_env(gymnasium_id, render_mode="rgb_array")
     stack.callback(env.close)
-    model = getattr(env.unwrapped, "model", None)
+    model: Any = getattr(env.unwrapped, "model", None)
     if order["plain"] and isinstance(model, mujoco.MjModel):
         model.vis.quality.offsamples, model.vis.quality.shadowsize = 0, _PLAIN_SHADOW
     evaluate.check_fit(policy, env, gymnasium_id)
