@@ -279,8 +279,6 @@ def _record(order: dict[str, Any], evaluate: ModuleType) -> dict[str, Any]:
 
 
 def _panel(stack: contextlib.ExitStack, order: dict[str, Any], evaluate: ModuleType, number: int) -> Panel:
-    import mujoco  # Late, as `_evaluation` says.
-
     gymnasium_id, judge = order["gymnasium_id"], order["judge"]
     policy = Policy.load(order["policies"][number])
     # The model's own camera follows the body; Gymnasium's default one stands still, and a runner leaves the picture.
@@ -291,9 +289,10 @@ def _panel(stack: contextlib.ExitStack, order: dict[str, Any], evaluate: ModuleT
         # Only MuJoCo's environments take a view.
         env = evaluate.make_env(gymnasium_id, render_mode="rgb_array")
     stack.callback(env.close)
-    model: Any = getattr(env.unwrapped, "model", None)
-    if order["plain"] and isinstance(model, mujoco.MjModel):
-        model.vis.quality.offsamples, model.vis.quality.shadowsize = 0, _PLAIN_SHADOW
+    # Of MuJoCo's environments, what their model says of pictures.
+    view_of_model = getattr(getattr(env.unwrapped, "model", None), "vis", None)
+    if order["plain"] and view_of_model is not None:
+        view_of_model.quality.offsamples, view_of_model.quality.shadowsize = 0, _PLAIN_SHADOW
     evaluate.check_fit(policy, env, gymnasium_id)
     return Panel(
         env, policy, evaluate, order["called"], label=order["labels"][number], overlay=order["overlay"],
